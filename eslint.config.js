@@ -1,0 +1,13 @@
+import neostandard from 'neostandard'
+
+export default [
+  ...neostandard({ ts: true, ignores: ['dist', '.tap', '.tmp', 'node_modules'] }),
+  {
+    rules: {
+      // A TypeBox schema and its type have one name.
+      '@typescript-eslint/no-redeclare': 'off',
+      // `void promise`: what is started here is deliberately not waited for.
+      'no-void': ['error', { allowAsStatement: true }]
+    }
+  }
+]
