@@ -1,0 +1,61 @@
+import createError from '@fastify/error'
+import type { FastifyError } from '@fastify/error'
+
+/** What every error of this package looks like: match on `code`, never on `message`. */
+export interface SessionError extends FastifyError {
+  statusCode: number
+  /** Reply headers that Fastify's error handling sends along. */
+  headers?: Record<string, string>
+  /** GraphQL servers pass this object on, and drop `code`. */
+  extensions: { code: string }
+}
+
+interface SessionErrorConstructor {
+  new (...args: unknown[]): SessionError
+  readonly prototype: SessionError
+}
+
+/** Seconds a client is told to wait before it asks again. */
+const RETRY_AFTER_SECONDS = '1'
+
+function define (name: string, message: string, statusCode: number, headers?: Record<string, string>): SessionErrorConstructor {
+  const code = `ERR_SESSION_${name}`
+  const Base = createError(code, message, statusCode)
+  class Defined extends Base {
+    extensions = { code }
+    headers?: Record<string, string>
+    constructor (...args: unknown[]) {
+      super(...args as [])
+      if (headers !== undefined) this.headers = headers
+    }
+  }
+  // The class above has every member of SessionError; @fastify/error's own type cannot be extended by name.
+  return Defined as unknown as SessionErrorConstructor
+}
+
+/**
+ * The closed list of errors. Messages hold no input, no id, no secret and no text of a driver; the
+ * original error, where there is one, is the `cause`.
+ */
+export const errors = {
+  /** Boot: one or more options are wrong. The message names each of them and repeats no value. */
+  INVALID_OPTIONS: define('INVALID_OPTIONS', 'Invalid session options: %s', 500),
+  /** Nobody is signed in. */
+  UNAUTHENTICATED: define('UNAUTHENTICATED', 'Authentication required', 401),
+  /** A login failed; deliberately the same for an unknown user and a wrong password. */
+  INVALID_CREDENTIALS: define('INVALID_CREDENTIALS', 'Invalid credentials', 401),
+  /** A request from another site tried to act with the session cookie, or to sign somebody in or out. */
+  CSRF_REJECTED: define('CSRF_REJECTED', 'Cross-site request rejected', 403),
+  /** A `Secure` cookie has to be sent, but the request came over plain http: the browser would drop it. */
+  INSECURE_CONNECTION: define('INSECURE_CONNECTION', 'A session cookie is needed on a plain http request while cookie.secure is true. Behind a TLS proxy set Fastify\'s trustProxy; for local development set cookie.secure to false; app.inject() is http unless a trusted x-forwarded-proto says https', 500),
+  /** A name that belongs to the session object itself was used for data. */
+  RESERVED_KEY: define('RESERVED_KEY', 'This name is reserved on request.session: %s', 500),
+  /** The session was read on a route with `config: { session: false }`. */
+  SKIPPED: define('SKIPPED', 'The session is not loaded on a route with config.session false', 500),
+  /** The configured store cannot do this. */
+  UNSUPPORTED: define('UNSUPPORTED', 'Not supported by this session store: %s', 500),
+  /** The store did not answer, or not in time. Says nothing about who is signed in. */
+  STORE_UNAVAILABLE: define('STORE_UNAVAILABLE', 'The session store is unavailable', 503, { 'retry-after': RETRY_AFTER_SECONDS }),
+  /** The store has no room for another session. Nothing was signed in or out. */
+  STORE_FULL: define('STORE_FULL', 'The session store is full', 503, { 'retry-after': RETRY_AFTER_SECONDS })
+}

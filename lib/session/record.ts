@@ -1,0 +1,80 @@
+/** A value that JSON can hold. */
+export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
+export type JsonObject = { [key: string]: Json }
+
+/**
+ * What a store keeps of one session. Every member is immutable (`meta` and `data` are JSON text), so
+ * handing a record over is handing over its value. Instants (`…At`) are milliseconds of the store's
+ * clock since 1970, durations (`…Ms`) milliseconds.
+ */
+export interface SessionRecord {
+  /** The public handle: safe to show and to log. */
+  readonly id: string
+  /** base64url of SHA-256 of the token's secret half; the secret itself is nowhere but with the client. */
+  readonly secretHash: string
+  /** Who is signed in; `null` for an anonymous session, which is never listed. */
+  readonly userId: string | null
+  readonly label: string | null
+  /** JSON text of an object, or `null`. */
+  readonly meta: string | null
+  readonly createdAt: number
+  /** When the person last proved who they are; `null` for an anonymous session. */
+  readonly authenticatedAt: number | null
+  readonly lastSeenAt: number
+  /** The absolute deadline: nothing extends it. */
+  readonly endsAt: number
+  readonly idleTimeoutMs: number
+  /** `false`: the cookie ends with the browser session. */
+  readonly persistent: boolean
+  readonly ip: string | null
+  readonly userAgent: string | null
+  /** JSON text of an object: the application's data. */
+  readonly data: string
+}
+
+/** One session as an application sees it: no data, no secret, nothing mutable. */
+export interface SessionInfo {
+  /** The public handle: safe to show and to log. */
+  readonly id: string
+  readonly userId: string
+  readonly label: string | null
+  readonly meta: Readonly<JsonObject> | null
+  /** Instants are milliseconds since 1970, by the store's clock. */
+  readonly createdAt: number
+  readonly authenticatedAt: number
+  readonly lastSeenAt: number
+  /** When the session ends if it is not used again. */
+  readonly expiresAt: number
+  readonly ip: string | null
+  readonly userAgent: string | null
+}
+
+/** When a record ends if it is not used again: the earlier of idle and absolute timeout. */
+export function expiresAt (record: SessionRecord): number {
+  return Math.min(record.lastSeenAt + record.idleTimeoutMs, record.endsAt)
+}
+
+/** The frozen public view of a signed-in record; `null` for an anonymous one. */
+export function toInfo (record: SessionRecord): SessionInfo | null {
+  if (record.userId === null) return null
+  return Object.freeze({
+    id: record.id,
+    userId: record.userId,
+    label: record.label,
+    meta: record.meta === null ? null : deepFreeze(JSON.parse(record.meta) as JsonObject),
+    createdAt: record.createdAt,
+    authenticatedAt: record.authenticatedAt ?? record.createdAt,
+    lastSeenAt: record.lastSeenAt,
+    expiresAt: expiresAt(record),
+    ip: record.ip,
+    userAgent: record.userAgent
+  })
+}
+
+function deepFreeze<T> (value: T): T {
+  if (typeof value === 'object' && value !== null) {
+    for (const inner of Object.values(value)) deepFreeze(inner)
+    Object.freeze(value)
+  }
+  return value
+}
