@@ -1,0 +1,77 @@
+import type { SessionRecord } from '../session/record.ts'
+
+/**
+ * The stored form of a record: two lines of JSON, the session and the application's data.
+ *
+ * - Two lines, so that a route that only asks who is signed in never parses the data, and so that a
+ *   change of the data and a touch of the session are separate writes that cannot conflict.
+ * - The first line begins with `{"s":` and thirteen digits, `lastSeenAt`: a touch rewrites just these.
+ * - Names are short because every session in Redis pays for them.
+ *
+ * s lastSeenAt · h secretHash · c createdAt · e endsAt · i idleTimeoutMs · u userId · a authenticatedAt ·
+ * l label · m meta · p ip · b userAgent · t 0 when the cookie ends with the browser session.
+ * Absent means null (t: true).
+ */
+export function encode (record: SessionRecord): string {
+  const head = JSON.stringify({
+    h: record.secretHash,
+    c: record.createdAt,
+    e: record.endsAt,
+    i: record.idleTimeoutMs,
+    u: record.userId ?? undefined,
+    a: record.authenticatedAt ?? undefined,
+    l: record.label ?? undefined,
+    m: record.meta ?? undefined,
+    p: record.ip ?? undefined,
+    b: record.userAgent ?? undefined,
+    t: record.persistent ? undefined : 0
+  })
+  return `{"s":${Math.floor(record.lastSeenAt)},${head.slice(1)}\n${record.data}`
+}
+
+/** The record that `stored` holds, or `null` when it is not one. Never throws. */
+export function decode (id: string, stored: string): SessionRecord | null {
+  const newline = stored.indexOf('\n')
+  if (newline === -1) return null
+  const data = stored.slice(newline + 1)
+  const head = parseObject(stored.slice(0, newline))
+  if (head === null || !data.startsWith('{') || !data.endsWith('}')) return null
+  const { s, h, c, e, i, u = null, a = null, l = null, m = null, p = null, b = null, t } = head
+  const known = typeof h === 'string' && isInstant(s) && isInstant(c) && isInstant(e) && isInstant(i) &&
+    isText(u) && (a === null || isInstant(a)) && isText(l) && isText(m) && isText(p) && isText(b)
+  if (!known || (m !== null && parseObject(m) === null)) return null
+  return {
+    id,
+    secretHash: h,
+    userId: u,
+    label: l,
+    meta: m,
+    createdAt: c,
+    authenticatedAt: a,
+    lastSeenAt: s,
+    endsAt: e,
+    idleTimeoutMs: i,
+    persistent: t !== 0,
+    ip: p,
+    userAgent: b,
+    data
+  }
+}
+
+/** The object that `text` holds, or `null`. */
+export function parseObject (text: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : null
+  } catch {
+    return null
+  }
+}
+
+function isInstant (value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value)
+}
+
+function isText (value: unknown): value is string | null {
+  return value === null || typeof value === 'string'
+}

@@ -1,0 +1,90 @@
+import type { EventEmitter } from 'node:events'
+import type { SessionRecord } from '../session/record.ts'
+
+/** What a store tells the process it lives in; each is one log line. */
+export interface StoreEvents {
+  /** The backend stopped answering; told once until `up`. */
+  down: [cause: unknown]
+  /** The backend answers again. */
+  up: []
+  /** What lies under a session's key is not a session: treated as absent. */
+  unreadable: [id: string]
+}
+
+/** Makes new data text out of the present one. May be called again when another writer was faster. */
+export type Change = (data: string) => string
+
+/**
+ * Where sessions live.
+ *
+ * A session that is missing, expired or unreadable is *absent*, which is not an error. A store rejects
+ * only when its backend failed, and then with ERR_SESSION_STORE_UNAVAILABLE (the outcome of a write is
+ * then unknown: it may still happen) or ERR_SESSION_STORE_FULL (nothing happened).
+ *
+ * Records cross this line by value: they are made of immutable members only, and changing or keeping
+ * one after a call never changes what the store holds.
+ *
+ * Once a session was deleted nothing but a new `create` makes it exist again: `update` and `touch` of
+ * an absent session write nothing, whatever else runs at the same time.
+ */
+export interface SessionStore {
+  /** The clock that decides expiry, in milliseconds since 1970. */
+  now (): number
+
+  /** The live record, or `null`. One round trip at the most; writes nothing. */
+  find (id: string): Promise<SessionRecord | null>
+
+  /**
+   * Stores a new session and lists it under its user.
+   *
+   * `replaces`, if given, is dead before this resolves, and still alive if the new session could not be
+   * written: a full store signs nobody out. It may have the new record's own id; then it is overwritten.
+   * Nobody finds the new session before its predecessor is gone.
+   *
+   * `false`, and nothing stored, when `deleteByUser` ran for this user in the meantime.
+   */
+  create (record: SessionRecord, options?: { replaces?: SessionRecord | null | undefined }): Promise<boolean>
+
+  /**
+   * Replaces the data of a live session by `change(data)`, atomically: a concurrent change is never
+   * lost, `change` is called again on top of it. Only data changes; expiry does not.
+   *
+   * `record` is the session as last seen; its data is tried first, so that the common case is one round trip.
+   * Resolves with the record as stored, or `null`, with nothing written, when the session is absent.
+   */
+  update (record: SessionRecord, change: Change): Promise<SessionRecord | null>
+
+  /**
+   * Counts as use: sets `lastSeenAt` to now and moves the expiry to the earlier of now + idle timeout
+   * and the absolute deadline. `false` when the session is absent. Never a conflict for `update`.
+   */
+  touch (record: SessionRecord): Promise<boolean>
+
+  /** Ends a session and takes it off its user's list. Resolves with what was ended, `null` when absent. Works in a full store. */
+  delete (id: string): Promise<SessionRecord | null>
+
+  /**
+   * The user's live sessions, newest first, at the cost of that user's sessions only.
+   * Cleans the list of what is no longer there.
+   */
+  listByUser (userId: string): Promise<SessionRecord[]>
+
+  /**
+   * Ends every session of the user but `except`, and every login of theirs that is under way.
+   * Resolves with the ids that were ended. Works in a full store.
+   */
+  deleteByUser (userId: string, options?: { except?: string | undefined }): Promise<string[]>
+
+  /** Releases what this store opened; twice is safe. */
+  close (): Promise<void>
+
+  readonly events: EventEmitter<StoreEvents>
+}
+
+/** Whether `value` is one of our stores (as opposed to an express-session store, or something else). */
+export function isSessionStore (value: unknown): value is SessionStore {
+  if (typeof value !== 'object' || value === null) return false
+  const store = value as Partial<SessionStore>
+  return ['find', 'create', 'update', 'touch', 'delete', 'listByUser', 'deleteByUser'].every((name) => typeof store[name as keyof SessionStore] === 'function') &&
+    typeof store.events === 'object'
+}

@@ -1,0 +1,122 @@
+import { EventEmitter } from 'node:events'
+import { errors } from '../errors.ts'
+import { expiresAt } from '../session/record.ts'
+import type { SessionRecord } from '../session/record.ts'
+import type { Change, SessionStore, StoreEvents } from './contract.ts'
+
+export interface MemoryStoreOptions {
+  /** How many sessions are held at most; one more is refused with ERR_SESSION_STORE_FULL. Default 100,000. */
+  maxSessions?: number | undefined
+  /** The clock, in milliseconds since 1970. Default `Date.now`. */
+  now?: (() => number) | undefined
+}
+
+/**
+ * Sessions of one process: for development, tests and single-process services that may forget their
+ * sessions when they stop. Bounded; expired sessions make room for new ones.
+ */
+export class MemoryStore implements SessionStore {
+  readonly events = new EventEmitter<StoreEvents>()
+  readonly #sessions = new Map<string, SessionRecord>()
+  readonly #users = new Map<string, Set<string>>()
+  readonly #maxSessions: number
+  readonly #now: () => number
+  #sweepAt = 1024
+
+  constructor ({ maxSessions = 100_000, now = Date.now }: MemoryStoreOptions = {}) {
+    if (!Number.isInteger(maxSessions) || maxSessions < 1) throw new errors.INVALID_OPTIONS('maxSessions must be an integer of 1 or more')
+    this.#maxSessions = maxSessions
+    this.#now = now
+  }
+
+  now (): number {
+    return this.#now()
+  }
+
+  async find (id: string): Promise<SessionRecord | null> {
+    return this.#live(id)
+  }
+
+  async create (record: SessionRecord, { replaces }: { replaces?: SessionRecord | null | undefined } = {}): Promise<boolean> {
+    this.#makeRoom(replaces)
+    if (replaces != null) this.#remove(replaces.id)
+    this.#put(record)
+    if (record.userId !== null) this.#idsOf(record.userId).add(record.id)
+    return true
+  }
+
+  async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
+    const current = this.#live(record.id)
+    if (current === null) return null
+    return this.#put({ ...current, data: change(current.data) })
+  }
+
+  async touch (record: SessionRecord): Promise<boolean> {
+    const current = this.#live(record.id)
+    if (current === null) return false
+    this.#put({ ...current, lastSeenAt: Math.floor(this.#now()) })
+    return true
+  }
+
+  async delete (id: string): Promise<SessionRecord | null> {
+    const current = this.#live(id)
+    this.#remove(id)
+    return current
+  }
+
+  async listByUser (userId: string): Promise<SessionRecord[]> {
+    const ids = [...this.#users.get(userId) ?? []]
+    return ids.map((id) => this.#live(id)).filter((record) => record !== null)
+      .sort((a, b) => b.createdAt - a.createdAt)
+  }
+
+  async deleteByUser (userId: string, { except }: { except?: string | undefined } = {}): Promise<string[]> {
+    const ended = (await this.listByUser(userId)).map((record) => record.id).filter((id) => id !== except)
+    for (const id of ended) this.#remove(id)
+    return ended
+  }
+
+  async close (): Promise<void> {
+    this.#sessions.clear()
+    this.#users.clear()
+  }
+
+  #live (id: string): SessionRecord | null {
+    const record = this.#sessions.get(id)
+    if (record === undefined) return null
+    if (expiresAt(record) > this.#now()) return record
+    this.#remove(id)
+    return null
+  }
+
+  /** Frozen: what is handed out is what is held. */
+  #put (record: SessionRecord): SessionRecord {
+    const held = Object.freeze({ ...record })
+    this.#sessions.set(record.id, held)
+    return held
+  }
+
+  #remove (id: string): void {
+    const userId = this.#sessions.get(id)?.userId ?? null
+    this.#sessions.delete(id)
+    if (userId === null) return
+    const ids = this.#users.get(userId)
+    ids?.delete(id)
+    if (ids?.size === 0) this.#users.delete(userId)
+  }
+
+  #idsOf (userId: string): Set<string> {
+    let ids = this.#users.get(userId)
+    if (ids === undefined) this.#users.set(userId, ids = new Set())
+    return ids
+  }
+
+  /** Sweeps when the store has doubled since the last sweep or is full, so that a create stays cheap. */
+  #makeRoom (replaces: SessionRecord | null | undefined): void {
+    const size = this.#sessions.size - (replaces != null && this.#sessions.has(replaces.id) ? 1 : 0)
+    if (size < this.#sweepAt && size < this.#maxSessions) return
+    for (const id of this.#sessions.keys()) this.#live(id)
+    this.#sweepAt = Math.max(1024, this.#sessions.size * 2)
+    if (this.#sessions.size >= this.#maxSessions && !(replaces != null && this.#sessions.has(replaces.id))) throw new errors.STORE_FULL()
+  }
+}

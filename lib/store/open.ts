@@ -1,0 +1,70 @@
+import { errors } from '../errors.ts'
+import { isSessionStore } from './contract.ts'
+import type { SessionStore } from './contract.ts'
+import { withDeadline } from '../deadline.ts'
+import { ExpressStoreAdapter } from './express.ts'
+import type { ExpressStore } from './express.ts'
+import { MemoryStore } from './memory.ts'
+import { backendOf, connect } from './redis/client.ts'
+import type { RedisTarget } from './redis/client.ts'
+
+export type { RedisTarget } from './redis/client.ts'
+import { RedisStore } from './redis/store.ts'
+
+/** How long starting up waits for Redis before it goes on without. */
+const READY_MS = 1_000
+/** How long closing waits for commands under way. */
+const QUIT_MS = 500
+
+export interface OpenOptions {
+  redis?: RedisTarget | undefined
+  store?: SessionStore | ExpressStore | undefined
+  keyPrefix: string
+}
+
+export interface OpenedStore {
+  store: SessionStore
+  /** Things to say once, at boot. */
+  warnings: string[]
+  /** What holds the sessions, and what their keys there begin with, to tell two registrations that meet; `null`: nobody else can. */
+  backend: { of: unknown, prefix: string } | null
+  /** Closes what was opened here, and nothing else. */
+  close: () => Promise<void>
+}
+
+/**
+ * The store that the options ask for.
+ * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials
+ */
+export async function openStore ({ redis, store, keyPrefix }: OpenOptions): Promise<OpenedStore> {
+  if (store !== undefined) {
+    if (isSessionStore(store)) {
+      const warnings = store instanceof RedisStore && store.disableTTL ? ['sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work'] : []
+      return { store, warnings, backend: { of: store, prefix: '' }, close: async () => {} }
+    }
+    const adapter = new ExpressStoreAdapter(store)
+    return { store: adapter, warnings: [], backend: { of: store, prefix: '' }, close: () => adapter.close() }
+  }
+  if (redis !== undefined) return await openRedis(redis, keyPrefix)
+  const memory = new MemoryStore()
+  return { store: memory, warnings: ['sessions are kept in this process\'s memory and end with it: set the redis option'], backend: null, close: () => memory.close() }
+}
+
+async function openRedis (target: RedisTarget, keyPrefix: string): Promise<OpenedStore> {
+  const { client, keyPrefix: clientPrefix } = connect(target)
+  const store = new RedisStore({ client, prefix: clientPrefix + keyPrefix })
+  const close = async (): Promise<void> => {
+    await store.close()
+    // QUIT lets answers under way arrive; a server that does not answer is not waited for.
+    if (client.status === 'ready') await withDeadline(client.quit().catch(() => {}), QUIT_MS)
+    client.disconnect()
+  }
+  try {
+    const answered = await store.ready(READY_MS)
+    return { store, warnings: answered ? [] : ['Redis does not answer: sessions cannot be read until it does'], backend: { of: backendOf(client), prefix: clientPrefix + keyPrefix }, close }
+  } catch (error) {
+    await close()
+    if (error instanceof errors.INVALID_OPTIONS) throw error
+    throw new errors.INVALID_OPTIONS('redis: cannot be used', { cause: error })
+  }
+}

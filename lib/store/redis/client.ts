@@ -1,0 +1,86 @@
+import { Cluster, Redis } from 'ioredis'
+import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis'
+
+/** A connection of the driver: one server (or Sentinel), or a Cluster. */
+export type Client = Redis | Cluster
+
+/** A Cluster, named by some of its nodes. */
+export interface RedisClusterOptions {
+  cluster: ClusterNode[]
+  tls?: RedisOptions['tls']
+  username?: string | undefined
+  password?: string | undefined
+}
+
+/** What the `redis` option takes. */
+export type RedisTarget = string | RedisOptions | RedisClusterOptions | Client
+
+/**
+ * What a request path needs of a connection: fail at once when the link is down (the default waits
+ * for more than a minute), leave a socket that has gone silent, never send a command twice, and join
+ * the commands of one tick.
+ */
+const nodeOptions = {
+  enableOfflineQueue: false,
+  maxRetriesPerRequest: 0,
+  connectTimeout: 1000,
+  socketTimeout: 2000,
+  autoResendUnfulfilledCommands: false,
+  keepAlive: 5000,
+  retryStrategy: (times: number) => Math.min(50 * times, 1000) + Math.random() * 50,
+  // 1: reconnect and do not resend. A demoted master must be left, or it answers with sessions that have ended.
+  reconnectOnError: (error: Error) => error.message.startsWith('READONLY') ? 1 as const : false
+} satisfies RedisOptions
+
+const clusterOptions = {
+  enableOfflineQueue: false,
+  enableAutoPipelining: true,
+  // ElastiCache's certificates name hosts, not addresses.
+  dnsLookup: (address: string, callback: (error: null, address: string) => void) => callback(null, address)
+} satisfies ClusterOptions
+
+/** Whether `value` is a client of the driver, also of another copy of it. */
+export function isClient (value: unknown): value is Client {
+  const client = value as Partial<Client> | null
+  return typeof client === 'object' && client !== null && typeof client.duplicate === 'function' && typeof client.get === 'function'
+}
+
+/** Whether a client speaks to a Cluster. */
+export function isCluster (client: Client): client is Cluster {
+  return 'isCluster' in client && client.isCluster === true
+}
+
+/**
+ * A connection of our own to `target`, with our options, and what its keys have to begin with.
+ * Of a client only its options are read: it stays its owner's, to use and to close.
+ */
+export function connect (target: RedisTarget): { client: Client, keyPrefix: string } {
+  if (typeof target === 'string') return { client: new Redis(target, { ...nodeOptions, enableAutoPipelining: true }), keyPrefix: '' }
+  if (isClient(target)) {
+    const keyPrefix = target.options.keyPrefix ?? ''
+    const client = isCluster(target)
+      ? target.duplicate([], { ...clusterOptions, keyPrefix: '', redisOptions: merged(target.options.redisOptions, nodeOptions) })
+      : target.duplicate({ ...nodeOptions, enableAutoPipelining: true, keyPrefix: '', lazyConnect: false })
+    return { client, keyPrefix }
+  }
+  if ('cluster' in target) {
+    const { cluster, tls, username, password } = target
+    return { client: new Cluster(cluster, { ...clusterOptions, redisOptions: merged({ tls, username, password }, nodeOptions) }), keyPrefix: '' }
+  }
+  const { keyPrefix = '', ...options } = target
+  return { client: new Redis(merged(options, { ...nodeOptions, enableAutoPipelining: true, lazyConnect: false })), keyPrefix }
+}
+
+/** Where a client's commands go, to tell whether two go to the same place. */
+export function backendOf (client: Client): string {
+  if (isCluster(client)) return JSON.stringify(client.nodes().map(({ options: { host, port } }) => [host, port]).sort())
+  const { host, port, path, db, sentinels, name } = client.options
+  return JSON.stringify([path ?? sentinels ?? [host, port], name, db])
+}
+
+type NodeOptions = Omit<RedisOptions, 'replyMapping'>
+
+/** Theirs under ours. The driver's types refuse `undefined` where its code takes it. */
+function merged (theirs: object | undefined, ours: RedisOptions): NodeOptions {
+  return { ...theirs, ...ours } as NodeOptions
+}

@@ -1,0 +1,224 @@
+import { createHash } from 'node:crypto'
+import { EventEmitter } from 'node:events'
+import { RedisStore as ConnectRedisStore } from 'connect-redis'
+import { errors } from '../../errors.ts'
+import { apply, diff } from '../../session/changes.ts'
+import type { Data } from '../../session/changes.ts'
+import type { StoreEvents } from '../contract.ts'
+import type { Client } from './client.ts'
+import { Keys } from './keys.ts'
+import { RedisLink, isWrongType } from './link.ts'
+import { updateScript } from './scripts.ts'
+
+/** A session as express-session and @fastify/session hand it to a store. */
+// Their own types differ from each other and from every application's augmentation.
+
+export type ExpressSession = any
+export type Callback = (error?: unknown, result?: ExpressSession) => void
+
+export interface RedisStoreOptions {
+  /** An ioredis `Redis` or `Cluster`. Used as it is, and left open by `close`. */
+  client: Client
+  /** What session keys begin with. Default `sess:`. */
+  prefix?: string | undefined
+  /** Plain express-session: seconds a session without `cookie.expires` lives, or a function of it. Default 86400. */
+  ttl?: number | ((session: ExpressSession) => number) | undefined
+  /** Plain express-session: how sessions become text. Default `JSON`. */
+  serializer?: { parse (text: string): ExpressSession, stringify (session: ExpressSession): string } | undefined
+  /** Sessions are not extended by use. Default `false`. */
+  disableTouch?: boolean | undefined
+  /** Sessions never expire; ending them is then the application's work. Default `false`. */
+  disableTTL?: boolean | undefined
+  /** The COUNT of SCAN. Default 100. */
+  scanCount?: number | undefined
+  /** Plain express-session: lets `set` overwrite a session that it did not read first, as connect-redis does. Default `false`. */
+  overwrite?: boolean | undefined
+}
+
+/** connect-redis' class, in types of our own: its own need @types/express-session. */
+interface ConnectRedis extends EventEmitter {
+  prefix: string
+  serializer: NonNullable<RedisStoreOptions['serializer']>
+  disableTouch: boolean
+  disableTTL: boolean
+  get (sid: string): Promise<ExpressSession>
+  set (sid: string, session: ExpressSession): Promise<ExpressSession>
+  touch (sid: string, session: ExpressSession): Promise<ExpressSession>
+  destroy (sid: string): Promise<ExpressSession>
+  clear (): Promise<ExpressSession>
+  length (): Promise<number>
+  ids (): Promise<string[]>
+  all (): Promise<ExpressSession[]>
+  _getTTL (session: ExpressSession): number
+}
+const ConnectRedis = ConnectRedisStore as unknown as new (options: object) => ConnectRedis
+
+/**
+ * What a session read from Redis remembers: which one it is, what it was itself (changes are told from
+ * that), and what Redis held (with the changes of others that a save was merged with). Invisible to JSON.
+ */
+class Stored {
+  readonly sid: string
+  readonly own: string
+  readonly held: string
+  constructor (sid: string, own: string, held: string) {
+    this.sid = sid
+    this.own = own
+    this.held = held
+  }
+
+  toJSON (): undefined {}
+}
+/** express-session copies the enumerable members of what a store returns, and only those with a name. */
+const STORED = '__stored'
+
+/**
+ * connect-redis as express-session and @fastify/session use it, mended: a save changes only what the
+ * request changed and never brings an ended session back, corrupt values are no session, a callback is
+ * called once, and `all`, `ids`, `length` and `clear` see every master of a Cluster.
+ */
+export class ExpressSide extends ConnectRedis {
+  readonly events: EventEmitter<StoreEvents>
+  protected readonly link: RedisLink
+  protected readonly keys: Keys
+  readonly #overwrite: boolean
+
+  constructor ({ client, overwrite = false, ...options }: RedisStoreOptions, link = new RedisLink(client)) {
+    const keys = new Keys(options.prefix ?? 'sess:', client.options.keyPrefix)
+    super({ ...options, client: connectRedisClient(link, keys) })
+    this.link = link
+    this.keys = keys
+    this.events = link.events
+    this.#overwrite = overwrite
+  }
+
+  override get (sid: string, callback?: Callback): Promise<ExpressSession> {
+    return settle(this.#read(sid), callback)
+  }
+
+  override set (sid: string, session: ExpressSession, callback?: Callback): Promise<ExpressSession> {
+    return settle(this.#write(sid, session), callback)
+  }
+
+  override touch (sid: string, session: ExpressSession, callback?: Callback): Promise<ExpressSession> {
+    return settle(super.touch(sid, session), callback)
+  }
+
+  override destroy (sid: string, callback?: Callback): Promise<ExpressSession> {
+    return settle(super.destroy(sid), callback)
+  }
+
+  override clear (callback?: Callback): Promise<ExpressSession> {
+    return settle(super.clear(), callback)
+  }
+
+  override length (callback?: Callback): Promise<number> {
+    return settle(super.length(), callback)
+  }
+
+  override ids (callback?: Callback): Promise<string[]> {
+    return settle(super.ids(), callback)
+  }
+
+  override all (callback?: Callback): Promise<ExpressSession[]> {
+    return settle(this.#readAll(), callback)
+  }
+
+  /**
+   * Replaces the data under a key, `change` on top of whatever is there; `dataOf` a stored text is `null` when that is no session.
+   * Resolves with the data as stored, or `null`, with nothing written, when there is no session.
+   */
+  protected async updateData (key: string, seen: string, change: (data: string) => string, ttl: string, dataOf: (stored: string) => string | null | Promise<string | null>): Promise<string | null> {
+    for (let data = seen; ;) {
+      const next = change(data)
+      const reply = await this.link.script(updateScript, [key], createHash('sha1').update(data).digest('hex'), next, ttl)
+      if (reply === 1) return next
+      const present = typeof reply === 'string' ? await dataOf(reply) : null
+      if (present === null) return null
+      data = present
+    }
+  }
+
+  async #read (sid: string): Promise<ExpressSession> {
+    const text = await this.link.run(this.keys.session(sid), (client) => client.get(this.keys.session(sid))).catch((error: unknown) => {
+      if (isWrongType(error)) return ''
+      throw error
+    })
+    if (text === null) return null
+    const session = await this.#parse(text)
+    if (session === null) this.events.emit('unreadable', sid)
+    else session[STORED] = new Stored(sid, text, text)
+    return session
+  }
+
+  async #readAll (): Promise<ExpressSession[]> {
+    const sessions = await Promise.all((await super.ids()).map(async (sid) => {
+      const session = await this.#read(sid)
+      if (session === null) return null
+      delete session[STORED]
+      return Object.assign(session, { id: sid })
+    }))
+    return sessions.filter((session) => session !== null)
+  }
+
+  async #write (sid: string, session: ExpressSession): Promise<void> {
+    const ttlSeconds = this.disableTTL ? Infinity : this._getTTL(session)
+    if (!(ttlSeconds > 0)) return await super.destroy(sid)
+    const ttl = this.disableTTL ? 'persist' : String(Math.ceil(ttlSeconds * 1000))
+    const text = this.serializer.stringify(session)
+    const key = this.keys.session(sid)
+    const stored: unknown = session[STORED]
+    let written: string | null = text
+    if (stored instanceof Stored && stored.sid === sid) {
+      const changes = diff(await this.serializer.parse(stored.own), await this.serializer.parse(text))
+      written = await this.updateData(key, stored.held, (present) => this.serializer.stringify(apply(this.serializer.parse(present) as Data, changes)), ttl, async (present) => await this.#parse(present) === null ? null : present)
+      if (written === null) return
+    } else if (this.#overwrite) {
+      await super.set(sid, session)
+    } else {
+      const reply = await this.link.run(key, (client) => ttl === 'persist' ? client.set(key, text, 'NX') : client.set(key, text, 'PX', ttl, 'NX'))
+      if (reply === null) throw new errors.UNSUPPORTED('set() onto a session that exists and was not read through this store; pass overwrite: true to allow it')
+    }
+    Object.defineProperty(session, STORED, { value: new Stored(sid, text, written), enumerable: false, configurable: true, writable: true })
+  }
+
+  async #parse (text: string): Promise<ExpressSession | null> {
+    try {
+      const session = await this.serializer.parse(text)
+      return typeof session === 'object' && session !== null && !Array.isArray(session) && typeof session.cookie === 'object' && session.cookie !== null ? session : null
+    } catch {
+      return null
+    }
+  }
+}
+
+/** What connect-redis calls on a node-redis client, which is the shape that lets us answer for every master. */
+function connectRedisClient (link: RedisLink, keys: Keys) {
+  const each = async <T>(many: string[], one: (key: string) => Promise<T>): Promise<T[]> => await Promise.all(many.map(one))
+  const expiry = (key: string, seconds: number) => link.run(key, (client) => client.expire(key, seconds))
+  return {
+    get: (key: string) => link.run(key, (client) => client.get(key)),
+    set: (key: string, value: string, options?: { EX: number }) => link.run(key, (client) => options === undefined ? client.set(key, value) : client.set(key, value, 'EX', options.EX)),
+    expire: expiry,
+    del: async (many: string[]) => (await each(many, (key) => link.run(key, (client) => client.del(key)))).reduce((sum, count) => sum + count, 0),
+    mGet: (many: string[]) => each(many, (key) => link.run(key, (client) => client.get(key))),
+    async * scanIterator ({ COUNT }: { COUNT: number }): AsyncGenerator<string> {
+      for (const master of link.masters()) {
+        let cursor = '0'
+        do {
+          const [next, found] = await link.run('', () => master.scan(cursor, 'MATCH', keys.pattern, 'COUNT', COUNT))
+          cursor = next
+          for (const key of found) yield keys.fromScan(key)
+        } while (cursor !== '0')
+      }
+    }
+  }
+}
+
+/** Gives a promise's outcome to a callback, once, and outside of the promise: what it throws is its caller's. */
+function settle<T> (promise: Promise<T>, callback: Callback | undefined): Promise<T> {
+  if (callback === undefined) return promise
+  promise.then((result) => process.nextTick(callback, null, result), (error: unknown) => process.nextTick(callback, error))
+  // Whoever passes a callback is told there; the promise it ignores must not reject as well.
+  return promise.catch(() => undefined as T)
+}

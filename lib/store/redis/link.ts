@@ -1,0 +1,154 @@
+import { EventEmitter } from 'node:events'
+import calculateSlot from 'cluster-key-slot'
+import type { Redis } from 'ioredis'
+import { errors } from '../../errors.ts'
+import { Breaker } from '../breaker.ts'
+import type { StoreEvents } from '../contract.ts'
+import { isCluster } from './client.ts'
+import type { Client } from './client.ts'
+import type { Script } from './scripts.ts'
+
+/** How long one command may take, and how often a server that is down is asked again. */
+const COMMAND_DEADLINE_MS = 500
+const PROBE_EVERY_MS = 100
+/** How long an offset between our clock and Redis' is trusted. */
+const CLOCK_TRUST_MS = 60_000
+
+/** A refusal at connecting that waiting does not mend. */
+const REFUSED = /^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH)/
+
+/**
+ * One way to Redis: sends commands under a deadline, says what failed in this package's errors, keeps
+ * a broken server from making requests wait (each node of a Cluster for itself), and knows Redis' time.
+ */
+export class RedisLink {
+  readonly events = new EventEmitter<StoreEvents>()
+  readonly client: Client
+  readonly #breakers = new Map<string, Breaker>()
+  readonly #onError = (error: Error): void => { this.#lastError = error }
+  readonly #onReady = (): void => {
+    this.#lastError = undefined
+    void this.#readClock().catch(() => {})
+  }
+
+  #down = 0
+  #lastError: Error | undefined
+  #clockOffset = performance.timeOrigin
+  #clockReadAt = -Infinity
+
+  constructor (client: Client) {
+    this.client = client
+    // The driver emits every failed connection attempt; unheard it would end the process.
+    client.on('error', this.#onError)
+    client.on('ready', this.#onReady)
+  }
+
+  /** Redis' clock in milliseconds since 1970, carried on by this process's monotonic clock. */
+  now (): number {
+    if (performance.now() - this.#clockReadAt > CLOCK_TRUST_MS) void this.#readClock().catch(() => {})
+    return performance.now() + this.#clockOffset
+  }
+
+  /**
+   * Sends what concerns `key`.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; the driver's error is the `cause`
+   */
+  async run<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
+    try {
+      return await this.#breakerOf(key).run(() => command(this.client))
+    } catch (error) {
+      if (error instanceof errors.STORE_UNAVAILABLE) throw error
+      if (replyOf(error).includes('OOM ')) throw new errors.STORE_FULL({ cause: error })
+      if (isReply(error) || isOutage(error)) throw new errors.STORE_UNAVAILABLE({ cause: error })
+      throw error
+    }
+  }
+
+  /** Runs a script by its name, and by its text when Redis does not know it (after a restart or a failover). */
+  async script (script: Script, keys: readonly string[], ...args: Array<string | number>): Promise<unknown> {
+    return await this.run(keys[0] ?? '', async (client) => {
+      try {
+        return await client.evalsha(script.sha, script.keys, ...keys, ...args)
+      } catch (error) {
+        if (!replyOf(error).startsWith('NOSCRIPT')) throw error
+        return await client.eval(script.lua, script.keys, ...keys, ...args)
+      }
+    })
+  }
+
+  /** The servers that hold keys, for what has to ask all of them. */
+  masters (): Redis[] {
+    return isCluster(this.client) ? this.client.nodes('master') : [this.client]
+  }
+
+  /**
+   * Waits until Redis answers, `ms` milliseconds at the most: not answering in time is no error, the
+   * link goes on trying.
+   * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials or a command this package needs
+   */
+  async ready (ms: number): Promise<boolean> {
+    const giveUpAt = performance.now() + ms
+    for (;;) {
+      try {
+        await this.#readClock()
+        return true
+      } catch (error) {
+        const refusal = [error, this.#lastError].find((each) => REFUSED.test(replyOf(each)))
+        if (refusal !== undefined) throw new errors.INVALID_OPTIONS('redis: the server refused the user name, the password or a command this package needs', { cause: refusal })
+        if (performance.now() >= giveUpAt) return false
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
+    }
+  }
+
+  /** Stops watching the connection, which stays open. Twice is safe. */
+  close (): void {
+    for (const breaker of this.#breakers.values()) breaker.close()
+    this.client.off('ready', this.#onReady)
+  }
+
+  async #readClock (): Promise<void> {
+    const sentAt = performance.now()
+    this.#clockReadAt = sentAt
+    const [seconds, micros] = await this.client.time() as unknown as [string, string]
+    const redisMs = Number(seconds) * 1000 + Number(micros) / 1000
+    this.#clockOffset = redisMs - (sentAt + performance.now()) / 2
+  }
+
+  #breakerOf (key: string): Breaker {
+    const node = isCluster(this.client) ? this.client.slots[calculateSlot(key)]?.[0] ?? '' : ''
+    let breaker = this.#breakers.get(node)
+    if (breaker === undefined) {
+      breaker = new Breaker({
+        deadlineMs: COMMAND_DEADLINE_MS,
+        probeEveryMs: PROBE_EVERY_MS,
+        probe: () => this.client.exists(key),
+        isOutage,
+        onDown: (cause) => { if (this.#down++ === 0) this.events.emit('down', this.#lastError ?? cause) },
+        onUp: () => { if (--this.#down === 0) this.events.emit('up') }
+      })
+      this.#breakers.set(node, breaker)
+    }
+    return breaker
+  }
+}
+
+/** Whether a driver error says that what lies under the key is of another type than a session. */
+export function isWrongType (error: unknown): boolean {
+  return replyOf((error as { cause?: unknown } | null)?.cause).startsWith('WRONGTYPE')
+}
+
+/** The text of an error that Redis itself answered, else ''. */
+function replyOf (error: unknown): string {
+  return isReply(error) ? error.message : ''
+}
+
+function isReply (error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError'
+}
+
+/** The driver's own errors: no connection, lost while waiting, no node known. A programming error is none. */
+function isOutage (error: unknown): boolean {
+  if (isReply(error)) return /^(LOADING|CLUSTERDOWN|MASTERDOWN) /.test(error.message)
+  return error instanceof Error && !(error instanceof TypeError) && !(error instanceof RangeError)
+}

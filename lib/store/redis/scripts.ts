@@ -1,0 +1,114 @@
+import { createHash } from 'node:crypto'
+
+/** A Lua script and the name Redis caches it under. */
+export interface Script {
+  readonly lua: string
+  readonly sha: string
+  readonly keys: number
+}
+
+function script (keys: number, lua: string): Script {
+  return { lua, sha: createHash('sha1').update(lua).digest('hex'), keys }
+}
+
+/**
+ * KEYS  session
+ * ARGV  sha1 of the data the change was made on · the new data · 'keep', 'persist' or a time to live in ms
+ * Returns 1 written · 0 absent · the present value, when its data is not what the change was made on
+ *
+ * With 'keep' it is a session of ours, and its data what follows the first line; else one of
+ * express-session, and data all of it.
+ */
+export const updateScript = script(1, `
+local present = redis.call('GET', KEYS[1])
+if not present then return 0 end
+local head = ARGV[3] ~= 'keep' and '' or string.match(present, '^{"s":%d+,"h":"[^\\n]*}\\n')
+if not head then return 0 end
+if redis.sha1hex(string.sub(present, #head + 1)) ~= ARGV[1] then return present end
+local value = head .. ARGV[2]
+if ARGV[3] == 'keep' then redis.call('SET', KEYS[1], value, 'KEEPTTL')
+elseif ARGV[3] == 'persist' then redis.call('SET', KEYS[1], value)
+else redis.call('SET', KEYS[1], value, 'PX', ARGV[3]) end
+return 1`)
+
+/**
+ * KEYS  session
+ * ARGV  idle timeout in ms · absolute deadline in ms since 1970 · 'persist' for a session without expiry, or ''
+ * Returns 1 touched · 0 absent
+ *
+ * The expiry comes first and lastSeenAt is only tried: a full Redis takes an expiry but no SET.
+ */
+export const touchScript = script(1, `
+local present = redis.call('GET', KEYS[1])
+local head, rest = string.match(present or '', '^({"s":)%d%d%d%d%d%d%d%d%d%d%d%d%d(,"h":"[^\\n]*}\\n{.*)$')
+if not head then return 0 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[3] ~= 'persist' then
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.min(now + ARGV[1], tonumber(ARGV[2]))))
+  if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+end
+redis.pcall('SET', KEYS[1], head .. string.format('%.0f', now) .. rest, 'KEEPTTL')
+return 1`)
+
+/** `drop` takes what has expired off the user's list, `expire` lets the list itself go with its last member. */
+const listUpkeep = `
+local function drop ()
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1] * 1000)
+end
+local function expire ()
+  local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
+  if last == 'inf' then redis.call('PERSIST', KEYS[1])
+  elseif last then redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last)) end
+end`
+
+/**
+ * KEYS  the user's list
+ * ARGV  member · score, in ms since 1970 or +inf
+ * Adds the member, or moves it to a later score; never to an earlier one.
+ * Drops first: a full Redis refuses what needs memory only as a script's first write, and a touch must go through.
+ */
+export const listScript = script(1, `${listUpkeep}
+drop()
+redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
+expire()
+return 1`)
+
+/**
+ * KEYS  the user's list
+ * ARGV  session id · score
+ * Returns 1 the login under way is listed · 0 it was called off by 'take'
+ */
+export const confirmScript = script(1, `${listUpkeep}
+if redis.call('ZREM', KEYS[1], '+' .. ARGV[1]) == 0 then return 0 end
+drop()
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+expire()
+return 1`)
+
+/**
+ * KEYS  the session being created · the session
+ * ARGV  time to live in ms, or 'persist'
+ * Returns 1 the session is live · 0 it was ended before it began
+ * RENAME and expiry need no memory, so that nothing can fail here that has not failed before.
+ */
+export const activateScript = script(2, `
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('RENAME', KEYS[1], KEYS[2])
+if ARGV[1] == 'persist' then redis.call('PERSIST', KEYS[2]) else redis.call('PEXPIRE', KEYS[2], ARGV[1]) end
+return 1`)
+
+/**
+ * KEYS  the user's list
+ * ARGV  the session id to leave on it, or ''
+ * Returns the members taken off, logins under way included. Needs no memory.
+ */
+export const takeScript = script(1, `
+local taken = {}
+for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  if member ~= ARGV[1] then
+    redis.call('ZREM', KEYS[1], member)
+    taken[#taken + 1] = member
+  end
+end
+return taken`)

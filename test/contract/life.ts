@@ -1,0 +1,156 @@
+import { isSessionStore } from '../../lib/store/contract.ts'
+import type { SessionRecord } from '../../lib/session/record.ts'
+import { record } from '../helpers/record.ts'
+import type { Define } from './store-contract.ts'
+
+/** Being created, found, replaced and ended. */
+export function lifeTests (test: Define): void {
+  test('is told from other objects by its shape', async (t, { store }) => {
+    t.ok(isSessionStore(store))
+    t.notOk(isSessionStore({ get () {}, set () {}, destroy () {} }))
+  })
+
+  test('a new session is found as it was stored', async (t, { store, make }) => {
+    for (const session of [
+      make(),
+      make({ userId: null }),
+      make({ label: 'ada\'s phone', meta: '{"app":"2.1"}', ip: '2001:db8::1', userAgent: 'Mozilla/5.0 "quoted"', persistent: false }),
+      make({ label: '', meta: '{}', ip: '', userAgent: '' }),
+      make({ label: 'line\nbreak, "s":1234567890123', userAgent: '☕' })
+    ]) {
+      t.equal(await store.create(session), true)
+      t.strictSame(await store.find(session.id), session)
+    }
+  })
+
+  test('an id that was never used is absent, whatever it looks like', async (t, { store }) => {
+    for (const id of [record().id, '', 'x', '*', '../../etc/passwd', '__proto__', 'constructor', '\u0000', 'é'.repeat(1000)]) {
+      t.equal(await store.find(id), null)
+      t.equal(await store.delete(id), null)
+    }
+  })
+
+  test('data comes back to the byte', async (t, { store, make }) => {
+    for (const data of [
+      '{"text":"né ☕ 𝒳 \\u2028 \\ud800 \\u0000"}',
+      '{"lines":"one\\ntwo\\r\\n"}',
+      '{\n  "pretty": true\n}',
+      '{"__proto__":{"admin":true},"constructor":1,"s":1234567890123}',
+      JSON.stringify({ long: 'x'.repeat(100_000) })
+    ]) {
+      const session = make({ data })
+      await store.create(session)
+      t.equal((await store.find(session.id))?.data, data)
+      const changed = await store.update(session, (present) => present.replace(/}$/, ',"more":1}'))
+      t.equal(changed?.data, data.replace(/}$/, ',"more":1}'))
+      t.equal((await store.find(session.id))?.data, changed?.data)
+      t.ok(await store.touch(session))
+      t.equal((await store.find(session.id))?.data, changed?.data)
+    }
+    t.equal(({} as { admin?: boolean }).admin, undefined)
+  })
+
+  test('a record changed after a call changes nothing that is stored', async (t, { store, make, lists }) => {
+    const session = make({ data: '{"cart":1}' })
+    const original = { ...session }
+    await store.create(session)
+    const tamper = (held: SessionRecord | null | undefined) => {
+      t.ok(held)
+      // A store may hand out frozen records; then the change fails at once.
+      try { Object.assign(held as object, { userId: 'mallory', data: '{"cart":0}', endsAt: 0 }) } catch {}
+    }
+    tamper(session)
+    t.strictSame(await store.find(original.id), original)
+    tamper(await store.find(original.id))
+    t.strictSame(await store.find(original.id), original)
+    tamper(await store.update(original, (data) => data))
+    t.strictSame(await store.find(original.id), original)
+    if (!lists) return
+    tamper((await store.listByUser('ada'))[0])
+    t.strictSame(await store.listByUser('ada'), [original])
+  })
+
+  test('a deleted session is what delete tells, and absent from then on', async (t, { store, make }) => {
+    const session = make({ data: '{"cart":1}' })
+    await store.create(session)
+    t.strictSame(await store.delete(session.id), session)
+    t.equal(await store.find(session.id), null)
+    t.equal(await store.delete(session.id), null)
+  })
+
+  test('a session replaced by another is gone', async (t, { store, make, lists }) => {
+    const before = make({ userId: null, data: '{"cart":1}' })
+    await store.create(before)
+    const after = make({ data: '{"cart":1}' })
+    t.equal(await store.create(after, { replaces: before }), true)
+    t.equal(await store.find(before.id), null)
+    t.strictSame(await store.find(after.id), after)
+    const anonymous = make({ userId: null })
+    t.equal(await store.create(anonymous, { replaces: after }), true)
+    t.equal(await store.find(after.id), null)
+    t.strictSame(await store.find(anonymous.id), anonymous)
+    if (lists) t.strictSame(await store.listByUser('ada'), [])
+  })
+
+  test('a session replaced by another user\'s leaves the first user\'s list', async (t, { store, make, lists }) => {
+    const hers = make()
+    const his = make({ userId: 'bob' })
+    await store.create(hers)
+    t.equal(await store.create(his, { replaces: hers }), true)
+    t.equal(await store.find(hers.id), null)
+    if (!lists) return
+    t.strictSame(await store.listByUser('ada'), [])
+    t.strictSame(await store.listByUser('bob'), [his])
+  })
+
+  test('a session may be replaced under its own id, also by another user\'s', async (t, { store, make, lists }) => {
+    const first = make()
+    await store.create(first)
+    const second = make({ id: first.id, data: '{"step":2}' })
+    t.equal(await store.create(second, { replaces: first }), true)
+    t.strictSame(await store.find(first.id), second)
+    if (lists) t.strictSame(await store.listByUser('ada'), [second])
+    const third = make({ id: first.id, userId: 'bob' })
+    t.equal(await store.create(third, { replaces: second }), true)
+    t.strictSame(await store.find(first.id), third)
+    if (!lists) return
+    t.strictSame(await store.listByUser('ada'), [])
+    t.strictSame(await store.deleteByUser('ada'), [])
+    t.strictSame(await store.listByUser('bob'), [third])
+    const fourth = make({ id: first.id, userId: null })
+    t.equal(await store.create(fourth, { replaces: third }), true)
+    t.strictSame(await store.find(first.id), fourth)
+    t.strictSame(await store.listByUser('bob'), [])
+  })
+
+  test('replacing what is already gone is an ordinary create', async (t, { store, make }) => {
+    const gone = make()
+    const session = make()
+    t.equal(await store.create(session, { replaces: gone }), true)
+    t.strictSame(await store.find(session.id), session)
+    t.equal(await store.find(gone.id), null)
+  })
+
+  test('a full store refuses a new session and signs nobody out', async (t, { store, make, fill, lists }) => {
+    const session = make({ data: '{"cart":1}' })
+    await store.create(session)
+    await fill?.()
+    await t.rejects(store.create(make({ userId: null, data: JSON.stringify({ x: 'x'.repeat(1000) }) })), { code: 'ERR_SESSION_STORE_FULL', statusCode: 503 })
+    await t.rejects(store.create(make({ userId: 'bob' })), { code: 'ERR_SESSION_STORE_FULL' })
+    t.equal((await store.find(session.id))?.data, session.data)
+    t.equal(await store.touch(session), true)
+    if (lists) {
+      t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [session.id])
+      t.strictSame(await store.deleteByUser('ada'), [session.id])
+      t.strictSame(await store.listByUser('bob'), [])
+    } else {
+      t.equal((await store.delete(session.id))?.id, session.id)
+    }
+    t.equal(await store.find(session.id), null)
+  }, 'fill')
+
+  test('close may be called twice', async (t, { store }) => {
+    await store.close()
+    await t.resolves(store.close())
+  })
+}

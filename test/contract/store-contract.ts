@@ -1,0 +1,47 @@
+import type { Test } from 'tap'
+import type { SessionRecord } from '../../lib/session/record.ts'
+import type { SessionStore } from '../../lib/store/contract.ts'
+import { record } from '../helpers/record.ts'
+import { changeTests } from './changes.ts'
+import { lifeTests } from './life.ts'
+import { raceTests } from './races.ts'
+import { timeTests } from './time.ts'
+import { userTests } from './users.ts'
+
+/** A store to be tested, with no session in it. */
+export interface Subject {
+  store: SessionStore
+  /** Makes every session this much older, as waiting would. Records read before are then out of date. */
+  age: (ms: number) => Promise<void> | void
+  /** Whether other processes may use the same sessions at the same time. */
+  atomic: 'everywhere' | 'process'
+  /** Whether the store knows which sessions a user has. */
+  lists: boolean
+  /** A second process' view of the same sessions, where `atomic` is 'everywhere'. */
+  other?: SessionStore
+  /** Fills the store up: from now on it has no room for another session. */
+  fill?: () => Promise<void> | void
+}
+
+/** The subject as a sentence sees it: `other` is the store itself where there is no second process. */
+export interface Context extends Subject {
+  other: SessionStore
+  /** Makes a record of a session of ada's that begins now, by the store's clock. */
+  make: (overrides?: Partial<SessionRecord>) => SessionRecord
+}
+
+/** One sentence of the contract; those that need what a store lacks are skipped. */
+export type Define = (sentence: string, check: (t: Test, subject: Context) => Promise<void>, needs?: 'lists' | 'no lists' | 'fill') => void
+
+/** The suite that every store runs: lib/store/contract.ts, sentence by sentence. */
+export function storeContract (t: Test, name: string, makeStore: (t: Test) => Promise<Subject> | Subject): void {
+  const test: Define = (sentence, check, needs) => t.test(`${name}: ${sentence}`, async (t) => {
+    const subject = await makeStore(t)
+    const { store, other = store, lists, fill, atomic } = subject
+    if (atomic === 'everywhere' && other === store) throw new Error('a store that is atomic everywhere is tested with two of them')
+    const has = { lists, 'no lists': !lists, fill: fill !== undefined }
+    if (needs !== undefined && !has[needs]) return t.plan(0, `this store: ${needs === 'no lists' ? 'has lists' : `no ${needs}`}`)
+    await check(t, { ...subject, other, make: (overrides) => record({ now: store.now(), ...overrides }) })
+  })
+  for (const define of [lifeTests, changeTests, timeTests, userTests, raceTests]) define(test)
+}

@@ -1,0 +1,47 @@
+import type { Test } from 'tap'
+import { connect } from '../../lib/store/redis/client.ts'
+import type { Client, RedisTarget } from '../../lib/store/redis/client.ts'
+import { RedisStore } from '../../lib/store/redis/store.ts'
+import type { RedisStoreOptions } from '../../lib/store/redis/store.ts'
+import { until } from './redis.ts'
+
+/** Moves what lies under one key into the past: its expiry, a list's scores, a session's instants. */
+const AGE = `
+local by = tonumber(ARGV[1])
+local function shift (instant) return string.format('%.0f', tonumber(instant) - by) end
+local ttl = redis.call('PTTL', KEYS[1])
+if redis.call('TYPE', KEYS[1]).ok == 'zset' then
+  local members = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+  for i = 1, #members, 2 do redis.call('ZADD', KEYS[1], shift(members[i + 1]), members[i]) end
+else
+  local value = redis.call('GET', KEYS[1])
+  local newline = string.find(value, '\\n', 1, true) or #value + 1
+  local head = string.gsub(string.sub(value, 1, newline - 1), '("[scea]":)(%d+)', function (name, instant) return name .. shift(instant) end)
+  redis.call('SET', KEYS[1], head .. string.sub(value, newline), 'KEEPTTL')
+end
+if ttl >= 0 then redis.call('PEXPIRE', KEYS[1], ttl - by) end
+return 1`
+
+/** A store with a connection of its own, ready, and closed when the test ends. */
+export async function openStore (t: Test, target: RedisTarget, options: Omit<RedisStoreOptions, 'client'>): Promise<RedisStore> {
+  const { client } = connect(target)
+  const store = new RedisStore({ client, ...options })
+  t.teardown(async () => {
+    await store.close()
+    client.disconnect()
+  })
+  await until('the connection', () => client.status === 'ready')
+  return store
+}
+
+/** Every key that has `prefix` in it, of all masters. */
+export async function keysOf (client: Client, prefix: string): Promise<string[]> {
+  const masters = 'nodes' in client ? client.nodes('master') : [client]
+  const keys = await Promise.all(masters.map((master) => master.keys(`*${prefix.replace(/[\\*?[\]]/g, '\\$&')}*`)))
+  return keys.flat().sort()
+}
+
+/** Makes the sessions and lists of `prefix` older, as waiting would. */
+export async function age (client: Client, prefix: string, ms: number): Promise<void> {
+  await Promise.all((await keysOf(client, prefix)).map((key) => client.eval(AGE, 1, key, ms)))
+}
