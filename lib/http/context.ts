@@ -1,0 +1,33 @@
+import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import type { ResolvedOptions } from '../resolve-options.ts'
+import type { SessionManager } from '../session/manager.ts'
+import type { RequestSession } from './request-session.ts'
+
+/** What every request of one registration of the plugin shares. */
+export interface PluginContext {
+  readonly options: ResolvedOptions
+  readonly manager: SessionManager
+  readonly log: FastifyBaseLogger
+  /** Builds `request.session` from what is already loaded. Set once @fastify/session is there. */
+  hydrate: (state: RequestSession) => void
+}
+
+/** On the instance: the registration that routes mounted there belong to. */
+export const kContext = Symbol('fastify-user-sessions.context')
+/** On the request: its session, once something asked for it. */
+export const kState = Symbol('fastify-user-sessions.state')
+
+/** A request as the inside of this package sees it. */
+export type SessionRequest = FastifyRequest & { [kState]: RequestSession | null }
+
+/** What `config.session` of a route says. */
+export interface RouteSessionConfig {
+  /** `false`: the cross-site check leaves this route alone. */
+  csrf?: boolean | undefined
+}
+
+/** The route's own word about sessions: `false`, or an object, or nothing. */
+export function routeConfig (request: FastifyRequest): { skip: boolean, csrf: boolean } {
+  const session = (request.routeOptions.config as { session?: false | RouteSessionConfig } | undefined)?.session
+  return { skip: session === false, csrf: session === false || session?.csrf !== false }
+}

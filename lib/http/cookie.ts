@@ -1,0 +1,58 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { errors } from '../errors.ts'
+import { cookieValues } from '../session/cookie-header.ts'
+import type { SessionRecord } from '../session/record.ts'
+import type { Token } from '../session/token.ts'
+import type { PluginContext } from './context.ts'
+
+/** @throws ERR_SESSION_INSECURE_CONNECTION when the browser would drop the cookie that has to be sent */
+export function assertCookieCanBeSet ({ options }: PluginContext, request: FastifyRequest): void {
+  if (options.cookie.secure && request.protocol !== 'https') throw new errors.INSECURE_CONNECTION()
+}
+
+/** Sends the session's token, and takes back cookies under older names. */
+export function setSessionCookie (context: PluginContext, request: FastifyRequest, reply: FastifyReply, record: SessionRecord, token: Token): void {
+  const { options, manager } = context
+  const leftMs = Math.min(record.endsAt - manager.now(), options.cookieMaxAgeMs || Infinity)
+  const maxAge = record.persistent ? { maxAge: Math.max(1, Math.round(leftMs / 1000)) } : {}
+  const [name, ...older] = options.cookieNames as [string, ...string[]]
+  append(context, reply, name, manager.sign(token), maxAge)
+  for (const each of older) {
+    if (cookieValues(request.headers.cookie ?? '', each).length > 0) append(context, reply, each, '', EXPIRED)
+  }
+}
+
+/** Takes back every session cookie the request brought, and the one under today's name. */
+export function clearSessionCookie (context: PluginContext, request: FastifyRequest, reply: FastifyReply): void {
+  const [name, ...older] = context.options.cookieNames as [string, ...string[]]
+  append(context, reply, name, '', EXPIRED)
+  for (const each of older) {
+    if (cookieValues(request.headers.cookie ?? '', each).length > 0) append(context, reply, each, '', EXPIRED)
+  }
+}
+
+/** Whether the request brought a cookie under one of our names, good or bad. */
+export function hasSessionCookie ({ options }: PluginContext, request: FastifyRequest): boolean {
+  const header = request.headers.cookie
+  return header !== undefined && options.cookieNames.some((name) => cookieValues(header, name).length > 0)
+}
+
+const EXPIRED = { maxAge: 0, expires: new Date(0) }
+
+/** The attributes are always today's configuration: a browser only takes a cookie back when path, domain and Secure are those it was set with. */
+function append (context: PluginContext, reply: FastifyReply, name: string, value: string, lifetime: { maxAge?: number, expires?: Date }): void {
+  const { secure, sameSite, httpOnly, path, domain, partitioned } = context.options.cookie
+  reply.header('set-cookie', reply.server.serializeCookie(name, value, {
+    ...lifetime, path, secure, sameSite, httpOnly, ...domain !== undefined && { domain }, ...partitioned && { partitioned }
+  }))
+  keepPrivate(reply)
+}
+
+/** Tells caches that a reply is one person's: with a session cookie in it, nobody else may get it (CVE-2023-30861). */
+export function keepPrivate (reply: FastifyReply): FastifyReply {
+  reply.header('cache-control', 'no-store')
+  const vary = reply.getHeader('vary')
+  if (vary === undefined) reply.header('vary', 'Cookie')
+  else if (!/\*|\bcookie\b/i.test(String(vary))) reply.header('vary', `${String(vary)}, Cookie`)
+  return reply
+}

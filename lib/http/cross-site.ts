@@ -1,0 +1,38 @@
+import type { FastifyRequest } from 'fastify'
+import { errors } from '../errors.ts'
+import { routeConfig } from './context.ts'
+import type { PluginContext } from './context.ts'
+
+/** RFC 9110 9.2.1. */
+const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
+
+/** Whether a request can change something: an unsafe method, or the opening of a WebSocket, which no CORS rule guards. */
+export function isUnsafe (request: FastifyRequest): boolean {
+  return !SAFE_METHODS.has(request.method) || request.headers.upgrade?.toLowerCase() === 'websocket'
+}
+
+/**
+ * Refuses an unsafe request that a page of another site made. `Sec-Fetch-Site`, which no page can
+ * set, decides where the browser sends it; else `Origin`. A request with neither comes from no
+ * browser: browsers send `Origin` with every cross-site request that can change something.
+ *
+ * @throws ERR_SESSION_CSRF_REJECTED
+ */
+export function assertSameSite ({ options }: PluginContext, request: FastifyRequest): void {
+  if (!options.csrf || !isUnsafe(request) || !routeConfig(request).csrf) return
+  const site = request.headers['sec-fetch-site']
+  const origin = request.headers.origin
+  if (site === 'same-origin') return
+  if (site === undefined || site === 'none') {
+    if (origin === undefined || isOwn(origin, options.origins, request)) return
+  } else if (origin !== undefined && options.origins?.includes(origin) === true) {
+    return
+  }
+  throw new errors.CSRF_REJECTED()
+}
+
+function isOwn (origin: string, origins: string[] | null, request: FastifyRequest): boolean {
+  if (origins !== null && origins.length > 0) return origins.includes(origin)
+  const own = `${request.protocol}://${request.host}`
+  return URL.canParse(own) && URL.canParse(origin) && new URL(own).origin === new URL(origin).origin && new URL(origin).origin !== 'null'
+}

@@ -1,0 +1,37 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { errors } from '../errors.ts'
+import { requireAuth } from './authenticate.ts'
+import { kContext, kState } from './context.ts'
+import type { PluginContext } from './context.ts'
+import { login } from './login.ts'
+import type { LoginOptions, LoginUser } from './login.ts'
+import { logout } from './logout.ts'
+import { stateOf } from './state.ts'
+
+/** Puts what applications use on the instance and on the request. */
+export function addDecorators (app: FastifyInstance, context: PluginContext): void {
+  const names = context.options.decorators
+  assertFree(app, names)
+  app.decorate(kContext, context)
+  app.decorateRequest(kState, null)
+  app.decorateRequest('session', {
+    getter () { return stateOf(context, this).session as FastifyRequest['session'] },
+    setter (session) { stateOf(context, this).session = session }
+  })
+  app.decorateRequest(names.auth, { getter () { return stateOf(context, this).stored.auth } })
+  app.decorateRequest(names.requireAuth, function (this: FastifyRequest) { return requireAuth(context, this) })
+  app.decorate(names.authenticate, async (request: FastifyRequest) => { requireAuth(context, request) })
+  app.decorate(names.login, async (request: FastifyRequest, user: LoginUser, options?: LoginOptions) => await login(context, request, user, options))
+  app.decorate(names.logout, async (request: FastifyRequest) => { await logout(context, request) })
+}
+
+/** @throws ERR_SESSION_INVALID_OPTIONS when the application has a name already that we would take */
+function assertFree (app: FastifyInstance, names: PluginContext['options']['decorators']): void {
+  const taken = [
+    ...[names.authenticate, names.login, names.logout].filter((name) => app.hasDecorator(name)).map((name) => `app.${name}`),
+    ...['session', names.auth, names.requireAuth].filter((name) => app.hasRequestDecorator(name)).map((name) => `request.${name}`)
+  ]
+  if (taken.length === 0) return
+  const advice = taken.includes('request.session') ? 'do not register another session plugin, or this one twice, in one context' : 'give the decorator another name here'
+  throw new errors.INVALID_OPTIONS(`decorators: ${taken.join(', ')} exists already; ${advice}`)
+}

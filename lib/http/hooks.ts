@@ -1,0 +1,62 @@
+import type { FastifyInstance } from 'fastify'
+import { kState, routeConfig } from './context.ts'
+import type { PluginContext, SessionRequest } from './context.ts'
+import { assertSameSite } from './cross-site.ts'
+import { stateOf } from './state.ts'
+
+/**
+ * What happens to every request: its session is loaded if it carries a cookie that verifies, and stored
+ * when the reply goes out if anything changed. Neither costs a request without a cookie anything.
+ */
+export function addHooks (app: FastifyInstance, context: PluginContext): void {
+  let warned = false
+
+  // Both hooks answer at once when there is nothing to wait for, and with a promise when there is:
+  // Fastify catches what the rest of the request throws behind a promise of a hook, not behind a callback.
+  app.addHook('onRequest', (request, _reply, done) => {
+    const header = request.headers.cookie
+    const credential = header === undefined ? null : context.manager.readCookie(header)
+    if (credential === null || routeConfig(request).skip) return done()
+    assertSameSite(context, request)
+    return stateOf(context, request).stored.load(credential)
+  })
+
+  app.addHook('onSend', (request, reply, payload, done) => {
+    const state = (request as SessionRequest)[kState]
+    if (state === null) return done(null, payload)
+    const work = state.settle(reply)
+    if (work === undefined) {
+      state.stored.writeCookie(reply)
+      return done(null, payload)
+    }
+    const failure = watch(payload)
+    return work.finally(() => state.stored.writeCookie(reply)).then(() => {
+      const error = failure()
+      if (error !== undefined) throw error
+    })
+  })
+
+  // Where Fastify did not send the reply (reply.hijack()), the hook above never ran.
+  app.addHook('onResponse', (request, reply, done) => {
+    const state = (request as SessionRequest)[kState]
+    if (state !== null && reply.sent) {
+      if (!warned && state.hasUnsaved) {
+        warned = true
+        request.log.warn('request.session was changed in a request whose reply is hijacked: nothing is saved without request.session.save()')
+      }
+      state.stored.touchIfDue().catch(() => {})
+    }
+    done()
+  })
+}
+
+/**
+ * Fastify listens to a stream's errors only after its hooks: until then an error would be nobody's,
+ * and end the process. Gives what went wrong so far.
+ */
+function watch (payload: unknown): () => Error | undefined {
+  let failure: Error | undefined
+  const stream = payload as NodeJS.ReadableStream | null
+  if (typeof stream?.pipe === 'function' && typeof stream.once === 'function') stream.once('error', (error: Error) => { failure = error })
+  return () => failure
+}

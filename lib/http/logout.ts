@@ -1,0 +1,12 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { PluginContext } from './context.ts'
+import { assertSameSite } from './cross-site.ts'
+import { stateOf } from './state.ts'
+
+export type Logout = (request: FastifyRequest, reply?: FastifyReply) => Promise<void>
+
+/** @throws ERR_SESSION_STORE_UNAVAILABLE when the store does not confirm it; the cookie is taken back all the same */
+export async function logout (context: PluginContext, request: FastifyRequest): Promise<void> {
+  assertSameSite(context, request)
+  await stateOf(context, request).end()
+}

@@ -1,0 +1,55 @@
+import type { Static, TObject, TSchema } from '@sinclair/typebox'
+import type { FastifyRequest } from 'fastify'
+import { errors } from '../../errors.ts'
+import type { LoginOptions, LoginUser } from '../login.ts'
+import type { DefaultCredentials } from './schemas.ts'
+
+type Awaitable<T> = T | Promise<T>
+
+/** What `authRoutes` takes besides `prefix`. */
+export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extends LoginUser = LoginUser> {
+  /**
+   * Checks the credentials: the user (an object with an `id`), or `null`. Should take as long for an
+   * unknown user as for a wrong password. An error with a `statusCode` goes to the client as it is.
+   */
+  verify: (credentials: Credentials, request: FastifyRequest) => Awaitable<User | null | undefined>
+  /** TypeBox schema of `POST /login`'s body. Default `{ username, password, remember? }`. */
+  credentials?: TObject | undefined
+  /** Finds the user of a session for `GET /info`; `null` ends the session. Required with `user`. */
+  findUser?: ((id: string, request: FastifyRequest) => Awaitable<LoginUser | null | undefined>) | undefined
+  /** TypeBox schema of what may be shown of a user: an allow-list. Default `{ id }`. */
+  user?: TObject | undefined
+  /** How to begin the session: label, meta, timeouts… Default: what the body says of `remember`. */
+  onLogin?: ((user: User, credentials: Credentials, request: FastifyRequest) => Awaitable<LoginOptions | undefined>) | undefined
+  /** Where to send a browser's form afterwards (303) instead of answering with JSON. Fixed targets, never from input. */
+  redirects?: { login?: string | undefined, logout?: string | undefined } | undefined
+}
+
+/**
+ * Gives `verify` and `onLogin` the types of a `credentials` schema:
+ * `app.register(authRoutes, authRoutesOptions({ credentials: MyBody, verify: async ({ email }) => … }))`.
+ */
+export function authRoutesOptions<Schema extends TObject, User extends LoginUser> (
+  options: Omit<AuthRoutesOptions<Static<Schema>, User>, 'credentials'> & { credentials: Schema, prefix?: string | undefined }
+): AuthRoutesOptions & { prefix?: string } {
+  // Fastify's register is not generic over a plugin's options: the body's type is known here only.
+  return options as unknown as AuthRoutesOptions
+}
+
+/** @throws ERR_SESSION_INVALID_OPTIONS */
+export function checkAuthRoutesOptions (options: AuthRoutesOptions): void {
+  const faults: string[] = []
+  const isSchema = (value: unknown): value is TSchema => typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'object'
+  if (typeof options.verify !== 'function') faults.push('verify is required: a function')
+  for (const name of ['findUser', 'onLogin'] as const) {
+    if (options[name] !== undefined && typeof options[name] !== 'function') faults.push(`${name} must be a function`)
+  }
+  for (const name of ['credentials', 'user'] as const) {
+    if (options[name] !== undefined && !isSchema(options[name])) faults.push(`${name} must be a TypeBox object schema`)
+  }
+  if (options.user !== undefined && options.findUser === undefined) faults.push('findUser is required with user: a session knows no more of its user than the id')
+  for (const target of Object.values(options.redirects ?? {})) {
+    if (target !== undefined && (typeof target !== 'string' || target.length === 0)) faults.push('redirects must be paths or URLs')
+  }
+  if (faults.length > 0) throw new errors.INVALID_OPTIONS(faults.map((fault) => `authRoutes: ${fault}`).join('; '))
+}

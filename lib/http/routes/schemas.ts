@@ -1,0 +1,34 @@
+import { Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
+
+export const DefaultCredentials = Type.Object({
+  username: Type.String({ minLength: 1, maxLength: 256, description: 'Who wants to sign in.' }),
+  password: Type.String({ minLength: 1, maxLength: 1024, description: 'What proves it.' }),
+  remember: Type.Optional(Type.Boolean({ description: 'true: stay signed in for long; false: until the browser closes.' }))
+}, { additionalProperties: false, description: 'What a login sends.' })
+export type DefaultCredentials = Static<typeof DefaultCredentials>
+
+export const DefaultUser = Type.Object({
+  id: Type.String({ description: 'The user\'s id.' })
+}, { description: 'Who is signed in.' })
+
+const instant = (description: string) => Type.Integer({ description: `${description} Milliseconds since 1970.` })
+
+export const SessionView = Type.Object({
+  id: Type.String({ description: 'The public handle of the session; proves nothing.' }),
+  label: Type.Union([Type.String(), Type.Null()], { description: 'Its name for people, if it was given one.' }),
+  createdAt: instant('When it began.'),
+  authenticatedAt: instant('When the user last proved who they are.'),
+  lastSeenAt: instant('When it was last used, give or take the touch interval.'),
+  expiresAt: instant('When it ends if it is not used again.')
+}, { description: 'One signed-in session.' })
+
+export const ErrorReply = Type.Object({
+  statusCode: Type.Integer({ description: 'The HTTP status.' }),
+  code: Type.Optional(Type.String({ description: 'What to match on, such as ERR_SESSION_INVALID_CREDENTIALS.' })),
+  error: Type.String({ description: 'The name of the HTTP status.' }),
+  message: Type.String({ description: 'What happened, for people.' })
+}, { description: 'An error.' })
+
+export const NoContent = Type.Null({ description: 'Done; no body.' })
+export const Redirect = Type.Null({ description: 'Done; go to the configured page.' })

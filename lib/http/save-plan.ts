@@ -1,0 +1,63 @@
+import { diff, isEmpty } from '../session/changes.ts'
+import type { Changes, Data } from '../session/changes.ts'
+import { userIdText } from '../session/user-id.ts'
+import { CSRF_SECRET } from './session-object.ts'
+
+/** What a session object looks like when it is to be saved. */
+export interface SaveSituation {
+  /** What it held when it was built. */
+  readonly base: Data
+  /** What it holds now. */
+  readonly data: Data
+  /** There is a stored session. */
+  readonly exists: boolean
+  /** It was regenerated: nothing of the stored session goes along. */
+  readonly rotates: boolean
+  /** `userId` was assigned, maybe to what it was. */
+  readonly assigned: boolean
+  /** The reply is an error: nobody is signed in by it. */
+  readonly undo: boolean
+  /** Where the data names its user; `null`: `data.userId`. */
+  readonly userIdFrom: ((data: Data) => unknown) | null
+}
+
+/** What saving it means. */
+export type SavePlan =
+  | { readonly does: 'nothing' }
+  | { readonly does: 'begin', readonly userId: string | null, readonly data: Data }
+  | { readonly does: 'change', readonly changes: Changes }
+  | { readonly does: 'end' }
+
+/**
+ * A user who appears, changes or was assigned is a sign-in and begins a session; one who disappears
+ * signed out. Without a user, a session begins with the first thing that is not empty.
+ *
+ * @throws TypeError when the data names its user by something that is no id
+ */
+export function planSave (situation: SaveSituation): SavePlan {
+  const { base, exists, rotates, assigned, undo, userIdFrom } = situation
+  const data = { ...situation.data }
+  const userIdOf = (of: Data): string | null => {
+    const userId = userIdFrom === null ? of.userId : userIdFrom(of)
+    return userId == null ? null : userIdText(userId, 'userId')
+  }
+  const before = userIdOf(base)
+  const after = userIdOf(data)
+  const signsIn = after !== null && (after !== before || assigned)
+  if (signsIn && !undo) {
+    // A token of the page before the sign-in must not work after it (CVE-2023-29020); one made since may.
+    if (data[CSRF_SECRET] === base[CSRF_SECRET]) delete data[CSRF_SECRET]
+    return { does: 'begin', userId: after, data }
+  }
+  if (signsIn) {
+    // Where the user is kept elsewhere, what to take back is not known; a regeneration was part of the sign-in.
+    if (userIdFrom !== null || rotates) return { does: 'nothing' }
+    if (before === null) delete data.userId
+    else data.userId = base.userId
+  } else if (before !== null && after === null) {
+    return { does: 'end' }
+  }
+  if (exists && !rotates) return { does: 'change', changes: diff(base, data) }
+  if (!isEmpty(data)) return { does: 'begin', userId: null, data }
+  return exists ? { does: 'end' } : { does: 'nothing' }
+}

@@ -1,0 +1,18 @@
+import '../types/index.ts'
+
+export { sessionPlugin, sessionPlugin as default } from './plugin.ts'
+export { authRoutes } from './http/routes/auth.ts'
+export { authRoutesOptions } from './http/routes/auth-options.ts'
+export { MemoryStore } from './store/memory.ts'
+export { RedisStore } from './store/redis/store.ts'
+
+export type { AuthRoutesOptions } from './http/routes/auth-options.ts'
+export type { RouteSessionConfig } from './http/context.ts'
+export type { LoginOptions, LoginUser } from './http/login.ts'
+export type { SessionError } from './errors.ts'
+export type { SessionOptions } from './options.ts'
+export type { Json, JsonObject, SessionInfo, SessionRecord } from './session/record.ts'
+export type { Change, SessionStore, StoreEvents } from './store/contract.ts'
+export type { ExpressStore } from './store/express.ts'
+export type { MemoryStoreOptions } from './store/memory.ts'
+export type { RedisStoreOptions } from './store/redis/store.ts'

@@ -1,0 +1,55 @@
+import { Type } from '@sinclair/typebox'
+import type { Static, TSchema } from '@sinclair/typebox'
+import type { ExpressStore } from './store/express.ts'
+import type { RedisTarget } from './store/open.ts'
+import type { SessionStore } from './store/contract.ts'
+
+// The one place that says what options there are: the type, the defaults, the check and the README's table.
+
+/** TypeBox members that may be absent or `undefined`, also under exactOptionalPropertyTypes. */
+const optional = <T extends TSchema>(schema: T) => Type.Optional(Type.Union([schema, Type.Undefined()], pick(schema)))
+const pick = ({ description, default: value, expects }: TSchema) => ({ ...description !== undefined && { description }, ...value !== undefined && { default: value }, ...expects !== undefined && { expects } })
+
+const Duration = (options: { description?: string, default?: string } = {}) => Type.Union([Type.Number(), Type.String()], { ...options, expects: 'milliseconds or a string such as \'30m\'' })
+
+const CookieOptions = Type.Object({
+  secure: optional(Type.Boolean({ default: true, description: 'Sent over https only. Set it to `false` for plain http in development; behind a TLS proxy set Fastify\'s `trustProxy` instead.' })),
+  sameSite: optional(Type.Union([Type.Literal('lax'), Type.Literal('strict'), Type.Literal('none')], { default: 'lax', description: 'Which requests from other sites carry it. `none` needs `secure`.' })),
+  httpOnly: optional(Type.Boolean({ default: true, description: 'Hidden from the page\'s scripts.' })),
+  path: optional(Type.String({ default: '/', description: 'Sent for this path and below.' })),
+  domain: optional(Type.String({ description: 'Sent to this domain and all below it. Absent: to this host only, which is safer.' })),
+  partitioned: optional(Type.Boolean({ default: false, description: 'Kept apart per embedding site (CHIPS). Needs `secure`.' })),
+  maxAge: optional(Type.Union([Duration(), Type.Literal(false)], { description: 'How long the browser keeps it at most. Default: as long as the session may last; `false`: until the browser closes.' }))
+}, { additionalProperties: false, description: 'Attributes of the session cookie, see below.' })
+
+const RememberOptions = Type.Object({
+  idleTimeout: optional(Duration({ default: '30d' })),
+  absoluteTimeout: optional(Duration({ default: '90d' }))
+}, { additionalProperties: false, description: 'The timeouts of `login({ remember: true })`. Default `{ idleTimeout: \'30d\', absoluteTimeout: \'90d\' }`.' })
+
+const DecoratorOptions = Type.Object({
+  authenticate: optional(Type.String({ default: 'authenticate' })),
+  login: optional(Type.String({ default: 'login' })),
+  logout: optional(Type.String({ default: 'logout' })),
+  auth: optional(Type.String({ default: 'auth' })),
+  requireAuth: optional(Type.String({ default: 'requireAuth' }))
+}, { additionalProperties: false, description: 'Other names for `authenticate`, `login`, `logout` (instance), `auth` and `requireAuth` (request), where the application already has these.' })
+
+/** The options of `sessionPlugin`. */
+export const SessionOptions = Type.Object({
+  secret: Type.Union([Type.String(), Type.Array(Type.String()), Type.Undefined()], { description: '**Required.** Signs the cookie. An array rotates: the first signs and has 32 characters or more, all verify, so that a rotation signs nobody out.' }),
+  redis: optional(Type.Unsafe<RedisTarget>(Type.Any({ description: 'A `redis://` or `rediss://` URL, ioredis options, `{ cluster: [{ host, port }], tls?, username?, password? }`, or your ioredis `Redis` or `Cluster`. Of a client only the options are read; it stays yours to use and to close.' }))),
+  store: optional(Type.Unsafe<SessionStore | ExpressStore>(Type.Any({ description: 'Instead of `redis`: a `MemoryStore` or `RedisStore`, or any express-session compatible store. Neither: memory, with a warning; refused with `NODE_ENV=production`.' }))),
+  keyPrefix: optional(Type.String({ default: 'sess:', description: 'What session keys in Redis begin with. Two registrations on one Redis need prefixes that do not overlap.' })),
+  cookieName: optional(Type.Union([Type.String(), Type.Array(Type.String())], { description: 'Default `__Host-sid` when the cookie is `secure`, has path `/` and no `domain`; else `sid`. An array renames: the first is written, all are read.' })),
+  cookie: optional(CookieOptions),
+  idleTimeout: optional(Duration({ default: '30m', description: 'Ends a session that nobody uses.' })),
+  absoluteTimeout: optional(Duration({ default: '7d', description: 'Ends a session however busy it is.' })),
+  remember: optional(RememberOptions),
+  touchAfter: optional(Type.Union([Duration(), Type.Literal(false)], { description: 'An unchanged session is extended at most this often, so it ends up to this much before its idle timeout. Default: a tenth of the idle timeout; `false`: never extended.' })),
+  userIdFrom: optional(Type.Unsafe<(data: Record<string, unknown>) => unknown>(Type.Any({ description: 'Where the data of `request.session` names its user. Default `(data) => data.userId`. A value that appears or changes there is a sign-in, one that disappears a sign-out.' }))),
+  origins: optional(Type.Array(Type.String(), { description: 'Origins such as `https://app.example.com` whose pages may send unsafe requests. Default: the request\'s own protocol and host.' })),
+  csrf: optional(Type.Boolean({ default: true, description: 'Refuses unsafe requests from other sites that carry the session cookie, sign in or sign out. A route is exempt with `config: { session: { csrf: false } }`.' })),
+  decorators: optional(DecoratorOptions)
+}, { additionalProperties: false })
+export type SessionOptions = Static<typeof SessionOptions>

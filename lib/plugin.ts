@@ -1,0 +1,34 @@
+import fastifyCookie from '@fastify/cookie'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { PluginContext } from './http/context.ts'
+import { addDecorators } from './http/decorators.ts'
+import { registerEngine } from './http/engine.ts'
+import { addHooks } from './http/hooks.ts'
+import { claim } from './http/registrations.ts'
+import { logStoreEvents } from './store/log.ts'
+import type { SessionOptions } from './options.ts'
+import { resolveOptions } from './resolve-options.ts'
+import { SessionManager } from './session/manager.ts'
+import { openStore } from './store/open.ts'
+
+/** Signs users in, keeps them signed in, and signs them out for real. See the README for its options. */
+export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptions) => {
+  const options = resolveOptions(input)
+  const { store, backend, warnings, close } = await openStore(options)
+  const manager = new SessionManager({ ...options, store })
+  const context: PluginContext = { options, manager, log: app.log, hydrate: () => {} }
+  const unwatch = logStoreEvents(app.log, store)
+  app.addHook('onClose', async () => {
+    unwatch()
+    await manager.close()
+    await close()
+  })
+  claim(app, options, backend)
+  for (const warning of [...options.warnings, ...warnings]) app.log.warn(warning)
+
+  if (!app.hasPlugin('@fastify/cookie')) await app.register(fastifyCookie)
+  context.hydrate = await registerEngine(app, context)
+  addDecorators(app, context)
+  addHooks(app, context)
+}, { name: 'fastify-user-sessions', fastify: '5.x' })

@@ -1,0 +1,90 @@
+// Compiled by npm run test:types, never run: what must and what must not compile.
+import { Type } from '@sinclair/typebox'
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import { Redis } from 'ioredis'
+import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore } from '../lib/index.ts'
+import type { SessionInfo, SessionOptions } from '../lib/index.ts'
+
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
+const is = <Expected>() => <Actual>(_value: Actual, _equal: Equal<Actual, Expected>): void => {}
+
+export async function options (app: FastifyInstance): Promise<void> {
+  await app.register(sessionPlugin, { secret: process.env.SESSION_SECRET, redis: process.env.REDIS_URL, store: undefined, idleTimeout: undefined, cookie: { domain: undefined } })
+  await app.register(sessionPlugin, { secret: ['a', 'b'], redis: new Redis(), idleTimeout: 1000, touchAfter: false, cookie: { maxAge: false } })
+  await app.register(sessionPlugin, { secret: 'a', redis: { cluster: [{ host: 'h', port: 1 }] }, userIdFrom: (data) => data.user })
+  await app.register(sessionPlugin, { secret: 'a', redis: { host: 'h', sentinels: [] } })
+  await app.register(sessionPlugin, { secret: 'a', store: new MemoryStore({ maxSessions: 1 }) })
+  await app.register(sessionPlugin, { secret: 'a', store: new RedisStore({ client: new Redis() }) })
+  await app.register(sessionPlugin, { secret: 'a', store: { get () {}, set () {}, destroy () {} } })
+  // @ts-expect-error secret has to be given
+  await app.register(sessionPlugin, {})
+  // @ts-expect-error no such option
+  await app.register(sessionPlugin, { secret: 'a', idleTimeOut: 1 })
+  // @ts-expect-error no such value
+  await app.register(sessionPlugin, { secret: 'a', cookie: { sameSite: 'maybe' } })
+  // @ts-expect-error express-session's 'auto' is not safe here
+  await app.register(sessionPlugin, { secret: 'a', cookie: { secure: 'auto' } })
+}
+
+export async function routes (app: FastifyInstance): Promise<void> {
+  await app.register(authRoutes, {
+    prefix: '/auth',
+    verify: async ({ username, password, remember }, request) => {
+      is<string>()(username, true)
+      is<string>()(password, true)
+      is<boolean | undefined>()(remember, true)
+      return request.ip === '' ? null : { id: 1, name: 'Ada' }
+    }
+  })
+  await app.register(authRoutes, authRoutesOptions({
+    credentials: Type.Object({ email: Type.String(), code: Type.Integer() }),
+    verify: async ({ email, code }) => {
+      is<string>()(email, true)
+      is<number>()(code, true)
+      return { id: email, name: 'Ada' }
+    },
+    onLogin: (user, { code }) => ({ label: user.name, meta: { code }, remember: true })
+  }))
+  // @ts-expect-error verify has to be given
+  await app.register(authRoutes, {})
+  // @ts-expect-error a user has an id
+  await app.register(authRoutes, { verify: async () => ({ name: 'Ada' }) })
+}
+
+export function decorators (): void {
+  const app = Fastify()
+  app.get('/me', { preHandler: app.authenticate, onRequest: app.authenticate, config: { session: { csrf: false } } }, async (request, reply) => {
+    is<SessionInfo | null>()(request.auth, true)
+    is<SessionInfo>()(request.requireAuth(), true)
+    is<string>()(request.requireAuth().userId, true)
+    await app.login(request, { id: 7n }, { label: 'phone', remember: undefined, keep: ['cart'], meta: { a: [1, null] } })
+    await app.login(request, { id: 1, name: 'more is fine' } as { id: number })
+    await app.logout(request)
+    await app.logout(request, reply)
+    await request.session.regenerate()
+    // @ts-expect-error a session is replaced by login and logout, not by hand
+    request.auth = null
+    // @ts-expect-error a user has an id
+    await app.login(request, { name: 'Ada' })
+  })
+  app.get('/ping', { config: { session: false } }, async () => 'pong')
+}
+
+// An application's options object can be typed, and built from what may be undefined.
+export const typed: SessionOptions = { secret: process.env.SECRET, redis: process.env.REDIS_URL, cookie: undefined, origins: undefined }
+
+// The application says what its session holds; we declare nothing there, so that nothing clashes.
+declare module 'fastify' {
+  interface Session {
+    user?: { id: number }
+  }
+}
+export function data (app: FastifyInstance): void {
+  app.post('/x', async (request) => {
+    request.session.user = { id: 1 }
+    is<{ id: number } | undefined>()(request.session.get('user'), true)
+    // @ts-expect-error not what was declared
+    request.session.user = 1
+  })
+}
