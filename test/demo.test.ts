@@ -1,0 +1,62 @@
+import { test } from 'tap'
+import type { Test } from 'tap'
+import { freePort, root, startProgram } from './helpers/process.ts'
+import { startRedis } from './helpers/redis.ts'
+
+interface Demo { url: string, stop: (signal: NodeJS.Signals) => Promise<number | null>, output: () => string }
+
+async function startDemo (t: Test, env: NodeJS.ProcessEnv = {}): Promise<Demo> {
+  const port = await freePort()
+  const program = await startProgram(t, `${root}examples/demo.ts`, port, env)
+  return { url: `http://127.0.0.1:${port}`, ...program }
+}
+
+async function login ({ url }: Demo, username: string, password: string): Promise<{ status: number, cookie: string }> {
+  const response = await fetch(`${url}/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ username, password }) })
+  return { status: response.status, cookie: response.headers.get('set-cookie')?.split(';')[0] ?? '' }
+}
+
+async function me ({ url }: Demo, cookie: string): Promise<{ status: number, name?: string }> {
+  const response = await fetch(`${url}/me`, { headers: { cookie } })
+  const { name } = await response.json() as { name?: string }
+  return { status: response.status, ...name !== undefined && { name } }
+}
+
+test('the demo prints the curl lines that sign in, ask and sign out, and stops cleanly', async (t) => {
+  const demo = await startDemo(t)
+  const lines = demo.output().split('\n').filter((line) => line.includes('curl'))
+  t.match(lines, [`${demo.url}/auth/login`, `${demo.url}/me`, `-X POST ${demo.url}/auth/logout`, `${demo.url}/me`])
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    const another = await startDemo(t)
+    t.equal(await another.stop(signal), 0, signal)
+    t.match(another.output(), /Stopped\.\n$/)
+  }
+})
+
+test('in the demo ada signs in, is recognised and signs out, and her old cookie is refused', async (t) => {
+  const demo = await startDemo(t)
+  t.equal((await login(demo, 'ada', 'builder')).status, 401)
+  t.equal((await login(demo, 'mallory', 'lovelace')).status, 401)
+  const { status, cookie } = await login(demo, 'ada', 'lovelace')
+  t.equal(status, 200)
+  t.same(await me(demo, cookie), { status: 200, name: 'Ada' })
+  t.equal((await fetch(`${demo.url}/auth/logout`, { method: 'POST', headers: { cookie } })).status, 204)
+  t.same(await me(demo, cookie), { status: 401 })
+})
+
+test('two demos on one Redis share sessions, which are there without their secret and gone after logout', async (t) => {
+  const redis = await startRedis(t)
+  const [one, other] = await Promise.all([startDemo(t, { REDIS_URL: redis.url }), startDemo(t, { REDIS_URL: redis.url })])
+  const { cookie } = await login(one, 'bob', 'builder')
+  t.same(await me(other, cookie), { status: 200, name: 'Bob' })
+  const [key = ''] = await redis.client.keys('sess:*')
+  const [, token = ''] = cookie.split('=')
+  const [id = '', secret = ''] = token.split('.')
+  t.equal(key, `sess:${id}`)
+  const everything = await Promise.all((await redis.client.keys('*')).map(async (each) => Buffer.from(await redis.client.dump(each) ?? '').toString('latin1')))
+  t.notMatch(everything.join(), secret)
+  t.ok(await redis.client.pttl(key) > 0)
+  t.equal((await fetch(`${other.url}/auth/logout`, { method: 'POST', headers: { cookie } })).status, 204)
+  t.same(await me(one, cookie), { status: 401 })
+  t.same(await redis.client.keys('*'), [])
+})
