@@ -21,16 +21,15 @@ const RETRY_AFTER_SECONDS = '1'
 function define (name: string, message: string, statusCode: number, headers?: Record<string, string>): SessionErrorConstructor {
   const code = `ERR_SESSION_${name}`
   const Base = createError(code, message, statusCode)
-  class Defined extends Base {
+  class SessionError extends Base {
     extensions = { code }
-    headers?: Record<string, string>
     constructor (...args: unknown[]) {
       super(...args as [])
-      if (headers !== undefined) this.headers = headers
+      if (headers !== undefined) Object.assign(this, { headers })
     }
   }
-  // The class above has every member of SessionError; @fastify/error's own type cannot be extended by name.
-  return Defined as unknown as SessionErrorConstructor
+  // It has every member of the interface; @fastify/error's own type cannot be extended by name.
+  return SessionError as unknown as SessionErrorConstructor
 }
 
 /**
@@ -50,10 +49,10 @@ export const errors = {
   INSECURE_CONNECTION: define('INSECURE_CONNECTION', 'A session cookie is needed on a plain http request while cookie.secure is true. Behind a TLS proxy set Fastify\'s trustProxy; for local development set cookie.secure to false; app.inject() is http unless a trusted x-forwarded-proto says https', 500),
   /** A name that belongs to the session object itself was used for data. */
   RESERVED_KEY: define('RESERVED_KEY', 'This name is reserved on request.session: %s', 500),
-  /** The session was read on a route with `config: { session: false }`. */
-  SKIPPED: define('SKIPPED', 'The session is not loaded on a route with config.session false', 500),
-  /** The configured store cannot do this. */
-  UNSUPPORTED: define('UNSUPPORTED', 'Not supported by this session store: %s', 500),
+  /** The session was read where none is loaded: on a route with `config: { session: false }`, or in a hook before the plugin's own. */
+  SKIPPED: define('SKIPPED', 'The session is not loaded %s', 500),
+  /** This store, or a session here, cannot do that. */
+  UNSUPPORTED: define('UNSUPPORTED', 'Not supported: %s', 500),
   /** The store did not answer, or not in time. Says nothing about who is signed in. */
   STORE_UNAVAILABLE: define('STORE_UNAVAILABLE', 'The session store is unavailable', 503, { 'retry-after': RETRY_AFTER_SECONDS }),
   /** The store has no room for another session. Nothing was signed in or out. */

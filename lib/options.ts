@@ -37,7 +37,7 @@ const DecoratorOptions = Type.Object({
 
 /** The options of `sessionPlugin`. */
 export const SessionOptions = Type.Object({
-  secret: Type.Union([Type.String(), Type.Array(Type.String()), Type.Undefined()], { description: '**Required.** Signs the cookie. An array rotates: the first signs and has 32 characters or more, all verify, so that a rotation signs nobody out.' }),
+  secret: Type.Unsafe<string | readonly string[] | undefined>(Type.Union([Type.String(), Type.Array(Type.String()), Type.Undefined()], { description: '**Required.** Signs the cookie. An array rotates: the first signs and has 32 characters or more, all verify, so that a rotation signs nobody out.' })),
   redis: optional(Type.Unsafe<RedisTarget>(Type.Any({ description: 'A `redis://` or `rediss://` URL, ioredis options, `{ cluster: [{ host, port }], tls?, username?, password? }`, or your ioredis `Redis` or `Cluster`. Of a client only the options are read; it stays yours to use and to close.' }))),
   store: optional(Type.Unsafe<SessionStore | ExpressStore>(Type.Any({ description: 'Instead of `redis`: a `MemoryStore` or `RedisStore`, or any express-session compatible store. Neither: memory, with a warning; refused with `NODE_ENV=production`.' }))),
   keyPrefix: optional(Type.String({ default: 'sess:', description: 'What session keys in Redis begin with. Two registrations on one Redis need prefixes that do not overlap.' })),

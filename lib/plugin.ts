@@ -6,10 +6,10 @@ import { addDecorators } from './http/decorators.ts'
 import { registerEngine } from './http/engine.ts'
 import { addHooks } from './http/hooks.ts'
 import { claim } from './http/registrations.ts'
-import { logStoreEvents } from './store/log.ts'
 import type { SessionOptions } from './options.ts'
 import { resolveOptions } from './resolve-options.ts'
 import { SessionManager } from './session/manager.ts'
+import { logStoreEvents } from './store/log.ts'
 import { openStore } from './store/open.ts'
 
 /** Signs users in, keeps them signed in, and signs them out for real. See the README for its options. */
@@ -17,7 +17,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   const options = resolveOptions(input)
   const { store, backend, warnings, close } = await openStore(options)
   const manager = new SessionManager({ ...options, store })
-  const context: PluginContext = { options, manager, log: app.log, hydrate: () => {} }
+  const context: PluginContext = { options, manager, log: app.log, build: () => { throw new Error('the plugin is not ready yet') } }
   const unwatch = logStoreEvents(app.log, store)
   app.addHook('onClose', async () => {
     unwatch()
@@ -25,10 +25,10 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
     await close()
   })
   claim(app, options, backend)
-  for (const warning of [...options.warnings, ...warnings]) app.log.warn(warning)
+  for (const { message, ...details } of [...options.warnings, ...warnings]) app.log.warn(details, message)
 
   if (!app.hasPlugin('@fastify/cookie')) await app.register(fastifyCookie)
-  context.hydrate = await registerEngine(app, context)
+  context.build = await registerEngine(app, context)
   addDecorators(app, context)
   addHooks(app, context)
 }, { name: 'fastify-user-sessions', fastify: '5.x' })

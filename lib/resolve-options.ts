@@ -1,23 +1,17 @@
-import type { TSchema } from '@sinclair/typebox'
-import { Value } from '@sinclair/typebox/value'
-import type { ValueError } from '@sinclair/typebox/value'
-import ms from 'ms'
-import { errors } from './errors.ts'
-import { SessionOptions } from './options.ts'
+import { Faults, shapeOf } from './option-faults.ts'
+import type { SessionOptions } from './options.ts'
 import { isSessionStore } from './store/contract.ts'
 import { isExpressStore } from './store/express.ts'
 import { isClient } from './store/redis/client.ts'
 
-/** A browser keeps no cookie longer than about 400 days; a longer session is a typing error. */
-const MAX_TIMEOUT_MS = 10 * 365 * 24 * 3_600_000
+export { durationMs } from './option-faults.ts'
+
 const MIN_SECRET_LENGTH = 32
 /** RFC 6265bis 4.1.1: a cookie name is a token. */
 const COOKIE_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const ATTRIBUTE = /^[\x21-\x3A\x3C-\x7E]+$/
 const DOMAIN = /^\.?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/i
 const IDENTIFIER = /^[A-Za-z_$][\w$]*$/
-/** What Fastify itself takes at `register`. */
-const FASTIFY_OPTIONS = ['prefix', 'logLevel', 'logSerializers']
 
 export interface CookieAttributes {
   secure: boolean
@@ -47,7 +41,7 @@ export interface ResolvedOptions {
   csrf: boolean
   decorators: { authenticate: string, login: string, logout: string, auth: string, requireAuth: string }
   /** Things to say once, at boot. */
-  warnings: string[]
+  warnings: Array<{ message: string }>
 }
 
 /**
@@ -57,7 +51,7 @@ export interface ResolvedOptions {
 export function resolveOptions (input: unknown): ResolvedOptions {
   const faults = new Faults()
   const options = shapeOf(input, faults)
-  const warnings: string[] = []
+  const warnings: ResolvedOptions['warnings'] = []
   const idleTimeoutMs = faults.duration('idleTimeout', options.idleTimeout ?? '30m')
   const absoluteTimeoutMs = faults.duration('absoluteTimeout', options.absoluteTimeout ?? '7d')
   if (idleTimeoutMs > absoluteTimeoutMs) faults.add('idleTimeout', 'must not be longer than absoluteTimeout')
@@ -94,90 +88,13 @@ export function resolveOptions (input: unknown): ResolvedOptions {
   return resolved
 }
 
-/** A duration in milliseconds, or `NaN`. */
-export function durationMs (value: unknown): number {
-  if (typeof value === 'number') return value
-  if (typeof value !== 'string' || value.length === 0 || value.length > 100) return NaN
-  return ms(value as ms.StringValue) ?? NaN
-}
-
-class Faults {
-  readonly #faults = new Map<string, string>()
-
-  /** One fault per option: the first says enough. */
-  add (option: string, fault: string): void {
-    if (!this.#faults.has(option)) this.#faults.set(option, fault)
-  }
-
-  /** In milliseconds; `NaN`, of which nothing more is said, when it is none. */
-  duration (option: string, value: unknown, { zero = false } = {}): number {
-    const durationInMs = durationMs(value)
-    let fault: string | null = null
-    if (!Number.isFinite(durationInMs)) fault = 'must be milliseconds or a string such as \'30m\''
-    else if (durationInMs < (zero ? 0 : 1)) fault = zero ? 'must not be negative' : 'must be positive'
-    else if (durationInMs > MAX_TIMEOUT_MS) fault = 'must be less than ten years'
-    if (fault === null) return Math.floor(durationInMs)
-    this.add(option, fault)
-    return NaN
-  }
-
-  throwIfAny (): void {
-    if (this.#faults.size === 0) return
-    throw new errors.INVALID_OPTIONS([...this.#faults].map(([option, fault]) => `${option} ${fault}`).join('; '))
-  }
-}
-
-/** The input as far as its shape is right; what is not is a fault and left out. */
-function shapeOf (input: unknown, faults: Faults): Partial<SessionOptions> {
-  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
-    faults.add('options', 'must be an object')
-    return {}
-  }
-  const options: Record<string, unknown> = Object.fromEntries(Object.entries(input).filter(([name]) => !FASTIFY_OPTIONS.includes(name)))
-  for (const error of [...innermost(Value.Errors(SessionOptions, options))]) {
-    const [name = '', member] = error.path.slice(1).split('/')
-    const nested = member !== undefined && ['cookie', 'remember', 'decorators'].includes(name) ? options[name] as object : null
-    if (name === 'secret') continue // secretsOf has more to say
-    if (name === 'cookie' && member === 'secure' && error.value === 'auto') {
-      faults.add('cookie.secure', "must be true or false: 'auto' sends the cookie over plain http to whoever asks; set it to false in development and use trustProxy behind a TLS proxy")
-    }
-    faults.add(nested === null ? name : `${name}.${member}`, error.message.startsWith('Unexpected') ? 'is not an option' : `must be ${expectation(error.schema)}`)
-    if (nested === null) delete options[name]
-    else options[name] = Object.fromEntries(Object.entries(nested).filter(([key]) => key !== member))
-  }
-  return options
-}
-
-/** The errors of an optional object's members in place of the one that it is not what it should be. */
-function * innermost (found: Iterable<ValueError>): Generator<ValueError> {
-  for (const error of found) {
-    const isObject = typeof error.value === 'object' && error.value !== null && !Array.isArray(error.value)
-    const index = isObject ? (error.schema.anyOf as TSchema[] | undefined)?.findIndex(({ type }) => type === 'object') ?? -1 : -1
-    if (index === -1) yield error
-    else yield * innermost(error.errors[index] ?? [])
-  }
-}
-
-/** In words what a schema takes. */
-function expectation (schema: TSchema): string {
-  if (typeof schema.expects === 'string') return schema.expects
-  if (Array.isArray(schema.anyOf)) {
-    const parts = (schema.anyOf as TSchema[]).filter((each) => each.type !== 'undefined').map(expectation)
-    return [...new Set(parts)].join(' or ')
-  }
-  if (schema.const !== undefined) return JSON.stringify(schema.const)
-  if (schema.type === 'boolean') return 'true or false'
-  if (schema.type === 'array') return 'an array of strings'
-  return schema.type === 'object' ? 'an object' : `a ${schema.type as string}`
-}
-
-function secretsOf ({ secret }: Partial<SessionOptions>, faults: Faults, warnings: string[]): string[] {
+function secretsOf ({ secret }: Partial<SessionOptions>, faults: Faults, warnings: ResolvedOptions['warnings']): string[] {
   const secrets: unknown[] = Array.isArray(secret) ? Array.from(secret) : [secret]
   if (secret === undefined) faults.add('secret', 'is required: 32 characters or more from a random source')
   else if (!secrets.every((each) => typeof each === 'string') || secrets.length === 0) faults.add('secret', 'must be a string or an array of strings')
   else if (secrets.includes('')) faults.add('secret', 'must not be empty')
-  else if ((secrets[0] as string).length < MIN_SECRET_LENGTH) faults.add('secret', 'must have 32 characters or more')
-  else if (secrets.some((each) => (each as string).length < MIN_SECRET_LENGTH)) warnings.push('an older secret has fewer than 32 characters: remove it as soon as its sessions have ended')
+  else if ((secrets[0] as string).length < MIN_SECRET_LENGTH) faults.add('secret', `${Array.isArray(secret) ? '(the first) ' : ''}must have 32 characters or more`)
+  else if (secrets.some((each) => (each as string).length < MIN_SECRET_LENGTH)) warnings.push({ message: 'an older secret has fewer than 32 characters: remove it as soon as its sessions have ended' })
   return secrets as string[]
 }
 
@@ -199,13 +116,13 @@ function isRedisTarget (redis: unknown): boolean {
   return Array.isArray(redis.cluster) && redis.cluster.length > 0 && !redis.cluster.some((node) => node == null)
 }
 
-function cookieOf ({ cookie = {} }: Partial<SessionOptions>, faults: Faults, warnings: string[]): CookieAttributes {
+function cookieOf ({ cookie = {} }: Partial<SessionOptions>, faults: Faults, warnings: ResolvedOptions['warnings']): CookieAttributes {
   const { secure = true, sameSite = 'lax', httpOnly = true, path = '/', domain, partitioned = false } = cookie
   if (sameSite === 'none' && !secure) faults.add('cookie.sameSite', 'none needs cookie.secure')
   if (partitioned && !secure) faults.add('cookie.partitioned', 'needs cookie.secure')
   if (!path.startsWith('/') || !ATTRIBUTE.test(path)) faults.add('cookie.path', 'must begin with / and hold no space, semicolon or control character')
   if (domain !== undefined && (!DOMAIN.test(domain) || domain.length > 253)) faults.add('cookie.domain', 'must be a host name')
-  if (!httpOnly) warnings.push('cookie.httpOnly is false: any script in a page can read the session')
+  if (!httpOnly) warnings.push({ message: 'cookie.httpOnly is false: any script in a page can read the session' })
   return { secure, sameSite, httpOnly, path, domain, partitioned }
 }
 
@@ -226,9 +143,16 @@ function cookieNamesOf ({ cookieName }: Partial<SessionOptions>, { secure, path,
   return cookieNames
 }
 
+/** An origin as browsers send it. That of an app's own scheme has no other form. */
+function isOrigin (origin: string): boolean {
+  if (!/^[a-z][a-z0-9+.-]*:\/\/[^/\\?#@*\s]+$/.test(origin) || !URL.canParse(origin)) return false
+  const { protocol, origin: normal } = new URL(origin)
+  return protocol.startsWith('http') ? normal === origin : !/^(file|data|blob|javascript):/.test(protocol)
+}
+
 function originsOf ({ origins }: Partial<SessionOptions>, faults: Faults): string[] | null {
   if (origins === undefined) return null
-  if (!origins.every((origin) => URL.canParse(origin) && new URL(origin).origin === origin && !origin.includes('*'))) faults.add('origins', 'must be origins such as https://app.example.com, without path or trailing slash')
+  if (!origins.every(isOrigin)) faults.add('origins', 'must be origins such as https://app.example.com, without path or trailing slash')
   return origins
 }
 

@@ -3,6 +3,7 @@ import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
+import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5'
 import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore } from '../lib/index.ts'
 import type { SessionInfo, SessionOptions } from '../lib/index.ts'
 
@@ -14,6 +15,8 @@ export async function options (app: FastifyInstance): Promise<void> {
   await app.register(sessionPlugin, { secret: ['a', 'b'], redis: new Redis(), idleTimeout: 1000, touchAfter: false, cookie: { maxAge: false } })
   await app.register(sessionPlugin, { secret: 'a', redis: { cluster: [{ host: 'h', port: 1 }] }, userIdFrom: (data) => data.user })
   await app.register(sessionPlugin, { secret: 'a', redis: { host: 'h', sentinels: [] } })
+  await app.register(sessionPlugin, { secret: ['a', 'b'] as const, redis: new Redis5() })
+  await app.register(sessionPlugin, { secret: 'a', redis: new Cluster5([]) })
   await app.register(sessionPlugin, { secret: 'a', store: new MemoryStore({ maxSessions: 1 }) })
   await app.register(sessionPlugin, { secret: 'a', store: new RedisStore({ client: new Redis() }) })
   await app.register(sessionPlugin, { secret: 'a', store: { get () {}, set () {}, destroy () {} } })
@@ -33,7 +36,7 @@ export async function routes (app: FastifyInstance): Promise<void> {
     verify: async ({ username, password, remember }, request) => {
       is<string>()(username, true)
       is<string>()(password, true)
-      is<boolean | undefined>()(remember, true)
+      is<boolean | 'on' | undefined>()(remember, true)
       return request.ip === '' ? null : { id: 1, name: 'Ada' }
     }
   })

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { ResolvedOptions } from '../resolve-options.ts'
 import type { SessionManager } from '../session/manager.ts'
+import type { BuildSession } from './engine.ts'
 import type { RequestSession } from './request-session.ts'
 
 /** What every request of one registration of the plugin shares. */
@@ -8,8 +9,8 @@ export interface PluginContext {
   readonly options: ResolvedOptions
   readonly manager: SessionManager
   readonly log: FastifyBaseLogger
-  /** Builds `request.session` from what is already loaded. Set once @fastify/session is there. */
-  hydrate: (state: RequestSession) => void
+  /** Builds session objects. Set once @fastify/session is there. */
+  build: BuildSession
 }
 
 /** On the instance: the registration that routes mounted there belong to. */

@@ -17,17 +17,19 @@ export function setSessionCookie (context: PluginContext, request: FastifyReques
   const maxAge = record.persistent ? { maxAge: Math.max(1, Math.round(leftMs / 1000)) } : {}
   const [name, ...older] = options.cookieNames as [string, ...string[]]
   append(context, reply, name, manager.sign(token), maxAge)
-  for (const each of older) {
-    if (cookieValues(request.headers.cookie ?? '', each).length > 0) append(context, reply, each, '', EXPIRED)
-  }
+  takeBack(context, request, reply, older)
 }
 
 /** Takes back every session cookie the request brought, and the one under today's name. */
 export function clearSessionCookie (context: PluginContext, request: FastifyRequest, reply: FastifyReply): void {
   const [name, ...older] = context.options.cookieNames as [string, ...string[]]
   append(context, reply, name, '', EXPIRED)
-  for (const each of older) {
-    if (cookieValues(request.headers.cookie ?? '', each).length > 0) append(context, reply, each, '', EXPIRED)
+  takeBack(context, request, reply, older)
+}
+
+function takeBack (context: PluginContext, request: FastifyRequest, reply: FastifyReply, names: string[]): void {
+  for (const name of names) {
+    if (cookieValues(request.headers.cookie ?? '', name).length > 0) append(context, reply, name, '', EXPIRED)
   }
 }
 
@@ -53,6 +55,6 @@ export function keepPrivate (reply: FastifyReply): FastifyReply {
   reply.header('cache-control', 'no-store')
   const vary = reply.getHeader('vary')
   if (vary === undefined) reply.header('vary', 'Cookie')
-  else if (!/\*|\bcookie\b/i.test(String(vary))) reply.header('vary', `${String(vary)}, Cookie`)
+  else if (!/(^|,)\s*(\*|cookie)\s*(,|$)/i.test(String(vary))) reply.header('vary', `${String(vary)}, Cookie`)
   return reply
 }

@@ -6,6 +6,9 @@ import type { PluginContext } from './context.ts'
 /** RFC 9110 9.2.1. */
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
+/** RFC 6454 7: scheme, host and perhaps port. */
+const ORIGIN = /^https?:\/\/[^/\\?#@\s]+$/i
+
 /** Whether a request can change something: an unsafe method, or the opening of a WebSocket, which no CORS rule guards. */
 export function isUnsafe (request: FastifyRequest): boolean {
   return !SAFE_METHODS.has(request.method) || request.headers.upgrade?.toLowerCase() === 'websocket'
@@ -34,5 +37,5 @@ export function assertSameSite ({ options }: PluginContext, request: FastifyRequ
 function isOwn (origin: string, origins: string[] | null, request: FastifyRequest): boolean {
   if (origins !== null && origins.length > 0) return origins.includes(origin)
   const own = `${request.protocol}://${request.host}`
-  return URL.canParse(own) && URL.canParse(origin) && new URL(own).origin === new URL(origin).origin && new URL(origin).origin !== 'null'
+  return ORIGIN.test(origin) && URL.canParse(own) && URL.canParse(origin) && new URL(own).origin === new URL(origin).origin
 }

@@ -16,7 +16,7 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
   app.decorateRequest(kState, null)
   app.decorateRequest('session', {
     getter () { return stateOf(context, this).session as FastifyRequest['session'] },
-    setter (session) { stateOf(context, this).session = session }
+    setter () { throw new TypeError('request.session cannot be replaced: assign its members, or end it with destroy()') }
   })
   app.decorateRequest(names.auth, { getter () { return stateOf(context, this).stored.auth } })
   app.decorateRequest(names.requireAuth, function (this: FastifyRequest) { return requireAuth(context, this) })
@@ -33,5 +33,5 @@ function assertFree (app: FastifyInstance, names: PluginContext['options']['deco
   ]
   if (taken.length === 0) return
   const advice = taken.includes('request.session') ? 'do not register another session plugin, or this one twice, in one context' : 'give the decorator another name here'
-  throw new errors.INVALID_OPTIONS(`decorators: ${taken.join(', ')} exists already; ${advice}`)
+  throw new errors.INVALID_OPTIONS(`decorators: ${taken.join(', ')} ${taken.length === 1 ? 'exists' : 'exist'} already; ${advice}`)
 }

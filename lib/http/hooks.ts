@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { kState, routeConfig } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
@@ -18,7 +19,7 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     const credential = header === undefined ? null : context.manager.readCookie(header)
     if (credential === null || routeConfig(request).skip) return done()
     assertSameSite(context, request)
-    return stateOf(context, request).stored.load(credential)
+    return stateOf(context, request, { willLoad: true }).stored.load(credential)
   })
 
   app.addHook('onSend', (request, reply, payload, done) => {
@@ -29,10 +30,13 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
       state.stored.writeCookie(reply)
       return done(null, payload)
     }
-    const failure = watch(payload)
+    const stream = watch(payload)
     return work.finally(() => state.stored.writeCookie(reply)).then(() => {
-      const error = failure()
-      if (error !== undefined) throw error
+      if (stream?.failure !== undefined) throw stream.failure
+    }, (error: unknown) => {
+      // An error is sent in its place.
+      stream?.destroy()
+      throw error
     })
   })
 
@@ -52,11 +56,12 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
 
 /**
  * Fastify listens to a stream's errors only after its hooks: until then an error would be nobody's,
- * and end the process. Gives what went wrong so far.
+ * and end the process. Holds what went wrong so far.
  */
-function watch (payload: unknown): () => Error | undefined {
-  let failure: Error | undefined
-  const stream = payload as NodeJS.ReadableStream | null
-  if (typeof stream?.pipe === 'function' && typeof stream.once === 'function') stream.once('error', (error: Error) => { failure = error })
-  return () => failure
+function watch (payload: unknown): { failure: Error | undefined, destroy: () => void } | null {
+  const stream = payload as Partial<Readable> | null
+  if (typeof stream?.pipe !== 'function' || typeof stream.once !== 'function') return null
+  const watched = { failure: undefined as Error | undefined, destroy: () => { stream.destroy?.() } }
+  stream.once('error', (error: Error) => { watched.failure = error })
+  return watched
 }

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { durationMs } from '../resolve-options.ts'
+import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { JsonObject, SessionInfo } from '../session/record.ts'
 import { userIdText } from '../session/user-id.ts'
@@ -28,6 +29,8 @@ export interface LoginOptions {
   absoluteTimeout?: number | string | undefined
 }
 
+const NAMES = ['label', 'meta', 'remember', 'keep', 'idleTimeout', 'absoluteTimeout']
+
 export type Login = (request: FastifyRequest, user: LoginUser, options?: LoginOptions) => Promise<SessionInfo>
 
 /**
@@ -36,26 +39,33 @@ export type Login = (request: FastifyRequest, user: LoginUser, options?: LoginOp
  */
 export async function login (context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}): Promise<SessionInfo> {
   if (typeof user !== 'object' || user === null) throw new TypeError('login needs a user: an object with an id')
+  const unknown = Object.keys(options).find((name) => !NAMES.includes(name))
+  if (unknown !== undefined) throw new TypeError('login was given an option it does not have')
   const state = stateOf(context, request)
   const userId = userIdText(user.id, 'user.id')
   const previous = state.stored.record
-  const data = keep(state.data, previous?.userId === userId ? true : options.keep ?? [])
-  if (state.ownsUserId) data.userId = typeof user.id === 'bigint' ? userId : user.id
+  const keys = previous?.userId === userId ? null : options.keep === true ? null : options.keep ?? []
+  const own = state.ownsUserId ? { userId: typeof user.id === 'bigint' ? userId : user.id } : {}
+  const kept = (present: Data): Data => ({ ...withoutCsrfSecret(picked(present, keys)), ...own })
+  const changes = diff(state.stored.data, state.data)
+  const data = kept(state.data)
+  assertShallow(data)
   const { remember, label, meta } = options
   await state.begin({
     userId,
     label,
     meta,
     data: JSON.stringify(data),
+    carry: (endedData) => JSON.stringify(kept(apply(parseData(endedData) ?? {}, changes))),
     ...timeouts(context, options),
     ...remember !== undefined && { persistent: remember }
   })
   return state.stored.auth as SessionInfo
 }
 
-/** What of the present data goes along; never the secret of CSRF tokens made before (CVE-2023-29020). */
-function keep ({ [CSRF_SECRET]: _secret, ...data }: Data, keys: readonly string[] | true): Data {
-  return keys === true ? data : Object.fromEntries(Object.entries(data).filter(([key]) => keys.includes(key)))
+/** The secret of CSRF tokens made before a sign-in does not go along (CVE-2023-29020). */
+function withoutCsrfSecret ({ [CSRF_SECRET]: _secret, ...data }: Data): Data {
+  return data
 }
 
 function timeouts ({ options }: PluginContext, { remember, idleTimeout, absoluteTimeout }: LoginOptions): { idleTimeoutMs: number, absoluteTimeoutMs: number } {

@@ -1,18 +1,20 @@
 import { diff, isEmpty } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
-import { userIdText } from '../session/user-id.ts'
+import { isUserId, userIdText } from '../session/user-id.ts'
 import { CSRF_SECRET } from './session-object.ts'
 
 /** What a session object looks like when it is to be saved. */
 export interface SaveSituation {
-  /** What it held when it was built. */
+  /** What it held when it was built, or what a regeneration carried over. */
   readonly base: Data
   /** What it holds now. */
   readonly data: Data
   /** There is a stored session. */
   readonly exists: boolean
-  /** It was regenerated: nothing of the stored session goes along. */
+  /** It was regenerated: it goes under a new id. */
   readonly rotates: boolean
+  /** The secret of CSRF tokens that was there before this request. */
+  readonly oldCsrfSecret: unknown
   /** `userId` was assigned, maybe to what it was. */
   readonly assigned: boolean
   /** The reply is an error: nobody is signed in by it. */
@@ -25,28 +27,25 @@ export interface SaveSituation {
 export type SavePlan =
   | { readonly does: 'nothing' }
   | { readonly does: 'begin', readonly userId: string | null, readonly data: Data }
+  | { readonly does: 'move', readonly data: Data }
   | { readonly does: 'change', readonly changes: Changes }
   | { readonly does: 'end' }
 
 /**
  * A user who appears, changes or was assigned is a sign-in and begins a session; one who disappears
- * signed out. Without a user, a session begins with the first thing that is not empty.
+ * signed out. One whom a regeneration carried over did neither: the session moves to the new id, if it
+ * still lives. Without a user, a session begins with the first thing that is not empty.
  *
  * @throws TypeError when the data names its user by something that is no id
  */
 export function planSave (situation: SaveSituation): SavePlan {
-  const { base, exists, rotates, assigned, undo, userIdFrom } = situation
+  const { base, exists, rotates, oldCsrfSecret, assigned, undo, userIdFrom } = situation
   const data = { ...situation.data }
-  const userIdOf = (of: Data): string | null => {
-    const userId = userIdFrom === null ? of.userId : userIdFrom(of)
-    return userId == null ? null : userIdText(userId, 'userId')
-  }
-  const before = userIdOf(base)
-  const after = userIdOf(data)
+  const [before, after] = usersOf(base, data, userIdFrom)
   const signsIn = after !== null && (after !== before || assigned)
   if (signsIn && !undo) {
     // A token of the page before the sign-in must not work after it (CVE-2023-29020); one made since may.
-    if (data[CSRF_SECRET] === base[CSRF_SECRET]) delete data[CSRF_SECRET]
+    if (data[CSRF_SECRET] === oldCsrfSecret) delete data[CSRF_SECRET]
     return { does: 'begin', userId: after, data }
   }
   if (signsIn) {
@@ -58,6 +57,17 @@ export function planSave (situation: SaveSituation): SavePlan {
     return { does: 'end' }
   }
   if (exists && !rotates) return { does: 'change', changes: diff(base, data) }
+  const user = signsIn ? before : after
+  if (user !== null) return exists ? { does: 'move', data } : { does: 'nothing' }
   if (!isEmpty(data)) return { does: 'begin', userId: null, data }
   return exists ? { does: 'end' } : { does: 'nothing' }
+}
+
+/** Who the data named before, and whom it names now. */
+function usersOf (base: Data, data: Data, userIdFrom: SaveSituation['userIdFrom']): [before: string | null, after: string | null] {
+  const [old, present] = [base, data].map((each) => userIdFrom === null ? each.userId : userIdFrom(each))
+  // What is stored may be anybody's work; only what is new has to be an id.
+  const before = isUserId(old) ? String(old) : null
+  if (present === old || (typeof present === 'object' && JSON.stringify(present) === JSON.stringify(old))) return [before, before]
+  return [before, present == null ? null : userIdText(present, 'userId')]
 }

@@ -2,40 +2,49 @@ import type { FastifySessionObject } from '@fastify/session'
 import { errors } from '../errors.ts'
 import type { Data } from '../session/changes.ts'
 
-/** What the session object reports to: the request's side of it. */
+/** Whose session object it is: the request's side of it, which does what its methods mean. */
 export interface SessionOwner {
   /** The public id, today's: it changes when the session is saved under a new one. */
   readonly sessionId: string
   /** Whether assigning `userId` signs in; `false` where the application keeps the user elsewhere. */
   readonly ownsUserId: boolean
-  /** `userId` was assigned, also if to the same value. */
-  assigned (): void
-  /** Runs one of @fastify/session's own methods, its store calls answered for this request. */
-  bridged<T> (method: () => T): T
+  /** `userId` of this object was assigned, also if to the same value. */
+  assigned (session: FastifySessionObject): void
+  save (session: FastifySessionObject): Promise<void>
+  reload (session: FastifySessionObject): Promise<void>
+  regenerate (session: FastifySessionObject, keys: readonly string[]): Promise<void>
+  destroy (session: FastifySessionObject): Promise<void>
+  isModified (session: FastifySessionObject): boolean
+  isSaved (session: FastifySessionObject): boolean
 }
+
+type Callback = (error?: unknown) => void
 
 /** Where @fastify/csrf-protection keeps its secret: never carried over a sign-in (CVE-2023-29020). */
 export const CSRF_SECRET = '_csrf'
-const METHODS = ['save', 'regenerate', 'reload', 'destroy', 'touch', 'options', 'get', 'set', 'isModified', 'isSaved'] as const
-const BRIDGED: ReadonlySet<string> = new Set(['save', 'regenerate', 'reload', 'destroy'])
-const RESERVED: ReadonlySet<string> = new Set([...METHODS, 'cookie', 'sessionId', 'encryptedSessionId', 'toJSON', '__proto__', 'constructor'])
+/** Members of the object that data cannot take the place of. */
+const RESERVED: ReadonlySet<string> = new Set([
+  'save', 'regenerate', 'reload', 'destroy', 'touch', 'options', 'get', 'set', 'isModified', 'isSaved',
+  'cookie', 'sessionId', 'encryptedSessionId', 'toJSON', '__proto__', 'constructor'
+])
 
 const kOwner = Symbol('fastify-user-sessions.owner')
 type Owned = FastifySessionObject & { [kOwner]: SessionOwner } & Data
 let prototype: object | undefined
 
 /**
- * Makes a session object of @fastify/session this request's own: its names cannot be overwritten by
- * data, its ids are public handles, assigning `userId` is noticed, and JSON of it is the data alone.
+ * Makes a session object of @fastify/session this request's own: its methods keep this package's
+ * promises, its names cannot be overwritten by data, its ids are public handles, assigning `userId` is
+ * noticed, and JSON of it is the data alone.
  */
 export function adopt (session: FastifySessionObject, owner: SessionOwner): void {
   prototype ??= prototypeOver(Object.getPrototypeOf(session) as object)
   const cookie = session.cookie
+  const view = new Proxy(cookie, readOnly)
   Object.setPrototypeOf(session, prototype)
   const owned = session as Owned
   Object.defineProperty(session, kOwner, { value: owner })
-  // @fastify/session's own options() puts a new cookie object there; what goes out is the configuration's.
-  Object.defineProperty(session, 'cookie', { enumerable: true, get: () => cookie, set: (value: unknown) => { if (!(value instanceof cookie.constructor)) refuse('cookie') } })
+  Object.defineProperty(session, 'cookie', { enumerable: true, get: () => view, set: (value: unknown) => value instanceof cookie.constructor ? fixed() : refuse('cookie') })
   if (owner.ownsUserId && Object.hasOwn(session, 'userId')) keepUserId(owned, owned.userId)
 }
 
@@ -59,12 +68,22 @@ export function withoutReserved (data: Data): Data {
 }
 
 function prototypeOver (base: object): object {
+  const methods: Record<string, (this: Owned, ...args: never[]) => unknown> = {
+    save (callback?: Callback) { return settle(this[kOwner].save(this), callback) },
+    reload (callback?: Callback) { return settle(this[kOwner].reload(this), callback) },
+    destroy (callback?: Callback) { return settle(this[kOwner].destroy(this), callback) },
+    regenerate (keys?: readonly string[] | Callback, callback?: Callback) {
+      return settle(this[kOwner].regenerate(this, Array.isArray(keys) ? keys as readonly string[] : []), typeof keys === 'function' ? keys : callback)
+    },
+    isModified () { return this[kOwner].isModified(this) },
+    isSaved () { return this[kOwner].isSaved(this) },
+    toJSON () { return dataOf(this) },
+    // Every request is a use, written down as touchAfter says; @fastify/session's own would set the cookie's date.
+    touch () {}
+  }
   const members: PropertyDescriptorMap = {
     sessionId: { get (this: Owned) { return this[kOwner].sessionId } },
     encryptedSessionId: { get (this: Owned) { return this[kOwner].sessionId } },
-    toJSON: { get () { return function (this: Owned) { return dataOf(this) } } },
-    ['__proto__']: { get () { return prototype } },
-    constructor: { get () { return base.constructor } },
     userId: {
       get () {},
       set (this: Owned, value: unknown) {
@@ -77,17 +96,11 @@ function prototypeOver (base: object): object {
       }
     }
   }
-  for (const name of METHODS) {
-    const own = (base as Record<string, (...args: unknown[]) => unknown>)[name] as (...args: unknown[]) => unknown
-    const method = BRIDGED.has(name)
-      ? function (this: Owned, ...args: unknown[]) { return this[kOwner].bridged(() => own.apply(this, args)) }
-      : own
-    members[name] = { get: () => method }
-  }
-  for (const name of Object.keys(members).concat('__proto__')) {
-    if (name !== 'userId') (members[name] as PropertyDescriptor).set = () => refuse(name)
-  }
-  return Object.create(base, members) as object
+  const reserved = [...RESERVED].filter((name) => name !== 'cookie').map((name): [string, PropertyDescriptor] => {
+    const get = name === '__proto__' ? () => prototype : () => Object.hasOwn(methods, name) ? methods[name] : (base as Record<string, unknown>)[name]
+    return [name, { get, ...Object.hasOwn(members, name) && members[name], set: () => refuse(name) }]
+  })
+  return Object.create(base, { ...members, ...Object.fromEntries(reserved) }) as object
 }
 
 function keepUserId (session: Owned, value: unknown): void {
@@ -96,12 +109,25 @@ function keepUserId (session: Owned, value: unknown): void {
     configurable: true,
     get: () => value,
     set: (next: unknown) => {
-      value = next
+      value = typeof next === 'bigint' ? String(next) : next
       // A token of the page before the sign-in must not work after it; one made from here on does.
       if (next != null) dropCsrfSecret(session)
-      session[kOwner].assigned()
+      session[kOwner].assigned(session)
     }
   })
+}
+
+/** Gives a promise's outcome to a callback instead, if there is one; what that throws is its caller's, not ours. */
+function settle (promise: Promise<void>, callback: Callback | undefined): Promise<void> | undefined {
+  if (typeof callback !== 'function') return promise
+  promise.then(() => process.nextTick(callback), (error: unknown) => process.nextTick(callback, error))
+}
+
+/** Elsewhere a way to lengthen one person's session; here it would change nothing, so it says so. */
+const readOnly: ProxyHandler<FastifySessionObject['cookie']> = { set: fixed, defineProperty: fixed, deleteProperty: fixed }
+
+function fixed (): never {
+  throw new errors.UNSUPPORTED('changing request.session.cookie: give remember or timeouts to login, or the cookie option to the plugin')
 }
 
 function refuse (name: string): never {

@@ -27,6 +27,40 @@ export function apply (data: Data, changes: Changes): Data {
   return next
 }
 
+/** How deep data may be nested: what recurses over it, here and elsewhere, must not run out of stack. */
+const MAX_DEPTH = 100
+
+/** Data by value. Throws what `JSON.stringify` throws. */
+export function copyOf (data: Data): Data {
+  return JSON.parse(JSON.stringify(data)) as Data
+}
+
+/** These keys of the data; `null`: all. */
+export function picked (data: Data, keys: readonly string[] | null): Data {
+  return keys === null ? data : Object.fromEntries(Object.entries(data).filter(([key]) => keys.includes(key)))
+}
+
+/** @throws TypeError for data nested more than 100 levels deep */
+export function assertShallow (data: Data): void {
+  if (isDeeper(data, MAX_DEPTH)) throw new TypeError(`session data must not be nested more than ${MAX_DEPTH} levels deep`)
+}
+
+function isDeeper (value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1))
+}
+
+/** The object that stored data is, or `null` when it is none. */
+export function parseData (text: string): Data | null {
+  try {
+    const data = JSON.parse(text) as Data
+    // Shorter ones cannot be too deep.
+    return text.length > 2 * MAX_DEPTH && isDeeper(data, MAX_DEPTH) ? null : data
+  } catch {
+    return null
+  }
+}
+
 /** Whether data is worth a session: `{}` and `[]`, which some plugins always write, are not. */
 export function isEmpty (data: Data): boolean {
   return Object.keys(data).every((key) => /^(null|\{\}|\[\])?$/.test(text(data, key) ?? ''))

@@ -1,9 +1,12 @@
-/** How often an unconfirmed ending is tried again, in milliseconds. */
+import { TIMED_OUT, withDeadline } from '../deadline.ts'
+
+/** How often unconfirmed endings are tried again, and how long one try may take, in milliseconds. */
 const RETRY_EVERY_MS = 500
 
 /**
- * Sessions whose ending is not confirmed by the store. They are refused here and now, and ended again
- * and again until the store says that they are gone: a timed-out deletion may or may not have happened.
+ * Sessions that are being ended. From the first moment on they are refused here; and where the store
+ * does not confirm it, they are ended again and again until it does: a timed-out deletion may or may
+ * not have happened.
  */
 export class Endings {
   readonly #end: (id: string) => Promise<unknown>
@@ -16,10 +19,23 @@ export class Endings {
     this.#end = end
   }
 
-  add (id: string): void {
-    if (this.#closed) return
+  /** Refuses a session while `ending` is under way, and goes on ending it if that fails. */
+  async during<T> (id: string, ending: () => Promise<T>): Promise<T> {
     this.#ids.add(id)
-    this.#timer ??= setTimeout(() => { this.#retry() }, RETRY_EVERY_MS)
+    try {
+      const ended = await ending()
+      this.#ids.delete(id)
+      return ended
+    } catch (error) {
+      this.#retryLater()
+      throw error
+    }
+  }
+
+  /** Refuses a session, and goes on ending it. */
+  add (id: string): void {
+    this.#ids.add(id)
+    this.#retryLater()
   }
 
   has (id: string): boolean {
@@ -31,17 +47,27 @@ export class Endings {
     clearTimeout(this.#timer)
   }
 
+  #retryLater (): void {
+    if (this.#closed || this.#timer !== undefined) return
+    this.#timer = setTimeout(() => {
+      void this.#retry().then(() => {
+        this.#timer = undefined
+        if (this.#ids.size > 0) this.#retryLater()
+      })
+    }, RETRY_EVERY_MS)
+  }
+
+  /** One after the other, up to the first that fails: a store that is just coming back is not to be overrun. */
   async #retry (): Promise<void> {
-    await Promise.all([...this.#ids].map(async (id) => {
-      try {
-        await this.#end(id)
+    for (const id of [...this.#ids]) {
+      const isConfirmed = await withDeadline(this.#end(id), RETRY_EVERY_MS).then((answer) => answer !== TIMED_OUT, () => false)
+      if (!isConfirmed) {
+        // The next round begins with another one.
         this.#ids.delete(id)
-      } catch {
-        // Stays on the list.
+        this.#ids.add(id)
+        return
       }
-    }))
-    this.#timer = undefined
-    const [next] = this.#ids
-    if (next !== undefined) this.add(next)
+      this.#ids.delete(id)
+    }
   }
 }

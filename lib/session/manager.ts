@@ -1,7 +1,9 @@
 import { errors } from '../errors.ts'
 import { cookieValues } from './cookie-header.ts'
 import { Endings } from './endings.ts'
-import type { JsonObject, SessionRecord } from './record.ts'
+import { newRecord } from './new-record.ts'
+import type { NewSession } from './new-record.ts'
+import type { SessionRecord } from './record.ts'
 import { Signature } from './signature.ts'
 import { idOf, isToken, newId, newToken, proves } from './token.ts'
 import type { Token } from './token.ts'
@@ -10,7 +12,7 @@ import type { Token } from './token.ts'
 export interface ManagedStore {
   now (): number
   find (id: string): Promise<SessionRecord | null>
-  create (record: SessionRecord, options: { replaces: SessionRecord | null }): Promise<boolean>
+  create (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry }): Promise<SessionRecord | null>
   update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null>
   touch (record: SessionRecord): Promise<boolean>
   delete (id: string): Promise<SessionRecord | null>
@@ -35,28 +37,13 @@ export interface Credential {
   readonly renew: boolean
 }
 
-/** A new session. */
-export interface NewSession {
-  userId: string | null
-  /** JSON text of an object. */
-  data: string
-  /** The id it shall have; default a fresh one. */
-  id?: string | undefined
-  label?: string | null | undefined
-  meta?: Readonly<JsonObject> | null | undefined
-  idleTimeoutMs?: number | undefined
-  absoluteTimeoutMs?: number | undefined
-  /** `false`: its cookie ends with the browser session. Default `true`. */
-  persistent?: boolean | undefined
-  ip?: string | null | undefined
-  userAgent?: string | null | undefined
-  /** The session that ends when this one begins. */
-  replaces: SessionRecord | null
-}
+type Carry = NewSession['carry']
 
-const LABEL_LENGTH = 200
-const META_BYTES = 4096
-const USER_AGENT_LENGTH = 128
+/** A session, and the token that proves it. */
+export interface HeldSession {
+  readonly record: SessionRecord
+  readonly token: Token
+}
 
 /** Makes sessions, finds them by what a client holds, and ends them. Knows no Fastify and no Redis. */
 export class SessionManager {
@@ -109,33 +96,23 @@ export class SessionManager {
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; no session lives on then
    * @throws ERR_SESSION_UNAUTHENTICATED when the user was signed out everywhere in the meantime
    */
-  async create (session: NewSession): Promise<{ record: SessionRecord, token: Token }> {
-    const id = session.id ?? newId()
+  async create (session: NewSession): Promise<HeldSession> {
+    const { id = newId(), replaces, carry } = session
     const { token, secretHash } = newToken(id)
-    const now = Math.floor(this.#store.now())
-    const record: SessionRecord = {
-      id,
-      secretHash,
-      userId: session.userId,
-      label: checkedLabel(session.label ?? null),
-      meta: checkedMeta(session.meta ?? null),
-      createdAt: now,
-      authenticatedAt: session.userId === null ? null : now,
-      lastSeenAt: now,
-      endsAt: now + (session.absoluteTimeoutMs ?? this.#options.absoluteTimeoutMs),
-      idleTimeoutMs: session.idleTimeoutMs ?? this.#options.idleTimeoutMs,
-      persistent: session.persistent ?? true,
-      ip: session.ip ?? null,
-      userAgent: session.userAgent?.slice(0, USER_AGENT_LENGTH) ?? null,
-      data: session.data
-    }
-    try {
-      if (await this.#store.create(record, { replaces: session.replaces })) return { record, token }
-    } catch (error) {
-      if (error instanceof errors.STORE_UNAVAILABLE) this.#endings.add(id)
-      throw error
-    }
-    throw new errors.UNAUTHENTICATED()
+    const record = await this.#begin(newRecord(session, { id, secretHash, now: this.#store.now(), ...this.#options }), { replaces, moves: false, carry })
+    if (record === null) throw new errors.UNAUTHENTICATED()
+    return { record, token }
+  }
+
+  /**
+   * Goes on with a session under another id and with other data: the same sign-in, the same deadlines.
+   * `null`, and nothing stored, when it has ended.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
+   */
+  async move (from: SessionRecord, { id, data, carry }: { id: string, data: string, carry: Carry }): Promise<HeldSession | null> {
+    const { token, secretHash } = newToken(id)
+    const record = await this.#begin({ ...from, id, secretHash, data, lastSeenAt: Math.floor(this.#store.now()) }, { replaces: from, moves: true, carry })
+    return record === null ? null : { record, token }
   }
 
   /** Replaces the session's data by `change` of it; `null` when the session has ended, and nothing is written. */
@@ -163,12 +140,7 @@ export class SessionManager {
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
   async end (id: string): Promise<boolean> {
-    try {
-      return await this.#store.delete(id) !== null
-    } catch (error) {
-      this.#endings.add(id)
-      throw error
-    }
+    return await this.#endings.during(id, async () => await this.#store.delete(id) !== null)
   }
 
   /** Ends a session that must not live on, however long the store takes to confirm it. */
@@ -180,16 +152,14 @@ export class SessionManager {
   async close (): Promise<void> {
     this.#endings.close()
   }
-}
 
-function checkedLabel (label: string | null): string | null {
-  if (label !== null && (typeof label !== 'string' || label.length > LABEL_LENGTH)) throw new TypeError(`label must be a string of at most ${LABEL_LENGTH} characters`)
-  return label
-}
-
-function checkedMeta (meta: Readonly<JsonObject> | null): string | null {
-  if (meta === null) return null
-  const text = typeof meta === 'object' && !Array.isArray(meta) ? JSON.stringify(meta) : undefined
-  if (text === undefined || !text.startsWith('{') || Buffer.byteLength(text) > META_BYTES) throw new TypeError(`meta must be an object of at most ${META_BYTES} bytes of JSON`)
-  return text
+  async #begin (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry }): Promise<SessionRecord | null> {
+    try {
+      return await this.#store.create(record, options)
+    } catch (error) {
+      // Without a cause nothing was sent: the store was known to be down.
+      if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#endings.add(record.id)
+      throw error
+    }
+  }
 }

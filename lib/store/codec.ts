@@ -69,9 +69,10 @@ export function parseObject (text: string): Record<string, unknown> | null {
 }
 
 function isInstant (value: unknown): value is number {
-  return typeof value === 'number' && Number.isFinite(value)
+  return typeof value === 'number' && Number.isSafeInteger(value)
 }
 
+/** No text of ours is longer: a label, an address, the JSON of meta. */
 function isText (value: unknown): value is string | null {
-  return value === null || typeof value === 'string'
+  return value === null || (typeof value === 'string' && value.length <= 4096)
 }

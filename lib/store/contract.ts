@@ -14,6 +14,14 @@ export interface StoreEvents {
 /** Makes new data text out of the present one. May be called again when another writer was faster. */
 export type Change = (data: string) => string
 
+/** What `create` is told besides the record. */
+export interface CreateOptions {
+  readonly replaces?: SessionRecord | null | undefined
+  readonly moves?: boolean | undefined
+  /** The new session's data, made anew of what the replaced one's was at its end. */
+  readonly carry?: Change | undefined
+}
+
 /**
  * Where sessions live.
  *
@@ -41,9 +49,15 @@ export interface SessionStore {
    * written: a full store signs nobody out. It may have the new record's own id; then it is overwritten.
    * Nobody finds the new session before its predecessor is gone.
    *
-   * `false`, and nothing stored, when `deleteByUser` ran for this user in the meantime.
+   * What other requests changed in `replaces` up to its end is not lost: if its data is not what `replaces`
+   * says, the new session's is `carry` of it.
+   *
+   * With `moves`, the new session is that one under another id: it is stored only if that one lives until
+   * its turn comes to end.
+   *
+   * Resolves with the session as stored; `null`, and nothing stored, when it does not, and when `deleteByUser` ran for this user in the meantime.
    */
-  create (record: SessionRecord, options?: { replaces?: SessionRecord | null | undefined }): Promise<boolean>
+  create (record: SessionRecord, options?: CreateOptions): Promise<SessionRecord | null>
 
   /**
    * Replaces the data of a live session by `change(data)`, atomically: a concurrent change is never

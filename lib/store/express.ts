@@ -4,7 +4,8 @@ import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { Breaker } from './breaker.ts'
 import { decode, encode } from './codec.ts'
-import type { Change, SessionStore, StoreEvents } from './contract.ts'
+import type { Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
+import { Rows } from './rows.ts'
 
 /** What express-session asks of a store; `all` is its only optional method used here. */
 export interface ExpressStore {
@@ -37,7 +38,9 @@ export class ExpressStoreAdapter implements SessionStore {
   readonly events = new EventEmitter<StoreEvents>()
   readonly #store: ExpressStore
   readonly #now: () => number
-  readonly #queues = new Map<string, Promise<unknown>>()
+  readonly #rows = new Rows()
+  /** New sessions whose predecessors still live: nobody finds them yet. */
+  readonly #pending = new Set<string>()
   readonly #breaker: Breaker
 
   constructor (store: ExpressStore, { now = Date.now }: { now?: () => number } = {}) {
@@ -46,8 +49,8 @@ export class ExpressStoreAdapter implements SessionStore {
     this.#breaker = new Breaker({
       deadlineMs: CALL_DEADLINE_MS,
       probeEveryMs: PROBE_EVERY_MS,
-      probe: () => promised((done) => store.get('probe', done)),
       // An error is an answer, if only to this call; a store that does not answer is down.
+      probe: () => promised((done) => store.get('probe', done)).catch(() => {}),
       isOutage: () => false,
       onDown: (cause) => this.events.emit('down', cause),
       onUp: () => this.events.emit('up')
@@ -59,28 +62,16 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   async find (id: string): Promise<SessionRecord | null> {
-    const stored = await this.#call<unknown>((done) => this.#store.get(id, done)).catch((error: unknown) => {
-      if ((error as { cause?: { code?: unknown } }).cause?.code === 'ENOENT') return null
-      throw error
-    })
+    const stored = await this.#call<unknown>((done) => this.#store.get(id, done)).catch(absentIfNoEntry)
     if (stored == null) return null
     const record = this.#read(stored, id)
     if (record === null) this.events.emit('unreadable', id)
-    return record !== null && expiresAt(record) > this.#now() ? record : null
+    return record !== null && this.#isLive(record) ? record : null
   }
 
-  async create (record: SessionRecord, { replaces }: { replaces?: SessionRecord | null | undefined } = {}): Promise<boolean> {
-    return await this.#inRow(`user ${record.userId}`, async () => {
-      await this.#inRow(record.id, () => this.#write(record))
-      if (replaces == null || replaces.id === record.id) return true
-      try {
-        await this.delete(replaces.id)
-        return true
-      } catch (error) {
-        this.delete(record.id).catch(() => {})
-        throw error
-      }
-    })
+  async create (record: SessionRecord, options: CreateOptions = {}): Promise<SessionRecord | null> {
+    const create = async (): Promise<SessionRecord | null> => await this.#create(record, options)
+    return await (record.userId === null ? create() : this.#rows.run(`user ${record.userId}`, create))
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
@@ -92,9 +83,9 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   async delete (id: string): Promise<SessionRecord | null> {
-    return await this.#inRow(id, async () => {
+    return await this.#rows.run(id, async () => {
       const present = await this.find(id)
-      await this.#call((done) => this.#store.destroy(id, done))
+      await this.#call((done) => this.#store.destroy(id, done)).catch(absentIfNoEntry)
       return present
     })
   }
@@ -102,15 +93,15 @@ export class ExpressStoreAdapter implements SessionStore {
   /** @throws ERR_SESSION_UNSUPPORTED when the store has no `all` */
   async listByUser (userId: string): Promise<SessionRecord[]> {
     const all = this.#store.all
-    if (typeof all !== 'function') throw new errors.UNSUPPORTED('listing a user\'s sessions (it has no all())')
+    if (typeof all !== 'function') throw new errors.UNSUPPORTED('listing sessions on a store that has no all()')
     const stored = await this.#call<object | null>((done) => all.call(this.#store, done))
     return Object.values(stored ?? {}).map((each) => this.#read(each))
-      .filter((record) => record !== null && record.userId === userId && expiresAt(record) > this.#now())
+      .filter((record) => record !== null && record.userId === userId && this.#isLive(record))
       .sort((a, b) => (b as SessionRecord).createdAt - (a as SessionRecord).createdAt) as SessionRecord[]
   }
 
   async deleteByUser (userId: string, { except }: { except?: string | undefined } = {}): Promise<string[]> {
-    return await this.#inRow(`user ${userId}`, async () => {
+    return await this.#rows.run(`user ${userId}`, async () => {
       const ids = (await this.listByUser(userId)).map((record) => record.id).filter((id) => id !== except)
       const ended = await Promise.all(ids.map(async (id) => await this.delete(id)))
       return ids.filter((_id, index) => ended[index] !== null)
@@ -121,8 +112,34 @@ export class ExpressStoreAdapter implements SessionStore {
     this.#breaker.close()
   }
 
+  async #create (record: SessionRecord, { replaces = null, moves = false, carry }: CreateOptions): Promise<SessionRecord | null> {
+    if (moves && (replaces === null || await this.find(replaces.id) === null)) return null
+    if (replaces === null || replaces.id === record.id) {
+      await this.#rows.run(record.id, () => this.#write(record))
+      return record
+    }
+    this.#pending.add(record.id)
+    try {
+      await this.#rows.run(record.id, () => this.#write(record))
+      const ended = await this.delete(replaces.id)
+      if (ended === null && moves) {
+        await this.delete(record.id)
+        return null
+      }
+      if (ended === null || ended.data === replaces.data || carry === undefined) return record
+      const stored = { ...record, data: carry(ended.data) }
+      await this.#rows.run(record.id, () => this.#write(stored))
+      return stored
+    } catch (error) {
+      this.delete(record.id).catch(() => {})
+      throw error
+    } finally {
+      this.#pending.delete(record.id)
+    }
+  }
+
   async #rewrite (id: string, change: (present: SessionRecord) => SessionRecord): Promise<SessionRecord | null> {
-    return await this.#inRow(id, async () => {
+    return await this.#rows.run(id, async () => {
       const present = await this.find(id)
       if (present === null) return null
       const next = change(present)
@@ -137,22 +154,14 @@ export class ExpressStoreAdapter implements SessionStore {
     await this.#call((done) => this.#store.set(record.id, { cookie, id: record.id, record: encode(record) }, done))
   }
 
+  #isLive (record: SessionRecord): boolean {
+    return expiresAt(record) > this.#now() && !this.#pending.has(record.id)
+  }
+
   #read (stored: unknown, id?: string): SessionRecord | null {
     const { id: storedId, record } = (typeof stored === 'object' && stored !== null ? stored : {}) as { id?: unknown, record?: unknown }
     if (typeof storedId !== 'string' || typeof record !== 'string' || (id !== undefined && id !== storedId)) return null
     return decode(storedId, record)
-  }
-
-  /** Runs one task at a time per name, in the order they came. */
-  async #inRow<T> (name: string, task: () => Promise<T>): Promise<T> {
-    const before = this.#queues.get(name) ?? Promise.resolve()
-    const mine = before.then(task, task)
-    this.#queues.set(name, mine)
-    try {
-      return await mine
-    } finally {
-      if (this.#queues.get(name) === mine) this.#queues.delete(name)
-    }
   }
 
   /** @throws ERR_SESSION_STORE_UNAVAILABLE, the store's own error as its cause */
@@ -165,9 +174,15 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 }
 
+/** Stores of files say so of a session that is not there. */
+function absentIfNoEntry (error: unknown): null {
+  if ((error as { cause?: { code?: unknown } }).cause?.code === 'ENOENT') return null
+  throw error
+}
+
 function promised<T> (call: (done: (error?: unknown, result?: T) => void) => unknown): Promise<T> {
   return new Promise((resolve, reject) => {
-    const returned = call((error, result) => error == null ? resolve(result as T) : reject(error))
+    const returned = call((error, result) => error ? reject(error) : resolve(result as T))
     // Some stores give a promise besides; what it rejects with, the callback may never hear of.
     if (returned instanceof Promise) returned.catch(reject)
   })

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
-import type { Change, SessionStore, StoreEvents } from './contract.ts'
+import type { Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
 
 export interface MemoryStoreOptions {
   /** How many sessions are held at most; one more is refused with ERR_SESSION_STORE_FULL. Default 100,000. */
@@ -37,12 +37,15 @@ export class MemoryStore implements SessionStore {
     return this.#live(id)
   }
 
-  async create (record: SessionRecord, { replaces }: { replaces?: SessionRecord | null | undefined } = {}): Promise<boolean> {
+  async create (record: SessionRecord, { replaces = null, moves = false, carry }: CreateOptions = {}): Promise<SessionRecord | null> {
+    const ended = replaces === null ? null : this.#live(replaces.id)
+    if (moves && ended === null) return null
     this.#makeRoom(replaces)
-    if (replaces != null) this.#remove(replaces.id)
-    this.#put(record)
+    const hasChanged = ended !== null && ended.data !== replaces?.data && carry !== undefined
+    const stored = hasChanged ? { ...record, data: carry(ended.data) } : record
+    if (replaces !== null) this.#remove(replaces.id)
     if (record.userId !== null) this.#idsOf(record.userId).add(record.id)
-    return true
+    return this.#put(stored)
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {

@@ -1,15 +1,15 @@
+import { withDeadline } from '../deadline.ts'
 import { errors } from '../errors.ts'
 import { isSessionStore } from './contract.ts'
 import type { SessionStore } from './contract.ts'
-import { withDeadline } from '../deadline.ts'
 import { ExpressStoreAdapter } from './express.ts'
 import type { ExpressStore } from './express.ts'
 import { MemoryStore } from './memory.ts'
 import { backendOf, connect } from './redis/client.ts'
 import type { RedisTarget } from './redis/client.ts'
+import { RedisStore } from './redis/store.ts'
 
 export type { RedisTarget } from './redis/client.ts'
-import { RedisStore } from './redis/store.ts'
 
 /** How long starting up waits for Redis before it goes on without. */
 const READY_MS = 1_000
@@ -25,7 +25,7 @@ export interface OpenOptions {
 export interface OpenedStore {
   store: SessionStore
   /** Things to say once, at boot. */
-  warnings: string[]
+  warnings: Array<{ message: string, err?: Error }>
   /** What holds the sessions, and what their keys there begin with, to tell two registrations that meet; `null`: nobody else can. */
   backend: { of: unknown, prefix: string } | null
   /** Closes what was opened here, and nothing else. */
@@ -39,7 +39,7 @@ export interface OpenedStore {
 export async function openStore ({ redis, store, keyPrefix }: OpenOptions): Promise<OpenedStore> {
   if (store !== undefined) {
     if (isSessionStore(store)) {
-      const warnings = store instanceof RedisStore && store.disableTTL ? ['sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work'] : []
+      const warnings = store instanceof RedisStore && store.disableTTL ? [{ message: 'sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work' }] : []
       return { store, warnings, backend: { of: store, prefix: '' }, close: async () => {} }
     }
     const adapter = new ExpressStoreAdapter(store)
@@ -47,7 +47,7 @@ export async function openStore ({ redis, store, keyPrefix }: OpenOptions): Prom
   }
   if (redis !== undefined) return await openRedis(redis, keyPrefix)
   const memory = new MemoryStore()
-  return { store: memory, warnings: ['sessions are kept in this process\'s memory and end with it: set the redis option'], backend: null, close: () => memory.close() }
+  return { store: memory, warnings: [{ message: 'sessions are kept in this process\'s memory and end with it: set the redis option' }], backend: null, close: () => memory.close() }
 }
 
 async function openRedis (target: RedisTarget, keyPrefix: string): Promise<OpenedStore> {
@@ -60,8 +60,8 @@ async function openRedis (target: RedisTarget, keyPrefix: string): Promise<Opene
     client.disconnect()
   }
   try {
-    const answered = await store.ready(READY_MS)
-    return { store, warnings: answered ? [] : ['Redis does not answer: sessions cannot be read until it does'], backend: { of: backendOf(client), prefix: clientPrefix + keyPrefix }, close }
+    const failure = await store.ready(READY_MS)
+    return { store, warnings: failure === null ? [] : [{ message: 'Redis does not answer: sessions cannot be read until it does', err: failure }], backend: { of: backendOf(client), prefix: clientPrefix + keyPrefix }, close }
   } catch (error) {
     await close()
     if (error instanceof errors.INVALID_OPTIONS) throw error

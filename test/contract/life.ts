@@ -18,8 +18,41 @@ export function lifeTests (test: Define): void {
       make({ label: '', meta: '{}', ip: '', userAgent: '' }),
       make({ label: 'line\nbreak, "s":1234567890123', userAgent: '☕' })
     ]) {
-      t.equal(await store.create(session), true)
+      t.ok(await store.create(session))
       t.strictSame(await store.find(session.id), session)
+    }
+  })
+
+  test('a session moves to another id only while it lives', async (t, { store, make }) => {
+    for (const userId of ['ada', null]) {
+      const before = make({ userId })
+      const after = { ...before, id: record().id }
+      await store.create(before)
+      t.ok(await store.create(after, { replaces: before, moves: true }))
+      t.equal(await store.find(before.id), null)
+      t.strictSame(await store.find(after.id), after)
+      const late = { ...before, id: record().id }
+      t.notOk(await store.create(late, { replaces: before, moves: true }), 'it is under another id already')
+      t.equal(await store.find(late.id), null)
+      t.ok(await store.create(after, { replaces: after, moves: true }), 'to its own id')
+      await store.delete(after.id)
+      t.notOk(await store.create(after, { replaces: after, moves: true }))
+      t.equal(await store.find(after.id), null)
+    }
+  })
+
+  test('a session that is ended while it moves is gone under both ids', async (t, { store, make, lists }) => {
+    for (let round = 0; round < 100; round++) {
+      const before = make()
+      const after = { ...before, id: record().id }
+      await store.create(before)
+      const [created, ended] = await Promise.all([store.create(after, { replaces: before, moves: true }), store.delete(before.id)])
+      const moved = created !== null
+      if (ended !== null) t.equal(moved, false)
+      t.equal(await store.find(before.id), null)
+      t.equal(await store.find(after.id) !== null, moved)
+      if (lists) t.equal((await store.listByUser('ada')).some(({ id }) => id === after.id), moved)
+      await store.delete(after.id)
     }
   })
 
@@ -82,11 +115,11 @@ export function lifeTests (test: Define): void {
     const before = make({ userId: null, data: '{"cart":1}' })
     await store.create(before)
     const after = make({ data: '{"cart":1}' })
-    t.equal(await store.create(after, { replaces: before }), true)
+    t.ok(await store.create(after, { replaces: before }))
     t.equal(await store.find(before.id), null)
     t.strictSame(await store.find(after.id), after)
     const anonymous = make({ userId: null })
-    t.equal(await store.create(anonymous, { replaces: after }), true)
+    t.ok(await store.create(anonymous, { replaces: after }))
     t.equal(await store.find(after.id), null)
     t.strictSame(await store.find(anonymous.id), anonymous)
     if (lists) t.strictSame(await store.listByUser('ada'), [])
@@ -96,7 +129,7 @@ export function lifeTests (test: Define): void {
     const hers = make()
     const his = make({ userId: 'bob' })
     await store.create(hers)
-    t.equal(await store.create(his, { replaces: hers }), true)
+    t.ok(await store.create(his, { replaces: hers }))
     t.equal(await store.find(hers.id), null)
     if (!lists) return
     t.strictSame(await store.listByUser('ada'), [])
@@ -107,18 +140,18 @@ export function lifeTests (test: Define): void {
     const first = make()
     await store.create(first)
     const second = make({ id: first.id, data: '{"step":2}' })
-    t.equal(await store.create(second, { replaces: first }), true)
+    t.ok(await store.create(second, { replaces: first }))
     t.strictSame(await store.find(first.id), second)
     if (lists) t.strictSame(await store.listByUser('ada'), [second])
     const third = make({ id: first.id, userId: 'bob' })
-    t.equal(await store.create(third, { replaces: second }), true)
+    t.ok(await store.create(third, { replaces: second }))
     t.strictSame(await store.find(first.id), third)
     if (!lists) return
     t.strictSame(await store.listByUser('ada'), [])
     t.strictSame(await store.deleteByUser('ada'), [])
     t.strictSame(await store.listByUser('bob'), [third])
     const fourth = make({ id: first.id, userId: null })
-    t.equal(await store.create(fourth, { replaces: third }), true)
+    t.ok(await store.create(fourth, { replaces: third }))
     t.strictSame(await store.find(first.id), fourth)
     t.strictSame(await store.listByUser('bob'), [])
   })
@@ -126,7 +159,7 @@ export function lifeTests (test: Define): void {
   test('replacing what is already gone is an ordinary create', async (t, { store, make }) => {
     const gone = make()
     const session = make()
-    t.equal(await store.create(session, { replaces: gone }), true)
+    t.ok(await store.create(session, { replaces: gone }))
     t.strictSame(await store.find(session.id), session)
     t.equal(await store.find(gone.id), null)
   })

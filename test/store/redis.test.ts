@@ -82,7 +82,7 @@ t.test('at whatever step of a login its user is signed out everywhere, it does n
     done = await Promise.race([held.then(() => false), login.then(() => true)])
     await other.deleteByUser('ada')
     release()
-    t.equal(await login, done, `step ${steps}`)
+    t.equal(await login !== null, done, `step ${steps}`)
     t.equal(await other.find(session.id), null)
     t.equal(await other.find(old.id), null)
   }
@@ -106,7 +106,7 @@ t.test('at whatever step of a login one looks, there is one session at the most,
       t.ok((await other.listByUser('ada')).length <= 1)
     }
     release()
-    t.equal(await login, true)
+    t.ok(await login)
     t.strictSame(await other.listByUser('ada'), [session])
     await other.deleteByUser('ada')
   }
@@ -162,7 +162,7 @@ t.test('every operation sends the commands that RedisStore documents', async (t)
   t.strictSame(await sent(ours, () => store.create(anonymous)), [`set ${key(anonymous.id)} PX NX`])
   t.strictSame(await sent(ours, () => store.create(session, { replaces: anonymous })), [
     `evalsha list ${list}`,
-    `set ${pending(session.id)} PX`,
+    `set ${pending(session.id)} PX NX`,
     `evalsha confirm ${list}`,
     `del ${pending(anonymous.id)}`,
     `getdel ${key(anonymous.id)}`,
@@ -218,7 +218,7 @@ t.test('scripts that Redis has forgotten are sent again', async (t) => {
   const store = await openStore(t, redis.url, { prefix: ours })
   const session = record({ now: store.now() })
   for (const [done, operation] of [
-    ['created', () => store.create(session)],
+    ['created', async () => await store.create(session) !== null],
     ['changed', async () => await store.update(session, () => '{"cart":1}') !== null],
     ['touched', () => store.touch(session)],
     ['ended', async () => (await store.deleteByUser('ada')).length === 1]
@@ -252,7 +252,7 @@ t.test('a full Redis signs nobody in and nobody out', async (t) => {
   t.strictSame(await store.deleteByUser('ada'), [session.id])
   t.strictSame(await keysOf(redis.client, ours), [])
   await redis.client.config('SET', 'maxmemory', '0')
-  t.equal(await store.create(session), true, 'and then there is room again')
+  t.ok(await store.create(session), 'and then there is room again')
 })
 
 t.test('a session past its time is absent, also when Redis still holds it', async (t) => {
@@ -327,10 +327,10 @@ for (const [trouble, begin, end] of [
     await end(own)
     await until('the store to be up', () => told.includes('up'))
     t.strictSame(told, ['down', 'up'])
-    t.equal(await store.create(record({ now: store.now(), userId: 'bob' })), true)
+    t.ok(await store.create(record({ now: store.now(), userId: 'bob' })))
     t.equal((await store.listByUser('bob')).length, 1)
     const again = record({ now: store.now() })
-    t.equal(await store.create(again), true)
+    t.ok(await store.create(again))
     t.strictSame(await store.find(again.id), again)
   })
 }
@@ -356,7 +356,8 @@ async function stepwise (t: Test, prefix: string, step: number) {
     get: (target, name) => {
       const member: unknown = Reflect.get(target, name, target)
       if (typeof member !== 'function') return member
-      if (!['evalsha', 'eval', 'set', 'del', 'getdel', 'zrem'].includes(String(name))) return member.bind(target)
+      // ZREM is left out: a login does not wait for it.
+      if (!['evalsha', 'eval', 'set', 'call', 'del', 'getdel'].includes(String(name))) return member.bind(target)
       return async (...args: unknown[]) => {
         if (sent++ === step) {
           reach()

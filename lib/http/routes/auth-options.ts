@@ -21,8 +21,8 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
   user?: TObject | undefined
   /** How to begin the session: label, meta, timeouts… Default: what the body says of `remember`. */
   onLogin?: ((user: User, credentials: Credentials, request: FastifyRequest) => Awaitable<LoginOptions | undefined>) | undefined
-  /** Where to send a browser's form afterwards (303) instead of answering with JSON. Fixed targets, never from input. */
-  redirects?: { login?: string | undefined, logout?: string | undefined } | undefined
+  /** Where a browser's form is sent afterwards (303), instead of a JSON reply. Fixed targets, never from input. */
+  redirects?: { login?: string | undefined, failure?: string | undefined, logout?: string | undefined } | undefined
 }
 
 /**
@@ -36,6 +36,9 @@ export function authRoutesOptions<Schema extends TObject, User extends LoginUser
   return options as unknown as AuthRoutesOptions
 }
 
+const NAMES = ['verify', 'credentials', 'findUser', 'user', 'onLogin', 'redirects', 'prefix', 'logLevel', 'logSerializers']
+const REDIRECTS = ['login', 'failure', 'logout']
+
 /** @throws ERR_SESSION_INVALID_OPTIONS */
 export function checkAuthRoutesOptions (options: AuthRoutesOptions): void {
   const faults: string[] = []
@@ -48,8 +51,11 @@ export function checkAuthRoutesOptions (options: AuthRoutesOptions): void {
     if (options[name] !== undefined && !isSchema(options[name])) faults.push(`${name} must be a TypeBox object schema`)
   }
   if (options.user !== undefined && options.findUser === undefined) faults.push('findUser is required with user: a session knows no more of its user than the id')
-  for (const target of Object.values(options.redirects ?? {})) {
-    if (target !== undefined && (typeof target !== 'string' || target.length === 0)) faults.push('redirects must be paths or URLs')
+  const { redirects = {} } = options
+  for (const [name, target] of typeof redirects === 'object' && redirects !== null ? Object.entries(redirects) : [['login', null] as const]) {
+    if (!REDIRECTS.includes(name)) faults.push(`redirects.${name} is not an option`)
+    else if (target !== undefined && (typeof target !== 'string' || target.length === 0)) faults.push('redirects must be paths or URLs')
   }
+  for (const name of Object.keys(options)) if (!NAMES.includes(name)) faults.push(`${name} is not an option`)
   if (faults.length > 0) throw new errors.INVALID_OPTIONS(faults.map((fault) => `authRoutes: ${fault}`).join('; '))
 }

@@ -33,19 +33,27 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
   }, async (request, reply) => {
     const body = request.body as DefaultCredentials
     const user = await verify(body, request)
-    if (user == null) throw new errors.INVALID_CREDENTIALS()
-    const session = await login(context, request, user, { remember: body.remember, ...await onLogin?.(user, body, request) })
-    return redirects.login === undefined ? keepPrivate(reply).send({ user: shown(user), session }) : reply.redirect(redirects.login, 303)
+    if (user == null || user as unknown === false) {
+      if (redirects.failure !== undefined && isForm(request)) return keepPrivate(reply).redirect(redirects.failure, 303)
+      throw new errors.INVALID_CREDENTIALS()
+    }
+    const remember = body.remember === undefined ? undefined : body.remember === true || body.remember === 'on'
+    const view = shown(user)
+    const session = await login(context, request, user, { remember, ...await onLogin?.(user, body, request) })
+    if (redirects.login !== undefined && isForm(request)) return reply.redirect(redirects.login, 303)
+    return keepPrivate(reply).send({ user: view, session })
   })
 
   app.get('/info', {
     schema: {
       summary: 'Who is signed in',
       response: {
-        200: Type.Union([
-          Type.Object({ authenticated: Type.Literal(false, { description: 'Nobody is signed in.' }) }),
-          Type.Object({ authenticated: Type.Literal(true, { description: 'Somebody is signed in.' }), ...signedIn.properties })
-        ], { description: 'Whether somebody is signed in, and who.' }),
+        // Not a union of the two: that is chosen by a strict match, where a user's number for a string is none.
+        200: Type.Object({
+          authenticated: Type.Boolean({ description: 'Whether somebody is signed in. If not, there is nothing else here.' }),
+          user: Type.Optional(userSchema),
+          session: Type.Optional(SessionView)
+        }, { description: 'Whether somebody is signed in, and who.' }),
         503: ErrorReply
       }
     }
@@ -61,17 +69,30 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
     return keepPrivate(reply).send({ authenticated: true, user: shown(user), session })
   })
 
-  app.post('/logout', {
-    onRequest,
-    schema: {
-      summary: 'Sign out',
-      description: 'Succeeds also when nobody was signed in.',
-      response: { 204: NoContent, 303: Redirect, 403: ErrorReply, 503: ErrorReply }
-    }
-  }, async (request, reply) => {
-    await logout(context, request)
-    return redirects.logout === undefined ? reply.code(204).send() : reply.redirect(redirects.logout, 303)
+  await app.register(async (scope) => {
+    // Whatever a client sends along, empty JSON or a form, signing out succeeds: the body is not read.
+    scope.removeAllContentTypeParsers()
+    scope.addContentTypeParser('*', (_request, payload, done) => {
+      payload.resume()
+      done(null)
+    })
+    scope.post('/logout', {
+      onRequest,
+      schema: {
+        summary: 'Sign out',
+        description: 'Succeeds also when nobody was signed in.',
+        response: { 204: NoContent, 303: Redirect, 403: ErrorReply, 503: ErrorReply }
+      }
+    }, async (request, reply) => {
+      await logout(context, request)
+      return redirects.logout !== undefined && isForm(request) ? reply.redirect(redirects.logout, 303) : reply.code(204).send()
+    })
   })
+}
+
+/** Whether a browser's form was sent, and not something of a script. */
+function isForm (request: FastifyRequest): boolean {
+  return /^(application\/x-www-form-urlencoded|multipart\/form-data)\b/i.test(request.headers['content-type'] ?? '')
 }
 
 /** @throws ERR_SESSION_INVALID_OPTIONS outside of the plugin's context */
@@ -82,5 +103,5 @@ function contextOf (app: FastifyInstance): PluginContext {
 }
 
 function pick (user: object, names: string[]): object {
-  return Object.fromEntries(Object.entries(user).filter(([name]) => names.includes(name)))
+  return Object.fromEntries(names.filter((name) => name in user).map((name) => [name, (user as Record<string, unknown>)[name]]))
 }

@@ -4,7 +4,7 @@ import type { Static } from '@sinclair/typebox'
 export const DefaultCredentials = Type.Object({
   username: Type.String({ minLength: 1, maxLength: 256, description: 'Who wants to sign in.' }),
   password: Type.String({ minLength: 1, maxLength: 1024, description: 'What proves it.' }),
-  remember: Type.Optional(Type.Boolean({ description: 'true: stay signed in for long; false: until the browser closes.' }))
+  remember: Type.Optional(Type.Union([Type.Boolean(), Type.Literal('on')], { description: 'true, or on as a form\'s checkbox sends it: stay signed in for long; false: until the browser closes.' }))
 }, { additionalProperties: false, description: 'What a login sends.' })
 export type DefaultCredentials = Static<typeof DefaultCredentials>
 

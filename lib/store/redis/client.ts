@@ -12,8 +12,15 @@ export interface RedisClusterOptions {
   password?: string | undefined
 }
 
+/** As much of an ioredis `Redis` or `Cluster` as its types have in common over the versions. */
+export interface ClientLike {
+  readonly options: object
+  duplicate: (...options: never[]) => unknown
+  get: (...args: never[]) => unknown
+}
+
 /** What the `redis` option takes. */
-export type RedisTarget = string | RedisOptions | RedisClusterOptions | Client
+export type RedisTarget = string | RedisOptions | RedisClusterOptions | ClientLike
 
 /**
  * What a request path needs of a connection: fail at once when the link is down (the default waits
@@ -67,7 +74,8 @@ export function connect (target: RedisTarget): { client: Client, keyPrefix: stri
     const { cluster, tls, username, password } = target
     return { client: new Cluster(cluster, { ...clusterOptions, redisOptions: merged({ tls, username, password }, nodeOptions) }), keyPrefix: '' }
   }
-  const { keyPrefix = '', ...options } = target
+  // Neither a URL nor a client nor a Cluster: plain options.
+  const { keyPrefix = '', ...options } = target as RedisOptions
   return { client: new Redis(merged(options, { ...nodeOptions, enableAutoPipelining: true, lazyConnect: false })), keyPrefix }
 }
 

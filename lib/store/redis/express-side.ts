@@ -6,6 +6,7 @@ import { apply, diff } from '../../session/changes.ts'
 import type { Data } from '../../session/changes.ts'
 import type { StoreEvents } from '../contract.ts'
 import type { Client } from './client.ts'
+import { connectRedisClient } from './connect-redis-client.ts'
 import { Keys } from './keys.ts'
 import { RedisLink, isWrongType } from './link.ts'
 import { updateScript } from './scripts.ts'
@@ -134,7 +135,8 @@ export class ExpressSide extends ConnectRedis {
       const reply = await this.link.script(updateScript, [key], createHash('sha1').update(data).digest('hex'), next, ttl)
       if (reply === 1) return next
       const present = typeof reply === 'string' ? await dataOf(reply) : null
-      if (present === null) return null
+      // The same again: bytes that are no text, and never will compare.
+      if (present === null || present === data) return null
       data = present
     }
   }
@@ -188,29 +190,6 @@ export class ExpressSide extends ConnectRedis {
       return typeof session === 'object' && session !== null && !Array.isArray(session) && typeof session.cookie === 'object' && session.cookie !== null ? session : null
     } catch {
       return null
-    }
-  }
-}
-
-/** What connect-redis calls on a node-redis client, which is the shape that lets us answer for every master. */
-function connectRedisClient (link: RedisLink, keys: Keys) {
-  const each = async <T>(many: string[], one: (key: string) => Promise<T>): Promise<T[]> => await Promise.all(many.map(one))
-  const expiry = (key: string, seconds: number) => link.run(key, (client) => client.expire(key, seconds))
-  return {
-    get: (key: string) => link.run(key, (client) => client.get(key)),
-    set: (key: string, value: string, options?: { EX: number }) => link.run(key, (client) => options === undefined ? client.set(key, value) : client.set(key, value, 'EX', options.EX)),
-    expire: expiry,
-    del: async (many: string[]) => (await each(many, (key) => link.run(key, (client) => client.del(key)))).reduce((sum, count) => sum + count, 0),
-    mGet: (many: string[]) => each(many, (key) => link.run(key, (client) => client.get(key))),
-    async * scanIterator ({ COUNT }: { COUNT: number }): AsyncGenerator<string> {
-      for (const master of link.masters()) {
-        let cursor = '0'
-        do {
-          const [next, found] = await link.run('', () => master.scan(cursor, 'MATCH', keys.pattern, 'COUNT', COUNT))
-          cursor = next
-          for (const key of found) yield keys.fromScan(key)
-        } while (cursor !== '0')
-      }
     }
   }
 }

@@ -14,8 +14,8 @@ const PROBE_EVERY_MS = 100
 /** How long an offset between our clock and Redis' is trusted. */
 const CLOCK_TRUST_MS = 60_000
 
-/** A refusal at connecting that waiting does not mend. */
-const REFUSED = /^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH)/
+/** A refusal at connecting that waiting does not mend. After that of a database the driver would go on with database 0. */
+const REFUSED = /^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH|ERR DB index|ERR invalid DB|ERR SELECT)/
 
 /**
  * One way to Redis: sends commands under a deadline, says what failed in this package's errors, keeps
@@ -25,7 +25,11 @@ export class RedisLink {
   readonly events = new EventEmitter<StoreEvents>()
   readonly client: Client
   readonly #breakers = new Map<string, Breaker>()
-  readonly #onError = (error: Error): void => { this.#lastError = error }
+  readonly #onError = (error: Error): void => {
+    this.#lastError = withoutCommand(error)
+    if (REFUSED.test(replyOf(error))) this.#refusal = error
+  }
+
   readonly #onReady = (): void => {
     this.#lastError = undefined
     void this.#readClock().catch(() => {})
@@ -33,12 +37,15 @@ export class RedisLink {
 
   #down = 0
   #lastError: Error | undefined
+  #refusal: Error | undefined
   #clockOffset = performance.timeOrigin
   #clockReadAt = -Infinity
 
   constructor (client: Client) {
     this.client = client
     // The driver emits every failed connection attempt; unheard it would end the process.
+    // However many stores share a client.
+    client.setMaxListeners(client.getMaxListeners() + 1)
     client.on('error', this.#onError)
     client.on('ready', this.#onReady)
   }
@@ -55,7 +62,7 @@ export class RedisLink {
    */
   async run<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
     try {
-      return await this.#breakerOf(key).run(() => command(this.client))
+      return await this.#breakerOf(key).run(() => command(this.client).catch((error: unknown) => { throw withoutCommand(error) }))
     } catch (error) {
       if (error instanceof errors.STORE_UNAVAILABLE) throw error
       if (replyOf(error).includes('OOM ')) throw new errors.STORE_FULL({ cause: error })
@@ -83,21 +90,17 @@ export class RedisLink {
 
   /**
    * Waits until Redis answers, `ms` milliseconds at the most: not answering in time is no error, the
-   * link goes on trying.
-   * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials or a command this package needs
+   * link goes on trying. Gives what keeps it from answering, or `null`.
+   * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials, the database or a command this package needs
    */
-  async ready (ms: number): Promise<boolean> {
+  async ready (ms: number): Promise<Error | null> {
     const giveUpAt = performance.now() + ms
     for (;;) {
-      try {
-        await this.#readClock()
-        return true
-      } catch (error) {
-        const refusal = [error, this.#lastError].find((each) => REFUSED.test(replyOf(each)))
-        if (refusal !== undefined) throw new errors.INVALID_OPTIONS('redis: the server refused the user name, the password or a command this package needs', { cause: refusal })
-        if (performance.now() >= giveUpAt) return false
-        await new Promise((resolve) => setTimeout(resolve, 20))
-      }
+      const failure = await this.#readClock().then(() => null, (error: Error) => withoutCommand(error))
+      const refusal = this.#refusal ?? (failure !== null && REFUSED.test(replyOf(failure)) ? failure : undefined)
+      if (refusal !== undefined) throw new errors.INVALID_OPTIONS('redis: the server refused the user name, the password, the database or a command this package needs', { cause: refusal })
+      if (failure === null || performance.now() >= giveUpAt) return failure === null ? null : this.#lastError ?? failure
+      await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }
 
@@ -131,6 +134,12 @@ export class RedisLink {
     }
     return breaker
   }
+}
+
+/** The driver's errors carry the command they are about: the password of AUTH, the session of SET. They end up in logs. */
+function withoutCommand<T> (error: T): T {
+  if (typeof error === 'object' && error !== null) delete (error as { command?: unknown }).command
+  return error
 }
 
 /** Whether a driver error says that what lies under the key is of another type than a session. */

@@ -88,27 +88,25 @@ return 1`)
 
 /**
  * KEYS  the session being created · the session
- * ARGV  time to live in ms, or 'persist'
+ * ARGV  time to live in ms, or 'persist' · 'moves' if the session must be there already, or ''
  * Returns 1 the session is live · 0 it was ended before it began
  * RENAME and expiry need no memory, so that nothing can fail here that has not failed before.
  */
 export const activateScript = script(2, `
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if ARGV[2] == 'moves' and redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 redis.call('RENAME', KEYS[1], KEYS[2])
 if ARGV[1] == 'persist' then redis.call('PERSIST', KEYS[2]) else redis.call('PEXPIRE', KEYS[2], ARGV[1]) end
 return 1`)
 
 /**
  * KEYS  the user's list
- * ARGV  the session id to leave on it, or ''
- * Returns the members taken off, logins under way included. Needs no memory.
+ * Returns its members, after calling off the logins under way. What is to be ended stays listed until it
+ * has ended. Needs no memory.
  */
 export const takeScript = script(1, `
-local taken = {}
-for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  if member ~= ARGV[1] then
-    redis.call('ZREM', KEYS[1], member)
-    taken[#taken + 1] = member
-  end
+local members = redis.call('ZRANGE', KEYS[1], 0, -1)
+for _, member in ipairs(members) do
+  if string.sub(member, 1, 1) == '+' then redis.call('ZREM', KEYS[1], member) end
 end
-return taken`)
+return members`)

@@ -1,17 +1,16 @@
+import { errors } from '../../errors.ts'
 import { expiresAt } from '../../session/record.ts'
 import type { SessionRecord } from '../../session/record.ts'
 import { decode, encode } from '../codec.ts'
-import type { Change, SessionStore } from '../contract.ts'
+import type { Change, CreateOptions, SessionStore } from '../contract.ts'
+import { Rows } from '../rows.ts'
 import { ExpressSide } from './express-side.ts'
+import type { RedisStoreOptions } from './express-side.ts'
 import { isWrongType } from './link.ts'
-import { activateScript, confirmScript, listScript, takeScript, touchScript } from './scripts.ts'
+import { activateScript, touchScript } from './scripts.ts'
+import { PENDING_MS, UserLists } from './user-lists.ts'
 
 export type { RedisStoreOptions } from './express-side.ts'
-
-/** How long a login may take between its first and its last command. */
-const PENDING_MS = 10_000
-/** A list keeps an id a little longer than its session, so that clocks and round trips cannot hide a live one. */
-const LIST_SLACK_MS = 1_000
 
 /**
  * Sessions in Redis 7 or newer, one server, Sentinel or Cluster. The commands, with the default prefix:
@@ -19,15 +18,15 @@ const LIST_SLACK_MS = 1_000
  *     find           GET sess:<id>
  *     create         anonymous: SET sess:<id> … PX <idle> NX
  *                    signed in: EVALSHA list @sess:user:<userId>      "+<id>": a login is under way
- *                               SET @{sess:<id>} … PX 10000
+ *                               SET @{sess:<id>} … PX 10000 NX        at the same time
  *                               EVALSHA confirm @sess:user:<userId>   0 if the user was signed out everywhere meanwhile
  *                               DEL, GETDEL sess:<old id>, ZREM …     the session it replaces, if any
  *                               EVALSHA activate @{sess:<id>} sess:<id>
  *     update         EVALSHA update sess:<id>                         compare the data line, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
  *     delete         DEL @{sess:<id>}, GETDEL sess:<id>, ZREM @sess:user:<userId> <id>
- *     listByUser     ZRANGE @sess:user:<userId> 0 -1, GET of each, ZREM of what is gone
- *     deleteByUser   EVALSHA take @sess:user:<userId>, DEL and GETDEL of each, ZREM
+ *     listByUser     ZRANGE @sess:user:<userId> 0 -1, GET of each; of what is gone EXISTS, ZREM
+ *     deleteByUser   EVALSHA take @sess:user:<userId>, DEL, GETDEL and ZREM of each
  *
  * The session's key is the authority, the user's list a broom: it may for moments hold what is gone,
  * never miss what is live. No script touches two Cluster slots, and none of those that end a session
@@ -36,6 +35,14 @@ const LIST_SLACK_MS = 1_000
  * It is connect-redis' `RedisStore` too, for express-session and @fastify/session.
  */
 export class RedisStore extends ExpressSide implements SessionStore {
+  readonly #lists: UserLists
+  readonly #rows = new Rows()
+
+  constructor (options: RedisStoreOptions) {
+    super(options)
+    this.#lists = new UserLists(this.link, this.keys, { persist: this.disableTTL })
+  }
+
   now (): number {
     return this.link.now()
   }
@@ -51,41 +58,23 @@ export class RedisStore extends ExpressSide implements SessionStore {
     }
   }
 
-  async create (record: SessionRecord, { replaces }: { replaces?: SessionRecord | null | undefined } = {}): Promise<boolean> {
+  async create (record: SessionRecord, options: CreateOptions = {}): Promise<SessionRecord | null> {
+    if (record.userId !== null || options.replaces != null) return await this.#createInSteps(record, options)
     const key = this.keys.session(record.id)
     const value = encode(record)
     const ttl = this.#ttl(record)
-    if (record.userId === null && replaces == null) {
-      await this.link.run(key, (client) => ttl === 'persist' ? client.set(key, value, 'NX') : client.set(key, value, 'PX', ttl, 'NX'))
-      return true
-    }
-    const pending = this.keys.pending(record.id)
-    const list = record.userId === null ? null : this.keys.user(record.userId)
-    try {
-      if (list !== null) await this.link.script(listScript, [list], `+${record.id}`, Math.ceil(this.now()) + PENDING_MS)
-      await this.link.run(pending, (client) => client.set(pending, value, 'PX', PENDING_MS))
-      const confirmed = list === null || await this.link.script(confirmScript, [list], record.id, this.#score(record)) === 1
-      if (!confirmed) await this.link.run(pending, (client) => client.del(pending))
-      if (confirmed && replaces != null && replaces.id !== record.id) await this.#end(replaces.id, replaces.userId)
-      const live = confirmed && await this.link.script(activateScript, [pending, key], ttl) === 1
-      if (live && replaces?.id === record.id && replaces.userId !== null && replaces.userId !== record.userId) await this.#unlist(replaces.userId, replaces.id)
-      return live
-    } catch (error) {
-      // Best effort: what is left expires within PENDING_MS, and nobody holds its token.
-      if (list !== null) void this.link.run(list, (client) => client.zrem(list, `+${record.id}`)).catch(() => {})
-      // Under its own id the predecessor lives on, and stays listed.
-      const undone = replaces?.id === record.id ? this.link.run(pending, (client) => client.del(pending)) : this.#end(record.id, record.userId)
-      void undone.catch(() => {})
-      throw error
-    }
+    const reply = await this.link.run(key, (client) => ttl === 'persist' ? client.set(key, value, 'NX') : client.set(key, value, 'PX', ttl, 'NX'))
+    if (reply === null) throw new errors.STORE_UNAVAILABLE({ cause: new Error('the id of a new session is taken') })
+    return record
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
     let stored: SessionRecord | null = record
-    const data = await this.updateData(this.keys.session(record.id), record.data, change, 'keep', (text) => {
+    // Writers of one session in this process follow each other: they would only make each other try again.
+    const data = await this.#rows.run(record.id, () => this.updateData(this.keys.session(record.id), record.data, change, 'keep', (text) => {
       stored = decode(record.id, text)
       return stored === null ? null : stored.data
-    }).catch(absentIfWrongType)
+    })).catch(absentIfWrongType)
     return data === null ? null : { ...stored, data }
   }
 
@@ -98,36 +87,27 @@ export class RedisStore extends ExpressSide implements SessionStore {
   }
 
   async delete (id: string): Promise<SessionRecord | null> {
-    return await this.#end(id, null)
+    const ended = await this.#take(id)
+    if (ended !== null) await this.#lists.remove(ended)
+    return ended
   }
 
   async listByUser (userId: string): Promise<SessionRecord[]> {
-    const list = this.keys.user(userId)
-    const members = await this.link.run(list, (client) => client.zrange(list, '0', '-1')).catch(absentIfWrongType) ?? []
-    const ids = members.filter((member) => !member.startsWith('+'))
+    const ids = await this.#lists.idsOf(userId)
     const records = await Promise.all(ids.map(async (id) => await this.find(id)))
-    const gone: string[] = []
-    const live: SessionRecord[] = []
-    for (const [index, record] of records.entries()) {
-      if (record !== null && record.userId === userId) live.push(record)
-      else gone.push(ids[index] as string)
-    }
-    // A session being activated right now is not found yet, but it is not gone either.
-    if (gone.length > 0) await this.#cleanList(list, gone)
-    return live.sort((a, b) => b.createdAt - a.createdAt)
+    const gone = ids.filter((_id, index) => records[index]?.userId !== userId)
+    if (gone.length > 0) await this.#lists.clean(userId, gone)
+    return records.filter((record) => record !== null).filter((record) => record.userId === userId).sort((a, b) => b.createdAt - a.createdAt)
   }
 
-  async deleteByUser (userId: string, { except = '' }: { except?: string | undefined } = {}): Promise<string[]> {
-    const taken = await this.link.script(takeScript, [this.keys.user(userId)], except) as string[]
-    const ended = await Promise.all(taken.map(async (member) => {
-      const id = member.startsWith('+') ? member.slice(1) : member
-      return await this.#end(id, null) === null ? null : id
-    }))
-    return ended.filter((id) => id !== null)
+  async deleteByUser (userId: string, { except }: { except?: string | undefined } = {}): Promise<string[]> {
+    const ids = (await this.#lists.callOff(userId)).filter((id) => id !== except)
+    const ended = await Promise.all(ids.map(async (id) => await this.delete(id)))
+    return ids.filter((_id, index) => ended[index] !== null)
   }
 
-  /** Waits for Redis as long as `ms` milliseconds; `false` when it has not answered by then. */
-  async ready (ms: number): Promise<boolean> {
+  /** Waits for Redis as long as `ms` milliseconds. Gives what keeps it from answering by then, or `null`. */
+  async ready (ms: number): Promise<Error | null> {
     return await this.link.ready(ms)
   }
 
@@ -135,18 +115,52 @@ export class RedisStore extends ExpressSide implements SessionStore {
     this.link.close()
   }
 
-  async #touch (record: SessionRecord): Promise<boolean> {
-    if (this.disableTouch) return true
-    const list = record.userId === null ? null : this.keys.user(record.userId)
-    // The list first: it may know an id for longer than its session lives, never shorter.
-    if (list !== null) await this.link.script(listScript, [list], record.id, this.#score({ ...record, lastSeenAt: this.now() }))
-    const touched = await this.link.script(touchScript, [this.keys.session(record.id)], record.idleTimeoutMs, record.endsAt, this.disableTTL ? 'persist' : '').catch(absentIfWrongType) === 1
-    if (!touched && record.userId !== null) await this.#unlist(record.userId, record.id)
-    return touched
+  /** The steps of a login, as the class comment lists them. */
+  async #createInSteps (record: SessionRecord, { replaces = null, moves = false, carry }: CreateOptions): Promise<SessionRecord | null> {
+    const keys = [this.keys.pending(record.id), this.keys.session(record.id)] as const
+    const isOverwritten = replaces?.id === record.id
+    try {
+      await Promise.all([this.#lists.announce(record), this.#setPending(record, 'NX')])
+      let goesOn = await this.#lists.confirm(record)
+      let stored = record
+      if (goesOn && replaces !== null && !isOverwritten) {
+        const ended = await this.#take(replaces.id)
+        // Not waited for: a list may hold what is gone.
+        void this.#lists.remove(replaces).catch(() => {})
+        goesOn = ended !== null || !moves
+        if (ended !== null && ended.data !== replaces.data && carry !== undefined) {
+          stored = { ...record, data: carry(ended.data) }
+          await this.#setPending(stored, 'XX')
+        }
+      }
+      const live = goesOn && await this.link.script(activateScript, keys, this.#ttl(record), moves && isOverwritten ? 'moves' : '') === 1
+      if (live && isOverwritten && replaces.userId !== record.userId) await this.#lists.remove(replaces)
+      if (!live) await this.#undo(record, isOverwritten)
+      return live ? stored : null
+    } catch (error) {
+      // Best effort: what is left expires within PENDING_MS, and nobody holds its token.
+      void this.#undo(record, isOverwritten).catch(() => {})
+      throw error
+    }
   }
 
-  /** Ends one session, wherever in its life it is. Its user is read from what is ended, or known already. */
-  async #end (id: string, userId: string | null): Promise<SessionRecord | null> {
+  async #setPending (record: SessionRecord, mode: 'NX' | 'XX'): Promise<void> {
+    const key = this.keys.pending(record.id)
+    await this.link.run(key, (client) => client.call('SET', key, encode(record), 'PX', PENDING_MS, mode))
+  }
+
+  /** A login has failed. Under its own id its predecessor lives on, and stays listed. */
+  async #undo (record: SessionRecord, isOverwritten: boolean): Promise<void> {
+    const pending = this.keys.pending(record.id)
+    await Promise.all([
+      this.#lists.withdraw(record),
+      isOverwritten ? this.link.run(pending, (client) => client.del(pending)) : this.#take(record.id),
+      isOverwritten ? null : this.#lists.remove(record)
+    ])
+  }
+
+  /** Ends one session, wherever in its life it is. */
+  async #take (id: string): Promise<SessionRecord | null> {
     const key = this.keys.session(id)
     const pending = this.keys.pending(id)
     // In this order: a login activated in between is then found under its key.
@@ -158,20 +172,16 @@ export class RedisStore extends ExpressSide implements SessionStore {
         return null
       })
     ])
-    const owner = ended?.userId ?? userId
-    if (owner !== null) await this.#unlist(owner, id)
     return ended
   }
 
-  async #unlist (userId: string, id: string): Promise<void> {
-    const list = this.keys.user(userId)
-    await this.link.run(list, (client) => client.zrem(list, id)).catch(absentIfWrongType)
-  }
-
-  async #cleanList (list: string, ids: string[]): Promise<void> {
-    const pending = await Promise.all(ids.map(async (id) => await this.link.run(this.keys.pending(id), (client) => client.exists(this.keys.pending(id), this.keys.session(id)))))
-    const gone = ids.filter((_id, index) => pending[index] === 0)
-    if (gone.length > 0) await this.link.run(list, (client) => client.zrem(list, ...gone))
+  async #touch (record: SessionRecord): Promise<boolean> {
+    if (this.disableTouch) return true
+    // The list first: it may know an id for longer than its session lives, never shorter.
+    await this.#lists.extend({ ...record, lastSeenAt: this.now() })
+    const touched = await this.link.script(touchScript, [this.keys.session(record.id)], record.idleTimeoutMs, record.endsAt, this.disableTTL ? 'persist' : '').catch(absentIfWrongType) === 1
+    if (!touched) await this.#lists.remove(record)
+    return touched
   }
 
   #decode (id: string, value: string | null): SessionRecord | null {
@@ -184,10 +194,6 @@ export class RedisStore extends ExpressSide implements SessionStore {
 
   #ttl (record: SessionRecord): number | 'persist' {
     return this.disableTTL ? 'persist' : Math.max(1, Math.ceil(expiresAt(record) - this.now()))
-  }
-
-  #score (record: SessionRecord): number | string {
-    return this.disableTTL ? '+inf' : Math.ceil(expiresAt(record)) + LIST_SLACK_MS
   }
 }
 

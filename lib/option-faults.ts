@@ -1,0 +1,89 @@
+import type { TSchema } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import type { ValueError } from '@sinclair/typebox/value'
+import ms from 'ms'
+import { errors } from './errors.ts'
+import { SessionOptions } from './options.ts'
+
+/** A browser keeps no cookie longer than about 400 days; a longer session is a typing error. */
+const MAX_TIMEOUT_MS = 10 * 365 * 24 * 3_600_000
+/** What Fastify itself takes at `register`. */
+const FASTIFY_OPTIONS = ['prefix', 'logLevel', 'logSerializers']
+
+/** A duration in milliseconds, or `NaN`. */
+export function durationMs (value: unknown): number {
+  if (typeof value === 'number') return value
+  if (typeof value !== 'string' || value.length === 0 || value.length > 100) return NaN
+  return ms(value as ms.StringValue) ?? NaN
+}
+
+/** What is wrong with options, collected so that all of it is said at once. */
+export class Faults {
+  readonly #faults = new Map<string, string>()
+
+  /** One fault per option: the first says enough. */
+  add (option: string, fault: string): void {
+    if (!this.#faults.has(option)) this.#faults.set(option, fault)
+  }
+
+  /** In milliseconds; `NaN`, of which nothing more is said, when it is none. */
+  duration (option: string, value: unknown, { zero = false } = {}): number {
+    const durationInMs = durationMs(value)
+    let fault: string | null = null
+    if (!Number.isFinite(durationInMs)) fault = 'must be milliseconds or a string such as \'30m\''
+    else if (durationInMs < (zero ? 0 : 1)) fault = zero ? 'must not be negative' : 'must be positive'
+    else if (durationInMs > MAX_TIMEOUT_MS) fault = 'must be less than ten years'
+    if (fault === null) return Math.floor(durationInMs)
+    this.add(option, fault)
+    return NaN
+  }
+
+  throwIfAny (): void {
+    if (this.#faults.size === 0) return
+    throw new errors.INVALID_OPTIONS([...this.#faults].map(([option, fault]) => `${option} ${fault}`).join('; '))
+  }
+}
+
+/** The input as far as its shape is right; what is not is a fault and left out. */
+export function shapeOf (input: unknown, faults: Faults): Partial<SessionOptions> {
+  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+    faults.add('options', 'must be an object')
+    return {}
+  }
+  const options: Record<string, unknown> = Object.fromEntries(Object.entries(input).filter(([name]) => !FASTIFY_OPTIONS.includes(name)))
+  for (const error of [...innermost(Value.Errors(SessionOptions, options))]) {
+    const [name = '', member] = error.path.slice(1).split('/')
+    const nested = member !== undefined && ['cookie', 'remember', 'decorators'].includes(name) ? options[name] as object : null
+    if (name === 'secret') continue // secretsOf has more to say
+    if (name === 'cookie' && member === 'secure' && error.value === 'auto') {
+      faults.add('cookie.secure', "must be true or false: 'auto' sends the cookie over plain http to whoever asks; set it to false in development and use trustProxy behind a TLS proxy")
+    }
+    faults.add(nested === null ? name : `${name}.${member}`, error.message.startsWith('Unexpected') ? 'is not an option' : `must be ${expectation(error.schema)}`)
+    if (nested === null) delete options[name]
+    else options[name] = Object.fromEntries(Object.entries(nested).filter(([key]) => key !== member))
+  }
+  return options
+}
+
+/** The errors of an optional object's members in place of the one that it is not what it should be. */
+function * innermost (found: Iterable<ValueError>): Generator<ValueError> {
+  for (const error of found) {
+    const isObject = typeof error.value === 'object' && error.value !== null && !Array.isArray(error.value)
+    const index = isObject ? (error.schema.anyOf as TSchema[] | undefined)?.findIndex(({ type }) => type === 'object') ?? -1 : -1
+    if (index === -1) yield error
+    else yield * innermost(error.errors[index] ?? [])
+  }
+}
+
+/** In words what a schema takes. */
+function expectation (schema: TSchema): string {
+  if (typeof schema.expects === 'string') return schema.expects
+  if (Array.isArray(schema.anyOf)) {
+    const parts = (schema.anyOf as TSchema[]).filter((each) => each.type !== 'undefined').map(expectation)
+    return [...new Set(parts)].join(' or ')
+  }
+  if (schema.const !== undefined) return JSON.stringify(schema.const)
+  if (schema.type === 'boolean') return 'true or false'
+  if (schema.type === 'array') return 'an array of strings'
+  return schema.type === 'object' ? 'an object' : `a ${schema.type as string}`
+}

@@ -1,0 +1,62 @@
+import type { JsonObject, SessionRecord } from './record.ts'
+
+/** A new session. */
+export interface NewSession {
+  userId: string | null
+  /** JSON text of an object. */
+  data: string
+  /** The id it shall have; default a fresh one. */
+  id?: string | undefined
+  label?: string | null | undefined
+  meta?: Readonly<JsonObject> | null | undefined
+  idleTimeoutMs?: number | undefined
+  absoluteTimeoutMs?: number | undefined
+  /** `false`: its cookie ends with the browser session. Default `true`. */
+  persistent?: boolean | undefined
+  ip?: string | null | undefined
+  userAgent?: string | null | undefined
+  /** The data, made anew of what `replaces` held at its end, if that is not what it says. */
+  carry?: ((endedData: string) => string) | undefined
+  /** The session that ends when this one begins. */
+  replaces: SessionRecord | null
+}
+
+const LABEL_LENGTH = 200
+const META_BYTES = 4096
+const USER_AGENT_LENGTH = 128
+
+/**
+ * The record of a session that begins now.
+ * @throws TypeError for a label or meta that cannot be kept
+ */
+export function newRecord (session: NewSession, { id, secretHash, now, idleTimeoutMs, absoluteTimeoutMs }: { id: string, secretHash: string, now: number, idleTimeoutMs: number, absoluteTimeoutMs: number }): SessionRecord {
+  const createdAt = Math.floor(now)
+  return {
+    id,
+    secretHash,
+    userId: session.userId,
+    label: checkedLabel(session.label ?? null),
+    meta: checkedMeta(session.meta ?? null),
+    createdAt,
+    authenticatedAt: session.userId === null ? null : createdAt,
+    lastSeenAt: createdAt,
+    endsAt: createdAt + (session.absoluteTimeoutMs ?? absoluteTimeoutMs),
+    idleTimeoutMs: session.idleTimeoutMs ?? idleTimeoutMs,
+    persistent: session.persistent ?? true,
+    ip: session.ip ?? null,
+    userAgent: session.userAgent?.slice(0, USER_AGENT_LENGTH) ?? null,
+    data: session.data
+  }
+}
+
+function checkedLabel (label: string | null): string | null {
+  if (label !== null && (typeof label !== 'string' || label.length > LABEL_LENGTH)) throw new TypeError(`label must be a string of at most ${LABEL_LENGTH} characters`)
+  return label
+}
+
+function checkedMeta (meta: Readonly<JsonObject> | null): string | null {
+  if (meta === null) return null
+  const text = typeof meta === 'object' && !Array.isArray(meta) ? JSON.stringify(meta) : undefined
+  if (text === undefined || !text.startsWith('{') || Buffer.byteLength(text) > META_BYTES) throw new TypeError(`meta must be an object of at most ${META_BYTES} bytes of JSON`)
+  return text
+}

@@ -1,0 +1,78 @@
+import { errors } from '../../lib/errors.ts'
+import type { SessionRecord } from '../../lib/session/record.ts'
+import type { Change, CreateOptions } from '../../lib/store/contract.ts'
+import { MemoryStore } from '../../lib/store/memory.ts'
+
+export type Operation = 'find' | 'create' | 'update' | 'touch' | 'delete'
+
+/** Holds somebody up until it is opened. */
+export class Gate {
+  /** Resolves when somebody has come as far as the gate. */
+  readonly reached: Promise<void>
+  readonly #opened: Promise<void>
+  #arrive = (): void => {}
+  #open = (): void => {}
+
+  constructor () {
+    this.reached = new Promise((resolve) => { this.#arrive = resolve })
+    this.#opened = new Promise((resolve) => { this.#open = resolve })
+  }
+
+  open (): void {
+    this.#open()
+  }
+
+  async pass (): Promise<void> {
+    this.#arrive()
+    await this.#opened
+  }
+}
+
+/** A memory store that tells what it was asked, and that can be made to fail or to be slow. */
+export class SpyStore extends MemoryStore {
+  /** Every operation so far, in the order in which they began. */
+  readonly calls: Operation[] = []
+  /** Operations that fail as if the backend were gone: nothing happens. */
+  readonly failing = new Set<Operation>()
+  /** Operations that wait here before they happen. */
+  readonly gates = new Map<Operation, Gate>()
+
+  /** What is asked while `action` runs. */
+  async during (action: () => Promise<unknown>): Promise<Operation[]> {
+    const from = this.calls.length
+    await action()
+    return this.calls.slice(from)
+  }
+
+  override async find (id: string): Promise<SessionRecord | null> {
+    return await this.#asked('find', () => super.find(id))
+  }
+
+  override async create (record: SessionRecord, options?: CreateOptions): Promise<SessionRecord | null> {
+    return await this.#asked('create', () => super.create(record, options))
+  }
+
+  override async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
+    return await this.#asked('update', () => super.update(record, change))
+  }
+
+  override async touch (record: SessionRecord): Promise<boolean> {
+    return await this.#asked('touch', () => super.touch(record))
+  }
+
+  override async delete (id: string): Promise<SessionRecord | null> {
+    return await this.#asked('delete', () => super.delete(id))
+  }
+
+  /** The session as it is stored, without counting as asked. */
+  async peek (id: string | undefined): Promise<SessionRecord | null> {
+    return id === undefined ? null : await super.find(id)
+  }
+
+  async #asked<T> (operation: Operation, answer: () => Promise<T>): Promise<T> {
+    this.calls.push(operation)
+    await this.gates.get(operation)?.pass()
+    if (this.failing.has(operation)) throw new errors.STORE_UNAVAILABLE()
+    return await answer()
+  }
+}

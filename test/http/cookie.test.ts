@@ -1,0 +1,290 @@
+import fastifyCookie from '@fastify/cookie'
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import { sessionPlugin } from '../../lib/index.ts'
+import type { SessionOptions } from '../../lib/index.ts'
+import { Browser, secret, startApp } from '../helpers/app.ts'
+import type { TestResponse } from '../helpers/app.ts'
+import { SpyStore } from '../helpers/spy-store.ts'
+
+const https = { 'x-forwarded-proto': 'https' }
+
+/** An application behind a TLS proxy, with what a test needs of routes. */
+async function openShop (t: Test, options: Partial<SessionOptions> = {}): Promise<{ app: FastifyInstance, store: SpyStore }> {
+  const store = options.store instanceof SpyStore ? options.store : new SpyStore()
+  const app = await startApp(t, { cookie: {}, ...options, store }, { trustProxy: true })
+  addRoutes(app)
+  return { app, store }
+}
+
+function addRoutes (app: FastifyInstance): void {
+  app.get('/plain', async () => 'plain')
+  app.get('/me', async (request) => ({ userId: request.auth?.userId ?? null }))
+  app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
+  app.post('/login/remember', async (request) => { await app.login(request, { id: 'ada' }, { remember: true }) })
+  app.post('/assign', async (request) => { request.session.userId = 'ada' })
+  app.post('/logout', async (request) => { await app.logout(request) })
+}
+
+/** The lines of a reply's cookies, with the values that differ each time left out. */
+function lines ({ setCookies }: TestResponse): string[] {
+  return setCookies.map((line) => line.replace(/=[\w-]{22}\.[\w-]{32}\.[\w-]{43};/, '=<token>;'))
+}
+
+// -- the lines ----------------------------------------------------------------------------------------------
+
+t.test('the cookie over https, as it is set and taken back', async (t) => {
+  const { app } = await openShop(t)
+  const ada = new Browser(app)
+  t.strictSame(lines(await ada.post('/login', undefined, { headers: https })), ['__Host-sid=<token>; Max-Age=604800; Path=/; HttpOnly; Secure; SameSite=Lax'])
+  t.strictSame(lines(await ada.post('/logout', undefined, { headers: https })), ['__Host-sid=; Max-Age=0; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax'])
+})
+
+t.test('what the cookie options say is in the cookie, as it is set and taken back', async (t) => {
+  for (const [cookie, name, attributes, end = ''] of [
+    [{ secure: false }, 'sid', 'HttpOnly; SameSite=Lax'],
+    [{ domain: 'example.com' }, 'sid', 'HttpOnly; Secure; SameSite=Lax', 'Domain=example.com; '],
+    [{ sameSite: 'strict' }, '__Host-sid', 'HttpOnly; Secure; SameSite=Strict'],
+    [{ sameSite: 'none', partitioned: true }, '__Host-sid', 'HttpOnly; Secure; Partitioned; SameSite=None'],
+    [{ httpOnly: false }, '__Host-sid', 'Secure; SameSite=Lax']
+  ] as const) {
+    const { app } = await openShop(t, { cookie })
+    const ada = new Browser(app)
+    t.strictSame(lines(await ada.post('/login', undefined, { headers: https })), [`${name}=<token>; Max-Age=604800; ${end}Path=/; ${attributes}`])
+    t.strictSame(lines(await ada.post('/logout', undefined, { headers: https })), [`${name}=; Max-Age=0; ${end}Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; ${attributes}`])
+  }
+  const { app } = await openShop(t, { cookie: { path: '/shop' } })
+  const ada = new Browser(app)
+  t.strictSame(lines(await ada.post('/assign', undefined, { headers: https })), ['sid=<token>; Max-Age=604800; Path=/shop; HttpOnly; Secure; SameSite=Lax'])
+})
+
+t.test('the browser keeps the cookie as long as the session can last, or as long as maxAge says if that is less', async (t) => {
+  for (const [options, ordinary, remembered] of [
+    [{ absoluteTimeout: '2h' }, 7200, 7_776_000],
+    [{ cookie: { maxAge: '1h' } }, 3600, 3600],
+    [{ cookie: { maxAge: '30d' } }, 604_800, 2_592_000],
+    [{ cookie: { maxAge: 1 } }, 1, 1]
+  ] as const) {
+    const { app } = await openShop(t, options)
+    for (const [path, seconds] of [['/login', ordinary], ['/assign', ordinary], ['/login/remember', remembered]] as const) {
+      t.match(lines(await new Browser(app).post(path, undefined, { headers: https })), [new RegExp(`; Max-Age=${seconds};`)])
+    }
+  }
+})
+
+t.test('with maxAge false the cookie ends with the browser session', async (t) => {
+  const { app } = await openShop(t, { cookie: { maxAge: false } })
+  for (const path of ['/login', '/assign']) {
+    t.strictSame(lines(await new Browser(app).post(path, undefined, { headers: https })), ['__Host-sid=<token>; Path=/; HttpOnly; Secure; SameSite=Lax'])
+  }
+})
+
+t.test('a cookie that is issued again lasts as long as the session still can', async (t) => {
+  let now = Date.now()
+  const store = new SpyStore({ now: () => now })
+  const { app } = await openShop(t, { store, cookieName: 'old', absoluteTimeout: '2h' })
+  const ada = new Browser(app)
+  await ada.post('/login', undefined, { headers: https })
+  now += 20 * 60_000
+  const { app: renamed } = await openShop(t, { store, cookieName: ['new', 'old'], absoluteTimeout: '2h' })
+  const moved = new Browser(renamed)
+  moved.cookies.set('old', ada.cookies.get('old') ?? '')
+  t.match(lines(await moved.get('/me', { headers: https })), [/^new=.*; Max-Age=6000;/, /^old=;/])
+})
+
+// -- renaming and rotating ------------------------------------------------------------------------------------
+
+t.test('a cookie under an older name is read, issued under the new one, and taken back', async (t) => {
+  const store = new SpyStore()
+  const { app } = await openShop(t, { store, cookieName: 'old' })
+  const ada = new Browser(app)
+  await ada.post('/login', undefined, { headers: https })
+
+  const { app: renamed } = await openShop(t, { store, cookieName: ['new', 'older', 'old'] })
+  const moved = new Browser(renamed)
+  moved.cookies.set('old', ada.cookies.get('old') ?? '')
+  const response = await moved.get('/me', { headers: https })
+  t.same(response.json(), { userId: 'ada' })
+  t.strictSame(lines(response), [
+    'new=<token>; Max-Age=604800; Path=/; HttpOnly; Secure; SameSite=Lax',
+    'old=; Max-Age=0; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax'
+  ])
+  t.strictSame([...moved.cookies.keys()], ['new'])
+  const again = await moved.get('/me', { headers: https })
+  t.same([again.json(), again.setCookies], [{ userId: 'ada' }, []])
+})
+
+t.test('a logout takes the cookie back under every name the browser has it', async (t) => {
+  const { app } = await openShop(t, { cookieName: ['new', 'old'] })
+  const ada = new Browser(app)
+  await ada.post('/login', undefined, { headers: https })
+  ada.cookies.set('old', 'left over')
+  t.match(lines(await ada.post('/logout', undefined, { headers: https })), [/^new=; Max-Age=0;/, /^old=; Max-Age=0;/])
+  t.equal(ada.cookies.size, 0)
+})
+
+t.test('a rotated secret signs nobody out, and the cookie is signed anew when it is next used', async (t) => {
+  const store = new SpyStore()
+  const newer = 'another-secret-of-the-tests-with-32-characters'
+  const { app: before } = await openShop(t, { store })
+  const ada = new Browser(before)
+  await ada.post('/login', undefined, { headers: https })
+  const old = ada.cookies.get('__Host-sid') ?? ''
+
+  const { app: during } = await openShop(t, { store, secret: [newer, secret] })
+  const moved = new Browser(during)
+  moved.cookies.set('__Host-sid', old)
+  const response = await moved.get('/me', { headers: https })
+  t.same(response.json(), { userId: 'ada' })
+  t.strictSame(lines(response), ['__Host-sid=<token>; Max-Age=604800; Path=/; HttpOnly; Secure; SameSite=Lax'])
+  t.not(moved.cookies.get('__Host-sid'), old)
+  t.equal(moved.cookies.get('__Host-sid')?.slice(0, 55), old.slice(0, 55), 'the session is the same')
+  t.strictSame((await moved.get('/me', { headers: https })).setCookies, [])
+
+  const { app: after } = await openShop(t, { store, secret: newer })
+  for (const [cookie, userId] of [[old, null], [moved.cookies.get('__Host-sid') ?? '', 'ada']] as const) {
+    const browser = new Browser(after)
+    browser.cookies.set('__Host-sid', cookie)
+    const response = await browser.get('/me', { headers: https })
+    t.same([response.json(), response.setCookies], [{ userId }, []])
+  }
+})
+
+t.test('a cookie of an ended session is not issued again', async (t) => {
+  const { app, store } = await openShop(t, { secret: ['another-secret-of-the-tests-with-32-characters', secret], cookieName: ['new', 'old'] })
+  const { app: before } = await openShop(t, { store, cookieName: 'old' })
+  const ada = new Browser(before)
+  await ada.post('/login', undefined, { headers: https })
+  const dead = ada.cookies.get('old') ?? ''
+  await ada.post('/logout', undefined, { headers: https })
+  const late = new Browser(app)
+  late.cookies.set('old', dead)
+  const response = await late.get('/me', { headers: https })
+  t.same([response.json(), response.setCookies], [{ userId: null }, []])
+})
+
+t.test('two session cookies of one name are no session', async (t) => {
+  const { app, store } = await openShop(t, { cookie: { secure: false } })
+  const ada = new Browser(app)
+  const mallory = new Browser(app)
+  for (const browser of [ada, mallory]) await browser.post('/login')
+  const [hers, planted] = [ada, mallory].map((browser) => browser.cookies.get('sid'))
+  for (const cookie of [`sid=${planted}; sid=${hers}`, `sid=${hers}; sid=${planted}`, `sid=x; a=b; sid=${hers}`, `sid=${hers};sid=`]) {
+    let response: TestResponse | undefined
+    const asked = await store.during(async () => { response = await new Browser(app).get('/me', { headers: { cookie } }) })
+    t.same(response?.json(), { userId: null }, cookie.slice(0, 5))
+    t.strictSame(asked, [])
+  }
+  t.same((await new Browser(app).get('/me', { headers: { cookie: `xsid=1; sid=${hers}; sidx=2; a` } })).json(), { userId: 'ada' })
+})
+
+// -- caches ---------------------------------------------------------------------------------------------------
+
+t.test('a reply with the session cookie may be stored by no cache', async (t) => {
+  const { app } = await openShop(t, { cookie: { secure: false } })
+  app.post('/cached', async (request, reply) => {
+    reply.header('cache-control', 'public, max-age=60')
+    await app.login(request, { id: 'ada' })
+  })
+  const ada = new Browser(app)
+  for (const path of ['/cached', '/login', '/logout']) {
+    const { headers, setCookies } = await ada.post(path)
+    t.same([setCookies.length, headers['cache-control'], headers.vary], [1, 'no-store', 'Cookie'], path)
+  }
+})
+
+t.test('a reply without the session cookie is left to the application\'s caching', async (t) => {
+  const { app } = await openShop(t, { cookie: { secure: false } })
+  app.get('/cached', async (_request, reply) => reply.header('cache-control', 'public, max-age=60').send('cached'))
+  const ada = new Browser(app)
+  await ada.post('/login')
+  const { headers } = await ada.get('/cached')
+  t.same([headers['cache-control'], headers.vary], ['public, max-age=60', undefined])
+})
+
+t.test('a Vary of the application stays', async (t) => {
+  const { app } = await openShop(t, { cookie: { secure: false } })
+  app.post<{ Params: { vary: string } }>('/vary/:vary', async (request, reply) => {
+    reply.header('vary', request.params.vary.includes('+') ? request.params.vary.split('+') : request.params.vary)
+    await app.login(request, { id: 'ada' })
+  })
+  for (const [vary, expected] of [
+    ['Origin', 'Origin, Cookie'],
+    ['Accept-Encoding, Origin', 'Accept-Encoding, Origin, Cookie'],
+    ['cookie', 'cookie'],
+    ['Origin, Cookie', 'Origin, Cookie'],
+    ['*', '*'],
+    ['X-Cookie-Consent', 'X-Cookie-Consent, Cookie']
+  ] as const) {
+    t.equal((await new Browser(app).post(`/vary/${encodeURIComponent(vary)}`)).headers.vary, expected, vary)
+  }
+})
+
+// -- beside other cookies -----------------------------------------------------------------------------------------
+
+t.test('cookies that the application sets in the same reply survive', async (t) => {
+  const { app } = await openShop(t, { cookie: { secure: false } })
+  app.addHook('onRequest', async (_request, reply) => { reply.setCookie('first', '1') })
+  app.addHook('onSend', async (_request, reply) => { reply.setCookie('last', '4') })
+  app.post('/both', async (request, reply) => {
+    reply.setCookie('before', '2')
+    await app.login(request, { id: 'ada' })
+    reply.setCookie('after', '3')
+    reply.header('set-cookie', 'raw=5')
+  })
+  const ada = new Browser(app)
+  const response = await ada.post('/both')
+  t.strictSame([...ada.cookies.keys()].sort(), ['after', 'before', 'first', 'last', 'raw', 'sid'])
+  t.equal(response.setCookies.length, 6)
+  t.same((await ada.get('/me')).json(), { userId: 'ada' })
+  await ada.post('/logout')
+  t.strictSame([...ada.cookies.keys()].sort(), ['after', 'before', 'first', 'last', 'raw'])
+})
+
+t.test('an application may have registered @fastify/cookie with its own secret and options', async (t) => {
+  const app = Fastify() as unknown as FastifyInstance
+  t.teardown(() => app.close())
+  await app.register(fastifyCookie, { secret: 'the application\'s own', parseOptions: { domain: 'example.com', path: '/elsewhere' } })
+  await app.register(sessionPlugin, { secret, store: new SpyStore(), cookie: { secure: false } })
+  addRoutes(app)
+  app.get('/mine', async (request, reply) => {
+    reply.setCookie('mine', 'signed', { signed: true })
+    return request.unsignCookie(request.cookies.mine ?? '').value
+  })
+  const ada = new Browser(app)
+  t.strictSame(lines(await ada.post('/login')), ['sid=<token>; Max-Age=604800; Path=/; HttpOnly; SameSite=Lax'])
+  await ada.get('/mine')
+  t.equal((await ada.get('/mine')).body, 'signed')
+  t.same((await ada.get('/me')).json(), { userId: 'ada' })
+  t.strictSame(lines(await ada.post('/logout')), ['sid=; Max-Age=0; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; SameSite=Lax'])
+})
+
+// -- plain http ---------------------------------------------------------------------------------------------------
+
+t.test('a cookie for https alone is not sent over plain http: signing in there is an error that says why, and leaves no session', async (t) => {
+  const { app, store } = await openShop(t)
+  app.post('/save', async (request) => {
+    request.session.userId = 'ada'
+    await request.session.save()
+  })
+  app.post('/cart', async (request) => { request.session.cart = ['book'] })
+  const asked = await store.during(async () => {
+    for (const path of ['/login', '/assign', '/save', '/cart']) {
+      const response = await new Browser(app).post(path)
+      t.same([response.statusCode, response.json().code, response.setCookies], [500, 'ERR_SESSION_INSECURE_CONNECTION', []], path)
+      for (const hint of [/trustProxy/, /cookie\.secure/, /inject/]) t.match(response.json().message, hint)
+    }
+  })
+  t.strictSame(asked, [])
+  t.equal((await new Browser(app).get('/me')).statusCode, 200, 'whoever needs no cookie is served')
+})
+
+t.test('over plain http a session that is there goes on and can be ended', async (t) => {
+  const { app } = await openShop(t)
+  const ada = new Browser(app)
+  await ada.post('/login', undefined, { headers: https })
+  t.same((await ada.get('/me')).json(), { userId: 'ada' })
+  t.match(lines(await ada.post('/logout')), [/^__Host-sid=; Max-Age=0;.* Secure;/])
+})

@@ -1,0 +1,351 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import type { FastifyInstance, FastifyServerOptions, InjectOptions } from 'fastify'
+import { authRoutes, MemoryStore } from '../../lib/index.ts'
+import type { SessionOptions } from '../../lib/index.ts'
+import { Browser, startApp } from '../helpers/app.ts'
+
+type Headers = Record<string, string>
+
+const OWN = 'http://app.example'
+const HOST = { host: 'app.example' }
+const REJECTED = { statusCode: 403, code: 'ERR_SESSION_CSRF_REJECTED', error: 'Forbidden', message: 'Cross-site request rejected' }
+
+/** What a browser says of where a request comes from, and whether it may act; security.md's matrix. */
+const ALLOWED: Array<[why: string, headers: Headers]> = [
+  ['same-origin, no Origin', { 'sec-fetch-site': 'same-origin' }],
+  ['same-origin, own Origin', { 'sec-fetch-site': 'same-origin', origin: OWN }],
+  ['same-origin, Origin null (a page without referrer)', { 'sec-fetch-site': 'same-origin', origin: 'null' }],
+  ['same-origin, another Origin (a proxy in between changed the host)', { 'sec-fetch-site': 'same-origin', origin: 'https://public.example' }],
+  ['none (typed into the address bar), no Origin', { 'sec-fetch-site': 'none' }],
+  ['none, own Origin', { 'sec-fetch-site': 'none', origin: OWN }],
+  ['an older browser, own Origin', { origin: OWN }],
+  ['an older browser, own Origin with its default port', { origin: `${OWN}:80` }],
+  ['an older browser, own Origin in capitals', { origin: 'HTTP://APP.EXAMPLE' }],
+  ['no browser: neither header', {}],
+  ['no browser: neither header, but a Referer', { referer: 'https://evil.example/' }]
+]
+
+const REFUSED: Array<[why: string, headers: Headers]> = [
+  ...['same-site', 'cross-site', 'bogus', '', 'same-origin, cross-site', 'SAME-ORIGIN'].flatMap((site): typeof REFUSED => [
+    [`${site}, no Origin`, { 'sec-fetch-site': site }],
+    [`${site}, own Origin`, { 'sec-fetch-site': site, origin: OWN }],
+    [`${site}, foreign Origin`, { 'sec-fetch-site': site, origin: 'https://evil.example' }]
+  ]),
+  ...['https://evil.example', 'null', '', ' ', 'undefined', '*', 'app.example', '//app.example', 'http:', 'http://', 'https://app.example', 'http://app.example:8080', 'http://app.example.evil.example', 'http://evil.example/app.example',
+    'http://xapp.example', 'http://example', 'http://app.example@evil.example', 'http://evil.example#app.example', 'http://app.example http://evil.example', 'http://app.example, http://evil.example', 'http://app.example/', 'http://app.example/evil',
+    'http://evil@app.example', 'http://app.example?evil', 'http://app.example#evil', 'http://app.example\\evil', 'file://', 'data:,x'
+  ].flatMap((origin): typeof REFUSED => [
+    [`an older browser, Origin ${origin}`, { origin }],
+    [`none, Origin ${origin}`, { 'sec-fetch-site': 'none', origin }]
+  ])
+]
+
+interface Site {
+  app: FastifyInstance
+  store: CountingStore
+  /** What the application's own routes were reached by. */
+  reached: string[]
+  /** A browser in which ada is signed in. */
+  ada: () => Promise<Browser>
+}
+
+/** Counts what a session costs. */
+class CountingStore extends MemoryStore {
+  calls = 0
+  override async find (id: string) {
+    this.calls++
+    return await super.find(id)
+  }
+
+  override async delete (id: string) {
+    this.calls++
+    return await super.delete(id)
+  }
+}
+
+async function site (t: Test, options: Partial<SessionOptions> = {}, server: FastifyServerOptions = {}): Promise<Site> {
+  const store = new CountingStore()
+  const app = await startApp(t, { store, ...options }, server)
+  const reached: string[] = []
+  await app.register(authRoutes, {
+    verify: ({ username, password }) => {
+      reached.push(`verify ${username}`)
+      return password === 'right' ? { id: username } : null
+    }
+  })
+  app.route({ method: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'], url: '/transfer', exposeHeadRoute: false, handler: async (request) => { reached.push(`${request.method} ${request.auth?.userId ?? 'nobody'}`) } })
+  app.get('/me', async (request) => ({ userId: request.auth?.userId ?? null }))
+  app.post('/hand-written', async (request) => await app.login(request, { id: 'mallory' }))
+  app.post('/assigned', async (request) => { request.session.userId = 'mallory' })
+  app.post('/assigned-and-saved', async (request) => {
+    request.session.userId = 'mallory'
+    await request.session.save()
+  })
+  app.post('/signed-out', async (request) => { await app.logout(request) })
+  app.get('/callback', async (request) => await app.login(request, { id: 'ada' }))
+  app.get('/callback-assigned', async (request) => { request.session.userId = 'ada' })
+  const ada = async () => {
+    const browser = new Browser(app)
+    t.equal((await browser.post('/login', { username: 'ada', password: 'right' }, { headers: HOST })).statusCode, 200)
+    reached.length = 0
+    return browser
+  }
+  return { app, store, reached, ada }
+}
+
+const who = async (browser: Browser, headers: Headers = HOST): Promise<string | null> => (await browser.get('/me', { headers })).json().userId
+
+t.test('who may act with a session', async (t) => {
+  const { ada, reached } = await site(t)
+  const browser = await ada()
+  for (const [why, headers] of ALLOWED) t.equal((await browser.post('/transfer', {}, { headers: { ...HOST, ...headers } })).statusCode, 200, why)
+  t.strictSame(reached, ALLOWED.map(() => 'POST ada'))
+})
+
+t.test('a page of another site cannot act with a session', async (t) => {
+  const { ada, reached } = await site(t)
+  const browser = await ada()
+  for (const [why, headers] of REFUSED) t.strictSame((await browser.post('/transfer', {}, { headers: { ...HOST, ...headers } })).json(), REJECTED, why)
+  t.strictSame(reached, [])
+  t.equal(await who(browser), 'ada', 'and it goes on')
+})
+
+t.test('who may sign somebody in', async (t) => {
+  const { app } = await site(t)
+  for (const [why, headers] of ALLOWED) {
+    for (const url of ['/login', '/hand-written', '/assigned', '/assigned-and-saved']) {
+      const browser = new Browser(app)
+      t.equal((await browser.post(url, { username: 'mallory', password: 'right' }, { headers: { ...HOST, ...headers } })).statusCode, 200, `${url}: ${why}`)
+      t.equal(await who(browser), 'mallory')
+    }
+  }
+})
+
+t.test('a page of another site cannot sign anybody in', async (t) => {
+  const { app, ada, reached } = await site(t)
+  const signedIn = await ada()
+  for (const [why, headers] of REFUSED) {
+    for (const url of ['/login', '/hand-written', '/assigned', '/assigned-and-saved']) {
+      const browser = new Browser(app)
+      for (const each of [browser, signedIn]) {
+        const response = await each.post(url, { username: 'mallory', password: 'right' }, { headers: { ...HOST, ...headers } })
+        t.strictSame(response.json(), REJECTED, `${url}: ${why}`)
+        t.strictSame(response.setCookies, [])
+      }
+    }
+  }
+  t.equal(await who(signedIn), 'ada')
+  t.strictSame(reached, [], 'no password is even looked at')
+})
+
+t.test('who may sign out', async (t) => {
+  const { ada } = await site(t)
+  for (const [why, headers] of ALLOWED) {
+    for (const [url, status] of [['/logout', 204], ['/signed-out', 200]] as const) {
+      const browser = await ada()
+      t.equal((await browser.post(url, undefined, { headers: { ...HOST, ...headers } })).statusCode, status, `${url}: ${why}`)
+      t.equal(await who(browser), null)
+      t.equal(browser.cookies.size, 0)
+    }
+  }
+})
+
+t.test('a page of another site cannot sign anybody out, with or without a body', async (t) => {
+  const { ada, app } = await site(t)
+  const browser = await ada()
+  for (const [why, headers] of REFUSED) {
+    for (const url of ['/logout', '/signed-out']) {
+      for (const type of [undefined, 'text/plain', 'application/json']) {
+        const response = await browser.post(url, type === 'application/json' ? {} : undefined, { headers: { ...HOST, ...headers, ...type !== undefined && { 'content-type': type } } })
+        t.strictSame(response.json(), REJECTED, `${url}: ${why}`)
+        t.strictSame(response.setCookies, [])
+      }
+      t.strictSame((await new Browser(app).post(url, undefined, { headers: { ...HOST, ...headers } })).json(), REJECTED, 'not even nobody')
+    }
+  }
+  t.equal(await who(browser), 'ada')
+})
+
+t.test('a rejected request costs no look at its session', async (t) => {
+  const { ada, store } = await site(t)
+  const browser = await ada()
+  store.calls = 0
+  for (const url of ['/transfer', '/login', '/logout', '/hand-written', '/signed-out', '/assigned', '/no-such-route']) {
+    t.equal((await browser.post(url, { username: 'mallory', password: 'right' }, { headers: { ...HOST, 'sec-fetch-site': 'cross-site' } })).statusCode, 403)
+  }
+  t.equal(store.calls, 0)
+  t.equal((await browser.post('/transfer', {}, { headers: HOST })).statusCode, 200)
+  t.equal(store.calls, 1)
+})
+
+const CROSS_SITE = { ...HOST, origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' }
+
+t.test('every unsafe method is checked, no safe one is', async (t) => {
+  const { ada, reached } = await site(t)
+  const browser = await ada()
+  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'] as const) t.equal((await browser.request(method, '/transfer', { headers: CROSS_SITE })).statusCode, 403, method)
+  t.strictSame(reached, [])
+  for (const method of ['GET', 'HEAD', 'OPTIONS'] as const) t.equal((await browser.request(method, '/transfer', { headers: CROSS_SITE })).statusCode, 200, method)
+  t.strictSame(reached, ['GET ada', 'HEAD ada', 'OPTIONS ada'])
+})
+
+t.test('the opening of a WebSocket with a session is checked, as no CORS rule guards it', async (t) => {
+  const { ada, app, reached } = await site(t)
+  const browser = await ada()
+  const open = async (upgrade: string, headers: Headers) => (await browser.get('/transfer', { headers: { connection: 'Upgrade', upgrade, ...headers } })).statusCode
+  for (const upgrade of ['websocket', 'WebSocket', 'WEBSOCKET']) {
+    for (const [why, headers] of REFUSED) t.equal(await open(upgrade, { ...HOST, ...headers }), 403, why)
+  }
+  t.strictSame(reached, [])
+  for (const [why, headers] of ALLOWED) t.equal(await open('websocket', { ...HOST, ...headers }), 200, why)
+  t.equal(await open('h2c', CROSS_SITE), 200, 'another upgrade is none')
+  t.equal((await app.inject({ url: '/transfer', headers: { ...CROSS_SITE, connection: 'Upgrade', upgrade: 'websocket' } })).statusCode, 200, 'without a session it is the application\'s own affair')
+})
+
+t.test('without a session an unsafe request is the application\'s own affair', async (t) => {
+  const { app, ada, reached } = await site(t)
+  const cookie = (await ada()).header
+  const forged = cookie.slice(0, -1) + (cookie.endsWith('A') ? 'B' : 'A')
+  for (const header of [undefined, 'other=1', 'sid=', 'sid=x', 'sid=%00', forged]) {
+    t.equal((await app.inject({ method: 'POST', url: '/transfer', headers: { ...CROSS_SITE, ...header !== undefined && { cookie: header } } })).statusCode, 200, header ?? 'no cookie')
+  }
+  t.strictSame(new Set(reached), new Set(['POST nobody']))
+})
+
+t.test('coming back from another site may sign in, by GET', async (t) => {
+  const { app } = await site(t)
+  for (const url of ['/callback', '/callback-assigned']) {
+    const browser = new Browser(app)
+    t.equal((await browser.get(url, { headers: { ...HOST, 'sec-fetch-site': 'cross-site' } })).statusCode, 200)
+    t.equal(await who(browser), 'ada')
+  }
+})
+
+t.test('named origins may act, and then no others', async (t) => {
+  const { app, ada } = await site(t, { origins: ['https://app.example.com', 'http://localhost:3000'] })
+  const browser = await ada()
+  const act = async (headers: Headers) => {
+    const statuses = [(await browser.post('/transfer', {}, { headers: { ...HOST, ...headers } })).statusCode]
+    for (const url of ['/login', '/hand-written']) statuses.push((await new Browser(app).post(url, { username: 'bob', password: 'right' }, { headers: { ...HOST, ...headers } })).statusCode)
+    t.equal(new Set(statuses).size, 1, `${JSON.stringify(headers)}: ${statuses.join()}`)
+    return statuses[0]
+  }
+  for (const site of [undefined, 'none', 'same-site', 'cross-site', 'same-origin']) {
+    const from = (origin?: string) => ({ ...origin !== undefined && { origin }, ...site !== undefined && { 'sec-fetch-site': site } })
+    t.equal(await act(from('https://app.example.com')), 200)
+    t.equal(await act(from('http://localhost:3000')), 200)
+    t.equal(await act(from()), site === 'same-site' || site === 'cross-site' ? 403 : 200)
+    for (const origin of [OWN, 'https://evil.example', 'http://app.example.com', 'https://app.example.com:8443', 'http://localhost', 'https://app.example.com.evil.example', 'https://app.example.com/', 'null', '']) {
+      t.equal(await act(from(origin)), site === 'same-origin' ? 200 : 403, `${site} ${origin}`)
+    }
+  }
+})
+
+t.test('an empty list of origins is none', async (t) => {
+  const { ada } = await site(t, { origins: [] })
+  const browser = await ada()
+  t.equal((await browser.post('/transfer', {}, { headers: { ...HOST, origin: OWN } })).statusCode, 200)
+  t.equal((await browser.post('/transfer', {}, { headers: { ...HOST, origin: 'https://evil.example' } })).statusCode, 403)
+})
+
+t.test('own is what the host says, whatever its form', async (t) => {
+  const { ada } = await site(t)
+  const browser = await ada()
+  const status = async (host: string, origin: string) => (await browser.post('/transfer', {}, { headers: { host, origin } })).statusCode
+  t.equal(await status('APP.example', 'http://app.example'), 200)
+  t.equal(await status('app.example:80', 'http://app.example'), 200)
+  t.equal(await status('app.example:8080', 'http://app.example:8080'), 200)
+  t.equal(await status('app.example:8080', 'http://app.example'), 403)
+  t.equal(await status('[::1]:3000', 'http://[::1]:3000'), 200)
+  t.equal(await status('127.0.0.1', 'http://localhost'), 403)
+  for (const host of ['', ' ', 'a b', 'null', '/', '@', 'evil.example/app.example']) {
+    t.equal(await status(host, 'null'), 403, host)
+    t.equal(await status(host, 'http://undefined'), 403, host)
+  }
+})
+
+t.test('behind a proxy, own is what the proxy says, if it is trusted', async (t) => {
+  const proxied = { host: '10.0.0.5:3000', 'x-forwarded-host': 'app.example', 'x-forwarded-proto': 'https', 'x-forwarded-for': '203.0.113.7' }
+  for (const [trustProxy, own, foreign] of [[true, 'https://app.example', 'http://10.0.0.5:3000'], [false, 'http://10.0.0.5:3000', 'https://app.example']] as const) {
+    const { ada } = await site(t, {}, { trustProxy })
+    const browser = await ada()
+    const status = async (headers: Headers) => (await browser.post('/transfer', {}, { headers: { ...proxied, ...headers } })).statusCode
+    t.equal(await status({ origin: own }), 200, `trustProxy ${trustProxy}`)
+    t.equal(await status({ origin: foreign }), 403)
+    t.equal(await status({ origin: 'https://evil.example' }), 403)
+    t.equal(await status({ origin: 'http://app.example' }), 403)
+    t.equal(await status({ origin: 'https://evil.example', 'x-forwarded-host': 'evil.example' }), trustProxy ? 200 : 403, 'a trusted proxy must set the header itself')
+  }
+})
+
+t.test('a direct client cannot make itself own by forwarded headers', async (t) => {
+  const { app } = await site(t)
+  const response = await app.inject({
+    method: 'POST', url: '/login', payload: { username: 'mallory', password: 'right' }, headers: { ...HOST, origin: 'https://evil.example', 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'https', forwarded: 'host=evil.example;proto=https' }
+  })
+  t.strictSame(response.json(), REJECTED)
+})
+
+t.test('csrf: false checks nothing', async (t) => {
+  const { app, ada, reached } = await site(t, { csrf: false })
+  const browser = await ada()
+  for (const [, headers] of REFUSED) t.equal((await browser.post('/transfer', {}, { headers: { ...HOST, ...headers } })).statusCode, 200)
+  t.equal(reached.length, REFUSED.length)
+  for (const url of ['/login', '/hand-written', '/assigned']) {
+    const other = new Browser(app)
+    t.equal((await other.post(url, { username: 'mallory', password: 'right' }, { headers: CROSS_SITE })).statusCode, 200)
+    t.equal(await who(other), 'mallory')
+  }
+  t.equal((await browser.post('/logout', undefined, { headers: CROSS_SITE })).statusCode, 204)
+  t.equal(await who(browser), null)
+})
+
+t.test('a route can be exempt, for a sign-in that another site posts', async (t) => {
+  const { app, ada, reached } = await site(t)
+  const exempt = { config: { session: { csrf: false } } }
+  app.post('/saml', exempt, async (request) => await app.login(request, { id: 'ada' }))
+  app.post('/apple', exempt, async (request) => { request.session.userId = 'ada' })
+  app.post('/sls', exempt, async (request) => { await app.logout(request) })
+  app.post('/hook', exempt, async (request) => { reached.push(request.auth?.userId ?? 'nobody') })
+  app.post('/not-exempt', { config: { session: { csrf: true } } }, async () => { reached.push('not exempt') })
+  app.post('/default', { config: { session: {} } }, async () => { reached.push('default') })
+  for (const url of ['/saml', '/apple']) {
+    const browser = new Browser(app)
+    t.equal((await browser.post(url, {}, { headers: CROSS_SITE })).statusCode, 200)
+    t.equal(await who(browser), 'ada')
+    t.equal((await browser.post('/sls', {}, { headers: CROSS_SITE })).statusCode, 200)
+    t.equal(await who(browser), null)
+  }
+  const browser = await ada()
+  t.equal((await browser.post('/hook', {}, { headers: CROSS_SITE })).statusCode, 200)
+  t.equal((await browser.post('/not-exempt', {}, { headers: CROSS_SITE })).statusCode, 403)
+  t.equal((await browser.post('/default', {}, { headers: CROSS_SITE })).statusCode, 403)
+  t.equal((await browser.post('/transfer', {}, { headers: CROSS_SITE })).statusCode, 403, 'and no other')
+  t.strictSame(reached, ['ada'])
+})
+
+t.test('a route without sessions is not checked', async (t) => {
+  const { app, ada } = await site(t)
+  app.post('/hook', { config: { session: false } }, async () => 'got it')
+  const browser = await ada()
+  t.equal((await browser.post('/hook', {}, { headers: CROSS_SITE })).body, 'got it')
+})
+
+t.test('a refused sign-in by assignment leaves the session as it was', async (t) => {
+  const { app, ada } = await site(t)
+  app.post('/switch', async (request) => {
+    request.session.userId = 'mallory'
+    request.session.cart = ['stolen']
+  })
+  app.get('/cart', async (request) => ({ cart: request.session.cart ?? null }))
+  const browser = await ada()
+  t.equal((await browser.post('/switch', {}, { headers: CROSS_SITE })).statusCode, 403)
+  t.equal(await who(browser), 'ada')
+  t.strictSame((await browser.get('/cart', { headers: HOST })).json(), { cart: null })
+  const nobody = new Browser(app)
+  const response = await nobody.post('/switch', {}, { headers: CROSS_SITE } satisfies Omit<InjectOptions, 'method' | 'url'>)
+  t.strictSame(response.json(), REJECTED)
+  t.strictSame(response.setCookies, [])
+  t.equal(await who(nobody), null)
+})

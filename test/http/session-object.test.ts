@@ -1,0 +1,738 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { SessionOptions } from '../../lib/index.ts'
+import { kContext } from '../../lib/http/context.ts'
+import type { PluginContext } from '../../lib/http/context.ts'
+import { Signature } from '../../lib/session/signature.ts'
+import { newToken } from '../../lib/session/token.ts'
+import { Browser, secret, startApp } from '../helpers/app.ts'
+import type { LogLine, TestResponse } from '../helpers/app.ts'
+import { record } from '../helpers/record.ts'
+import { Gate, SpyStore } from '../helpers/spy-store.ts'
+
+/** What a test does within a request of its own. */
+type Action = (request: FastifyRequest) => unknown
+
+interface Shop {
+  app: FastifyInstance & { lines: LogLine[] }
+  store: SpyStore
+  actions: Map<string, Action>
+}
+
+/** An application with `GET /me`, `GET /plain`, which leaves the session alone, and `POST /do` for what a test wants to happen. */
+async function openShop (t: Test, options: Partial<SessionOptions> = {}): Promise<Shop> {
+  const store = new SpyStore()
+  const app = await startApp(t, { ...options, store })
+  const actions = new Map<string, Action>()
+  app.get('/me', async (request) => ({ userId: request.auth?.userId ?? null, data: request.session }))
+  app.get('/plain', async () => 'plain')
+  app.post<{ Params: { name: string } }>('/do/:name', async (request) => ({ result: await actions.get(request.params.name)?.(request) ?? null }))
+  return { app, store, actions }
+}
+
+let actionsSoFar = 0
+
+/** Has `browser` send a request that does `action`. */
+async function act ({ actions }: Shop, browser: Browser, action: Action): Promise<TestResponse> {
+  const name = String(actionsSoFar++)
+  actions.set(name, action)
+  return await browser.post(`/do/${name}`)
+}
+
+async function signIn (shop: Shop, userId = 'ada'): Promise<Browser> {
+  const browser = new Browser(shop.app)
+  await act(shop, browser, (request) => shop.app.login(request, { id: userId }))
+  return browser
+}
+
+async function me (browser: Browser): Promise<{ userId: string | null, data: Record<string, unknown> }> {
+  const response = await browser.get('/me')
+  return response.json()
+}
+
+/** The public id in a browser's cookie. */
+function idOf (browser: Browser): string | undefined {
+  return browser.cookies.get('sid')?.split('.')[0]
+}
+
+function copyOf (shop: Shop, browser: Browser): Browser {
+  const copy = new Browser(shop.app)
+  for (const [name, value] of browser.cookies) copy.cookies.set(name, value)
+  return copy
+}
+
+/** What `request.session` holds, as JSON has it. */
+function held ({ session }: FastifyRequest): unknown {
+  return JSON.parse(JSON.stringify(session))
+}
+
+/** Calls a method of the session that takes a callback, and waits for that. */
+async function called (method: (callback: (error?: unknown) => void) => void): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    method((error) => {
+      if (error == null) resolve()
+      else reject(error instanceof Error ? error : new Error('no error', { cause: error }))
+    })
+  })
+}
+
+// -- what @fastify/session's object does ------------------------------------------------------------------
+
+t.test('what is put into the session is there in the next request', async (t) => {
+  const shop = await openShop(t)
+  const ada = new Browser(shop.app)
+  await act(shop, ada, ({ session }) => {
+    session.cart = ['book']
+    session.set('visits', { count: 1 })
+  })
+  await act(shop, ada, ({ session }) => {
+    t.same([session.cart, session.get('visits'), session.get('nothing')], [['book'], { count: 1 }, undefined])
+    const { visits } = session as { visits: { count: number } }
+    visits.count++
+    delete session.cart
+  })
+  t.same((await me(ada)).data, { visits: { count: 2 } })
+})
+
+t.test('save stores at once, with a callback and with a promise', async (t) => {
+  const shop = await openShop(t)
+  const ada = new Browser(shop.app)
+  for (const [index, save] of [
+    async ({ session }: FastifyRequest) => { await session.save() },
+    async ({ session }: FastifyRequest) => { await called((callback) => session.save(callback)) }
+  ].entries()) {
+    let saved: string | undefined
+    const asked = await shop.store.during(() => act(shop, ada, async (request) => {
+      request.session.visits = index
+      t.equal(request.session.isSaved(), false)
+      await save(request)
+      t.equal(request.session.isSaved(), true)
+      t.equal(request.session.isModified(), false)
+      saved = (await shop.store.peek(request.session.sessionId))?.data
+    }))
+    t.equal(saved, JSON.stringify({ visits: index }))
+    t.strictSame(asked, index === 0 ? ['create'] : ['find', 'update'], 'and not again with the reply')
+  }
+})
+
+t.test('what is changed after a save is stored with the reply', async (t) => {
+  const shop = await openShop(t)
+  const ada = new Browser(shop.app)
+  await act(shop, ada, async ({ session }) => {
+    const cart = ['book']
+    session.cart = cart
+    await session.save()
+    cart.push('pen')
+    session.visits = 1
+  })
+  t.same((await me(ada)).data, { cart: ['book', 'pen'], visits: 1 })
+})
+
+t.test('isModified tells whether anything was changed', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  await act(shop, ada, ({ session }) => {
+    t.equal(session.isModified(), false)
+    session.cart = ['book']
+    t.equal(session.isModified(), true)
+    delete session.cart
+    t.equal(session.isModified(), false)
+  })
+})
+
+t.test('regenerate makes a new id, keeps the keys it is told and nothing else', async (t) => {
+  const ways: Array<[Action, Record<string, unknown>]> = [
+    [({ session }) => session.regenerate(), {}],
+    [({ session }) => session.regenerate(['cart']), { cart: ['book'] }],
+    [({ session }) => called((callback) => session.regenerate(callback)), {}],
+    [({ session }) => called((callback) => session.regenerate(['cart', 'visits'], callback)), { cart: ['book'], visits: 1 }]
+  ]
+  for (const [regenerate, kept] of ways) {
+    const shop = await openShop(t)
+    const ada = new Browser(shop.app)
+    await act(shop, ada, ({ session }) => { Object.assign(session, { cart: ['book'], visits: 1, theme: 'dark' }) })
+    const old = copyOf(shop, ada)
+    let id: string | undefined
+    await act(shop, ada, async (request) => {
+      await regenerate(request)
+      id = request.session.sessionId
+      t.same(held(request), kept)
+      request.session.fresh = true
+    })
+    t.not(id, idOf(old))
+    t.equal(idOf(ada), id)
+    t.same((await me(ada)).data, { ...kept, fresh: true })
+    t.same((await me(old)).data, {})
+    t.equal(await shop.store.peek(idOf(old)), null)
+  }
+})
+
+t.test('regenerate that keeps the user keeps them signed in', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const old = copyOf(shop, ada)
+  await act(shop, ada, ({ session }) => session.regenerate(['userId']))
+  t.not(idOf(ada), idOf(old))
+  t.same(await me(ada), { userId: 'ada', data: { userId: 'ada' } })
+  t.equal((await me(old)).userId, null)
+})
+
+t.test('regenerate leaves an id alone that was made in this request', async (t) => {
+  const shop = await openShop(t)
+  const ada = new Browser(shop.app)
+  await act(shop, ada, async (request) => {
+    const { id } = await shop.app.login(request, { id: 'ada' })
+    await request.session.regenerate(['userId'])
+    t.equal(request.session.sessionId, id)
+  })
+  t.equal((await me(ada)).userId, 'ada')
+})
+
+t.test('regenerate without the user signs out', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const old = copyOf(shop, ada)
+  const response = await act(shop, ada, ({ session }) => session.regenerate())
+  t.match(response.setCookies, [/^sid=; Max-Age=0;/])
+  t.equal((await me(old)).userId, null)
+  t.equal(await shop.store.peek(idOf(old)), null)
+})
+
+t.test('regenerate stores nothing of a visitor who has no data', async (t) => {
+  const shop = await openShop(t)
+  const asked = await shop.store.during(async () => {
+    t.strictSame((await act(shop, new Browser(shop.app), ({ session }) => session.regenerate())).setCookies, [])
+  })
+  t.strictSame(asked, [])
+})
+
+t.test('destroy ends the session and takes the cookie back, with a callback and with a promise', async (t) => {
+  const ways: Action[] = [
+    ({ session }) => session.destroy(),
+    ({ session }) => called((callback) => session.destroy(callback)),
+    async (request) => { await request.session.regenerate(); await request.session.destroy() },
+    async (request) => { await request.session.regenerate(['userId']); await called((callback) => request.session.destroy(callback)) },
+    async (request) => { request.session.cart = 1; await request.session.save(); await request.session.destroy() }
+  ]
+  for (const destroy of ways) {
+    const shop = await openShop(t)
+    const ada = await signIn(shop)
+    const old = copyOf(shop, ada)
+    const response = await act(shop, ada, async (request) => {
+      await destroy(request)
+      t.equal(request.auth, null)
+      t.equal(request.session, null)
+    })
+    t.equal(response.statusCode, 200)
+    t.match(response.setCookies, [/^sid=; Max-Age=0;/])
+    t.equal(await shop.store.peek(idOf(old)), null)
+    t.same(await me(old), { userId: null, data: {} })
+  }
+})
+
+t.test('destroy of a visitor without a session sends nothing', async (t) => {
+  const shop = await openShop(t)
+  const asked = await shop.store.during(async () => {
+    t.strictSame((await act(shop, new Browser(shop.app), ({ session }) => session.destroy())).setCookies, [])
+  })
+  t.strictSame(asked, [])
+})
+
+t.test('reload brings what is stored and drops what was changed here, with a callback and with a promise', async (t) => {
+  const ways: Action[] = [
+    ({ session }) => session.reload(),
+    ({ session }) => called((callback) => session.reload(callback)),
+    async (request) => { await request.session.regenerate(); await request.session.reload() }
+  ]
+  for (const reload of ways) {
+    const shop = await openShop(t)
+    const ada = await signIn(shop)
+    const id = idOf(ada)
+    const asked = await shop.store.during(() => act(shop, ada, async (request) => {
+      request.session.mine = true
+      await act(shop, ada, (other) => { other.session.theirs = true })
+      await reload(request)
+      t.same(held(request), { userId: 'ada', theirs: true })
+      t.equal(request.session.isModified(), false)
+      t.equal(request.session.sessionId, id)
+    }))
+    t.strictSame(asked, ['find', 'find', 'update', 'find'], 'nothing is written after it')
+    t.equal(idOf(ada), id)
+    t.same(await me(ada), { userId: 'ada', data: { userId: 'ada', theirs: true } })
+  }
+})
+
+t.test('reload of an ended session does not bring it back', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const old = copyOf(shop, ada)
+  await act(shop, ada, async (request) => {
+    const held = request.session
+    await act(shop, copyOf(shop, ada), (other) => shop.app.logout(other))
+    await request.session.reload()
+    t.equal(request.auth, null)
+    t.equal(request.session.userId, undefined)
+    await request.session.save()
+    await held.save()
+  })
+  t.equal(await shop.store.peek(idOf(old)), null)
+  t.same(await me(old), { userId: null, data: {} })
+  t.same(await me(ada), { userId: null, data: {} })
+})
+
+t.test('reload while the store is out of reach rejects and leaves the session as it is', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  for (const reload of [
+    ({ session }: FastifyRequest) => session.reload(),
+    ({ session }: FastifyRequest) => called((callback) => session.reload(callback))
+  ]) {
+    await act(shop, ada, async (request) => {
+      const held = request.session
+      held.mine = 'kept'
+      shop.store.failing.add('find')
+      await t.rejects(async () => { await reload(request) }, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+      shop.store.failing.clear()
+      t.equal(request.session, held)
+      t.equal(request.auth?.userId, 'ada')
+    })
+    t.same(await me(ada), { userId: 'ada', data: { userId: 'ada', mine: 'kept' } })
+  }
+})
+
+t.test('touch changes nothing of the cookie that goes out', async (t) => {
+  const shop = await openShop(t)
+  const ada = new Browser(shop.app)
+  const response = await act(shop, ada, ({ session }) => {
+    session.touch()
+    session.cart = ['book']
+  })
+  t.equal(response.statusCode, 200)
+  t.match(response.setCookies, [/; Max-Age=604800; Path=\/; HttpOnly; SameSite=Lax$/])
+})
+
+t.test('changing the cookie of a session says what to do instead, and changes nothing', async (t) => {
+  const attempts: Action[] = [
+    ({ session }) => { session.cookie.maxAge = 30 * 86_400_000 },
+    ({ session }) => { session.cookie.expires = new Date(0) },
+    ({ session }) => { session.cookie.secure = true },
+    ({ session }) => { session.options({ maxAge: 5 }) }
+  ]
+  for (const attempt of attempts) {
+    const shop = await openShop(t)
+    const ada = await signIn(shop)
+    const response = await act(shop, ada, attempt)
+    t.equal(response.statusCode, 500)
+    t.match(response.json(), { code: 'ERR_SESSION_UNSUPPORTED', message: /remember or timeouts to login/ })
+    t.equal((await me(ada)).userId, 'ada')
+    t.equal((await act(shop, ada, ({ session }) => session.cookie.path)).json().result, '/')
+  }
+})
+
+t.test('a bigint signs in by assignment as it does by login', async (t) => {
+  const shop = await openShop(t)
+  const ada = new Browser(shop.app)
+  await act(shop, ada, ({ session }) => { session.userId = 42n })
+  t.match(await me(ada), { userId: '42', data: { userId: '42' } })
+})
+
+// -- ids, secrets, JSON ------------------------------------------------------------------------------------
+
+t.test('neither ids nor JSON nor keys of the session hold its token', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const [id, key = '', mac = ''] = (ada.cookies.get('sid') ?? '').split('.')
+  t.ok(key.length === 32 && mac.length === 43)
+  for (const reloads of [false, true]) {
+    await act(shop, ada, async (request) => {
+      if (reloads) await request.session.reload()
+      const { session } = request
+      t.equal(session.sessionId, id)
+      t.equal(session.encryptedSessionId, id)
+      const everything = JSON.stringify([session, { ...session }, Object.keys(session), session.sessionId, session.encryptedSessionId, session.cookie, request.auth])
+      for (const part of [key, mac]) t.notOk(everything.includes(part))
+      t.strictSame(Object.keys(session).sort(), ['cookie', 'userId'])
+    })
+  }
+})
+
+t.test('what is stored holds no token either', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const [, key = '', mac = ''] = (ada.cookies.get('sid') ?? '').split('.')
+  const stored = JSON.stringify(await shop.store.peek(idOf(ada)))
+  for (const part of [key, mac]) t.notOk(stored.includes(part))
+})
+
+t.test('a session that is returned from a route sends its data alone', async (t) => {
+  const shop = await openShop(t)
+  shop.app.get('/session', async (request) => request.session)
+  const ada = await signIn(shop)
+  await act(shop, ada, ({ session }) => { session.cart = ['book'] })
+  t.equal((await ada.get('/session')).body, '{"userId":"ada","cart":["book"]}')
+  t.equal((await new Browser(shop.app).get('/session')).body, '{}')
+})
+
+// -- reserved names -----------------------------------------------------------------------------------------
+
+const RESERVED = ['save', 'regenerate', 'reload', 'destroy', 'touch', 'options', 'get', 'set', 'isModified', 'isSaved', 'cookie', 'sessionId', 'encryptedSessionId', 'toJSON', 'constructor', '__proto__']
+
+t.test('a name of the session object itself is refused as data, and the session goes on', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  for (const name of RESERVED) {
+    for (const value of ['x', {}, null, undefined, () => {}]) {
+      let taken: unknown
+      const response = await act(shop, ada, async ({ session }) => {
+        // A type assertion because the names are those that types refuse.
+        const data = session as unknown as Record<string, unknown>
+        const expected = { code: 'ERR_SESSION_RESERVED_KEY', statusCode: 500, message: new RegExp(`: ${name}$`) }
+        t.throws(() => { data[name] = value }, expected, name)
+        t.throws(() => session.set(name, value as string), expected, name)
+        session.visits = name
+        await session.save()
+        taken = session.get('visits')
+      })
+      t.equal(response.statusCode, 200)
+      t.equal(taken, name)
+    }
+  }
+  t.same(await me(ada), { userId: 'ada', data: { userId: 'ada', visits: '__proto__' } })
+  const old = copyOf(shop, ada)
+  await act(shop, ada, ({ session }) => session.destroy())
+  t.equal((await me(old)).userId, null)
+})
+
+t.test('whoever lets a visitor choose the name answers 500, and logging out works after it', async (t) => {
+  const shop = await openShop(t)
+  shop.app.post<{ Params: { name: string } }>('/put/:name', async ({ session, params }) => { session.set(params.name, 'mallory') })
+  const ada = await signIn(shop)
+  for (const name of RESERVED) {
+    const response = await ada.post(`/put/${name}`)
+    t.same([response.statusCode, response.json().code], [500, 'ERR_SESSION_RESERVED_KEY'])
+  }
+  const old = copyOf(shop, ada)
+  t.equal((await act(shop, ada, (request) => shop.app.logout(request))).statusCode, 200)
+  t.equal((await me(old)).userId, null)
+})
+
+t.test('names that regenerate is told to keep cannot break the session', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  await act(shop, ada, async (request) => {
+    await request.session.regenerate([...RESERVED.filter((name) => !/Id$/.test(name)), 'userId'])
+    t.type(request.session.destroy, 'function')
+    await request.session.save()
+  })
+  t.same(await me(ada), { userId: 'ada', data: { userId: 'ada' } })
+  const old = copyOf(shop, ada)
+  await act(shop, ada, (request) => request.session.destroy())
+  t.equal((await me(old)).userId, null)
+})
+
+t.test('what foreign hands stored under reserved names pollutes nothing and breaks nothing', async (t) => {
+  const shop = await openShop(t)
+  const { id, browser } = await planted(shop, `{"userId":"ada","cart":{"__proto__":{"admin":1}},${RESERVED.map((name) => `"${name}":{"admin":true}`).join(',')}}`)
+  await act(shop, browser, async (request) => {
+    const { session } = request
+    t.equal((session as { admin?: unknown }).admin, undefined)
+    t.equal(({} as { admin?: unknown }).admin, undefined)
+    t.equal(session.sessionId, id)
+    t.type(session.destroy, 'function')
+    session.visits = 1
+    await session.save()
+    await session.reload()
+    t.equal((session as { admin?: unknown }).admin, undefined)
+  })
+  t.same(JSON.parse((await browser.get('/me')).body).userId, 'ada')
+  t.match(await me(browser), { data: { userId: 'ada', visits: 1 } })
+  await act(shop, browser, ({ session }) => session.destroy())
+  t.equal(await shop.store.peek(id), null)
+})
+
+/** ada's session with such data, as foreign hands would have stored it, and a browser that holds its cookie. */
+async function planted (shop: Shop, data: string): Promise<{ id: string, browser: Browser }> {
+  const { id } = record()
+  const { token, secretHash } = newToken(id)
+  await shop.store.create(record({ id, secretHash, data }))
+  const browser = new Browser(shop.app)
+  browser.cookies.set('sid', new Signature([secret]).sign(token))
+  return { id, browser }
+}
+
+t.test('data that is not JSON is left out with a line in the log', async (t) => {
+  const shop = await openShop(t)
+  const { browser } = await planted(shop, '{"cart":')
+  const { userId, data } = await me(browser)
+  t.same([userId, data], ['ada', {}])
+  t.ok(shop.app.lines.some(({ msg }) => /not JSON/.test(msg)))
+})
+
+// -- what cannot be stored ------------------------------------------------------------------------------------
+
+t.test('a value that JSON cannot hold is an error that says so, and nothing is lost', async (t) => {
+  const cycle: Record<string, unknown> = {}
+  cycle.cycle = cycle
+  for (const [value, message] of [[1n, /BigInt/], [{ deep: [2n] }, /BigInt/], [cycle, /circular|nested/]] as const) {
+    const shop = await openShop(t)
+    const ada = await signIn(shop)
+    await act(shop, ada, ({ session }) => { session.cart = ['book'] })
+    const id = idOf(ada)
+    const response = await act(shop, ada, ({ session }) => { session.visits = value })
+    t.equal(response.statusCode, 500)
+    t.match(response.json().message, message)
+    t.strictSame(response.setCookies, [])
+    const saved = await act(shop, ada, async ({ session }) => {
+      session.visits = value
+      await t.rejects(async () => { await session.save() }, { message })
+      delete session.visits
+    })
+    t.equal(saved.statusCode, 200)
+    t.equal(idOf(ada), id)
+    t.same(await me(ada), { userId: 'ada', data: { userId: 'ada', cart: ['book'] } })
+  }
+})
+
+t.test('a value that JSON leaves out is not stored', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const asked = await shop.store.during(() => act(shop, ada, ({ session }) => {
+    session.visits = undefined
+    session.cart = () => {}
+  }))
+  t.strictSame(asked, ['find'])
+})
+
+// -- what costs nothing ---------------------------------------------------------------------------------------
+
+t.test('nothing but empty values makes no session', async (t) => {
+  const shop = await openShop(t)
+  for (const empty of [{}, [], null]) {
+    const asked = await shop.store.during(async () => {
+      const response = await act(shop, new Browser(shop.app), async ({ session }) => {
+        session.flash = empty
+        await session.save()
+      })
+      t.strictSame(response.setCookies, [])
+    })
+    t.strictSame(asked, [], JSON.stringify(empty))
+  }
+  for (const value of [0, false, 'x', [0], { a: null }]) {
+    const response = await act(shop, new Browser(shop.app), ({ session }) => { session.flash = value })
+    t.equal(response.setCookies.length, 1, JSON.stringify(value))
+  }
+})
+
+t.test('a request without a cookie asks the store nothing and gets no cookie', async (t) => {
+  const shop = await openShop(t)
+  const asked = await shop.store.during(async () => {
+    for (const response of [
+      await new Browser(shop.app).get('/plain'),
+      await new Browser(shop.app).get('/me'),
+      await act(shop, new Browser(shop.app), ({ session }) => session.get('cart'))
+    ]) {
+      t.equal(response.statusCode, 200)
+      t.strictSame(response.setCookies, [])
+      t.equal(response.headers['cache-control'], undefined)
+      t.equal(response.headers.vary, undefined)
+    }
+  })
+  t.strictSame(asked, [])
+})
+
+t.test('a session object is built only for a route that uses request.session', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const context = (shop.app as unknown as { [kContext]: PluginContext })[kContext]
+  const { build } = context
+  let built = 0
+  context.build = (id, data) => {
+    built++
+    return build(id, data)
+  }
+  await ada.get('/plain')
+  await act(shop, ada, (each) => each.requireAuth())
+  t.equal(built, 0)
+  await me(ada)
+  t.equal(built, 1)
+})
+
+t.test('an unchanged session is not written', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  await act(shop, ada, ({ session }) => { Object.assign(session, { cart: [{ b: 1, a: 2 }], theme: 'dark' }) })
+  const asked = await shop.store.during(async () => {
+    for (const action of [
+      () => {},
+      ({ session }: FastifyRequest) => session.get('cart'),
+      ({ session }: FastifyRequest) => { session.theme = 'dark' },
+      ({ session }: FastifyRequest) => { session.cart = [{ b: 1, a: 2 }] },
+      ({ session }: FastifyRequest) => { session.theme = 'light'; session.theme = 'dark' },
+      ({ session }: FastifyRequest) => session.save()
+    ] as Action[]) {
+      t.strictSame((await act(shop, ada, action)).setCookies, [])
+    }
+  })
+  t.strictSame(asked, Array.from({ length: 6 }, () => 'find'))
+})
+
+// -- more than one request at a time ---------------------------------------------------------------------------
+
+t.test('of requests that change different keys at the same time each keeps its change', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  await act(shop, ada, ({ session }) => { Object.assign(session, { cart: ['book'], theme: 'dark' }) })
+  const gate = new Gate()
+  const slow = act(shop, ada, async ({ session }) => {
+    session.cart = ['book', 'pen']
+    delete session.theme
+    await gate.pass()
+  })
+  await gate.reached
+  await act(shop, ada, ({ session }) => { session.visits = 1 })
+  await act(shop, ada, ({ session }) => { session.lang = 'en' })
+  gate.open()
+  await slow
+  t.same((await me(ada)).data, { userId: 'ada', cart: ['book', 'pen'], visits: 1, lang: 'en' })
+})
+
+t.test('a reader that is slow overwrites nothing', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const gate = new Gate()
+  const slow = act(shop, ada, async ({ session }) => {
+    t.equal(session.get('cart'), undefined)
+    await gate.pass()
+  })
+  await gate.reached
+  await act(shop, ada, ({ session }) => { session.cart = ['book'] })
+  gate.open()
+  await slow
+  t.same((await me(ada)).data, { userId: 'ada', cart: ['book'] })
+})
+
+t.test('a session that was logged out meanwhile is not written again, and nobody is signed in', async (t) => {
+  const writers: Action[] = [
+    ({ session }) => { session.cart = ['book'] },
+    async ({ session }) => { session.cart = ['book']; await session.save() },
+    async ({ session }) => { session.cart = ['book']; await session.save(); session.visits = 1; await session.save(); session.visits = 2 },
+    async (request) => { request.session.cart = ['book']; await request.session.save(); request.session.set('visits', 1) },
+    async (request) => { await request.session.reload(); request.session.cart = ['book'] }
+  ]
+  for (const [index, write] of writers.entries()) {
+    const shop = await openShop(t)
+    const ada = await signIn(shop)
+    const copy = copyOf(shop, ada)
+    const id = idOf(ada)
+    const gate = new Gate()
+    let auth: unknown
+    const slow = act(shop, copyOf(shop, ada), async (request) => {
+      t.equal(request.session.userId, 'ada')
+      await gate.pass()
+      await write(request)
+      if (index > 0) auth = request.auth
+    })
+    await gate.reached
+    await act(shop, ada, (request) => shop.app.logout(request))
+    gate.open()
+    const response = await slow
+    t.equal(response.statusCode, 200)
+    t.equal(auth ?? null, null)
+    t.equal(await shop.store.peek(id), null)
+    for (const line of response.setCookies) copy.cookies.set('sid', /^sid=([^;]*)/.exec(line)?.[1] ?? '')
+    const { userId, data } = await me(copy)
+    t.equal(userId, null)
+    t.equal(data.userId, undefined, 'nor does the data say so')
+  }
+})
+
+t.test('regenerate of a session that was logged out meanwhile signs nobody in', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const copy = copyOf(shop, ada)
+  const gate = new Gate()
+  const slow = act(shop, copy, async ({ session }) => {
+    await gate.pass()
+    await session.regenerate(['userId'])
+  })
+  await gate.reached
+  await act(shop, ada, (request) => shop.app.logout(request))
+  gate.open()
+  await slow
+  t.equal((await me(copy)).userId, null)
+})
+
+t.test('an object of before saves nothing, whatever it is made to hold', async (t) => {
+  const ends: Record<string, Action> = {
+    regenerate: (request) => request.session.regenerate(['cart']),
+    login: (request) => request.server.login(request, { id: 'bob' }),
+    logout: (request) => request.server.logout(request)
+  }
+  for (const [end, action] of Object.entries(ends)) {
+    const shop = await openShop(t)
+    const ada = await signIn(shop)
+    await act(shop, ada, ({ session }) => { session.cart = ['book'] })
+    await act(shop, ada, async (request) => {
+      const stale = request.session
+      await action(request)
+      stale.stale = true
+      stale.userId = 'mallory'
+      request.session.fresh = true
+      t.strictSame(await shop.store.during(() => stale.save()), [])
+    })
+    const { userId, data } = await me(ada)
+    t.not(userId, 'mallory', end)
+    t.same([data.stale, data.userId === 'mallory'], [undefined, false])
+  }
+})
+
+t.test('what is assigned to an object of before a login takes nothing back of what the login said', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  await act(shop, ada, async (request) => {
+    const stale = request.session
+    await shop.app.login(request, { id: 'bob' }, { remember: false })
+    stale.userId = 'bob'
+    request.session.cart = ['book']
+  })
+  t.match(await shop.store.peek(idOf(ada)), { userId: 'bob', persistent: false, data: '{"userId":"bob","cart":["book"]}' })
+})
+
+t.test('a change to the session while it is being saved goes into the next save', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  await act(shop, ada, async ({ session }) => {
+    session.cart = ['book']
+    const saving = session.save()
+    session.visits = 1
+    await saving
+  })
+  t.same((await me(ada)).data, { userId: 'ada', cart: ['book'], visits: 1 })
+})
+
+t.test('request.session cannot be replaced by something else', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  for (const value of [{}, 'x', 5, undefined, []]) {
+    const response = await act(shop, ada, (request) => {
+      t.throws(() => { (request as { session: unknown }).session = value }, TypeError)
+    })
+    t.equal(response.statusCode, 200)
+  }
+  t.equal((await me(ada)).userId, 'ada')
+})
+
+t.test('regenerate with the user moves the session: the same sign-in, deadlines and label under a new id', async (t) => {
+  const shop = await openShop(t)
+  const ada = new Browser(shop.app)
+  await act(shop, ada, (request) => request.server.login(request, { id: 'ada' }, { label: 'phone', remember: true }))
+  const before = await shop.store.peek(idOf(ada))
+  await act(shop, ada, (request) => request.session.regenerate(['userId']))
+  const { id, secretHash, ...after } = await shop.store.peek(idOf(ada)) ?? {}
+  const { id: oldId, secretHash: oldHash, ...expected } = before ?? {}
+  t.not(id, oldId)
+  t.not(secretHash, oldHash)
+  t.same({ ...after, lastSeenAt: 0 }, { ...expected, lastSeenAt: 0 })
+  t.equal(await shop.store.peek(String(oldId)), null)
+})

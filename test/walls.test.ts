@@ -1,0 +1,190 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { dirname, join, normalize, relative } from 'node:path'
+import t from 'tap'
+
+const root = join(import.meta.dirname, '..')
+const MAX_LINES = 220
+
+interface Import {
+  /** A file of this package, as a path from its root, or a package's name. */
+  of: string
+  isLocal: boolean
+  isType: boolean
+}
+
+interface File {
+  /** From the package's root: lib/http/login.ts. */
+  path: string
+  text: string
+  imports: Import[]
+}
+
+/** What a module's text imports or exports from elsewhere. */
+function importsOf (path: string, text: string): Import[] {
+  const statements = [...text.matchAll(/^[ \t]*(?:import|export)\b(?<type>\s+type\b)?(?:[\s\w{},*$]*?\bfrom\b)?\s*(['"])(?<from>[^'"\n]+)\2/gm)]
+  const calls = [...text.matchAll(/\b(?:import|require)\s*\(\s*(['"`])(?<from>[^'"`\n]+)\1/g)]
+  return [...statements, ...calls].map(({ groups = {} }) => {
+    const from = groups.from as string
+    const isLocal = from.startsWith('.')
+    return { of: isLocal ? normalize(join(dirname(path), from)) : from, isLocal, isType: groups.type !== undefined }
+  })
+}
+
+function file (path: string, text: string): File {
+  return { path, text, imports: importsOf(path, text) }
+}
+
+async function filesIn (folder: string): Promise<File[]> {
+  const entries = await readdir(join(root, folder), { recursive: true, withFileTypes: true })
+  const paths = entries.filter((entry) => entry.isFile() && /(?<!\.test)\.ts$/.test(entry.name)).map((entry) => relative(root, join(entry.parentPath, entry.name)))
+  return await Promise.all(paths.sort().map(async (path) => file(path, await readFile(join(root, path), 'utf8'))))
+}
+
+const isFastify = (of: string) => of === 'fastify' || of === 'fastify-plugin' || of.startsWith('@fastify/')
+const isDriver = (of: string) => /^(ioredis|connect-redis|cluster-key-slot|redis|@redis\/.*)$/.test(of.replace(/^(ioredis|connect-redis|redis)\/.*/, '$1'))
+/** What every room may use. */
+const HALL = ['lib/errors.ts', 'lib/deadline.ts']
+
+interface Wall {
+  says: string
+  /** Whose imports. */
+  around: (path: string) => boolean
+  /** What they may not be. */
+  keepsOut: (of: string, from: Import) => boolean
+}
+
+const WALLS: Wall[] = [
+  {
+    says: 'the errors are all that is named of Fastify outside of lib/http and the plugin',
+    around: (path) => !path.startsWith('lib/http/') && !['lib/plugin.ts', 'lib/index.ts'].includes(path),
+    keepsOut: (of) => isFastify(of) && of !== '@fastify/error'
+  },
+  { says: '@fastify/error is named in lib/errors.ts alone', around: (path) => path !== 'lib/errors.ts', keepsOut: (of) => of === '@fastify/error' },
+  { says: '@fastify/session is named in lib/http alone', around: (path) => !path.startsWith('lib/http/'), keepsOut: (of) => of === '@fastify/session' },
+  { says: 'a Redis driver is named in lib/store/redis alone', around: (path) => !path.startsWith('lib/store/redis/'), keepsOut: isDriver },
+  {
+    says: 'lib/session knows itself and the errors',
+    around: (path) => path.startsWith('lib/session/'),
+    keepsOut: (of, { isLocal }) => isLocal ? !of.startsWith('lib/session/') && !HALL.includes(of) : !of.startsWith('node:')
+  },
+  {
+    says: 'lib/store knows of sessions what they are, and of requests nothing',
+    around: (path) => path.startsWith('lib/store/'),
+    keepsOut: (of, { isLocal }) => isLocal && !of.startsWith('lib/store/') && !['lib/session/record.ts', 'lib/session/changes.ts', ...HALL].includes(of)
+  },
+  { says: 'of the stores only the one that opens them knows the folder of Redis', around: (path) => path.startsWith('lib/store/') && !path.startsWith('lib/store/redis/') && path !== 'lib/store/open.ts', keepsOut: (of) => of.startsWith('lib/store/redis/') },
+  { says: 'lib/http knows no store', around: (path) => path.startsWith('lib/http/'), keepsOut: (of) => of.startsWith('lib/store/') },
+  { says: 'nobody imports the front door', around: () => true, keepsOut: (of) => of === 'lib/index.ts' || of === 'lib/plugin.ts' }
+]
+
+/** Every import that goes through a wall. */
+function holes (files: File[]): string[] {
+  return WALLS.flatMap(({ says, around, keepsOut }) => files.filter(({ path }) => around(path)).flatMap(({ path, imports }) => imports
+    .filter((each) => keepsOut(each.of, each) && !(path === 'lib/index.ts' && each.of === 'lib/plugin.ts'))
+    .map(({ of }) => `${path} imports ${of}: ${says}`)))
+}
+
+/** Circles of imports that exist when the program runs. */
+function circles (files: File[]): string[] {
+  const graph = new Map(files.map(({ path, imports }) => [path, imports.filter(({ isLocal, isType }) => isLocal && !isType).map(({ of }) => of)]))
+  const found: string[] = []
+  const done = new Set<string>()
+  const walk = (path: string, way: string[]): void => {
+    if (way.includes(path)) {
+      found.push([...way.slice(way.indexOf(path)), path].join(' → '))
+      return
+    }
+    if (done.has(path)) return
+    for (const next of graph.get(path) ?? []) walk(next, [...way, path])
+    done.add(path)
+  }
+  for (const path of graph.keys()) walk(path, [])
+  return found
+}
+
+t.test('no import goes through a wall', async (t) => {
+  const files = await filesIn('lib')
+  t.ok(files.length > 30)
+  t.strictSame(holes(files), [])
+})
+
+t.test('no import goes in a circle', async (t) => {
+  t.strictSame(circles([...await filesIn('lib'), ...await filesIn('types')]), [])
+})
+
+t.test('no file is longer than one can keep in mind', async (t) => {
+  const lengths = (await filesIn('lib')).map(({ path, text }) => ({ path, lines: text.trimEnd().split('\n').length }))
+  t.strictSame(lengths.filter(({ lines }) => lines > MAX_LINES), [])
+})
+
+t.test('every local import names a file that is there, with its ending', async (t) => {
+  const files = [...await filesIn('lib'), ...await filesIn('types')]
+  const paths = new Set(files.map(({ path }) => path))
+  t.strictSame(files.flatMap(({ path, imports }) => imports.filter(({ isLocal, of }) => isLocal && !paths.has(of)).map(({ of }) => `${path}: ${of}`)), [])
+})
+
+t.test('every package that is imported is a dependency', async (t) => {
+  const { dependencies, peerDependencies } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+  const files = [...await filesIn('lib'), ...await filesIn('types')]
+  const names = files.flatMap(({ imports }) => imports.filter(({ isLocal, of }) => !isLocal && !of.startsWith('node:')).map(({ of }) => of.split('/').slice(0, of.startsWith('@') ? 2 : 1).join('/')))
+  t.strictSame([...new Set(names)].filter((name) => !(name in dependencies || name in peerDependencies)), [])
+})
+
+t.test('imports are read in every form there is', async (t) => {
+  const text = `
+    import one from 'ioredis'
+    import { Redis, Cluster } from "ioredis"
+import {
+  stateOf,
+  type Other
+} from '../http/state.ts'
+import type { FastifyRequest } from 'fastify'
+import * as all from './record.ts'
+import '../side-effect.ts'
+export { x } from './changes.ts'
+export type { Y } from './token.ts'
+export * from '../index.ts'
+const lazy = await import('connect-redis')
+const old = require('fastify-plugin')
+    /** An import of 'nothing', export of "nothing": words. */
+const text = 'from "nowhere"'`
+  t.strictSame(importsOf('lib/session/x.ts', text).map(({ of, isType }) => isType ? `type ${of}` : of), [
+    'ioredis', 'ioredis', 'lib/http/state.ts', 'type fastify', 'lib/session/record.ts', 'lib/side-effect.ts', 'lib/session/changes.ts', 'type lib/session/token.ts', 'lib/index.ts', 'connect-redis', 'fastify-plugin'
+  ])
+})
+
+t.test('a hole in a wall is found', async (t) => {
+  const through: Array<[path: string, statement: string]> = [
+    ['lib/session/x.ts', "import type { FastifyRequest } from 'fastify'"],
+    ['lib/session/x.ts', "import createError from '@fastify/error'"],
+    ['lib/session/x.ts', "import { Redis } from 'ioredis'"],
+    ['lib/session/x.ts', "import ms from 'ms'"],
+    ['lib/session/x.ts', "import { MemoryStore } from '../store/memory.ts'"],
+    ['lib/session/x.ts', "import type { SessionStore } from '../store/contract.ts'"],
+    ['lib/session/x.ts', "import { stateOf } from '../http/state.ts'"],
+    ['lib/session/x.ts', "import { durationMs } from '../resolve-options.ts'"],
+    ['lib/store/x.ts', "import { SessionManager } from '../session/manager.ts'"],
+    ['lib/store/x.ts', "import { newId } from '../session/token.ts'"],
+    ['lib/store/x.ts', "import type { PluginContext } from '../http/context.ts'"],
+    ['lib/store/x.ts', "import type { FastifyBaseLogger } from 'fastify'"],
+    ['lib/store/x.ts', "import { connect } from './redis/client.ts'"],
+    ['lib/store/memory.ts', "import { Redis } from 'ioredis'"],
+    ['lib/store/redis/x.ts', "import { newId } from '../../session/token.ts'"],
+    ['lib/store/redis/x.ts', "import { SessionOptions } from '../../options.ts'"],
+    ['lib/http/x.ts', "import { MemoryStore } from '../store/memory.ts'"],
+    ['lib/http/routes/x.ts', "import type { SessionStore } from '../../store/contract.ts'"],
+    ['lib/http/x.ts', "const { Redis } = await import('ioredis')"],
+    ['lib/plugin.ts', "import fastifySession from '@fastify/session'"],
+    ['lib/plugin.ts', "import RedisStore from 'connect-redis'"],
+    ['lib/options.ts', "import type { FastifyInstance } from 'fastify'"],
+    ['lib/resolve-options.ts', "import calculateSlot from 'cluster-key-slot'"],
+    ['lib/http/x.ts', "import { sessionPlugin } from '../index.ts'"]
+  ]
+  for (const [path, statement] of through) t.not(holes([file(path, statement)]).length, 0, `${path}: ${statement}`)
+})
+
+t.test('a circle is found, but not one of types', async (t) => {
+  const two = (back: string) => [file('lib/a.ts', "import { b } from './b.ts'"), file('lib/b.ts', "import { c } from './c.ts'"), file('lib/c.ts', back)]
+  t.strictSame(circles(two("import { a } from './a.ts'")), ['lib/a.ts → lib/b.ts → lib/c.ts → lib/a.ts'])
+  t.strictSame(circles(two("import type { A } from './a.ts'")), [])
+})
