@@ -1,21 +1,12 @@
 import type { TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import type { ValueError } from '@sinclair/typebox/value'
-import ms from 'ms'
+import { durationFault, durationMs } from './duration.ts'
 import { errors } from './errors.ts'
 import { SessionOptions } from './options.ts'
 
-/** A browser keeps no cookie longer than about 400 days; a longer session is a typing error. */
-const MAX_TIMEOUT_MS = 10 * 365 * 24 * 3_600_000
 /** What Fastify itself takes at `register`. */
 const FASTIFY_OPTIONS = ['prefix', 'logLevel', 'logSerializers']
-
-/** A duration in milliseconds, or `NaN`. */
-export function durationMs (value: unknown): number {
-  if (typeof value === 'number') return value
-  if (typeof value !== 'string' || value.length === 0 || value.length > 100) return NaN
-  return ms(value as ms.StringValue) ?? NaN
-}
 
 /** What is wrong with options, collected so that all of it is said at once. */
 export class Faults {
@@ -28,12 +19,8 @@ export class Faults {
 
   /** In milliseconds; `NaN`, of which nothing more is said, when it is none. */
   duration (option: string, value: unknown, { zero = false } = {}): number {
-    const durationInMs = durationMs(value)
-    let fault: string | null = null
-    if (!Number.isFinite(durationInMs)) fault = 'must be milliseconds or a string such as \'30m\''
-    else if (durationInMs < (zero ? 0 : 1)) fault = zero ? 'must not be negative' : 'must be positive'
-    else if (durationInMs > MAX_TIMEOUT_MS) fault = 'must be less than ten years'
-    if (fault === null) return Math.floor(durationInMs)
+    const fault = durationFault(value, { zero })
+    if (fault === null) return durationMs(value)
     this.add(option, fault)
     return NaN
   }

@@ -2,7 +2,7 @@ import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { PluginContext } from './http/context.ts'
-import { addDecorators } from './http/decorators.ts'
+import { addDecorators, assertFree } from './http/decorators.ts'
 import { registerEngine } from './http/engine.ts'
 import { addHooks } from './http/hooks.ts'
 import { claim } from './http/registrations.ts'
@@ -15,6 +15,7 @@ import { openStore } from './store/open.ts'
 /** Signs users in, keeps them signed in, and signs them out for real. See the README for its options. */
 export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptions) => {
   const options = resolveOptions(input)
+  assertFree(app, options.decorators)
   const { store, backend, warnings, close } = await openStore(options)
   const manager = new SessionManager({ ...options, store })
   const context: PluginContext = { options, manager, log: app.log, build: () => { throw new Error('the plugin is not ready yet') } }

@@ -4,8 +4,6 @@ import { isSessionStore } from './store/contract.ts'
 import { isExpressStore } from './store/express.ts'
 import { isClient } from './store/redis/client.ts'
 
-export { durationMs } from './option-faults.ts'
-
 const MIN_SECRET_LENGTH = 32
 /** RFC 6265bis 4.1.1: a cookie name is a token. */
 const COOKIE_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/

@@ -10,7 +10,7 @@ const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 const ORIGIN = /^https?:\/\/[^/\\?#@\s]+$/i
 
 /** Whether a request can change something: an unsafe method, or the opening of a WebSocket, which no CORS rule guards. */
-export function isUnsafe (request: FastifyRequest): boolean {
+function isUnsafe (request: FastifyRequest): boolean {
   return !SAFE_METHODS.has(request.method) || request.headers.upgrade?.toLowerCase() === 'websocket'
 }
 

@@ -11,7 +11,6 @@ import { stateOf } from './state.ts'
 /** Puts what applications use on the instance and on the request. */
 export function addDecorators (app: FastifyInstance, context: PluginContext): void {
   const names = context.options.decorators
-  assertFree(app, names)
   app.decorate(kContext, context)
   app.decorateRequest(kState, null)
   app.decorateRequest('session', {
@@ -26,7 +25,7 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
 }
 
 /** @throws ERR_SESSION_INVALID_OPTIONS when the application has a name already that we would take */
-function assertFree (app: FastifyInstance, names: PluginContext['options']['decorators']): void {
+export function assertFree (app: FastifyInstance, names: PluginContext['options']['decorators']): void {
   const taken = [
     ...[names.authenticate, names.login, names.logout].filter((name) => app.hasDecorator(name)).map((name) => `app.${name}`),
     ...['session', names.auth, names.requireAuth].filter((name) => app.hasRequestDecorator(name)).map((name) => `request.${name}`)

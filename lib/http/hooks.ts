@@ -44,11 +44,14 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
   app.addHook('onResponse', (request, reply, done) => {
     const state = (request as SessionRequest)[kState]
     if (state !== null && reply.sent) {
-      if (!warned && state.hasUnsaved) {
+      const { hasUnsaved } = state
+      if (!warned && hasUnsaved) {
         warned = true
         request.log.warn('request.session was changed in a request whose reply is hijacked: nothing is saved without request.session.save()')
       }
-      state.stored.touchIfDue().catch(() => {})
+      void state.stored.touchIfDue()
+      // A later hook may have made an error of the reply: whom it signed in is not, though the cookie has gone out.
+      if (reply.statusCode >= 400 && !hasUnsaved) state.settle(reply)?.catch(() => {})
     }
     done()
   })

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { durationMs } from '../resolve-options.ts'
+import { durationFault, durationMs } from '../duration.ts'
 import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { JsonObject, SessionInfo } from '../session/record.ts'
@@ -77,7 +77,7 @@ function timeouts ({ options }: PluginContext, { remember, idleTimeout, absolute
 
 function timeoutMs (name: string, value: number | string | undefined, fallback: number): number {
   if (value === undefined) return fallback
-  const timeout = durationMs(value)
-  if (!(timeout >= 1 && Number.isFinite(timeout))) throw new TypeError(`${name} must be positive milliseconds or a string such as '30m'`)
-  return Math.floor(timeout)
+  const fault = durationFault(value)
+  if (fault !== null) throw new TypeError(`${name} ${fault}`)
+  return durationMs(value)
 }

@@ -1,11 +1,11 @@
 import type { FastifySessionObject } from '@fastify/session'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { apply, assertShallow, copyOf, diff, parseData, picked } from '../session/changes.ts'
+import { assertShallow, copyOf, diff, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { newId } from '../session/token.ts'
 import type { PluginContext } from './context.ts'
-import { planSave } from './save-plan.ts'
+import { carryOver, planSave } from './save-plan.ts'
 import { adopt, CSRF_SECRET, dataOf, dropCsrfSecret, withoutReserved } from './session-object.ts'
 import type { SessionOwner } from './session-object.ts'
 import { StoredSession } from './stored-session.ts'
@@ -24,14 +24,15 @@ export class RequestSession implements SessionOwner {
   /** The secret of CSRF tokens that was there before this request. */
   #oldCsrfSecret: unknown
   #nextId: string | null = null
-  /** The session object is to be stored under a new id (`regenerate`). */
-  #rotates = false
+  /** What `regenerate` carried over: the session object is to be stored under a new id. */
+  #carriedKeys: readonly string[] | null = null
   /** `userId` was assigned since the last save. */
   #assigned = false
   #signedInByAssignment = false
   #settled = false
   /** Saves of one request follow each other. */
   #saving: Promise<void> = Promise.resolve()
+  #savesUnderWay = 0
 
   constructor (context: PluginContext, request: FastifyRequest, options: { willLoad: boolean }) {
     this.#context = context
@@ -51,7 +52,7 @@ export class RequestSession implements SessionOwner {
 
   get sessionId (): string {
     const { record } = this.stored
-    if (record !== null && !this.#rotates) return record.id
+    if (record !== null && this.#carriedKeys === null) return record.id
     this.#nextId ??= newId()
     return this.#nextId
   }
@@ -66,26 +67,31 @@ export class RequestSession implements SessionOwner {
 
   async save (session: FastifySessionObject): Promise<void> {
     // Else it is of before a login, a regeneration or a logout: its session is gone.
-    if (session === this.#session) await this.#commitNext({ undo: false })
+    if (session === this.#session) await this.#inRow(() => this.#commit({ undo: false }))
   }
 
   /** Builds the object anew; when reading fails, the one there is stays. */
   async reload (session: FastifySessionObject): Promise<void> {
-    if (session !== this.#session) return
-    await this.stored.reload()
-    this.#forget()
-    this.#build(this.stored.data)
+    await this.#inRow(async () => {
+      if (session !== this.#session) return
+      await this.stored.reload()
+      this.#forget()
+      this.#build(this.stored.data)
+    })
   }
 
   /** Stores nothing yet: what becomes of the new session shows when it is saved or the reply goes out. */
   async regenerate (session: FastifySessionObject, keys: readonly string[]): Promise<void> {
     if (session !== this.#session) return
     const carried = picked(dataOf(session), keys)
+    assertShallow(carried)
+    const base = picked(this.#base, keys)
     // A session begun by this request keeps its id, nobody else has seen it.
     this.#nextId = this.stored.isBorn ? this.sessionId : newId()
-    this.#rotates = true
-    this.#assigned = false
+    this.#carriedKeys = keys
     this.#build(copyOf(carried))
+    // Compared with what was there of these keys: a user who is new by now is one who signs in.
+    this.#base = base
   }
 
   async destroy (session: FastifySessionObject): Promise<void> {
@@ -131,20 +137,17 @@ export class RequestSession implements SessionOwner {
     this.#settled = true
     // Also when a later hook made an error of the reply.
     const takesBack = undo && this.#signedInByAssignment
-    if (takesBack || (isFirst && this.#isChanged())) return this.#commitNext({ undo }).then(() => this.stored.touchIfDue())
+    if (takesBack || this.#savesUnderWay > 0 || (isFirst && this.#isChanged())) return this.#inRow(() => this.#commit({ undo })).then(() => this.stored.touchIfDue())
     return isFirst && this.stored.isTouchDue ? this.stored.touchIfDue() : undefined
   }
 
   #isChanged (): boolean {
-    return this.#session != null && (this.#rotates || this.#assigned || diff(this.#base, dataOf(this.#session)).size > 0)
-  }
-
-  async #commitNext (options: { undo: boolean }): Promise<void> {
-    await this.#inRow(() => this.#commit(options))
+    return this.#session != null && (this.#carriedKeys !== null || this.#assigned || diff(this.#base, dataOf(this.#session)).size > 0)
   }
 
   async #inRow (task: () => Promise<void>): Promise<void> {
-    const mine = this.#saving.then(task)
+    this.#savesUnderWay++
+    const mine = this.#saving.then(task).finally(() => { this.#savesUnderWay-- })
     this.#saving = mine.catch(() => {})
     await mine
   }
@@ -163,38 +166,40 @@ export class RequestSession implements SessionOwner {
       base: this.#base,
       data,
       exists: this.stored.record !== null,
-      rotates: this.#rotates,
+      rotates: this.#carriedKeys !== null,
       oldCsrfSecret: this.#oldCsrfSecret,
       assigned: this.#assigned,
       undo,
       userIdFrom: this.#context.options.userIdFrom
     })
-    this.#assigned = false
     if (plan.does === 'end') {
       this.#forget()
       return await this.stored.end()
     }
+    const assigned = this.#assigned
+    this.#assigned = false
     // As text before anything is waited for: the route may go on changing the object.
     const saved = JSON.stringify('data' in plan ? plan.data : data)
-    await this.stored.carryOut(plan, { data: saved, id: this.#nextId ?? undefined, carry: 'data' in plan ? this.#carry(plan.data) : undefined })
+    try {
+      await this.stored.carryOut(plan, { data: saved, id: this.#nextId ?? undefined, carry: 'data' in plan ? carryOver(this.#base, plan.data, this.#carriedKeys) : undefined })
+    } catch (error) {
+      // What became of it is not known: another try is for another id, and still a sign-in.
+      this.#nextId = null
+      this.#assigned ||= assigned
+      throw error
+    }
+    // The route has another object by now.
+    if (session !== this.#session) return
     // It has ended meanwhile: this object is nobody's, and saves nothing any more.
     if (plan.does !== 'nothing' && this.stored.record === null) return this.#forget()
     if ('data' in plan) {
-      this.#rotates = false
-      this.#nextId = null
+      this.#carriedKeys = this.#nextId = null
     }
     if (plan.does === 'begin') {
       this.#signedInByAssignment = plan.userId !== null
       if (!Object.hasOwn(plan.data, CSRF_SECRET)) dropCsrfSecret(session)
     }
     this.#base = JSON.parse(saved) as Data
-  }
-
-  /** The new session's data, from what the one it replaces held at its end: other requests may have changed that since. */
-  #carry (data: Data): (endedData: string) => string {
-    const changes = diff(this.#base, data)
-    const keeps = this.#rotates ? Object.keys(this.#base) : null
-    return (endedData) => JSON.stringify({ ...apply(picked(parseData(endedData) ?? {}, keeps), changes), ...!Object.hasOwn(data, CSRF_SECRET) && { [CSRF_SECRET]: undefined } })
   }
 
   #build (data: Data): void {
@@ -206,7 +211,7 @@ export class RequestSession implements SessionOwner {
   /** The session object belongs to a session that is no more; the next one is built when asked for. */
   #forget (): void {
     this.#session = undefined
-    this.#nextId = null
-    this.#rotates = this.#assigned = this.#signedInByAssignment = false
+    this.#carriedKeys = this.#nextId = null
+    this.#assigned = this.#signedInByAssignment = false
   }
 }

@@ -1,4 +1,4 @@
-import { diff, isEmpty } from '../session/changes.ts'
+import { apply, diff, isEmpty, parseData, picked } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
 import { isUserId, userIdText } from '../session/user-id.ts'
 import { CSRF_SECRET } from './session-object.ts'
@@ -61,6 +61,19 @@ export function planSave (situation: SaveSituation): SavePlan {
   if (user !== null) return exists ? { does: 'move', data } : { does: 'nothing' }
   if (!isEmpty(data)) return { does: 'begin', userId: null, data }
   return exists ? { does: 'end' } : { does: 'nothing' }
+}
+
+/**
+ * What a new session holds, from what the one it replaces held at its end: other requests may have
+ * changed that since. `keys`: what goes along; `null`: all.
+ */
+export function carryOver (base: Data, data: Data, keys: readonly string[] | null): (endedData: string) => string {
+  const changes = diff(base, data)
+  return (endedData) => {
+    const carried = apply(picked(parseData(endedData) ?? {}, keys), changes)
+    if (!Object.hasOwn(data, CSRF_SECRET)) delete carried[CSRF_SECRET]
+    return JSON.stringify(carried)
+  }
 }
 
 /** Who the data named before, and whom it names now. */

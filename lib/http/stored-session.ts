@@ -17,6 +17,8 @@ import type { SavePlan } from './save-plan.ts'
 
 /** How long all waiting for the store may take within one request. */
 const BUDGET_MS = 600
+/** What the next operation gets in any case, if the last was answered: the time may have gone by in this process itself. */
+const LEAST_MS = 100
 
 /**
  * The stored side of one request's session: which one it is, what became of it in this request, and
@@ -36,6 +38,7 @@ export class StoredSession {
   /** The reply has a session cookie already. */
   #cookieSent = false
   #spentMs = 0
+  #isAnswered = true
 
   constructor (context: PluginContext, request: FastifyRequest, { willLoad }: { willLoad: boolean }) {
     this.#context = context
@@ -116,19 +119,16 @@ export class StoredSession {
   }
 
   /** Does what saving the session object means; `data` is the text of what it holds. There may be no session afterwards. */
-  async carryOut (plan: SavePlan, { data, id, carry }: { data: string, id: string | undefined, carry: NewSession['carry'] }): Promise<void> {
-    if (plan.does === 'end') await this.end()
-    else if (plan.does === 'begin') await this.begin({ userId: plan.userId, data, id, carry })
+  async carryOut (plan: Exclude<SavePlan, { does: 'end' }>, { data, id, carry }: { data: string, id: string | undefined, carry: NewSession['carry'] }): Promise<void> {
+    if (plan.does === 'begin') await this.begin({ userId: plan.userId, data, id, carry })
     else if (plan.does === 'move') await this.#move({ data, carry, id: id ?? newId() })
     else if (plan.does === 'change' && plan.changes.size > 0) await this.#change(plan.changes)
   }
 
   /** Reads the session again. */
-  async reload (): Promise<SessionRecord | null> {
-    if (this.#record === null || this.#token === null) return null
-    const record = await this.#within(this.#context.manager.find(this.#token))
-    this.#become(record, this.#token)
-    return record
+  async reload (): Promise<void> {
+    if (this.#record === null || this.#token === null) return
+    this.#become(await this.#within(this.#context.manager.find(this.#token)), this.#token)
   }
 
   /** Ends the session, also one that could not be loaded, and has its cookie taken back. */
@@ -201,7 +201,8 @@ export class StoredSession {
   /** Waits for the store, as long as the request has time left for it. */
   async #within<T> (operation: Promise<T>, late: (result: T) => void = () => {}): Promise<T> {
     const startedAt = performance.now()
-    const result = await withDeadline(operation, Math.max(0, BUDGET_MS - this.#spentMs))
+    const result = await withDeadline(operation, Math.max(this.#isAnswered ? LEAST_MS : 0, BUDGET_MS - this.#spentMs))
+    this.#isAnswered = result !== TIMED_OUT
     this.#spentMs += performance.now() - startedAt
     if (result !== TIMED_OUT) return result
     operation.then(late, () => {})

@@ -4,8 +4,12 @@ export type Data = Record<string, unknown>
 /** What one request changed, by top-level key; values are JSON text, `undefined` means deleted. */
 export type Changes = ReadonlyMap<string, string | undefined>
 
-/** What turns `before` into `after`. Throws what `JSON.stringify` throws (a BigInt, a cycle). */
+/**
+ * What turns `before` into `after`. Throws what `JSON.stringify` throws (a BigInt).
+ * @throws TypeError for data nested more than 100 levels deep, or without end
+ */
 export function diff (before: Data, after: Data): Changes {
+  assertShallow(after)
   const changes = new Map<string, string | undefined>()
   for (const key of Object.keys(before)) {
     if (text(after, key) === undefined) changes.set(key, undefined)

@@ -113,10 +113,12 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   async #create (record: SessionRecord, { replaces = null, moves = false, carry }: CreateOptions): Promise<SessionRecord | null> {
-    if (moves && (replaces === null || await this.find(replaces.id) === null)) return null
     if (replaces === null || replaces.id === record.id) {
-      await this.#rows.run(record.id, () => this.#write(record))
-      return record
+      return await this.#rows.run(record.id, async () => {
+        if (moves && await this.find(record.id) === null) return null
+        await this.#write(record)
+        return record
+      })
     }
     this.#pending.add(record.id)
     try {

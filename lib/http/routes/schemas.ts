@@ -24,11 +24,11 @@ export const SessionView = Type.Object({
 }, { description: 'One signed-in session.' })
 
 export const ErrorReply = Type.Object({
-  statusCode: Type.Integer({ description: 'The HTTP status.' }),
+  statusCode: Type.Optional(Type.Integer({ description: 'The HTTP status.' })),
   code: Type.Optional(Type.String({ description: 'What to match on, such as ERR_SESSION_INVALID_CREDENTIALS.' })),
-  error: Type.String({ description: 'The name of the HTTP status.' }),
-  message: Type.String({ description: 'What happened, for people.' })
-}, { description: 'An error.' })
+  error: Type.Optional(Type.String({ description: 'The name of the HTTP status.' })),
+  message: Type.Optional(Type.String({ description: 'What happened, for people.' }))
+}, { additionalProperties: true, description: 'An error, as Fastify or the application\'s own error handler says it.' })
 
 export const NoContent = Type.Null({ description: 'Done; no body.' })
 export const Redirect = Type.Null({ description: 'Done; go to the configured page.' })

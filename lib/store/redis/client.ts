@@ -79,9 +79,9 @@ export function connect (target: RedisTarget): { client: Client, keyPrefix: stri
   return { client: new Redis(merged(options, { ...nodeOptions, enableAutoPipelining: true, lazyConnect: false })), keyPrefix }
 }
 
-/** Where a client's commands go, to tell whether two go to the same place. */
-export function backendOf (client: Client): string {
-  if (isCluster(client)) return JSON.stringify(client.nodes().map(({ options: { host, port } }) => [host, port]).sort())
+/** Where a client's commands go, to tell whether two go to the same place; a Cluster not reached yet is like no other. */
+export function backendOf (client: Client): unknown {
+  if (isCluster(client)) return client.nodes().length === 0 ? Symbol('unknown') : JSON.stringify(client.nodes().map(({ options: { host, port } }) => [host, port]).sort())
   const { host, port, path, db, sentinels, name } = client.options
   return JSON.stringify([path ?? sentinels ?? [host, port], name, db])
 }

@@ -12,12 +12,17 @@ export function connectRedisClient (link: RedisLink, keys: Keys) {
     del: async (many: string[]) => (await each(many, (key) => link.run(key, (client) => client.del(key)))).reduce((sum, count) => sum + count, 0),
     mGet: (many: string[]) => each(many, (key) => link.run(key, (client) => client.get(key))),
     async * scanIterator ({ COUNT }: { COUNT: number }): AsyncGenerator<string> {
+      // SCAN may name a key twice while Redis rearranges them.
+      const seen = new Set<string>()
       for (const master of link.masters()) {
         let cursor = '0'
         do {
           const [next, found] = await link.run('', () => master.scan(cursor, 'MATCH', keys.pattern, 'COUNT', COUNT))
           cursor = next
-          for (const key of found) yield keys.fromScan(key)
+          for (const key of found) {
+            if (!seen.has(key)) yield keys.fromScan(key)
+            seen.add(key)
+          }
         } while (cursor !== '0')
       }
     }

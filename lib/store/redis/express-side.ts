@@ -3,7 +3,6 @@ import { EventEmitter } from 'node:events'
 import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { errors } from '../../errors.ts'
 import { apply, diff } from '../../session/changes.ts'
-import type { Data } from '../../session/changes.ts'
 import type { StoreEvents } from '../contract.ts'
 import type { Client } from './client.ts'
 import { connectRedisClient } from './connect-redis-client.ts'
@@ -129,9 +128,9 @@ export class ExpressSide extends ConnectRedis {
    * Replaces the data under a key, `change` on top of whatever is there; `dataOf` a stored text is `null` when that is no session.
    * Resolves with the data as stored, or `null`, with nothing written, when there is no session.
    */
-  protected async updateData (key: string, seen: string, change: (data: string) => string, ttl: string, dataOf: (stored: string) => string | null | Promise<string | null>): Promise<string | null> {
+  protected async updateData (key: string, seen: string, change: (data: string) => string | Promise<string>, ttl: string, dataOf: (stored: string) => string | null | Promise<string | null>): Promise<string | null> {
     for (let data = seen; ;) {
-      const next = change(data)
+      const next = await change(data)
       const reply = await this.link.script(updateScript, [key], createHash('sha1').update(data).digest('hex'), next, ttl)
       if (reply === 1) return next
       const present = typeof reply === 'string' ? await dataOf(reply) : null
@@ -173,7 +172,7 @@ export class ExpressSide extends ConnectRedis {
     let written: string | null = text
     if (stored instanceof Stored && stored.sid === sid) {
       const changes = diff(await this.serializer.parse(stored.own), await this.serializer.parse(text))
-      written = await this.updateData(key, stored.held, (present) => this.serializer.stringify(apply(this.serializer.parse(present) as Data, changes)), ttl, async (present) => await this.#parse(present) === null ? null : present)
+      written = await this.updateData(key, stored.held, async (present) => this.serializer.stringify(apply(await this.serializer.parse(present), changes)), ttl, async (present) => await this.#parse(present) === null ? null : present)
       if (written === null) return
     } else if (this.#overwrite) {
       await super.set(sid, session)

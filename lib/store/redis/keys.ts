@@ -43,8 +43,4 @@ export class Keys {
   fromScan (key: string): string {
     return key.slice(this.#clientPrefix.length)
   }
-
-  idOf (key: string): string {
-    return key.slice(this.prefix.length)
-  }
 }

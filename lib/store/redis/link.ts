@@ -43,7 +43,7 @@ export class RedisLink {
 
   constructor (client: Client) {
     this.client = client
-    // The driver emits every failed connection attempt; unheard it would end the process.
+    // Unheard, the driver would print every failed attempt to connect.
     // However many stores share a client.
     client.setMaxListeners(client.getMaxListeners() + 1)
     client.on('error', this.#onError)
@@ -104,10 +104,16 @@ export class RedisLink {
     }
   }
 
-  /** Stops watching the connection, which stays open. Twice is safe. */
+  /** Stops watching the connection, which stays open; its failed attempts are still not printed. Twice is safe. */
   close (): void {
     for (const breaker of this.#breakers.values()) breaker.close()
+    if (!this.client.listeners('ready').includes(this.#onReady)) return
     this.client.off('ready', this.#onReady)
+    this.client.off('error', this.#onError)
+    this.client.on('error', quiet)
+    this.client.setMaxListeners(this.client.getMaxListeners() - 1)
+    // One for all stores that were on it.
+    if (this.client.listeners('error').filter((listener) => listener === quiet).length > 1) this.client.off('error', quiet)
   }
 
   async #readClock (): Promise<void> {
@@ -135,6 +141,9 @@ export class RedisLink {
     return breaker
   }
 }
+
+/** What is left where a store listened. */
+function quiet (): void {}
 
 /** The driver's errors carry the command they are about: the password of AUTH, the session of SET. They end up in logs. */
 function withoutCommand<T> (error: T): T {

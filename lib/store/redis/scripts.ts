@@ -82,7 +82,7 @@ return 1`)
 export const confirmScript = script(1, `${listUpkeep}
 if redis.call('ZREM', KEYS[1], '+' .. ARGV[1]) == 0 then return 0 end
 drop()
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
 expire()
 return 1`)
 

@@ -1,0 +1,19 @@
+import ms from 'ms'
+
+/** A browser keeps no cookie longer than about 400 days; a longer session is a typing error. */
+const MAX_MS = 10 * 365 * 24 * 3_600_000
+
+/** What is wrong with a duration (milliseconds, or a string such as `'30m'`); `null` for nothing. */
+export function durationFault (value: unknown, { zero = false } = {}): string | null {
+  const duration = durationMs(value)
+  if (!Number.isFinite(duration)) return 'must be milliseconds or a string such as \'30m\''
+  if (duration < (zero ? 0 : 1)) return zero ? 'must not be negative' : 'must be positive'
+  return duration > MAX_MS ? 'must be less than ten years' : null
+}
+
+/** A duration in whole milliseconds, or `NaN` for what is none. */
+export function durationMs (value: unknown): number {
+  if (typeof value === 'number') return Math.floor(value)
+  if (typeof value !== 'string' || value.length === 0 || value.length > 100) return NaN
+  return Math.floor(ms(value as ms.StringValue) ?? NaN)
+}
