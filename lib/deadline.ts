@@ -1,15 +1,24 @@
 /** What a wait that was too long gives. */
 export const TIMED_OUT = Symbol('timed out')
 
+/** A timer that is later than this was kept waiting by the process itself, and how long an answer then gets. */
+const LATE_MS = 20
+const GRACE_MS = 100
+
 /**
  * What `promise` gives within `ms` milliseconds, else `TIMED_OUT`; a later rejection is nobody's concern.
- * A process that was busy itself first looks whether the answer has come meanwhile.
+ * A process that was busy itself gives the other side the time it has taken from it.
  */
 export async function withDeadline<T> (promise: Promise<T>, ms: number): Promise<T | typeof TIMED_OUT> {
+  const startedAt = performance.now()
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<typeof TIMED_OUT>((resolve) => {
     // Timers run before what the network brought: two turns of the loop let an answer that waits be read and handled.
-    timer = setTimeout(() => setImmediate(() => setImmediate(resolve, TIMED_OUT)), ms)
+    const giveUp = (): void => { setImmediate(() => setImmediate(resolve, TIMED_OUT)) }
+    timer = setTimeout(() => {
+      if (performance.now() - startedAt - ms < LATE_MS) giveUp()
+      else timer = setTimeout(giveUp, GRACE_MS)
+    }, ms)
   })
   try {
     return await Promise.race([promise, late])

@@ -44,7 +44,7 @@ export function adopt (session: FastifySessionObject, owner: SessionOwner): void
   Object.setPrototypeOf(session, prototype)
   const owned = session as Owned
   Object.defineProperty(session, kOwner, { value: owner })
-  Object.defineProperty(session, 'cookie', { enumerable: true, get: () => view, set: (value: unknown) => value instanceof cookie.constructor ? fixed() : refuse('cookie') })
+  Object.defineProperty(session, 'cookie', { get: () => view, set: (value: unknown) => value instanceof cookie.constructor ? fixed() : refuse('cookie') })
   if (owner.ownsUserId && Object.hasOwn(session, 'userId')) keepUserId(owned, owned.userId)
 }
 

@@ -556,3 +556,14 @@ t.test('the API\'s description has the routes, and a word on everything in them'
   }
   t.strictSame(Object.keys(paths['/auth/info']?.get?.responses['200']?.content?.['application/json']?.schema.properties ?? {}), ['authenticated', 'user', 'session'])
 })
+
+t.test('an error handler of the application says what it likes', async (t) => {
+  const { ada } = await routes(t, {}, {}, async (app) => {
+    app.setErrorHandler(async (error: Error & { statusCode?: number, code?: string }, _request, reply) => {
+      await reply.code(error.statusCode ?? 500).send({ problem: error.code })
+    })
+  })
+  const response = await ada.post('/login', { ...ADA, password: 'wrong' })
+  t.equal(response.statusCode, 401)
+  t.strictSame(response.json(), { problem: 'ERR_SESSION_INVALID_CREDENTIALS' })
+})

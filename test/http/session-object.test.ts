@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionOptions } from '../../lib/index.ts'
+import { errors } from '../../lib/errors.ts'
 import { kContext } from '../../lib/http/context.ts'
 import type { PluginContext } from '../../lib/http/context.ts'
 import { Signature } from '../../lib/session/signature.ts'
@@ -735,4 +736,44 @@ t.test('regenerate with the user moves the session: the same sign-in, deadlines 
   t.not(secretHash, oldHash)
   t.same({ ...after, lastSeenAt: 0 }, { ...expected, lastSeenAt: 0 })
   t.equal(await shop.store.peek(String(oldId)), null)
+})
+
+t.test('a save that failed can be tried again, and signs in as it would have', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const before = idOf(ada)
+  const create = shop.store.create.bind(shop.store)
+  let tries = 0
+  shop.store.create = async (...args) => {
+    // It was stored, but nobody was told.
+    const stored = await create(...args)
+    if (++tries === 1) throw new errors.STORE_UNAVAILABLE({ cause: new Error('the link was cut') })
+    return stored
+  }
+  await act(shop, ada, async ({ session }) => {
+    session.userId = 'ada'
+    await t.rejects(async () => { await session.save() }, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+    await session.save()
+  })
+  t.equal(tries, 2)
+  t.not(idOf(ada), before, 'the same user again is a sign-in as well')
+  t.equal((await me(ada)).userId, 'ada')
+  // The first try is ended in the background, the second is not.
+  await shop.store.delete(before ?? '')
+  t.equal((await me(ada)).userId, 'ada')
+})
+
+t.test('a reload behind a save that nobody waits for shows what was saved', async (t) => {
+  const shop = await openShop(t)
+  const ada = new Browser(shop.app)
+  const seen: unknown[] = []
+  await act(shop, ada, async (request) => {
+    request.session.userId = 'ada'
+    const saved = request.session.save()
+    await request.session.reload()
+    await saved
+    seen.push(request.auth?.userId, request.session.userId)
+  })
+  t.strictSame(seen, ['ada', 'ada'])
+  t.equal((await me(ada)).userId, 'ada')
 })

@@ -221,8 +221,8 @@ for (const [library, start] of Object.entries(apps)) {
     t.strictSame(await ada.me(), {}, 'a hash')
   })
 
-  t.test(`under ${library} a serializer may be anything that makes text`, async (t) => {
-    const { app, ada } = await open(t, { serializer: { parse: (text) => JSON.parse(text), stringify: (session) => JSON.stringify(session, null, 2) } })
+  t.test(`under ${library} a serializer may be anything that makes text, and take its time`, async (t) => {
+    const { app, ada } = await open(t, { serializer: { parse: async (text) => JSON.parse(text), stringify: (session) => JSON.stringify(session, null, 2) } })
     await ada.post('/login')
     const gate = new Gate()
     app.gates.set('slow', gate)
