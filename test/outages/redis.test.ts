@@ -79,6 +79,22 @@ t.test('an application starts without Redis, serves what needs no session, and a
   t.strictSame(said().slice(1), [DOWN, UP])
 })
 
+t.test('an application starts beside a frozen Redis, and uses it once that answers', async (t) => {
+  const redis = await startRedis(t)
+  redis.pause()
+  const startedAt = performance.now()
+  const app = await startApp(t, { redis: redis.url, keyPrefix: prefix() })
+  t.ok(performance.now() - startedAt < 10_000, 'it does not wait for it')
+  t.ok(app.lines.some(({ msg }) => msg.startsWith('Redis does not answer')))
+  app.post('/login', async (request) => await app.login(request, { id: 'ada' }))
+  app.get('/me', async (request) => request.requireAuth().userId)
+  const ada = new Browser(app)
+  t.equal((await ada.post('/login')).statusCode, 503)
+  redis.resume()
+  await until('the login', async () => (await ada.post('/login')).statusCode === 200)
+  t.equal((await ada.get('/me')).body, 'ada')
+})
+
 t.test('Redis killed while it is asked', async (t) => {
   const redis = await startRedis(t)
   const { app, ada, said } = await startService(t, redis)

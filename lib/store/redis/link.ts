@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import calculateSlot from 'cluster-key-slot'
 import type { Redis } from 'ioredis'
+import { TIMED_OUT, withDeadline } from '../../deadline.ts'
 import { errors } from '../../errors.ts'
 import { Breaker } from '../breaker.ts'
 import type { StoreEvents } from '../contract.ts'
@@ -13,6 +14,8 @@ const COMMAND_DEADLINE_MS = 500
 const PROBE_EVERY_MS = 100
 /** How long an offset between our clock and Redis' is trusted. */
 const CLOCK_TRUST_MS = 60_000
+/** An answer that took longer says too little about the time: it may be wrong by half of that. */
+const CLOCK_ANSWER_MS = 100
 
 /** A refusal at connecting that waiting does not mend. After that of a database the driver would go on with database 0. */
 const REFUSED = /^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH|ERR DB index|ERR invalid DB|ERR SELECT)/
@@ -40,12 +43,13 @@ export class RedisLink {
   #refusal: Error | undefined
   #clockOffset = performance.timeOrigin
   #clockReadAt = -Infinity
+  #clockIsRead = false
 
   constructor (client: Client) {
     this.client = client
-    // Unheard, the driver would print every failed attempt to connect.
     // However many stores share a client.
     client.setMaxListeners(client.getMaxListeners() + 1)
+    // Unheard, the driver would print every failed attempt to connect.
     client.on('error', this.#onError)
     client.on('ready', this.#onReady)
   }
@@ -96,7 +100,9 @@ export class RedisLink {
   async ready (ms: number): Promise<Error | null> {
     const giveUpAt = performance.now() + ms
     for (;;) {
-      const failure = await this.#readClock().then(() => null, (error: Error) => withoutCommand(error))
+      const reading = this.#readClock().then(() => null, (error: Error) => withoutCommand(error))
+      const answer = await withDeadline(reading, giveUpAt - performance.now())
+      const failure = answer === TIMED_OUT ? new Error(`no answer within ${ms} ms`) : answer
       const refusal = this.#refusal ?? (failure !== null && REFUSED.test(replyOf(failure)) ? failure : undefined)
       if (refusal !== undefined) throw new errors.INVALID_OPTIONS('redis: the server refused the user name, the password, the database or a command this package needs', { cause: refusal })
       if (failure === null || performance.now() >= giveUpAt) return failure === null ? null : this.#lastError ?? failure
@@ -120,8 +126,11 @@ export class RedisLink {
     const sentAt = performance.now()
     this.#clockReadAt = sentAt
     const [seconds, micros] = await this.client.time() as unknown as [string, string]
+    const answeredAt = performance.now()
+    if (answeredAt - sentAt > CLOCK_ANSWER_MS && this.#clockIsRead) return
     const redisMs = Number(seconds) * 1000 + Number(micros) / 1000
-    this.#clockOffset = redisMs - (sentAt + performance.now()) / 2
+    this.#clockOffset = redisMs - (sentAt + answeredAt) / 2
+    this.#clockIsRead = true
   }
 
   #breakerOf (key: string): Breaker {
