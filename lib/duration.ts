@@ -1,5 +1,8 @@
 import ms from 'ms'
 
+/** Milliseconds, or a string such as `'30m'`. */
+export type Duration = number | string
+
 /** A browser keeps no cookie longer than about 400 days; a longer session is a typing error. */
 const MAX_MS = 10 * 365 * 24 * 3_600_000
 
@@ -16,4 +19,15 @@ export function durationMs (value: unknown): number {
   if (typeof value === 'number') return Math.floor(value)
   if (typeof value !== 'string' || value.length === 0 || value.length > 100) return NaN
   return Math.floor(ms(value as ms.StringValue) ?? NaN)
+}
+
+/**
+ * A duration given in code, in milliseconds.
+ * @throws TypeError for what is none
+ */
+export function timeoutMs (name: string, value: Duration | undefined, fallback: number): number {
+  if (value === undefined) return fallback
+  const fault = durationFault(value)
+  if (fault !== null) throw new TypeError(`${name} ${fault}`)
+  return durationMs(value)
 }

@@ -47,6 +47,14 @@ export const errors = {
   CSRF_REJECTED: define('CSRF_REJECTED', 'Cross-site request rejected', 403),
   /** A `Secure` cookie has to be sent, but the request came over plain http: the browser would drop it. */
   INSECURE_CONNECTION: define('INSECURE_CONNECTION', 'A session cookie is needed on a plain http request while cookie.secure is true. Behind a TLS proxy set Fastify\'s trustProxy; for local development set cookie.secure to false; app.inject() is http unless a trusted x-forwarded-proto says https', 500),
+  /** The user has as many sessions as they may, and new ones are refused. */
+  LIMIT_REACHED: define('LIMIT_REACHED', 'Too many sessions', 409),
+  /** A bearer token and a session cookie in one request: whose is it? */
+  AMBIGUOUS_CREDENTIALS: define('AMBIGUOUS_CREDENTIALS', 'A request carries either a bearer token or a session cookie', 400),
+  /** The sign-in is too long ago for this. */
+  REAUTH_REQUIRED: define('REAUTH_REQUIRED', 'A recent sign-in is required', 401),
+  /** No such session, or not the caller's. */
+  NOT_FOUND: define('NOT_FOUND', 'Session not found', 404),
   /** A name that belongs to the session object itself was used for data. */
   RESERVED_KEY: define('RESERVED_KEY', 'This name is reserved on request.session: %s', 500),
   /** The session was read where none is loaded: on a route with `config: { session: false }`, or in a hook before the plugin's own. */

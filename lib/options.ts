@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { Static, TSchema } from '@sinclair/typebox'
-import type { ExpressStore } from './store/express.ts'
+import type { ExpressStore } from './store/express-store.ts'
 import type { RedisTarget } from './store/open.ts'
 import type { SessionStore } from './store/contract.ts'
 
@@ -31,9 +31,11 @@ const DecoratorOptions = Type.Object({
   authenticate: optional(Type.String({ default: 'authenticate' })),
   login: optional(Type.String({ default: 'login' })),
   logout: optional(Type.String({ default: 'logout' })),
+  requireRecentLogin: optional(Type.String({ default: 'requireRecentLogin' })),
+  sessions: optional(Type.String({ default: 'sessions' })),
   auth: optional(Type.String({ default: 'auth' })),
   requireAuth: optional(Type.String({ default: 'requireAuth' }))
-}, { additionalProperties: false, description: 'Other names for `authenticate`, `login`, `logout` (instance), `auth` and `requireAuth` (request), where the application already has these.' })
+}, { additionalProperties: false, description: 'Other names for `authenticate`, `login`, `logout`, `requireRecentLogin`, `sessions` (instance), `auth` and `requireAuth` (request), where the application already has these.' })
 
 /** The options of `sessionPlugin`. */
 export const SessionOptions = Type.Object({
@@ -47,6 +49,9 @@ export const SessionOptions = Type.Object({
   absoluteTimeout: optional(Duration({ default: '7d', description: 'Ends a session however busy it is.' })),
   remember: optional(RememberOptions),
   touchAfter: optional(Type.Union([Duration(), Type.Literal(false)], { description: 'An unchanged session is extended at most this often, so it ends up to this much before its idle timeout. Default: a tenth of the idle timeout; `false`: never extended.' })),
+  bearer: optional(Type.Boolean({ default: false, description: 'Also accepts `Authorization: Bearer`, for mobile and service clients; `authRoutes` then has `POST /token`.' })),
+  maxSessionsPerUser: optional(Type.Integer({ minimum: 1, expects: 'an integer of 1 or more', description: 'How many sessions a user may have at a time. Default: any number.' })),
+  onLimit: optional(Type.Union([Type.Literal('evict-oldest'), Type.Literal('reject')], { default: 'evict-oldest', description: 'What a sign-in over that limit does: it ends the user\'s oldest session, or is refused with 409 `ERR_SESSION_LIMIT_REACHED`.' })),
   userIdFrom: optional(Type.Unsafe<(data: Record<string, unknown>) => unknown>(Type.Any({ description: 'Where the data of `request.session` names its user. Default `(data) => data.userId`. A value that appears or changes there is a sign-in, one that disappears a sign-out.' }))),
   origins: optional(Type.Array(Type.String(), { description: 'Origins such as `https://app.example.com` whose pages may send unsafe requests. Default: the request\'s own protocol and host.' })),
   csrf: optional(Type.Boolean({ default: true, description: 'Refuses unsafe requests from other sites that carry the session cookie, sign in or sign out. A route is exempt with `config: { session: { csrf: false } }`.' })),

@@ -8,6 +8,7 @@ import { addHooks } from './http/hooks.ts'
 import { claim } from './http/registrations.ts'
 import type { SessionOptions } from './options.ts'
 import { resolveOptions } from './resolve-options.ts'
+import { SessionCore } from './session/core.ts'
 import { SessionManager } from './session/manager.ts'
 import { logStoreEvents } from './store/log.ts'
 import { openStore } from './store/open.ts'
@@ -17,12 +18,12 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   const options = resolveOptions(input)
   assertFree(app, options.decorators)
   const { store, backend, warnings, close } = await openStore(options)
-  const manager = new SessionManager({ ...options, store })
-  const context: PluginContext = { options, manager, log: app.log, build: () => { throw new Error('the plugin is not ready yet') } }
+  const core = new SessionCore({ ...options, store })
+  const context: PluginContext = { options, core, sessions: new SessionManager(core), log: app.log, build: () => { throw new Error('the plugin is not ready yet') } }
   const unwatch = logStoreEvents(app.log, store)
   app.addHook('onClose', async () => {
     unwatch()
-    await manager.close()
+    await core.close()
     await close()
   })
   claim(app, options, backend)

@@ -1,7 +1,7 @@
 import { Faults, shapeOf } from './option-faults.ts'
 import type { SessionOptions } from './options.ts'
 import { isSessionStore } from './store/contract.ts'
-import { isExpressStore } from './store/express.ts'
+import { isExpressStore } from './store/express-store.ts'
 import { isClient } from './store/redis/client.ts'
 
 const MIN_SECRET_LENGTH = 32
@@ -18,6 +18,16 @@ export interface CookieAttributes {
   path: string
   domain: string | undefined
   partitioned: boolean
+}
+
+export interface Decorators {
+  authenticate: string
+  login: string
+  logout: string
+  requireRecentLogin: string
+  sessions: string
+  auth: string
+  requireAuth: string
 }
 
 /** The options, checked, with every default in place and every duration in milliseconds. */
@@ -37,7 +47,10 @@ export interface ResolvedOptions {
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
   origins: string[] | null
   csrf: boolean
-  decorators: { authenticate: string, login: string, logout: string, auth: string, requireAuth: string }
+  bearer: boolean
+  /** How many sessions a user may have, and whether a new one ends the oldest. */
+  limit: { max: number, evicts: boolean } | null
+  decorators: Decorators
   /** Things to say once, at boot. */
   warnings: Array<{ message: string }>
 }
@@ -76,6 +89,8 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     remember,
     touchAfterMs,
     userIdFrom: options.userIdFrom ?? null,
+    bearer: options.bearer ?? false,
+    limit: limitOf(options, faults),
     origins: originsOf(options, faults),
     csrf: options.csrf ?? true,
     decorators: decoratorsOf(options, faults),
@@ -124,6 +139,13 @@ function cookieOf ({ cookie = {} }: Partial<SessionOptions>, faults: Faults, war
   return { secure, sameSite, httpOnly, path, domain, partitioned }
 }
 
+function limitOf ({ maxSessionsPerUser, onLimit = 'evict-oldest', store }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['limit'] {
+  if (maxSessionsPerUser === undefined) return null
+  const canList = store === undefined || isSessionStore(store) || !isExpressStore(store) || typeof store.all === 'function'
+  if (!canList) faults.add('maxSessionsPerUser', 'needs a store that can list its sessions: this one has no all()')
+  return { max: maxSessionsPerUser, evicts: onLimit === 'evict-oldest' }
+}
+
 function maxAgeOf ({ cookie }: Partial<SessionOptions>, faults: Faults): number | null | false {
   const maxAge = cookie?.maxAge
   if (maxAge === false) return false
@@ -155,11 +177,13 @@ function originsOf ({ origins }: Partial<SessionOptions>, faults: Faults): strin
 }
 
 function decoratorsOf ({ decorators = {} }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['decorators'] {
-  const { authenticate = 'authenticate', login = 'login', logout = 'logout', auth = 'auth', requireAuth = 'requireAuth' } = decorators
-  const resolved = { authenticate, login, logout, auth, requireAuth }
+  const { authenticate = 'authenticate', login = 'login', logout = 'logout', requireRecentLogin = 'requireRecentLogin', sessions = 'sessions', auth = 'auth', requireAuth = 'requireAuth' } = decorators
+  const onInstance = { authenticate, login, logout, requireRecentLogin, sessions }
+  const onRequest = { auth, requireAuth }
+  const resolved = { ...onInstance, ...onRequest }
   for (const [name, value] of Object.entries(resolved)) {
     if (!IDENTIFIER.test(value)) faults.add(`decorators.${name}`, 'must be an identifier')
   }
-  if (new Set([authenticate, login, logout]).size < 3 || new Set([auth, requireAuth, 'session']).size < 3) faults.add('decorators', 'must differ')
+  if (new Set(Object.values(onInstance)).size < 5 || new Set([auth, requireAuth, 'session']).size < 3) faults.add('decorators', 'must differ')
   return resolved
 }

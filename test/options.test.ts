@@ -138,7 +138,7 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['cookie.path', COOKIE_PATH, ['', 'LEAKED', '/; Domain=LEAKED', '/;LEAKED', '/a b', '/\r\nSet-Cookie: LEAKED=1', '/\u0000', '/né', '//evil; Secure']],
   ['cookie.domain', 'must be a string', [null, 5, ['example.com']]],
   ['cookie.domain', 'must be a host name', ['', '.', 'example.com; Path=/LEAKED', 'example.com\r\nLEAKED', 'exa mple.com', 'example..com', '-example.com', 'example.com/', 'https://example.com', `${'a.'.repeat(200)}com`]],
-  ...['authenticate', 'login', 'logout', 'auth', 'requireAuth'].flatMap((name): typeof WRONG => [
+  ...['authenticate', 'login', 'logout', 'requireRecentLogin', 'sessions', 'auth', 'requireAuth'].flatMap((name): typeof WRONG => [
     [`decorators.${name}`, 'must be a string', [null, 5, true, [], () => 'x']],
     [`decorators.${name}`, 'must be an identifier', ['', 'sign-in', '1st', 'LEAKED it', 'a.b', 'né']]
   ])
@@ -243,12 +243,14 @@ t.test('these are the defaults', async (t) => {
     userIdFrom: null,
     origins: null,
     csrf: true,
-    decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', auth: 'auth', requireAuth: 'requireAuth' },
+    bearer: false,
+    limit: null,
+    decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
     warnings: []
   }
   t.strictSame(resolveOptions({ secret }), defaults)
   const absent = Object.fromEntries(Object.keys(defaults).map((name) => [name, undefined]))
-  const { secrets, cookieNames, cookieMaxAgeMs, idleTimeoutMs, absoluteTimeoutMs, touchAfterMs, warnings, ...names } = absent
+  const { secrets, cookieNames, cookieMaxAgeMs, idleTimeoutMs, absoluteTimeoutMs, touchAfterMs, limit, warnings, ...names } = absent
   const members = (object: object) => Object.fromEntries(Object.keys(object).map((name) => [name, undefined]))
   t.strictSame(resolveOptions({
     ...names,
@@ -257,6 +259,8 @@ t.test('these are the defaults', async (t) => {
     idleTimeout: undefined,
     absoluteTimeout: undefined,
     touchAfter: undefined,
+    maxSessionsPerUser: undefined,
+    onLimit: undefined,
     cookie: { ...members(defaults.cookie), maxAge: undefined },
     remember: { idleTimeout: undefined, absoluteTimeout: undefined },
     decorators: members(defaults.decorators)
@@ -292,7 +296,7 @@ t.test('what is given is taken', async (t) => {
   t.equal(resolved.userIdFrom, userIdFrom)
   t.strictSame(resolved.origins, ['https://app.example.com', 'http://localhost:3000', 'https://[::1]:8443'])
   t.equal(resolved.csrf, false)
-  t.strictSame(resolved.decorators, { authenticate: 'authenticate', login: 'signIn', logout: 'logout', auth: '$auth', requireAuth: 'requireAuth' })
+  t.strictSame(resolved.decorators, { authenticate: 'authenticate', login: 'signIn', logout: 'logout', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: '$auth', requireAuth: 'requireAuth' })
   t.equal(resolveOptions({ secret, touchAfter: false }).touchAfterMs, false)
   t.equal(resolveOptions({ secret, cookie: { maxAge: '1d' } }).cookieMaxAgeMs, 86_400_000)
   t.strictSame(resolved.warnings, [])
@@ -338,7 +342,7 @@ t.test('a name that the application has already is a boot error, and renaming so
   const app = application(t)
   taken(app)
   await app.register(sessionPlugin, {
-    secret, cookie: { secure: false }, decorators: { authenticate: 'guard', login: 'signIn', logout: 'signOut', auth: 'who', requireAuth: 'requireWho' }
+    secret, cookie: { secure: false }, decorators: { authenticate: 'guard', login: 'signIn', logout: 'signOut', requireRecentLogin: 'recent', sessions: 'logins', auth: 'who', requireAuth: 'requireWho' }
   })
   const renamed = app as unknown as { guard: typeof app.authenticate, signIn: typeof app.login, signOut: typeof app.logout, login: unknown }
   app.post('/in', async (request) => await renamed.signIn(request, { id: 'ada' }))
@@ -369,7 +373,7 @@ t.test('a name of Fastify\'s own is refused', async (t) => {
 })
 
 t.test('the plugin is not registered twice in one context, nor below itself', async (t) => {
-  const twice = ['decorators: app.authenticate, app.login, app.logout, request.session, request.auth, request.requireAuth exist already', 'do not register another session plugin, or this one twice, in one context']
+  const twice = ['decorators: app.authenticate, app.login, app.logout, app.requireRecentLogin, app.sessions, request.session, request.auth, request.requireAuth exist already', 'do not register another session plugin, or this one twice, in one context']
   const again = async (context: FastifyInstance) => { await context.register(sessionPlugin, { secret, cookieName: 'other' }) }
   for (const where of [again, async (context: FastifyInstance) => { await context.register(again) }]) {
     const app = await startApp(t)

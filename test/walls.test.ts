@@ -43,7 +43,7 @@ async function filesIn (folder: string): Promise<File[]> {
 const isFastify = (of: string) => of === 'fastify' || of === 'fastify-plugin' || of.startsWith('@fastify/')
 const isDriver = (of: string) => /^(ioredis|connect-redis|cluster-key-slot|redis|@redis\/.*)$/.test(of.replace(/^(ioredis|connect-redis|redis)\/.*/, '$1'))
 /** What every room may use. */
-const HALL = ['lib/errors.ts', 'lib/deadline.ts']
+const HALL = ['lib/errors.ts', 'lib/deadline.ts', 'lib/duration.ts', 'lib/events.ts']
 
 interface Wall {
   says: string
@@ -63,9 +63,9 @@ const WALLS: Wall[] = [
   { says: '@fastify/session is named in lib/http alone', around: (path) => !path.startsWith('lib/http/'), keepsOut: (of) => of === '@fastify/session' },
   { says: 'a Redis driver is named in lib/store/redis alone', around: (path) => !path.startsWith('lib/store/redis/'), keepsOut: isDriver },
   {
-    says: 'lib/session knows itself and the errors',
+    says: 'lib/session knows itself and the hall, and for the names of devices a library',
     around: (path) => path.startsWith('lib/session/'),
-    keepsOut: (of, { isLocal }) => isLocal ? !of.startsWith('lib/session/') && !HALL.includes(of) : !of.startsWith('node:')
+    keepsOut: (of, { isLocal }) => isLocal ? !of.startsWith('lib/session/') && !HALL.includes(of) : !of.startsWith('node:') && of !== 'bowser'
   },
   {
     says: 'lib/store knows of sessions what they are, and of requests nothing',

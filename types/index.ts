@@ -4,7 +4,9 @@ import type { Authenticate } from '../lib/http/authenticate.ts'
 import type { RouteSessionConfig } from '../lib/http/context.ts'
 import type { Login } from '../lib/http/login.ts'
 import type { Logout } from '../lib/http/logout.ts'
-import type { SessionInfo } from '../lib/session/record.ts'
+import type { RequestAuth } from '../lib/http/request-auth.ts'
+import type { RequireRecentLogin } from '../lib/http/require-recent-login.ts'
+import type { SessionManager } from '../lib/session/manager.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -14,6 +16,10 @@ declare module 'fastify' {
     login: Login
     /** Ends the request's session and has its cookie taken back. Does nothing for whoever is not signed in. */
     logout: Logout
+    /** `requireRecentLogin('10m')` is a `preHandler` that lets only those through who signed in within that time; else 401 `ERR_SESSION_REAUTH_REQUIRED`. */
+    requireRecentLogin: RequireRecentLogin
+    /** Every session of every user: list, revoke, create, watch. */
+    sessions: SessionManager
   }
 
   interface FastifyRequest {
@@ -21,12 +27,12 @@ declare module 'fastify' {
      * The signed-in session, or `null`.
      * @throws ERR_SESSION_STORE_UNAVAILABLE when the session could not be loaded
      */
-    readonly auth: SessionInfo | null
+    readonly auth: RequestAuth | null
     /**
      * The signed-in session.
      * @throws ERR_SESSION_UNAUTHENTICATED when nobody is signed in
      */
-    requireAuth (): SessionInfo
+    requireAuth (): RequestAuth
   }
 
   interface FastifyContextConfig {

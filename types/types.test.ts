@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5'
 import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore } from '../lib/index.ts'
-import type { SessionInfo, SessionOptions } from '../lib/index.ts'
+import type { RequestAuth, SessionInfo, SessionOptions } from '../lib/index.ts'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 const is = <Expected>() => <Actual>(_value: Actual, _equal: Equal<Actual, Expected>): void => {}
@@ -58,8 +58,11 @@ export async function routes (app: FastifyInstance): Promise<void> {
 export function decorators (): void {
   const app = Fastify()
   app.get('/me', { preHandler: app.authenticate, onRequest: app.authenticate, config: { session: { csrf: false } } }, async (request, reply) => {
-    is<SessionInfo | null>()(request.auth, true)
-    is<SessionInfo>()(request.requireAuth(), true)
+    is<RequestAuth | null>()(request.auth, true)
+    is<RequestAuth>()(request.requireAuth(), true)
+    is<AbortSignal>()(request.requireAuth().signal, true)
+    const info: SessionInfo = request.requireAuth()
+    is<string>()(info.id, true)
     is<string>()(request.requireAuth().userId, true)
     await app.login(request, { id: 7n }, { label: 'phone', remember: undefined, keep: ['cart'], meta: { a: [1, null] } })
     await app.login(request, { id: 1, name: 'more is fine' } as { id: number })

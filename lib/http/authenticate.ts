@@ -1,13 +1,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
-import type { SessionInfo } from '../session/record.ts'
 import type { PluginContext } from './context.ts'
+import type { RequestAuth } from './request-auth.ts'
 import { stateOf } from './state.ts'
 
 export type Authenticate = (request: FastifyRequest, reply: FastifyReply) => Promise<void>
 
 /** @throws ERR_SESSION_UNAUTHENTICATED when nobody is signed in, ERR_SESSION_STORE_UNAVAILABLE when that cannot be told */
-export function requireAuth (context: PluginContext, request: FastifyRequest): SessionInfo {
+export function requireAuth (context: PluginContext, request: FastifyRequest): RequestAuth {
   const { auth } = stateOf(context, request).stored
   if (auth === null) throw new errors.UNAUTHENTICATED()
   return auth

@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { ResolvedOptions } from '../resolve-options.ts'
+import type { SessionCore } from '../session/core.ts'
 import type { SessionManager } from '../session/manager.ts'
 import type { BuildSession } from './engine.ts'
 import type { RequestSession } from './request-session.ts'
@@ -7,7 +8,8 @@ import type { RequestSession } from './request-session.ts'
 /** What every request of one registration of the plugin shares. */
 export interface PluginContext {
   readonly options: ResolvedOptions
-  readonly manager: SessionManager
+  readonly core: SessionCore
+  readonly sessions: SessionManager
   readonly log: FastifyBaseLogger
   /** Builds session objects. Set once @fastify/session is there. */
   build: BuildSession

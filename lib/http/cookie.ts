@@ -12,11 +12,11 @@ export function assertCookieCanBeSet ({ options }: PluginContext, request: Fasti
 
 /** Sends the session's token, and takes back cookies under older names. */
 export function setSessionCookie (context: PluginContext, request: FastifyRequest, reply: FastifyReply, record: SessionRecord, token: Token): void {
-  const { options, manager } = context
-  const leftMs = Math.min(record.endsAt - manager.now(), options.cookieMaxAgeMs || Infinity)
+  const { options, core } = context
+  const leftMs = Math.min(record.endsAt - core.now(), options.cookieMaxAgeMs || Infinity)
   const maxAge = record.persistent ? { maxAge: Math.max(1, Math.round(leftMs / 1000)) } : {}
   const [name, ...older] = options.cookieNames as [string, ...string[]]
-  append(context, reply, name, manager.sign(token), maxAge)
+  append(context, reply, name, core.credentials.sign(token), maxAge)
   takeBack(context, request, reply, older)
 }
 

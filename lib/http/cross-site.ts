@@ -21,7 +21,9 @@ function isUnsafe (request: FastifyRequest): boolean {
  *
  * @throws ERR_SESSION_CSRF_REJECTED
  */
-export function assertSameSite ({ options }: PluginContext, request: FastifyRequest): void {
+export function assertSameSite ({ options, core }: PluginContext, request: FastifyRequest): void {
+  // No page of another site can send a bearer token it does not have.
+  if (core.credentials.isBearer(request.headers)) return
   if (!options.csrf || !isUnsafe(request) || !routeConfig(request).csrf) return
   const site = request.headers['sec-fetch-site']
   const origin = request.headers.origin

@@ -6,6 +6,8 @@ import type { PluginContext } from './context.ts'
 import { login } from './login.ts'
 import type { LoginOptions, LoginUser } from './login.ts'
 import { logout } from './logout.ts'
+import { requireRecentLogin } from './require-recent-login.ts'
+import type { Duration } from '../duration.ts'
 import { stateOf } from './state.ts'
 
 /** Puts what applications use on the instance and on the request. */
@@ -22,12 +24,14 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
   app.decorate(names.authenticate, async (request: FastifyRequest) => { requireAuth(context, request) })
   app.decorate(names.login, async (request: FastifyRequest, user: LoginUser, options?: LoginOptions) => await login(context, request, user, options))
   app.decorate(names.logout, async (request: FastifyRequest) => { await logout(context, request) })
+  app.decorate(names.requireRecentLogin, (within: Duration) => requireRecentLogin(context, within))
+  app.decorate(names.sessions, context.sessions)
 }
 
 /** @throws ERR_SESSION_INVALID_OPTIONS when the application has a name already that we would take */
 export function assertFree (app: FastifyInstance, names: PluginContext['options']['decorators']): void {
   const taken = [
-    ...[names.authenticate, names.login, names.logout].filter((name) => app.hasDecorator(name)).map((name) => `app.${name}`),
+    ...[names.authenticate, names.login, names.logout, names.requireRecentLogin, names.sessions].filter((name) => app.hasDecorator(name)).map((name) => `app.${name}`),
     ...['session', names.auth, names.requireAuth].filter((name) => app.hasRequestDecorator(name)).map((name) => `request.${name}`)
   ]
   if (taken.length === 0) return

@@ -15,9 +15,10 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
   // Both hooks answer at once when there is nothing to wait for, and with a promise when there is:
   // Fastify catches what the rest of the request throws behind a promise of a hook, not behind a callback.
   app.addHook('onRequest', (request, _reply, done) => {
-    const header = request.headers.cookie
-    const credential = header === undefined ? null : context.manager.readCookie(header)
-    if (credential === null || routeConfig(request).skip) return done()
+    if (request.headers.cookie === undefined && request.headers.authorization === undefined) return done()
+    if (routeConfig(request).skip) return done()
+    const credential = context.core.credentials.read(request.headers)
+    if (credential === null) return done()
     assertSameSite(context, request)
     return stateOf(context, request, { willLoad: true }).stored.load(credential)
   })

@@ -1,8 +1,12 @@
 import type { FastifyRequest } from 'fastify'
-import { durationFault, durationMs } from '../duration.ts'
+import { timeoutMs } from '../duration.ts'
+import type { Duration } from '../duration.ts'
 import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
+import type { NewSession } from '../session/new-record.ts'
+import { toInfo } from '../session/record.ts'
 import type { JsonObject, SessionInfo } from '../session/record.ts'
+import { toBearer } from '../session/token.ts'
 import { userIdText } from '../session/user-id.ts'
 import type { PluginContext } from './context.ts'
 import { CSRF_SECRET } from './session-object.ts'
@@ -24,9 +28,9 @@ export interface LoginOptions {
   /** What of `request.session` goes along when the user changes: these keys, or all. Default none; the same user keeps all. */
   keep?: readonly string[] | true | undefined
   /** Milliseconds or a string such as `'30m'`; default the plugin's. Never longer than the absolute timeout. */
-  idleTimeout?: number | string | undefined
+  idleTimeout?: Duration | undefined
   /** Milliseconds or a string such as `'7d'`; default the plugin's. */
-  absoluteTimeout?: number | string | undefined
+  absoluteTimeout?: Duration | undefined
 }
 
 const NAMES = ['label', 'meta', 'remember', 'keep', 'idleTimeout', 'absoluteTimeout']
@@ -35,32 +39,54 @@ export type Login = (request: FastifyRequest, user: LoginUser, options?: LoginOp
 
 /**
  * @throws TypeError when the user has no usable id, or an option is of the wrong type
- * @throws ERR_SESSION_INSECURE_CONNECTION, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
+ * @throws ERR_SESSION_UNSUPPORTED in a bearer request
+ * @throws ERR_SESSION_INSECURE_CONNECTION, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
  */
 export async function login (context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}): Promise<SessionInfo> {
-  if (typeof user !== 'object' || user === null) throw new TypeError('login needs a user: an object with an id')
-  const unknown = Object.keys(options).find((name) => !NAMES.includes(name))
-  if (unknown !== undefined) throw new TypeError('login was given an option it does not have')
+  const userId = checkedUserId(user, options)
   const state = stateOf(context, request)
-  const userId = userIdText(user.id, 'user.id')
+  state.stored.assertCookieClient('login')
   const previous = state.stored.record
   const keys = previous?.userId === userId ? null : options.keep === true ? null : options.keep ?? []
-  const own = state.ownsUserId ? { userId: typeof user.id === 'bigint' ? userId : user.id } : {}
+  const own = ownData(context, user)
   const kept = (present: Data): Data => ({ ...withoutCsrfSecret(picked(present, keys)), ...own })
   const changes = diff(state.stored.data, state.data)
   const data = kept(state.data)
   assertShallow(data)
-  const { remember, label, meta } = options
   await state.begin({
     userId,
-    label,
-    meta,
+    ...sessionOptions(context, options),
     data: JSON.stringify(data),
-    carry: (endedData) => JSON.stringify(kept(apply(parseData(endedData) ?? {}, changes))),
-    ...timeouts(context, options),
-    ...remember !== undefined && { persistent: remember }
+    carry: (endedData) => JSON.stringify(kept(apply(parseData(endedData) ?? {}, changes)))
   })
   return state.stored.auth as SessionInfo
+}
+
+/**
+ * Begins a session for a client that keeps its token itself; nothing else ever shows it.
+ * @throws as `login`, but for ERR_SESSION_INSECURE_CONNECTION
+ */
+export async function issueToken (context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}): Promise<{ token: string, session: SessionInfo }> {
+  const userId = checkedUserId(user, options)
+  const { record, token } = await stateOf(context, request).stored.issue({ userId, ...sessionOptions(context, options), data: JSON.stringify(ownData(context, user)) })
+  return { token: toBearer(token), session: toInfo(record) as SessionInfo }
+}
+
+function checkedUserId (user: LoginUser, options: LoginOptions): string {
+  if (typeof user !== 'object' || user === null) throw new TypeError('login needs a user: an object with an id')
+  if (Object.keys(options).some((name) => !NAMES.includes(name))) throw new TypeError('login was given an option it does not have')
+  return userIdText(user.id, 'user.id')
+}
+
+/** What a session's data says of its user, where that is where the application keeps it. */
+function ownData ({ options }: PluginContext, { id }: LoginUser): Data {
+  if (options.userIdFrom !== null) return {}
+  return { userId: typeof id === 'bigint' ? String(id) : id }
+}
+
+function sessionOptions (context: PluginContext, options: LoginOptions): Pick<NewSession, 'label' | 'meta' | 'idleTimeoutMs' | 'absoluteTimeoutMs' | 'persistent'> {
+  const { label, meta, remember } = options
+  return { label, meta, ...timeouts(context, options), ...remember !== undefined && { persistent: remember } }
 }
 
 /** The secret of CSRF tokens made before a sign-in does not go along (CVE-2023-29020). */
@@ -73,11 +99,4 @@ function timeouts ({ options }: PluginContext, { remember, idleTimeout, absolute
   const absoluteTimeoutMs = timeoutMs('absoluteTimeout', absoluteTimeout, defaults.absoluteTimeoutMs)
   const idleTimeoutMs = timeoutMs('idleTimeout', idleTimeout, defaults.idleTimeoutMs)
   return { idleTimeoutMs: Math.min(idleTimeoutMs, absoluteTimeoutMs), absoluteTimeoutMs }
-}
-
-function timeoutMs (name: string, value: number | string | undefined, fallback: number): number {
-  if (value === undefined) return fallback
-  const fault = durationFault(value)
-  if (fault !== null) throw new TypeError(`${name} ${fault}`)
-  return durationMs(value)
 }

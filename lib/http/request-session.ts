@@ -61,8 +61,10 @@ export class RequestSession implements SessionOwner {
     return this.#context.options.userIdFrom === null
   }
 
-  assigned (session: FastifySessionObject): void {
-    if (session === this.#session) this.#assigned = true
+  assigned (session: FastifySessionObject, userId: unknown): void {
+    if (session !== this.#session) return
+    if (userId != null) this.stored.assertCookieClient('signing in')
+    this.#assigned = true
   }
 
   async save (session: FastifySessionObject): Promise<void> {
@@ -83,6 +85,7 @@ export class RequestSession implements SessionOwner {
   /** Stores nothing yet: what becomes of the new session shows when it is saved or the reply goes out. */
   async regenerate (session: FastifySessionObject, keys: readonly string[]): Promise<void> {
     if (session !== this.#session) return
+    this.stored.assertCookieClient('regenerate()')
     const carried = picked(dataOf(session), keys)
     assertShallow(carried)
     const base = picked(this.#base, keys)

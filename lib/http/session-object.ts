@@ -1,6 +1,7 @@
 import type { FastifySessionObject } from '@fastify/session'
 import { errors } from '../errors.ts'
 import type { Data } from '../session/changes.ts'
+import { RESERVED_NAMES } from '../session/reserved.ts'
 
 /** Whose session object it is: the request's side of it, which does what its methods mean. */
 export interface SessionOwner {
@@ -8,8 +9,8 @@ export interface SessionOwner {
   readonly sessionId: string
   /** Whether assigning `userId` signs in; `false` where the application keeps the user elsewhere. */
   readonly ownsUserId: boolean
-  /** `userId` of this object was assigned, also if to the same value. */
-  assigned (session: FastifySessionObject): void
+  /** `userId` of this object is being assigned, also if to the same value. Throws where nobody can sign in. */
+  assigned (session: FastifySessionObject, userId: unknown): void
   save (session: FastifySessionObject): Promise<void>
   reload (session: FastifySessionObject): Promise<void>
   regenerate (session: FastifySessionObject, keys: readonly string[]): Promise<void>
@@ -22,11 +23,6 @@ type Callback = (error?: unknown) => void
 
 /** Where @fastify/csrf-protection keeps its secret: never carried over a sign-in (CVE-2023-29020). */
 export const CSRF_SECRET = '_csrf'
-/** Members of the object that data cannot take the place of. */
-const RESERVED: ReadonlySet<string> = new Set([
-  'save', 'regenerate', 'reload', 'destroy', 'touch', 'options', 'get', 'set', 'isModified', 'isSaved',
-  'cookie', 'sessionId', 'encryptedSessionId', 'toJSON', '__proto__', 'constructor'
-])
 
 const kOwner = Symbol('fastify-user-sessions.owner')
 type Owned = FastifySessionObject & { [kOwner]: SessionOwner } & Data
@@ -52,7 +48,7 @@ export function adopt (session: FastifySessionObject, owner: SessionOwner): void
 export function dataOf (session: FastifySessionObject): Data {
   const data: Data = {}
   for (const [key, value] of Object.entries(session)) {
-    if (!RESERVED.has(key)) data[key] = value
+    if (!RESERVED_NAMES.has(key)) data[key] = value
   }
   return data
 }
@@ -64,7 +60,7 @@ export function dropCsrfSecret (session: FastifySessionObject): void {
 
 /** Data as it may be put into a session object: what foreign hands stored under reserved names is left out. */
 export function withoutReserved (data: Data): Data {
-  return Object.fromEntries(Object.entries(data).filter(([key]) => !RESERVED.has(key)))
+  return Object.fromEntries(Object.entries(data).filter(([key]) => !RESERVED_NAMES.has(key)))
 }
 
 function prototypeOver (base: object): object {
@@ -96,7 +92,7 @@ function prototypeOver (base: object): object {
       }
     }
   }
-  const reserved = [...RESERVED].filter((name) => name !== 'cookie').map((name): [string, PropertyDescriptor] => {
+  const reserved = [...RESERVED_NAMES].filter((name) => name !== 'cookie').map((name): [string, PropertyDescriptor] => {
     const get = name === '__proto__' ? () => prototype : () => Object.hasOwn(methods, name) ? methods[name] : (base as Record<string, unknown>)[name]
     return [name, { get, ...Object.hasOwn(members, name) && members[name], set: () => refuse(name) }]
   })
@@ -109,10 +105,10 @@ function keepUserId (session: Owned, value: unknown): void {
     configurable: true,
     get: () => value,
     set: (next: unknown) => {
+      session[kOwner].assigned(session, next)
       value = typeof next === 'bigint' ? String(next) : next
       // A token of the page before the sign-in must not work after it; one made from here on does.
       if (next != null) dropCsrfSecret(session)
-      session[kOwner].assigned(session)
     }
   })
 }

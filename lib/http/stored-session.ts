@@ -1,24 +1,22 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { TIMED_OUT, withDeadline } from '../deadline.ts'
 import { errors } from '../errors.ts'
 import { apply, parseData } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
-import type { Credential, HeldSession } from '../session/manager.ts'
+import type { HeldSession } from '../session/core.ts'
+import type { Credential } from '../session/credentials.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { toInfo } from '../session/record.ts'
-import type { JsonObject, SessionInfo, SessionRecord } from '../session/record.ts'
+import type { JsonObject, SessionRecord } from '../session/record.ts'
 import { idOf, newId } from '../session/token.ts'
 import type { Token } from '../session/token.ts'
 import { routeConfig } from './context.ts'
 import type { PluginContext } from './context.ts'
 import { assertCookieCanBeSet, clearSessionCookie, hasSessionCookie, setSessionCookie } from './cookie.ts'
 import { assertSameSite } from './cross-site.ts'
+import { requestAuth } from './request-auth.ts'
+import type { RequestAuth } from './request-auth.ts'
 import type { SavePlan } from './save-plan.ts'
-
-/** How long all waiting for the store may take within one request. */
-const BUDGET_MS = 600
-/** What the next operation gets in any case, if the last was answered: the time may have gone by in this process itself. */
-const LEAST_MS = 100
+import { StoreBudget } from './store-budget.ts'
 
 /**
  * The stored side of one request's session: which one it is, what became of it in this request, and
@@ -27,34 +25,33 @@ const LEAST_MS = 100
 export class StoredSession {
   readonly #context: PluginContext
   readonly #request: FastifyRequest
+  readonly #budget = new StoreBudget()
   #record: SessionRecord | null = null
   #token: Token | null = null
   #failure: Error | null = null
-  #info: SessionInfo | null | undefined
+  #auth: RequestAuth | null | undefined
   #born = false
   /** This use of the session is written down, or was tried to be. */
   #touched = false
   #cookieWork: 'set' | 'clear' | null = null
   /** The reply has a session cookie already. */
   #cookieSent = false
-  #spentMs = 0
-  #isAnswered = true
 
   constructor (context: PluginContext, request: FastifyRequest, { willLoad }: { willLoad: boolean }) {
     this.#context = context
     this.#request = request
     if (willLoad) return
-    const { cookie } = request.headers
     if (routeConfig(request).skip) this.#failure = new errors.SKIPPED('on a route with config.session false')
-    else if (cookie !== undefined && context.manager.readCookie(cookie) !== null) this.#failure = new errors.SKIPPED('yet: register the plugin before the hook that reads it')
+    else if (context.core.credentials.read(request.headers) !== null) this.#failure = new errors.SKIPPED('yet: register the plugin before the hook that reads it')
   }
 
   /** Loads the session of a credential. Never rejects: a failure is remembered and thrown to whoever reads. */
-  async load ({ token, renew }: Credential): Promise<void> {
+  async load (credential: Credential): Promise<void> {
+    const { token, renew } = credential
     this.#token = token
     this.#failure = null
     try {
-      this.#record = await this.#within(this.#context.manager.find(token))
+      this.#record = await this.#budget.within(this.#context.core.find(credential))
       if (this.#record !== null && renew) this.#cookieWork = 'set'
     } catch (error) {
       this.#failure = error as Error
@@ -79,10 +76,13 @@ export class StoredSession {
   }
 
   /** Who is signed in, or `null`. Throws as `record` does. */
-  get auth (): SessionInfo | null {
+  get auth (): RequestAuth | null {
     const record = this.record
-    if (this.#info === undefined) this.#info = record === null ? null : toInfo(record)
-    return this.#info
+    if (this.#auth === undefined) {
+      const info = record === null ? null : toInfo(record)
+      this.#auth = info === null ? null : requestAuth(info, this.#context.core.signals)
+    }
+    return this.#auth
   }
 
   /** The session was begun by this request: its client does not hold the token yet. */
@@ -91,7 +91,7 @@ export class StoredSession {
   }
 
   get isTouchDue (): boolean {
-    return this.#failure === null && this.#record !== null && !this.#born && !this.#touched && this.#context.manager.isTouchDue(this.#record)
+    return this.#failure === null && this.#record !== null && !this.#born && !this.#touched && this.#context.core.isTouchDue(this.#record)
   }
 
   /**
@@ -99,23 +99,23 @@ export class StoredSession {
    * and one of the same user keeps label and meta where none are given.
    */
   async begin (session: Omit<NewSession, 'replaces'>): Promise<void> {
-    const { manager, options } = this.#context
+    const { core, options } = this.#context
+    this.assertCookieClient('signing in, or keeping data for somebody who is not signed in')
     if (session.userId !== null) assertSameSite(this.#context, this.#request)
     assertCookieCanBeSet(this.#context, this.#request)
     const replaces = this.record
     const same = session.userId !== null && replaces?.userId === session.userId ? replaces : null
     const { label = same?.label, meta = same?.meta == null ? null : JSON.parse(same.meta) as JsonObject } = session
-    const creation = manager.create({
+    const creation = core.create({
       persistent: options.cookieMaxAgeMs !== false,
-      ip: this.#request.ip,
-      userAgent: this.#request.headers['user-agent'] ?? null,
+      ...this.#client,
       ...session,
       label,
       meta,
       ...this.#born && replaces !== null && { id: replaces.id },
       replaces
     })
-    this.#hold(await this.#within(creation, (late) => this.#tooLate(late)))
+    this.#hold(await this.#budget.within(creation, (late) => this.#tooLate(late)))
   }
 
   /** Does what saving the session object means; `data` is the text of what it holds. There may be no session afterwards. */
@@ -128,7 +128,13 @@ export class StoredSession {
   /** Reads the session again. */
   async reload (): Promise<void> {
     if (this.#record === null || this.#token === null) return
-    this.#become(await this.#within(this.#context.manager.find(this.#token)), this.#token)
+    this.#become(await this.#budget.within(this.#context.core.find({ token: this.#token, kind: this.#record.kind })), this.#token)
+  }
+
+  /** A new session for a client that keeps the token itself. This request's own stays as it is. */
+  async issue (session: Omit<NewSession, 'replaces' | 'kind'>): Promise<HeldSession> {
+    assertSameSite(this.#context, this.#request)
+    return await this.#budget.within(this.#context.core.create({ ...this.#client, ...session, kind: 'bearer', replaces: null }), (late) => this.#tooLate(late))
   }
 
   /** Ends the session, also one that could not be loaded, and has its cookie taken back. */
@@ -136,10 +142,10 @@ export class StoredSession {
     if (this.#failure instanceof errors.SKIPPED) throw this.#failure
     const mayLive = this.#record !== null || this.#failure !== null
     const id = mayLive && this.#token !== null ? idOf(this.#token) : null
-    this.#cookieWork = this.#cookieSent || hasSessionCookie(this.#context, this.#request) ? 'clear' : null
+    this.#cookieWork = this.#cookieSent || (!this.#isBearer && hasSessionCookie(this.#context, this.#request)) ? 'clear' : null
     this.#become(null, null)
     this.#failure = null
-    if (id !== null) await this.#within(this.#context.manager.end(id))
+    if (id !== null) await this.#budget.within(this.#context.core.end(id, 'logout'))
   }
 
   /** Writes down that the session was used, if that is due. */
@@ -147,7 +153,7 @@ export class StoredSession {
     if (!this.isTouchDue) return
     this.#touched = true
     // A use that could not be written down shortens the session a little; the reply is as good.
-    await this.#within(this.#context.manager.touch(this.#record as SessionRecord)).catch(() => {})
+    await this.#budget.within(this.#context.core.touch(this.#record as SessionRecord)).catch(() => {})
   }
 
   /** Sends or takes back the cookie, if that is still to be done. */
@@ -165,8 +171,9 @@ export class StoredSession {
   /** Goes on with the present session under another id; if it has ended meanwhile, there is none. */
   async #move (to: { id: string, data: string, carry: NewSession['carry'] }): Promise<void> {
     if (this.#record === null) return
+    this.assertCookieClient('regenerate()')
     assertCookieCanBeSet(this.#context, this.#request)
-    const moved = await this.#within(this.#context.manager.move(this.#record, to), (late) => this.#tooLate(late))
+    const moved = await this.#budget.within(this.#context.core.move(this.#record, to), (late) => this.#tooLate(late))
     if (moved === null) this.#become(null, null)
     else this.#hold(moved)
   }
@@ -175,9 +182,22 @@ export class StoredSession {
   async #change (changes: Changes): Promise<void> {
     if (this.#record === null) return
     const change = (present: string): string => JSON.stringify(apply(parseData(present) ?? {}, changes))
-    const updated = await this.#within(this.#context.manager.update(this.#record, change))
+    const updated = await this.#budget.within(this.#context.core.update(this.#record, change))
     if (updated === null) this.#become(null, null)
     else this.#record = updated
+  }
+
+  /** @throws ERR_SESSION_UNSUPPORTED in a bearer request, whose client would never see the new session's cookie */
+  assertCookieClient (what: string): void {
+    if (this.#isBearer) throw new errors.UNSUPPORTED(`${what} in a bearer request: its client keeps no cookies`)
+  }
+
+  get #isBearer (): boolean {
+    return this.#context.core.credentials.isBearer(this.#request.headers)
+  }
+
+  get #client (): { ip: string, userAgent: string | null } {
+    return { ip: this.#request.ip, userAgent: this.#request.headers['user-agent'] ?? null }
   }
 
   #hold ({ record, token }: HeldSession): void {
@@ -188,24 +208,13 @@ export class StoredSession {
 
   /** The reply has gone: nobody will hold this token. */
   #tooLate (held: HeldSession | null): void {
-    if (held !== null) this.#context.manager.endEventually(held.record.id)
+    if (held !== null) this.#context.core.endEventually(held.record.id)
   }
 
   #become (record: SessionRecord | null, token: Token | null): void {
     this.#record = record
     this.#token = record === null ? null : token
-    this.#info = undefined
+    this.#auth = undefined
     if (record === null) this.#born = false
-  }
-
-  /** Waits for the store, as long as the request has time left for it. */
-  async #within<T> (operation: Promise<T>, late: (result: T) => void = () => {}): Promise<T> {
-    const startedAt = performance.now()
-    const result = await withDeadline(operation, Math.max(this.#isAnswered ? LEAST_MS : 0, BUDGET_MS - this.#spentMs))
-    this.#isAnswered = result !== TIMED_OUT
-    this.#spentMs += performance.now() - startedAt
-    if (result !== TIMED_OUT) return result
-    operation.then(late, () => {})
-    throw new errors.STORE_UNAVAILABLE()
   }
 }

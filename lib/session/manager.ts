@@ -1,165 +1,213 @@
-import { errors } from '../errors.ts'
-import { cookieValues } from './cookie-header.ts'
-import { Endings } from './endings.ts'
-import { newRecord } from './new-record.ts'
-import type { NewSession } from './new-record.ts'
-import type { SessionRecord } from './record.ts'
-import { Signature } from './signature.ts'
-import { idOf, isToken, newId, newToken, proves } from './token.ts'
-import type { Token } from './token.ts'
+import { TIMED_OUT, withDeadline } from '../deadline.ts'
+import { timeoutMs } from '../duration.ts'
+import { EVENT_NAMES } from '../events.ts'
+import type { EventName, SessionEvents } from '../events.ts'
+import { assertShallow, parseData } from './changes.ts'
+import type { Data } from './changes.ts'
+import type { SessionCore } from './core.ts'
+import type { Credential } from './credentials.ts'
+import type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } from './manager-types.ts'
+import { toInfo } from './record.ts'
+import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
+import { assertNotReserved } from './reserved.ts'
+import { fromBearer, isId, toBearer } from './token.ts'
+import { isUserId, userIdText } from './user-id.ts'
 
-/** What the manager asks of a store; `lib/store/contract.ts` says what each promises. */
-export interface ManagedStore {
-  now (): number
-  find (id: string): Promise<SessionRecord | null>
-  create (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry }): Promise<SessionRecord | null>
-  update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null>
-  touch (record: SessionRecord): Promise<boolean>
-  delete (id: string): Promise<SessionRecord | null>
-}
+/** How long `health` waits for the store, in milliseconds. */
+const HEALTH_MS = 550
 
-export interface SessionManagerOptions {
-  store: ManagedStore
-  /** The first signs, all verify. */
-  secrets: readonly string[]
-  /** The first is written, all are read. */
-  cookieNames: readonly string[]
-  idleTimeoutMs: number
-  absoluteTimeoutMs: number
-  /** How often an unchanged session is extended at most; `null`: a tenth of its idle timeout; `false`: never. */
-  touchAfterMs: number | null | false
-}
-
-/** A cookie that verifies; whether its session lives is another question. */
-export interface Credential {
-  readonly token: Token
-  /** It came under an old name or an old secret: to be issued again. */
-  readonly renew: boolean
-}
-
-type Carry = NewSession['carry']
-
-/** A session, and the token that proves it. */
-export interface HeldSession {
-  readonly record: SessionRecord
-  readonly token: Token
-}
-
-/** Makes sessions, finds them by what a client holds, and ends them. Knows no Fastify and no Redis. */
+/**
+ * Every session of every user, everywhere in an application. What is unknown, expired, of the other kind
+ * or no id or token at all is absent, which is no error. All methods throw ERR_SESSION_STORE_UNAVAILABLE
+ * when the store does not answer.
+ */
 export class SessionManager {
-  readonly #store: ManagedStore
-  readonly #signature: Signature
-  readonly #options: SessionManagerOptions
-  readonly #endings: Endings
+  readonly #core: SessionCore
 
-  constructor (options: SessionManagerOptions) {
-    this.#options = options
-    this.#store = options.store
-    this.#signature = new Signature(options.secrets)
-    this.#endings = new Endings((id) => this.#store.delete(id))
-  }
-
-  now (): number {
-    return this.#store.now()
+  constructor (core: SessionCore) {
+    this.#core = core
   }
 
   /**
-   * The session cookie of a `Cookie` header, or `null` when there is none that verifies. Two cookies of
-   * one name are none: one of them was planted. Costs no store access.
+   * Begins a session for a user, as `app.login` does.
+   * @throws TypeError for an unusable user id, kind, label, meta, timeout or data
+   * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_FULL
    */
-  readCookie (header: string): Credential | null {
-    for (const [index, name] of this.#options.cookieNames.entries()) {
-      const values = cookieValues(header, name)
-      if (values.length === 0) continue
-      const verified = values.length === 1 ? this.#signature.verify(values[0] as string) : null
-      if (verified !== null && isToken(verified.value)) return { token: verified.value, renew: verified.renew || index > 0 }
-    }
-    return null
+  async create (session: CreateSession): Promise<CreatedSession> {
+    const { userId: id, kind = 'cookie', data = {}, label, meta } = session
+    if (kind !== 'cookie' && kind !== 'bearer') throw new TypeError('kind must be cookie or bearer')
+    const userId = userIdText(id, 'userId')
+    const { record, token } = await this.#core.create({
+      kind,
+      userId,
+      label,
+      meta,
+      data: dataText(this.#core.options.userIdFrom === null ? { ...data, userId: typeof id === 'bigint' ? userId : id } : data),
+      ...this.#timeouts(session),
+      replaces: null
+    })
+    const info = toInfo(record) as SessionInfo
+    if (kind === 'bearer') return { token: toBearer(token), session: info, headers: { authorization: `Bearer ${toBearer(token)}` } }
+    const { credentials } = this.#core
+    return { token: credentials.sign(token), session: info, headers: { cookie: credentials.cookieOf(token) } }
   }
 
-  /** What goes into the cookie for `token`. */
-  sign (token: Token): string {
-    return this.#signature.sign(token)
-  }
-
-  /** The live session that `token` proves, or `null`. */
-  async find (token: Token): Promise<SessionRecord | null> {
-    const id = idOf(token)
-    if (this.#endings.has(id)) return null
-    const record = await this.#store.find(id)
-    // Asked again: it may have been ended here while the store was answering.
-    return record !== null && proves(token, record.secretHash) && !this.#endings.has(id) ? record : null
+  /** The session that a token proves: the value of a session cookie, or a bearer token. */
+  async find (token: string, options?: FindOptions): Promise<SessionInfo | null> {
+    if (typeof token !== 'string') return null
+    const bearer = fromBearer(token)
+    return await this.#found(bearer === null ? this.#core.credentials.unsign(token) : { kind: 'bearer', token: bearer }, options)
   }
 
   /**
-   * Stores a new session. Whatever it replaces is dead when this resolves.
-   * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; no session lives on then
-   * @throws ERR_SESSION_UNAUTHENTICATED when the user was signed out everywhere in the meantime
+   * The session that a request carries: of Node, of Fastify or of `fetch`.
+   * @throws ERR_SESSION_AMBIGUOUS_CREDENTIALS for a bearer token beside a cookie that verifies
    */
-  async create (session: NewSession): Promise<HeldSession> {
-    const { id = newId(), replaces, carry } = session
-    const { token, secretHash } = newToken(id)
-    const record = await this.#begin(newRecord(session, { id, secretHash, now: this.#store.now(), ...this.#options }), { replaces, moves: false, carry })
-    if (record === null) throw new errors.UNAUTHENTICATED()
-    return { record, token }
+  async fromRequest ({ headers }: RequestLike, options?: FindOptions): Promise<SessionInfo | null> {
+    return await this.#found(this.#core.credentials.read({ cookie: header(headers, 'cookie'), authorization: header(headers, 'authorization') }), options)
+  }
+
+  /** The session of a `Cookie` header. */
+  async fromCookieHeader (cookie: string | null | undefined, options?: FindOptions): Promise<SessionInfo | null> {
+    return await this.#found(typeof cookie === 'string' ? this.#core.credentials.readCookie(cookie) : null, options)
+  }
+
+  /** The session of an `Authorization` header under the scheme Bearer. */
+  async fromBearer (authorization: string | null | undefined, options?: FindOptions): Promise<SessionInfo | null> {
+    return await this.#found(typeof authorization === 'string' ? this.#core.credentials.readBearer(authorization) : null, options)
+  }
+
+  /** The signed-in session of this id. */
+  async get (id: string): Promise<SessionInfo | null> {
+    const record = await this.#record(id)
+    return record === null ? null : toInfo(record)
+  }
+
+  /** The application's data of a session: a copy, or `null` when there is no such session. */
+  async data (id: string): Promise<JsonObject | null> {
+    const record = await this.#record(id)
+    return record === null ? null : dataOf(record.data)
   }
 
   /**
-   * Goes on with a session under another id and with other data: the same sign-in, the same deadlines.
-   * `null`, and nothing stored, when it has ended.
-   * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
+   * Changes the data of a session: `change` returns the new data, or changes what it is given. It is called
+   * again when another writer was faster, so nobody's change is lost. Gives the data as stored, or `null`,
+   * with nothing written, when there is no such session. Cannot change who is signed in.
+   * @throws TypeError when the result is no object or names another user; ERR_SESSION_RESERVED_KEY
    */
-  async move (from: SessionRecord, { id, data, carry }: { id: string, data: string, carry: Carry }): Promise<HeldSession | null> {
-    const { token, secretHash } = newToken(id)
-    const record = await this.#begin({ ...from, id, secretHash, data, lastSeenAt: Math.floor(this.#store.now()) }, { replaces: from, moves: true, carry })
-    return record === null ? null : { record, token }
+  async update (id: string, change: (data: JsonObject) => JsonObject | undefined | void): Promise<JsonObject | null> {
+    const record = await this.#record(id)
+    if (record === null) return null
+    const updated = await this.#core.update(record, (text) => {
+      const data = dataOf(text)
+      const user = this.#userOf(data)
+      const next = change(data) ?? data
+      const written = dataText(next)
+      if (this.#userOf(dataOf(written)) !== user) throw new TypeError('update cannot change who is signed in: end the session and create another')
+      return written
+    })
+    return updated === null ? null : dataOf(updated.data)
   }
 
-  /** Replaces the session's data by `change` of it; `null` when the session has ended, and nothing is written. */
-  async update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {
-    return await this.#store.update(record, change)
+  /** Counts as use of the session. `false` when there is none. */
+  async touch (id: string): Promise<boolean> {
+    const record = await this.#record(id)
+    return record !== null && await this.#core.touch(record)
   }
 
-  /** Whether this use of the session has to be written down. */
-  isTouchDue (record: SessionRecord): boolean {
-    const { touchAfterMs } = this.#options
-    if (touchAfterMs === false) return false
-    const tenth = record.idleTimeoutMs / 10
-    const after = touchAfterMs === null || touchAfterMs >= record.idleTimeoutMs ? tenth : touchAfterMs
-    return this.#store.now() - record.lastSeenAt >= after
+  /** The user's live sessions, newest first, at the cost of that user's sessions. */
+  async listByUser (userId: string | number | bigint): Promise<SessionInfo[]> {
+    return infos(await this.#core.listByUser(userIdText(userId, 'userId')))
   }
 
-  /** Writes down that the session was used. `false` when it has ended. */
-  async touch (record: SessionRecord): Promise<boolean> {
-    return await this.#store.touch(record)
+  /** Every signed-in session, in no order, with bounded memory. */
+  async * listAll (): AsyncGenerator<SessionInfo, void, void> {
+    for await (const record of this.#core.listAll()) yield * infos([record])
+  }
+
+  /** Ends a session. With `userId`: `false`, and nothing ended, when it is somebody else's. */
+  async revoke (id: string, { userId }: { userId?: string | number | bigint | undefined } = {}): Promise<boolean> {
+    if (!isId(id)) return false
+    if (userId !== undefined && (await this.#record(id))?.userId !== userIdText(userId, 'userId')) return false
+    return await this.#core.end(id, 'revoked')
+  }
+
+  /** Ends every session of a user but `except`, and their logins under way. Gives how many were ended. */
+  async revokeUser (userId: string | number | bigint, { except }: { except?: string | undefined } = {}): Promise<number> {
+    return await this.#core.endByUser(userIdText(userId, 'userId'), except)
+  }
+
+  /** Whether the store answers, for a readiness probe. Never throws; answers within 600 ms. */
+  async health (): Promise<Health> {
+    const startedAt = performance.now()
+    const ok = await withDeadline(this.#core.ping(), HEALTH_MS).then((answer) => answer !== TIMED_OUT, () => false)
+    return { ok, latencyMs: performance.now() - startedAt }
   }
 
   /**
-   * Ends a session; `false` when it had ended. If the store does not confirm it, this process refuses
-   * the session from now on and goes on ending it.
-   * @throws ERR_SESSION_STORE_UNAVAILABLE
+   * Hears of sessions in all processes that share the store; see `SessionEvents`.
+   * @throws TypeError for a name that is no event
    */
-  async end (id: string): Promise<boolean> {
-    return await this.#endings.during(id, async () => await this.#store.delete(id) !== null)
+  on<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): this {
+    if (!EVENT_NAMES.includes(name)) throw new TypeError('no such event')
+    this.#core.events.on(name, listener)
+    return this
   }
 
-  /** Ends a session that must not live on, however long the store takes to confirm it. */
-  endEventually (id: string): void {
-    this.end(id).catch(() => {})
+  /** Hears no more. */
+  off<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): this {
+    this.#core.events.off(name, listener)
+    return this
   }
 
-  /** Stops what runs in the background. Twice is safe. */
+  /** Stops what runs in the background. The store stays open, it is its owner's. Twice is safe. */
   async close (): Promise<void> {
-    this.#endings.close()
+    await this.#core.close()
   }
 
-  async #begin (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry }): Promise<SessionRecord | null> {
-    try {
-      return await this.#store.create(record, options)
-    } catch (error) {
-      // Without a cause nothing was sent: the store was known to be down.
-      if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#endings.add(record.id)
-      throw error
-    }
+  async #record (id: string): Promise<SessionRecord | null> {
+    return isId(id) ? await this.#core.get(id) : null
   }
+
+  async #found (credential: Pick<Credential, 'token' | 'kind'> | null, { touch = false }: FindOptions = {}): Promise<SessionInfo | null> {
+    const record = credential === null ? null : await this.#core.find(credential)
+    if (record === null) return null
+    if (touch && this.#core.isTouchDue(record) && !await this.#core.touch(record)) return null
+    return toInfo(record)
+  }
+
+  #userOf (data: Data): string | null {
+    const { userIdFrom } = this.#core.options
+    const id = userIdFrom === null ? data.userId : userIdFrom(data)
+    return isUserId(id) ? String(id) : null
+  }
+
+  #timeouts ({ idleTimeout, absoluteTimeout }: CreateSession): { idleTimeoutMs: number, absoluteTimeoutMs: number } {
+    const { options } = this.#core
+    const absoluteTimeoutMs = timeoutMs('absoluteTimeout', absoluteTimeout, options.absoluteTimeoutMs)
+    return { absoluteTimeoutMs, idleTimeoutMs: Math.min(timeoutMs('idleTimeout', idleTimeout, options.idleTimeoutMs), absoluteTimeoutMs) }
+  }
+}
+
+/** One header of Node's object or of `fetch`'s `Headers`. */
+function header (headers: object, name: 'cookie' | 'authorization'): string | undefined {
+  const value: unknown = headers instanceof Headers ? headers.get(name) : (headers as Record<string, unknown>)[name]
+  return typeof value === 'string' ? value : undefined
+}
+
+function infos (records: SessionRecord[]): SessionInfo[] {
+  return records.map(toInfo).filter((info) => info !== null)
+}
+
+function dataOf (text: string): JsonObject {
+  return (parseData(text) ?? {}) as JsonObject
+}
+
+function dataText (data: unknown): string {
+  if (typeof data !== 'object' || data === null || Array.isArray(data)) throw new TypeError('data must be an object')
+  assertNotReserved(data)
+  assertShallow(data as Data)
+  const text: unknown = JSON.stringify(data)
+  if (typeof text !== 'string' || !text.startsWith('{')) throw new TypeError('data must be an object')
+  return text
 }

@@ -1,7 +1,10 @@
-import type { JsonObject, SessionRecord } from './record.ts'
+import { deviceName } from './device.ts'
+import type { JsonObject, SessionKind, SessionRecord } from './record.ts'
 
 /** A new session. */
 export interface NewSession {
+  /** What carries it. Default `cookie`. */
+  kind?: SessionKind | undefined
   userId: string | null
   /** JSON text of an object. */
   data: string
@@ -14,6 +17,7 @@ export interface NewSession {
   /** `false`: its cookie ends with the browser session. Default `true`. */
   persistent?: boolean | undefined
   ip?: string | null | undefined
+  /** The `User-Agent` header. */
   userAgent?: string | null | undefined
   /** The data, made anew of what `replaces` held at its end, if that is not what it says. */
   carry?: ((endedData: string) => string) | undefined
@@ -23,7 +27,6 @@ export interface NewSession {
 
 const LABEL_LENGTH = 200
 const META_BYTES = 4096
-const USER_AGENT_LENGTH = 128
 
 /**
  * The record of a session that begins now.
@@ -34,6 +37,7 @@ export function newRecord (session: NewSession, { id, secretHash, now, idleTimeo
   return {
     id,
     secretHash,
+    kind: session.kind ?? 'cookie',
     userId: session.userId,
     label: checkedLabel(session.label ?? null),
     meta: checkedMeta(session.meta ?? null),
@@ -44,7 +48,7 @@ export function newRecord (session: NewSession, { id, secretHash, now, idleTimeo
     idleTimeoutMs: session.idleTimeoutMs ?? idleTimeoutMs,
     persistent: session.persistent ?? true,
     ip: session.ip ?? null,
-    userAgent: session.userAgent?.slice(0, USER_AGENT_LENGTH) ?? null,
+    userAgent: session.userAgent == null ? null : deviceName(session.userAgent),
     data: session.data
   }
 }

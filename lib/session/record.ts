@@ -2,6 +2,9 @@
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
 export type JsonObject = { [key: string]: Json }
 
+/** What carries a session: each is refused as the other. */
+export type SessionKind = 'cookie' | 'bearer'
+
 /**
  * What a store keeps of one session. Every member is immutable (`meta` and `data` are JSON text), so
  * handing a record over is handing over its value. Instants (`…At`) are milliseconds of the store's
@@ -12,6 +15,7 @@ export interface SessionRecord {
   readonly id: string
   /** base64url of SHA-256 of the token's secret half; the secret itself is nowhere but with the client. */
   readonly secretHash: string
+  readonly kind: SessionKind
   /** Who is signed in; `null` for an anonymous session, which is never listed. */
   readonly userId: string | null
   readonly label: string | null
@@ -27,6 +31,7 @@ export interface SessionRecord {
   /** `false`: the cookie ends with the browser session. */
   readonly persistent: boolean
   readonly ip: string | null
+  /** The client's device, as `deviceName` reads it from its `User-Agent`. */
   readonly userAgent: string | null
   /** JSON text of an object: the application's data. */
   readonly data: string
@@ -37,6 +42,7 @@ export interface SessionInfo {
   /** The public handle: safe to show and to log. */
   readonly id: string
   readonly userId: string
+  readonly kind: SessionKind
   readonly label: string | null
   readonly meta: Readonly<JsonObject> | null
   /** Instants are milliseconds since 1970, by the store's clock. */
@@ -46,6 +52,7 @@ export interface SessionInfo {
   /** When the session ends if it is not used again. */
   readonly expiresAt: number
   readonly ip: string | null
+  /** The device, read from the `User-Agent` header at sign-in: "Firefox 131 on Windows". At most 40 characters. */
   readonly userAgent: string | null
 }
 
@@ -60,6 +67,7 @@ export function toInfo (record: SessionRecord): SessionInfo | null {
   return Object.freeze({
     id: record.id,
     userId: record.userId,
+    kind: record.kind,
     label: record.label,
     meta: record.meta === null ? null : deepFreeze(JSON.parse(record.meta) as JsonObject),
     createdAt: record.createdAt,

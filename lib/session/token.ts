@@ -4,6 +4,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 const ID_BYTES = 16
 const SECRET_BYTES = 24
 const TOKEN = /^[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{32}$/
+const ID = /^[A-Za-z0-9_-]{22}$/
 const ID_LENGTH = 22
 
 /** `<id>.<secret>`, what a client holds. */
@@ -25,6 +26,30 @@ export function isToken (value: unknown): value is Token {
   return typeof value === 'string' && TOKEN.test(value)
 }
 
+/** Whether `value` has the shape of a session's id. */
+export function isId (value: unknown): value is string {
+  return typeof value === 'string' && ID.test(value)
+}
+
+/** What tells a bearer token from other strings, also to a scanner for leaked secrets. */
+const BEARER_PREFIX = 'fus_'
+const CHECKSUM_LENGTH = 6
+
+/**
+ * A token as a bearer client holds it: `fus_<id>.<secret>.<checksum>`. It is not signed, so that
+ * rotating the cookie's secret does not end it; the checksum keeps typing errors and garbage away
+ * from the store.
+ */
+export function toBearer (token: Token): string {
+  return `${BEARER_PREFIX}${token}.${checksum(token)}`
+}
+
+/** The token that a bearer client sent, or `null` when it is none. Costs no store access. */
+export function fromBearer (sent: string): Token | null {
+  const token = sent.slice(BEARER_PREFIX.length, -CHECKSUM_LENGTH - 1)
+  return isToken(token) && sent === toBearer(token) ? token : null
+}
+
 /** The public half of a token. */
 export function idOf (token: Token): string {
   return token.slice(0, ID_LENGTH)
@@ -35,6 +60,10 @@ export function proves (token: Token, secretHash: string): boolean {
   const actual = Buffer.from(hash(token.slice(ID_LENGTH + 1)))
   const expected = Buffer.from(secretHash)
   return actual.length === expected.length && timingSafeEqual(actual, expected)
+}
+
+function checksum (token: Token): string {
+  return createHash('sha256').update(`bearer ${token}`).digest('base64url').slice(0, CHECKSUM_LENGTH)
 }
 
 function hash (secret: string): string {

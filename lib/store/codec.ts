@@ -9,8 +9,8 @@ import type { SessionRecord } from '../session/record.ts'
  * - Names are short because every session in Redis pays for them.
  *
  * s lastSeenAt · h secretHash · c createdAt · e endsAt · i idleTimeoutMs · u userId · a authenticatedAt ·
- * l label · m meta · p ip · b userAgent · t 0 when the cookie ends with the browser session.
- * Absent means null (t: true).
+ * l label · m meta · p ip · b userAgent · t 0 when the cookie ends with the browser session ·
+ * k 1 for a bearer token. Absent means null (t: true, k: a cookie).
  */
 export function encode (record: SessionRecord): string {
   const head = JSON.stringify({
@@ -24,7 +24,8 @@ export function encode (record: SessionRecord): string {
     m: record.meta ?? undefined,
     p: record.ip ?? undefined,
     b: record.userAgent ?? undefined,
-    t: record.persistent ? undefined : 0
+    t: record.persistent ? undefined : 0,
+    k: record.kind === 'bearer' ? 1 : undefined
   })
   return `{"s":${Math.floor(record.lastSeenAt)},${head.slice(1)}\n${record.data}`
 }
@@ -36,13 +37,14 @@ export function decode (id: string, stored: string): SessionRecord | null {
   const data = stored.slice(newline + 1)
   const head = parseObject(stored.slice(0, newline))
   if (head === null || !data.startsWith('{') || !data.endsWith('}')) return null
-  const { s, h, c, e, i, u = null, a = null, l = null, m = null, p = null, b = null, t } = head
+  const { s, h, c, e, i, u = null, a = null, l = null, m = null, p = null, b = null, t, k } = head
   const known = typeof h === 'string' && isInstant(s) && isInstant(c) && isInstant(e) && isInstant(i) &&
     isText(u) && (a === null || isInstant(a)) && isText(l) && isText(m) && isText(p) && isText(b)
   if (!known || (m !== null && parseObject(m) === null)) return null
   return {
     id,
     secretHash: h,
+    kind: k === 1 ? 'bearer' : 'cookie',
     userId: u,
     label: l,
     meta: m,

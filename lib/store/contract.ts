@@ -9,6 +9,26 @@ export interface StoreEvents {
   up: []
   /** What lies under a session's key is not a session: treated as absent. */
   unreadable: [id: string]
+  /** A user's session ended without having been deleted by name. Told once, by whichever process did or noticed it. */
+  ended: [id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired']
+}
+
+/** How many sessions a user may have. */
+export interface Limit {
+  readonly max: number
+  /** `true`: a new one ends the oldest; `false`: it is refused. */
+  readonly evicts: boolean
+}
+
+/** How processes that share a store tell each other what happened. Best effort: messages may be lost. */
+export interface Bus {
+  /** Sends to every process that listens, this one included. Never rejects. */
+  publish (message: string): Promise<void>
+  /**
+   * `onGap` is called whenever messages may have been missed. Resolves with what stops it, once it is
+   * listening, which is when the backend answers.
+   */
+  subscribe (onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>>
 }
 
 /** Makes new data text out of the present one. May be called again when another writer was faster. */
@@ -20,6 +40,7 @@ export interface CreateOptions {
   readonly moves?: boolean | undefined
   /** The new session's data, made anew of what the replaced one's was at its end. */
   readonly carry?: Change | undefined
+  readonly limit?: Limit | null | undefined
 }
 
 /**
@@ -55,7 +76,13 @@ export interface SessionStore {
    * With `moves`, the new session is that one under another id: it is stored only if that one lives until
    * its turn comes to end.
    *
-   * Resolves with the session as stored; `null`, and nothing stored, when it does not, and when `deleteByUser` ran for this user in the meantime.
+   * `limit` counts the user's sessions but `replaces`, and holds however many are created at once. Those
+   * evicted are dead before this resolves.
+   *
+   * Resolves with the session as stored; `null`, and nothing stored, when it does not, when `deleteByUser`
+   * ran for this user in the meantime, and when newer sessions took its place under the limit.
+   *
+   * @throws ERR_SESSION_LIMIT_REACHED, with nothing stored or ended, when the limit does not evict
    */
   create (record: SessionRecord, options?: CreateOptions): Promise<SessionRecord | null>
 
@@ -89,6 +116,18 @@ export interface SessionStore {
    */
   deleteByUser (userId: string, options?: { except?: string | undefined }): Promise<string[]>
 
+  /**
+   * Every live session, anonymous ones too, in no order and with bounded memory. One that is created, ended
+   * or moved meanwhile may be missing, and while the backend rearranges its keys one may come twice.
+   */
+  listAll (): AsyncIterable<SessionRecord>
+
+  /** Resolves if the backend answers. */
+  ping (): Promise<void>
+
+  /** `null`: no other process uses the sessions, or it cannot be told. */
+  readonly bus: Bus | null
+
   /** Releases what this store opened; twice is safe. */
   close (): Promise<void>
 
@@ -99,6 +138,6 @@ export interface SessionStore {
 export function isSessionStore (value: unknown): value is SessionStore {
   if (typeof value !== 'object' || value === null) return false
   const store = value as Partial<SessionStore>
-  return ['find', 'create', 'update', 'touch', 'delete', 'listByUser', 'deleteByUser'].every((name) => typeof store[name as keyof SessionStore] === 'function') &&
+  return ['find', 'create', 'update', 'touch', 'delete', 'listByUser', 'deleteByUser', 'listAll', 'ping'].every((name) => typeof store[name as keyof SessionStore] === 'function') &&
     typeof store.events === 'object'
 }

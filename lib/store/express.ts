@@ -4,27 +4,14 @@ import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { Breaker } from './breaker.ts'
 import { decode, encode } from './codec.ts'
-import type { Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
+import type { Change, CreateOptions, Limit, SessionStore, StoreEvents } from './contract.ts'
+import { absentIfNoEntry, promised } from './express-store.ts'
+import type { ExpressStore } from './express-store.ts'
 import { Rows } from './rows.ts'
-
-/** What express-session asks of a store; `all` is its only optional method used here. */
-export interface ExpressStore {
-  // Every such store types its sessions in its own way.
-  get (id: string, callback: (error?: any, session?: any) => void): unknown
-  set (id: string, session: any, callback?: (error?: any) => void): unknown
-  destroy (id: string, callback?: (error?: any) => void): unknown
-  all? (callback: (error?: any, sessions?: any) => void): unknown
-}
 
 /** How long one call may take, and how often a store that is stuck is asked again. */
 const CALL_DEADLINE_MS = 500
 const PROBE_EVERY_MS = 500
-
-/** Whether `value` is a store in the way of express-session. */
-export function isExpressStore (value: unknown): value is ExpressStore {
-  const store = value as Partial<ExpressStore> | null
-  return typeof store === 'object' && store !== null && [store.get, store.set, store.destroy].every((method) => typeof method === 'function')
-}
 
 /**
  * Any express-session compatible store behind our contract. What it stores is
@@ -36,6 +23,7 @@ export function isExpressStore (value: unknown): value is ExpressStore {
  */
 export class ExpressStoreAdapter implements SessionStore {
   readonly events = new EventEmitter<StoreEvents>()
+  readonly bus = null
   readonly #store: ExpressStore
   readonly #now: () => number
   readonly #rows = new Rows()
@@ -92,12 +80,7 @@ export class ExpressStoreAdapter implements SessionStore {
 
   /** @throws ERR_SESSION_UNSUPPORTED when the store has no `all` */
   async listByUser (userId: string): Promise<SessionRecord[]> {
-    const all = this.#store.all
-    if (typeof all !== 'function') throw new errors.UNSUPPORTED('listing sessions on a store that has no all()')
-    const stored = await this.#call<object | null>((done) => all.call(this.#store, done))
-    return Object.values(stored ?? {}).map((each) => this.#read(each))
-      .filter((record) => record !== null && record.userId === userId && this.#isLive(record))
-      .sort((a, b) => (b as SessionRecord).createdAt - (a as SessionRecord).createdAt) as SessionRecord[]
+    return (await this.#readAll()).filter((record) => record.userId === userId).sort((a, b) => b.createdAt - a.createdAt)
   }
 
   async deleteByUser (userId: string, { except }: { except?: string | undefined } = {}): Promise<string[]> {
@@ -108,22 +91,33 @@ export class ExpressStoreAdapter implements SessionStore {
     })
   }
 
+  /** As such a store gives them: all at once. @throws ERR_SESSION_UNSUPPORTED when the store has no `all` */
+  async * listAll (): AsyncGenerator<SessionRecord> {
+    yield * await this.#readAll()
+  }
+
+  async ping (): Promise<void> {
+    await this.#call((done) => this.#store.get('probe', done)).catch(absentIfNoEntry)
+  }
+
   async close (): Promise<void> {
     this.#breaker.close()
   }
 
-  async #create (record: SessionRecord, { replaces = null, moves = false, carry }: CreateOptions): Promise<SessionRecord | null> {
-    if (replaces === null || replaces.id === record.id) {
-      return await this.#rows.run(record.id, async () => {
-        if (moves && await this.find(record.id) === null) return null
-        await this.#write(record)
-        return record
-      })
-    }
-    this.#pending.add(record.id)
+  async #create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions): Promise<SessionRecord | null> {
+    const tooMany = record.userId === null || limit === null || moves ? [] : await this.#tooMany(record.userId, limit, replaces)
+    const overwrites = replaces?.id === record.id
+    if (!overwrites) this.#pending.add(record.id)
     try {
-      await this.#rows.run(record.id, () => this.#write(record))
-      const ended = await this.delete(replaces.id)
+      const isStored = await this.#rows.run(record.id, async () => {
+        if (overwrites && moves && await this.find(record.id) === null) return false
+        await this.#write(record)
+        return true
+      })
+      if (!isStored) return null
+      await this.#end(tooMany, 'evicted')
+      if (replaces === null || overwrites) return record
+      const [ended = null] = await this.#end([replaces.id], 'replaced')
       if (ended === null && moves) {
         await this.delete(record.id)
         return null
@@ -133,11 +127,35 @@ export class ExpressStoreAdapter implements SessionStore {
       await this.#rows.run(record.id, () => this.#write(stored))
       return stored
     } catch (error) {
-      this.delete(record.id).catch(() => {})
+      if (!overwrites) this.delete(record.id).catch(() => {})
       throw error
     } finally {
       this.#pending.delete(record.id)
     }
+  }
+
+  /** The sessions that a new one makes too many. Asked in the user's row: of many logins at once, each sees those before it. */
+  async #tooMany (userId: string, { max, evicts }: Limit, replaces: SessionRecord | null): Promise<string[]> {
+    const others = (await this.listByUser(userId)).map(({ id }) => id).filter((id) => id !== replaces?.id)
+    if (others.length >= max && !evicts) throw new errors.LIMIT_REACHED()
+    return others.slice(max - 1)
+  }
+
+  /** Ends sessions that have to go for another. */
+  async #end (ids: string[], reason: 'evicted' | 'replaced'): Promise<Array<SessionRecord | null>> {
+    return await Promise.all(ids.map(async (id) => {
+      const ended = await this.delete(id)
+      if (ended?.userId != null) this.events.emit('ended', id, ended.userId, reason)
+      return ended
+    }))
+  }
+
+  /** Every live session. */
+  async #readAll (): Promise<SessionRecord[]> {
+    const all = this.#store.all
+    if (typeof all !== 'function') throw new errors.UNSUPPORTED('listing sessions on a store that has no all()')
+    const stored = await this.#call<object | null>((done) => all.call(this.#store, done))
+    return Object.values(stored ?? {}).map((each) => this.#read(each)).filter((record) => record !== null && this.#isLive(record)) as SessionRecord[]
   }
 
   async #rewrite (id: string, change: (present: SessionRecord) => SessionRecord): Promise<SessionRecord | null> {
@@ -174,18 +192,4 @@ export class ExpressStoreAdapter implements SessionStore {
       throw error instanceof errors.STORE_UNAVAILABLE ? error : new errors.STORE_UNAVAILABLE({ cause: error })
     }
   }
-}
-
-/** Stores of files say so of a session that is not there. */
-function absentIfNoEntry (error: unknown): null {
-  if ((error as { cause?: { code?: unknown } }).cause?.code === 'ENOENT') return null
-  throw error
-}
-
-function promised<T> (call: (done: (error?: unknown, result?: T) => void) => unknown): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const returned = call((error, result) => error ? reject(error) : resolve(result as T))
-    // Some stores give a promise besides; what it rejects with, the callback may never hear of.
-    if (returned instanceof Promise) returned.catch(reject)
-  })
 }

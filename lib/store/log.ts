@@ -7,14 +7,17 @@ interface Log {
   info (message: string): void
 }
 
+/** What an operator wants to know; sessions that end are told as events. */
+type Told = Exclude<keyof StoreEvents, 'ended'>
+
 /** One log line for each event of a store. Returns what stops it. */
 export function logStoreEvents (log: Log, { events }: SessionStore): () => void {
-  const listeners: { [Name in keyof StoreEvents]: (...args: StoreEvents[Name]) => void } = {
+  const listeners: { [Name in Told]: (...args: StoreEvents[Name]) => void } = {
     down: (cause) => log.error({ err: cause }, 'the session store does not answer'),
     up: () => log.info('the session store answers again'),
     unreadable: (id) => log.warn({ sessionId: id }, 'what is stored for a session cannot be read; treated as no session')
   }
-  const names = Object.keys(listeners) as Array<keyof StoreEvents>
+  const names = Object.keys(listeners) as Told[]
   for (const name of names) events.on(name, listeners[name])
   return () => { for (const name of names) events.off(name, listeners[name]) }
 }

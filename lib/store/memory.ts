@@ -17,6 +17,7 @@ export interface MemoryStoreOptions {
  */
 export class MemoryStore implements SessionStore {
   readonly events = new EventEmitter<StoreEvents>()
+  readonly bus = null
   readonly #sessions = new Map<string, SessionRecord>()
   readonly #users = new Map<string, Set<string>>()
   readonly #maxSessions: number
@@ -37,13 +38,18 @@ export class MemoryStore implements SessionStore {
     return this.#live(id)
   }
 
-  async create (record: SessionRecord, { replaces = null, moves = false, carry }: CreateOptions = {}): Promise<SessionRecord | null> {
+  async create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions = {}): Promise<SessionRecord | null> {
     const ended = replaces === null ? null : this.#live(replaces.id)
     if (moves && ended === null) return null
+    const others = record.userId === null || limit === null || moves ? [] : this.#liveOf(record.userId).filter(({ id }) => id !== replaces?.id)
+    const evicted = limit === null ? [] : others.slice(limit.max - 1)
+    if (evicted.length > 0 && limit?.evicts === false) throw new errors.LIMIT_REACHED()
     this.#makeRoom(replaces)
+    for (const each of evicted) this.#end(each, 'evicted')
     const hasChanged = ended !== null && ended.data !== replaces?.data && carry !== undefined
     const stored = hasChanged ? { ...record, data: carry(ended.data) } : record
-    if (replaces !== null) this.#remove(replaces.id)
+    if (ended !== null && ended.id !== record.id) this.#end(ended, 'replaced')
+    else if (ended !== null) this.#remove(ended.id)
     if (record.userId !== null) this.#idsOf(record.userId).add(record.id)
     return this.#put(stored)
   }
@@ -68,28 +74,46 @@ export class MemoryStore implements SessionStore {
   }
 
   async listByUser (userId: string): Promise<SessionRecord[]> {
-    const ids = [...this.#users.get(userId) ?? []]
-    return ids.map((id) => this.#live(id)).filter((record) => record !== null)
-      .sort((a, b) => b.createdAt - a.createdAt)
+    return this.#liveOf(userId)
   }
 
   async deleteByUser (userId: string, { except }: { except?: string | undefined } = {}): Promise<string[]> {
-    const ended = (await this.listByUser(userId)).map((record) => record.id).filter((id) => id !== except)
+    const ended = this.#liveOf(userId).map((record) => record.id).filter((id) => id !== except)
     for (const id of ended) this.#remove(id)
     return ended
   }
+
+  async * listAll (): AsyncGenerator<SessionRecord> {
+    for (const id of this.#sessions.keys()) {
+      const record = this.#live(id)
+      if (record !== null) yield record
+    }
+  }
+
+  async ping (): Promise<void> {}
 
   async close (): Promise<void> {
     this.#sessions.clear()
     this.#users.clear()
   }
 
+  /** Newest first, also among those of one millisecond. */
+  #liveOf (userId: string): SessionRecord[] {
+    const ids = [...this.#users.get(userId) ?? []].reverse()
+    return ids.map((id) => this.#live(id)).filter((record) => record !== null).sort((a, b) => b.createdAt - a.createdAt)
+  }
+
   #live (id: string): SessionRecord | null {
     const record = this.#sessions.get(id)
     if (record === undefined) return null
     if (expiresAt(record) > this.#now()) return record
-    this.#remove(id)
+    this.#end(record, 'expired')
     return null
+  }
+
+  #end ({ id, userId }: SessionRecord, reason: StoreEvents['ended'][2]): void {
+    this.#remove(id)
+    if (userId !== null) this.events.emit('ended', id, userId, reason)
   }
 
   /** Frozen: what is handed out is what is held. */

@@ -3,7 +3,7 @@ import { errors } from '../errors.ts'
 import { isSessionStore } from './contract.ts'
 import type { SessionStore } from './contract.ts'
 import { ExpressStoreAdapter } from './express.ts'
-import type { ExpressStore } from './express.ts'
+import type { ExpressStore } from './express-store.ts'
 import { MemoryStore } from './memory.ts'
 import { backendOf, connect } from './redis/client.ts'
 import type { RedisTarget } from './redis/client.ts'
@@ -48,6 +48,11 @@ export async function openStore ({ redis, store, keyPrefix }: OpenOptions): Prom
   if (redis !== undefined) return await openRedis(redis, keyPrefix)
   const memory = new MemoryStore()
   return { store: memory, warnings: [{ message: 'sessions are kept in this process\'s memory and end with it: set the redis option' }], backend: null, close: () => memory.close() }
+}
+
+/** One of our stores as it is, another behind our contract. */
+export function asSessionStore (store: SessionStore | ExpressStore): SessionStore {
+  return isSessionStore(store) ? store : new ExpressStoreAdapter(store)
 }
 
 async function openRedis (target: RedisTarget, keyPrefix: string): Promise<OpenedStore> {

@@ -13,6 +13,7 @@ export function record ({ now = Date.now(), ...overrides }: Partial<SessionRecor
   return {
     id,
     secretHash: newToken(id).secretHash,
+    kind: 'cookie',
     userId,
     label: null,
     meta: null,

@@ -5,14 +5,27 @@ import { RedisStore } from '../../lib/store/redis/store.ts'
 import type { RedisStoreOptions } from '../../lib/store/redis/store.ts'
 import { until } from './redis.ts'
 
-/** Moves what lies under one key into the past: its expiry, a list's scores, a session's instants. */
+/** Moves what lies under one key into the past: its expiry, a list's scores and members, a session's instants. */
 const AGE = `
 local by = tonumber(ARGV[1])
 local function shift (instant) return string.format('%.0f', tonumber(instant) - by) end
+local function base36 (number)
+  local text = ''
+  repeat
+    local digit = number % 36
+    text = string.sub('0123456789abcdefghijklmnopqrstuvwxyz', digit + 1, digit + 1) .. text
+    number = (number - digit) / 36
+  until number == 0
+  return text
+end
 local ttl = redis.call('PTTL', KEYS[1])
 if redis.call('TYPE', KEYS[1]).ok == 'zset' then
   local members = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-  for i = 1, #members, 2 do redis.call('ZADD', KEYS[1], shift(members[i + 1]), members[i]) end
+  for i = 1, #members, 2 do
+    redis.call('ZREM', KEYS[1], members[i])
+    local member = string.gsub(members[i], ':(%w+)$', function (createdAt) return ':' .. base36(tonumber(createdAt, 36) - by) end)
+    redis.call('ZADD', KEYS[1], shift(members[i + 1]), member)
+  end
 else
   local value = redis.call('GET', KEYS[1])
   local newline = string.find(value, '\\n', 1, true) or #value + 1

@@ -9,6 +9,7 @@ t.test('what an application sees of a session is everything but its secret and i
   t.strictSame(info, {
     id: session.id,
     userId: 'ada',
+    kind: 'cookie',
     label: 'ada\'s phone',
     meta: { device: { os: 'x' }, tags: [{ a: 1 }] },
     createdAt: now,

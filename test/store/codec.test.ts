@@ -14,6 +14,7 @@ const json = fc.dictionary(text, fc.jsonValue()).map((value) => JSON.stringify(v
 
 const records: fc.Arbitrary<SessionRecord> = fc.record({
   id: fc.constant('the id'),
+  kind: fc.constantFrom('cookie' as const, 'bearer' as const),
   secretHash: text,
   userId: maybe,
   label: maybe,

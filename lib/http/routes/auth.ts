@@ -1,26 +1,33 @@
 import { Type } from '@sinclair/typebox'
-import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import type { SessionInfo } from '../../session/record.ts'
-import { kContext } from '../context.ts'
-import type { PluginContext } from '../context.ts'
 import { keepPrivate } from '../cookie.ts'
-import { assertSameSite } from '../cross-site.ts'
-import { login } from '../login.ts'
-import type { LoginUser } from '../login.ts'
+import { issueToken, login } from '../login.ts'
+import type { LoginOptions, LoginUser } from '../login.ts'
 import { logout } from '../logout.ts'
 import { stateOf } from '../state.ts'
 import { checkAuthRoutesOptions } from './auth-options.ts'
 import type { AuthRoutesOptions } from './auth-options.ts'
-import { DefaultCredentials, DefaultUser, ErrorReply, NoContent, Redirect, SessionView } from './schemas.ts'
+import { DefaultCredentials, DefaultUser, ErrorReply, NoContent, Redirect, SessionView, Token } from './schemas.ts'
+import { contextOf, ignoreBodies, sameSiteOnly } from './shared.ts'
 
-/** `POST /login`, `GET /info` and `POST /logout`. Register it after `sessionPlugin`, in its context or below. */
+/** `POST /login`, `GET /info` and `POST /logout`; with `bearer` also `POST /token`. Register it after `sessionPlugin`, in its context or below. */
 export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, options) => {
   checkAuthRoutesOptions(options)
-  const context = contextOf(app)
+  const context = contextOf(app, 'authRoutes')
   const { verify, findUser, onLogin, redirects = {}, credentials = DefaultCredentials, user: userSchema = DefaultUser } = options
   const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, Object.keys(userSchema.properties as object))
-  const onRequest = async (request: FastifyRequest): Promise<void> => { assertSameSite(context, request) }
+  const onRequest = [sameSiteOnly(context)]
+  const check = async (request: FastifyRequest): Promise<LoginUser | null> => {
+    const user: unknown = await verify(request.body as DefaultCredentials, request)
+    return user == null || user === false ? null : user as LoginUser
+  }
+  const optionsOf = async (user: LoginUser, request: FastifyRequest): Promise<LoginOptions> => {
+    const body = request.body as DefaultCredentials
+    const remember = body.remember === undefined ? undefined : body.remember === true || body.remember === 'on'
+    return { remember, ...await onLogin?.(user, body, request) }
+  }
   const signedIn = Type.Object({ user: userSchema, session: SessionView }, { description: 'Who is signed in, and the session.' })
 
   app.post('/login', {
@@ -28,21 +35,39 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
     schema: {
       summary: 'Sign in',
       body: credentials,
-      response: { 200: signedIn, 303: Redirect, 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 503: ErrorReply }
+      response: { 200: signedIn, 303: Redirect, 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 503: ErrorReply }
     }
   }, async (request, reply) => {
-    const body = request.body as DefaultCredentials
-    const user = await verify(body, request)
-    if (user == null || user as unknown === false) {
+    // Its client keeps a token, and would not see the cookie.
+    if (context.core.credentials.isBearer(request.headers)) throw new errors.AMBIGUOUS_CREDENTIALS()
+    const user = await check(request)
+    if (user === null) {
       if (redirects.failure !== undefined && isForm(request)) return keepPrivate(reply).redirect(redirects.failure, 303)
       throw new errors.INVALID_CREDENTIALS()
     }
-    const remember = body.remember === undefined ? undefined : body.remember === true || body.remember === 'on'
     const view = shown(user)
-    const session = await login(context, request, user, { remember, ...await onLogin?.(user, body, request) })
+    const session = await login(context, request, user, await optionsOf(user, request))
     if (redirects.login !== undefined && isForm(request)) return reply.redirect(redirects.login, 303)
     return keepPrivate(reply).send({ user: view, session })
   })
+
+  if (context.options.bearer) {
+    app.post('/token', {
+      onRequest,
+      schema: {
+        summary: 'Get a bearer token',
+        description: 'Signs in a client that keeps no cookies. The token is in no other reply.',
+        body: credentials,
+        response: { 200: Type.Object({ token: Token, user: userSchema, session: SessionView }, { description: 'The token, who it speaks for, and the session.' }), 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 503: ErrorReply }
+      }
+    }, async (request, reply) => {
+      const user = await check(request)
+      if (user === null) throw new errors.INVALID_CREDENTIALS()
+      const view = shown(user)
+      const issued = await issueToken(context, request, user, await optionsOf(user, request))
+      return keepPrivate(reply).send({ ...issued, user: view })
+    })
+  }
 
   app.get('/info', {
     schema: {
@@ -70,12 +95,7 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
   })
 
   await app.register(async (scope) => {
-    // Whatever a client sends along, empty JSON or a form, signing out succeeds: the body is not read.
-    scope.removeAllContentTypeParsers()
-    scope.addContentTypeParser('*', (_request, payload, done) => {
-      payload.resume()
-      done(null)
-    })
+    ignoreBodies(scope)
     scope.post('/logout', {
       onRequest,
       schema: {
@@ -93,13 +113,6 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
 /** Whether a browser's form was sent, and not something of a script. */
 function isForm (request: FastifyRequest): boolean {
   return /^(application\/x-www-form-urlencoded|multipart\/form-data)\b/i.test(request.headers['content-type'] ?? '')
-}
-
-/** @throws ERR_SESSION_INVALID_OPTIONS outside of the plugin's context */
-function contextOf (app: FastifyInstance): PluginContext {
-  const context = (app as { [kContext]?: PluginContext })[kContext]
-  if (context === undefined) throw new errors.INVALID_OPTIONS('authRoutes must be registered after sessionPlugin, in its context or below')
-  return context
 }
 
 function pick (user: object, names: string[]): object {

@@ -14,14 +14,32 @@ export const DefaultUser = Type.Object({
 
 const instant = (description: string) => Type.Integer({ description: `${description} Milliseconds since 1970.` })
 
-export const SessionView = Type.Object({
+const sessionMembers = {
   id: Type.String({ description: 'The public handle of the session; proves nothing.' }),
   label: Type.Union([Type.String(), Type.Null()], { description: 'Its name for people, if it was given one.' }),
   createdAt: instant('When it began.'),
   authenticatedAt: instant('When the user last proved who they are.'),
   lastSeenAt: instant('When it was last used, give or take the touch interval.'),
   expiresAt: instant('When it ends if it is not used again.')
-}, { description: 'One signed-in session.' })
+}
+
+export const SessionView = Type.Object(sessionMembers, { description: 'One signed-in session.' })
+
+export const ListedSession = Type.Object({
+  ...sessionMembers,
+  kind: Type.String({ description: 'What carries it: cookie or bearer.' }),
+  device: Type.Union([Type.String(), Type.Null()], { description: 'The device it began on, such as Firefox 131 on Windows.' }),
+  ip: Type.Union([Type.String(), Type.Null()], { description: 'The address it began from.' }),
+  current: Type.Boolean({ description: 'Whether it is the session that asks.' })
+}, { description: 'One of the caller\'s sessions.' })
+
+export const SessionParams = Type.Object({
+  id: Type.String({ description: 'The public handle of the session.' })
+}, { description: 'Which session.' })
+
+export const RevokedReply = Type.Object({
+  revoked: Type.Integer({ description: 'How many sessions were ended.' })
+}, { description: 'All other sessions have ended.' })
 
 export const ErrorReply = Type.Object({
   statusCode: Type.Optional(Type.Integer({ description: 'The HTTP status.' })),
@@ -29,6 +47,8 @@ export const ErrorReply = Type.Object({
   error: Type.Optional(Type.String({ description: 'The name of the HTTP status.' })),
   message: Type.Optional(Type.String({ description: 'What happened, for people.' }))
 }, { additionalProperties: true, description: 'An error, as Fastify or the application\'s own error handler says it.' })
+
+export const Token = Type.String({ description: 'What the client sends as Authorization: Bearer. Proves the session.' })
 
 export const NoContent = Type.Null({ description: 'Done; no body.' })
 export const Redirect = Type.Null({ description: 'Done; go to the configured page.' })

@@ -14,16 +14,11 @@ export function connectRedisClient (link: RedisLink, keys: Keys) {
     async * scanIterator ({ COUNT }: { COUNT: number }): AsyncGenerator<string> {
       // SCAN may name a key twice while Redis rearranges them.
       const seen = new Set<string>()
-      for (const master of link.masters()) {
-        let cursor = '0'
-        do {
-          const [next, found] = await link.run('', () => master.scan(cursor, 'MATCH', keys.pattern, 'COUNT', COUNT))
-          cursor = next
-          for (const key of found) {
-            if (!seen.has(key)) yield keys.fromScan(key)
-            seen.add(key)
-          }
-        } while (cursor !== '0')
+      for await (const found of link.scan(keys.pattern, COUNT)) {
+        for (const key of found) {
+          if (!seen.has(key)) yield keys.fromScan(key)
+          seen.add(key)
+        }
       }
     }
   }

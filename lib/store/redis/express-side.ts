@@ -41,6 +41,7 @@ interface ConnectRedis extends EventEmitter {
   serializer: NonNullable<RedisStoreOptions['serializer']>
   disableTouch: boolean
   disableTTL: boolean
+  scanCount: number
   get (sid: string): Promise<ExpressSession>
   set (sid: string, session: ExpressSession): Promise<ExpressSession>
   touch (sid: string, session: ExpressSession): Promise<ExpressSession>

@@ -7,7 +7,9 @@ const HASH_TAG = /^[^{]*\{[^}]+\}/
  * - `<prefix><id>`: a session.
  * - `@{<prefix><id>}`: a session being created, for seconds; the braces put it on its session's Cluster slot.
  *   (`@<prefix><id>` where the prefix has a hash tag of its own, such as `{app}:sess:`.)
- * - `@<prefix>user:<userId>`: a sorted set of that user's session ids, scored by expiry; `+<id>` is a login under way.
+ * - `@<prefix>user:<userId>`: a sorted set of that user's sessions, scored by expiry: `<id>:<createdAt in base 36>`;
+ *   `+<id>` is a login under way.
+ * - `@<prefix>events`: not a key but the channel on which processes tell each other what happened to sessions.
  *
  * Nothing but sessions lies under the prefix, so that counting or clearing `<prefix>*` means sessions.
  */
@@ -34,6 +36,10 @@ export class Keys {
     return `@${this.prefix}user:${userId}`
   }
 
+  get events (): string {
+    return `@${this.#clientPrefix}${this.prefix}events`
+  }
+
   /** A MATCH pattern for all sessions. */
   get pattern (): string {
     return (this.#clientPrefix + this.prefix).replace(/[\\*?[\]]/g, '\\$&') + '*'
@@ -42,5 +48,10 @@ export class Keys {
   /** The key as commands take it, of a key as SCAN returns it. */
   fromScan (key: string): string {
     return key.slice(this.#clientPrefix.length)
+  }
+
+  /** The session whose key, as SCAN returns it, this is. */
+  idOf (key: string): string {
+    return key.slice(this.#clientPrefix.length + this.prefix.length)
   }
 }

@@ -87,8 +87,32 @@ export class RedisLink {
     })
   }
 
-  /** The servers that hold keys, for what has to ask all of them. */
-  masters (): Redis[] {
+  /** A connection of its own for pub/sub, where other commands are not taken. It waits for Redis as long as it takes. */
+  subscriber (): Client {
+    const patience = { enableOfflineQueue: true, enableAutoPipelining: false }
+    return isCluster(this.client)
+      ? this.client.duplicate([], patience)
+      : this.client.duplicate({ ...patience, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true })
+  }
+
+  /** Resolves if every server that holds keys answers. */
+  async ping (): Promise<void> {
+    await this.run('', () => Promise.all(this.#masters().map((master) => master.ping())))
+  }
+
+  /** The keys that match, of every server that holds keys, page by page. One may come twice while Redis rearranges them. */
+  async * scan (pattern: string, count: number): AsyncGenerator<string[]> {
+    for (const master of this.#masters()) {
+      let cursor = '0'
+      do {
+        const [next, found] = await this.run('', () => master.scan(cursor, 'MATCH', pattern, 'COUNT', count))
+        cursor = next
+        yield found
+      } while (cursor !== '0')
+    }
+  }
+
+  #masters (): Redis[] {
     return isCluster(this.client) ? this.client.nodes('master') : [this.client]
   }
 

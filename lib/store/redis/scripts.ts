@@ -51,10 +51,13 @@ end
 redis.pcall('SET', KEYS[1], head .. string.format('%.0f', now) .. rest, 'KEEPTTL')
 return 1`)
 
-/** `drop` takes what has expired off the user's list, `expire` lets the list itself go with its last member. */
+/** `drop` takes what has expired off the user's list and gives it, `expire` lets the list itself go with its last member. */
 const listUpkeep = `
 local function drop ()
-  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1] * 1000)
+  local before = '(' .. redis.call('TIME')[1] * 1000
+  local dropped = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before)
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', before)
+  return dropped
 end
 local function expire ()
   local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
@@ -65,26 +68,43 @@ end`
 /**
  * KEYS  the user's list
  * ARGV  member · score, in ms since 1970 or +inf
+ * Returns the members that had expired
  * Adds the member, or moves it to a later score; never to an earlier one.
  * Drops first: a full Redis refuses what needs memory only as a script's first write, and a touch must go through.
  */
 export const listScript = script(1, `${listUpkeep}
-drop()
+local dropped = drop()
 redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
 expire()
-return 1`)
+return dropped`)
 
 /**
  * KEYS  the user's list
- * ARGV  session id · score
- * Returns 1 the login under way is listed · 0 it was called off by 'take'
+ * ARGV  the login under way · its member · score · how many the user may have, or 0 · 'evict' or 'reject' ·
+ *       the member it replaces, or ''
+ * Returns 1, the members to end to keep the limit, those that had expired: the login is listed · 0 it was
+ *         called off by 'take' · -1, nothing, those that had expired: the user has as many as they may
+ *
+ * What is to be ended stays listed until it has ended.
  */
 export const confirmScript = script(1, `${listUpkeep}
-if redis.call('ZREM', KEYS[1], '+' .. ARGV[1]) == 0 then return 0 end
-drop()
-redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return { 0 } end
+local dropped = drop()
+local max = tonumber(ARGV[4])
+local evicted = {}
+if max > 0 then
+  local others = {}
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+    local createdAt = string.match(member, '^[^+].*:(%w+)$')
+    if createdAt and member ~= ARGV[2] and member ~= ARGV[6] then others[#others + 1] = { member, tonumber(createdAt, 36) } end
+  end
+  if #others >= max and ARGV[5] == 'reject' then return { -1, {}, dropped } end
+  table.sort(others, function (a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
+  for index = 1, #others - max + 1 do evicted[index] = others[index][1] end
+end
+redis.call('ZADD', KEYS[1], 'GT', ARGV[3], ARGV[2])
 expire()
-return 1`)
+return { 1, evicted, dropped }`)
 
 /**
  * KEYS  the session being created · the session

@@ -1,15 +1,31 @@
 import { expiresAt } from '../../session/record.ts'
 import type { SessionRecord } from '../../session/record.ts'
+import { errors } from '../../errors.ts'
+import type { Limit } from '../contract.ts'
 import type { Keys } from './keys.ts'
 import { isWrongType } from './link.ts'
 import type { RedisLink } from './link.ts'
+import { PENDING_MS } from './records.ts'
 import { confirmScript, listScript, takeScript } from './scripts.ts'
 import type { Script } from './scripts.ts'
 
-/** How long a login may take between its first and its last command. */
-export const PENDING_MS = 10_000
 /** A list keeps an id a little longer than its session, so that clocks and round trips cannot hide a live one. */
 const SLACK_MS = 1_000
+
+/** What a list holds of a session: the id, and when it began, which is what a limit goes by. */
+export function memberOf ({ id, createdAt }: SessionRecord): string {
+  return `${id}:${createdAt.toString(36)}`
+}
+
+/** What it holds of a login under way. */
+function pendingOf ({ id }: SessionRecord): string {
+  return `+${id}`
+}
+
+/** The session that a member, also one of a login under way, is about. */
+export function idOf (member: string): string {
+  return member.replace('+', '').split(':', 1)[0] as string
+}
 
 /**
  * The sorted sets that say which sessions a user has. They may for moments hold what is gone, never
@@ -19,41 +35,58 @@ export class UserLists {
   readonly #link: RedisLink
   readonly #keys: Keys
   readonly #persist: boolean
+  readonly #onExpired: (id: string, userId: string) => void
 
-  /** `persist`: sessions do not expire, and so their lists do not. */
-  constructor (link: RedisLink, keys: Keys, { persist }: { persist: boolean }) {
+  /** `persist`: sessions do not expire, and so their lists do not. `onExpired` hears once of each that was still listed. */
+  constructor (link: RedisLink, keys: Keys, { persist, onExpired }: { persist: boolean, onExpired: (id: string, userId: string) => void }) {
     this.#link = link
     this.#keys = keys
     this.#persist = persist
+    this.#onExpired = onExpired
   }
 
   /** A login of the user is under way. */
-  async announce ({ id, userId }: SessionRecord): Promise<void> {
-    if (userId !== null) await this.#script(listScript, userId, `+${id}`, Math.ceil(this.#link.now()) + PENDING_MS)
+  async announce (record: SessionRecord): Promise<void> {
+    if (record.userId !== null) await this.#add(record.userId, pendingOf(record), Math.ceil(this.#link.now()) + PENDING_MS)
   }
 
-  /** Lists a session whose login was announced. `false` when it was called off. */
-  async confirm (record: SessionRecord): Promise<boolean> {
-    return record.userId === null || await this.#script(confirmScript, record.userId, record.id, this.#score(record)) === 1
+  /**
+   * Lists a session whose login was announced. Gives the members that have to end for it, which stay
+   * listed until they have; `null` when it was called off.
+   * @throws ERR_SESSION_LIMIT_REACHED
+   */
+  async confirm (record: SessionRecord, replaces: SessionRecord | null, limit: Limit | null): Promise<string[] | null> {
+    const { userId } = record
+    if (userId === null) return []
+    const [status, evicted = [], dropped = []] = await this.#script(confirmScript, userId, pendingOf(record), memberOf(record), this.#score(record),
+      limit?.max ?? 0, limit?.evicts === false ? 'reject' : 'evict', replaces === null ? '' : memberOf(replaces)) as [number, string[]?, string[]?]
+    this.#tellExpired(userId, dropped)
+    if (status === -1) throw new errors.LIMIT_REACHED()
+    return status === 1 ? evicted : null
   }
 
   /** The announced login has failed. */
-  async withdraw ({ id, userId }: SessionRecord): Promise<void> {
-    if (userId !== null) await this.#remove(userId, `+${id}`)
+  async withdraw (record: SessionRecord): Promise<void> {
+    if (record.userId !== null) await this.#remove(record.userId, pendingOf(record))
   }
 
   /** Keeps a session listed for as long as it lives now. */
   async extend (record: SessionRecord): Promise<void> {
-    if (record.userId !== null) await this.#script(listScript, record.userId, record.id, this.#score(record))
+    if (record.userId !== null) await this.#add(record.userId, memberOf(record), this.#score(record))
   }
 
   /** A session is no more. */
-  async remove ({ id, userId }: SessionRecord): Promise<void> {
-    if (userId !== null) await this.#remove(userId, id)
+  async remove (record: SessionRecord): Promise<void> {
+    if (record.userId !== null) await this.#remove(record.userId, memberOf(record))
   }
 
-  /** The sessions of a user; some may be gone. */
-  async idsOf (userId: string): Promise<string[]> {
+  /** A member's session is no more. */
+  async removeMember (userId: string, member: string): Promise<void> {
+    await this.#remove(userId, member)
+  }
+
+  /** The members of a user's list that are about sessions; some may be gone. */
+  async membersOf (userId: string): Promise<string[]> {
     const list = this.#keys.user(userId)
     const members = await this.#link.run(list, (client) => client.zrange(list, '0', '-1')).catch((error: unknown) => {
       if (isWrongType(error)) return []
@@ -65,22 +98,32 @@ export class UserLists {
   /** Calls off the logins of a user that are under way. Gives the ids of theirs and of all sessions listed. */
   async callOff (userId: string): Promise<string[]> {
     const members = await this.#script(takeScript, userId) as string[]
-    return members.map((member) => member.replace('+', ''))
+    return members.map(idOf)
   }
 
-  /** Takes off what was not found, unless it is being activated this very moment. */
-  async clean (userId: string, ids: string[]): Promise<void> {
-    await Promise.all(ids.map(async (id) => {
-      const keys = [this.#keys.pending(id), this.#keys.session(id)] as const
-      if (await this.#link.run(keys[0], (client) => client.exists(...keys)) === 0) await this.#remove(userId, id)
+  /** Takes off what was not found, unless it `exists`: it is being activated this very moment. */
+  async clean (userId: string, members: string[], exists: (id: string) => Promise<boolean>): Promise<void> {
+    const list = this.#keys.user(userId)
+    await Promise.all(members.map(async (member) => {
+      if (await exists(idOf(member))) return
+      const score = await this.#link.run(list, (client) => client.zscore(list, member))
+      const isMine = await this.#remove(userId, member)
+      // Else it was ended, and whoever did that could not take it off.
+      if (isMine && Number(score) - SLACK_MS <= this.#link.now()) this.#tellExpired(userId, [member])
     }))
   }
 
-  async #remove (userId: string, member: string): Promise<void> {
+  async #add (userId: string, member: string, score: number | string): Promise<void> {
+    this.#tellExpired(userId, await this.#script(listScript, userId, member, score) as string[])
+  }
+
+  /** `false` when it was not on the list. */
+  async #remove (userId: string, member: string): Promise<boolean> {
     const list = this.#keys.user(userId)
-    await this.#link.run(list, (client) => client.zrem(list, member)).catch((error: unknown) => {
-      if (!isWrongType(error)) throw error
-    })
+    return await this.#link.run(list, (client) => client.zrem(list, member)).catch((error: unknown) => {
+      if (isWrongType(error)) return 0
+      throw error
+    }) === 1
   }
 
   /** Runs a script on a user's list. What is no list of ours under its key is thrown away. */
@@ -92,6 +135,12 @@ export class UserLists {
       if (!isWrongType(error)) throw error
       await this.#link.run(list, (client) => client.del(list))
       return await this.#link.script(script, [list], ...args)
+    }
+  }
+
+  #tellExpired (userId: string, members: string[]): void {
+    for (const member of members) {
+      if (!member.startsWith('+')) this.#onExpired(idOf(member), userId)
     }
   }
 

@@ -1,0 +1,132 @@
+import { channel } from 'node:diagnostics_channel'
+import { EventEmitter } from 'node:events'
+
+/** Why a session ended. `replaced`: by another sign-in, or by a regeneration of its id; `evicted`: by the limit of sessions per user. */
+export type EndReason = 'logout' | 'revoked' | 'replaced' | 'evicted'
+
+/** What an event says; never a token, never data. */
+export interface SessionEvent {
+  /** The public handle of the session. */
+  readonly id: string
+  readonly userId: string
+  /** When, in milliseconds since 1970, by the store's clock. */
+  readonly at: number
+  /** `revoked`: why; else `null`. */
+  readonly reason: EndReason | null
+  /** `true` in the one process where it happened or was noticed: count those. */
+  readonly local: boolean
+}
+
+export interface SessionEvents {
+  /** Somebody signed in. */
+  created: [event: SessionEvent]
+  /** A signed-in session was ended: by a logout, by `revoke`, by another sign-in, by a limit. */
+  revoked: [event: SessionEvent]
+  /** A signed-in session had run out. Told once, when somebody notices, which may be a while later. */
+  expired: [event: SessionEvent]
+  /** The store does not answer; told by each process for itself. */
+  'store-down': []
+  /** The store answers again. */
+  'store-up': []
+}
+
+export type EventName = keyof SessionEvents
+type FleetEvent = 'created' | 'revoked' | 'expired'
+
+const FLEET_EVENTS: readonly unknown[] = ['created', 'revoked', 'expired'] satisfies FleetEvent[]
+export const EVENT_NAMES: readonly unknown[] = [...FLEET_EVENTS, 'store-down', 'store-up'] satisfies unknown[]
+const REASONS: readonly unknown[] = [null, 'logout', 'revoked', 'replaced', 'evicted'] satisfies Array<EndReason | null>
+
+/** The part of a store's bus that events need. */
+interface Bus {
+  publish (message: string): Promise<void>
+  subscribe (onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>>
+}
+
+/**
+ * What happens to sessions, told to this process and to all that share the store. Also on
+ * `diagnostics_channel`, as `fastify-user-sessions:<name>`. Best effort across processes: who must not
+ * miss an end holds `request.auth.signal`.
+ */
+export class EventHub {
+  readonly #emitter = new EventEmitter<SessionEvents>()
+  readonly #bus: Bus | null
+  readonly #origin = crypto.randomUUID()
+  readonly #onGap = new Set<() => void>()
+  #unsubscribe: Promise<() => Promise<void>> | undefined
+
+  constructor (bus: Bus | null) {
+    this.#bus = bus
+    // However many WebSockets an application holds.
+    this.#emitter.setMaxListeners(0)
+  }
+
+  /** Hears of this process, and from the first listener on of the others as well. */
+  on<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): void {
+    // The driver's types do not follow a generic name.
+    this.#emitter.on(name, listener as never)
+    this.#listen()
+  }
+
+  off<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): void {
+    this.#emitter.off(name, listener as never)
+  }
+
+  /** Calls back whenever something of other processes may have been missed. */
+  onGap (callback: () => void): void {
+    this.#onGap.add(callback)
+    this.#listen()
+  }
+
+  /** Tells this process, and the others as soon as the store passes it on. */
+  emit (name: FleetEvent, event: Omit<SessionEvent, 'local'>): void {
+    this.#tell(name, { ...event, local: true })
+    void this.#bus?.publish(JSON.stringify({ name, origin: this.#origin, ...event }))
+  }
+
+  /** Tells this process alone. */
+  emitHere (name: 'store-down' | 'store-up'): void {
+    process.nextTick(() => this.#emitter.emit(name))
+  }
+
+  /** Twice is safe. */
+  async close (): Promise<void> {
+    const unsubscribe = this.#unsubscribe
+    this.#unsubscribe = undefined
+    if (this.#bus === null || unsubscribe === undefined) return
+    // While the store is down it would not begin before that answers.
+    await Promise.race([unsubscribe.then((stop) => stop()), new Promise((resolve) => setImmediate(resolve))])
+  }
+
+  #listen (): void {
+    this.#unsubscribe ??= this.#bus?.subscribe((message) => this.#hear(message), () => { for (const each of this.#onGap) each() })
+  }
+
+  #hear (message: string): void {
+    const heard = parse(message)
+    if (heard === null || heard.origin === this.#origin) return
+    const { name, id, userId, at, reason } = heard
+    this.#tell(name, { id, userId, at, reason, local: false })
+  }
+
+  /** Outside of what is going on: what a listener throws is not the session's concern. */
+  #tell (name: FleetEvent, event: SessionEvent): void {
+    Object.freeze(event)
+    process.nextTick(() => {
+      channel(`fastify-user-sessions:${name}`).publish(event)
+      this.#emitter.emit(name, event)
+    })
+  }
+}
+
+/** A message of another process, or `null`: anybody may publish on a channel. */
+function parse (message: string): (Omit<SessionEvent, 'local'> & { name: FleetEvent, origin: string }) | null {
+  try {
+    const heard = JSON.parse(message) as Record<string, unknown>
+    const { name, origin, id, userId, at, reason } = heard
+    const isEvent = FLEET_EVENTS.includes(name) && [origin, id, userId].every((each) => typeof each === 'string') && typeof at === 'number' && REASONS.includes(reason)
+    return isEvent ? heard as unknown as NonNullable<ReturnType<typeof parse>> : null
+  } catch {
+    return null
+  }
+}

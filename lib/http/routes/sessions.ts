@@ -1,0 +1,61 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyPluginAsync } from 'fastify'
+import { errors } from '../../errors.ts'
+import { requireAuth } from '../authenticate.ts'
+import { keepPrivate } from '../cookie.ts'
+import { stateOf } from '../state.ts'
+import { ErrorReply, ListedSession, NoContent, RevokedReply, SessionParams } from './schemas.ts'
+import { contextOf, ignoreBodies, sameSiteOnly } from './shared.ts'
+
+const NAMES = ['prefix', 'logLevel', 'logSerializers']
+
+/**
+ * `GET /` the caller's sessions, `DELETE /:id` one of them, `DELETE /` all others. Register it after
+ * `sessionPlugin`, in its context or below.
+ */
+export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
+  const unknown = Object.keys(options).filter((name) => !NAMES.includes(name))
+  if (unknown.length > 0) throw new errors.INVALID_OPTIONS(unknown.map((name) => `sessionRoutes: ${name} is not an option`).join('; '))
+  const context = contextOf(app, 'sessionRoutes')
+  const { sessions } = context
+  const onRequest = [sameSiteOnly(context)]
+  ignoreBodies(app)
+
+  app.get('/', {
+    onRequest,
+    schema: {
+      summary: 'My sessions',
+      response: { 200: Type.Array(ListedSession, { description: 'The caller\'s sessions, newest first.' }), 401: ErrorReply, 503: ErrorReply }
+    }
+  }, async (request, reply) => {
+    const { id, userId } = requireAuth(context, request)
+    const mine = await sessions.listByUser(userId)
+    return keepPrivate(reply).send(mine.map((session) => ({ ...session, device: session.userAgent, current: session.id === id })))
+  })
+
+  app.delete<{ Params: { id: string } }>('/:id', {
+    onRequest,
+    schema: {
+      summary: 'End one of my sessions',
+      params: SessionParams,
+      response: { 204: NoContent, 401: ErrorReply, 403: ErrorReply, 404: ErrorReply, 503: ErrorReply }
+    }
+  }, async (request, reply) => {
+    const { id, userId } = requireAuth(context, request)
+    // One's own goes as by a logout: its cookie with it.
+    if (request.params.id === id) await stateOf(context, request).end()
+    else if (!await sessions.revoke(request.params.id, { userId })) throw new errors.NOT_FOUND()
+    return keepPrivate(reply).code(204).send()
+  })
+
+  app.delete('/', {
+    onRequest,
+    schema: {
+      summary: 'End all my other sessions',
+      response: { 200: RevokedReply, 401: ErrorReply, 403: ErrorReply, 503: ErrorReply }
+    }
+  }, async (request, reply) => {
+    const { id, userId } = requireAuth(context, request)
+    return keepPrivate(reply).send({ revoked: await sessions.revokeUser(userId, { except: id }) })
+  })
+}

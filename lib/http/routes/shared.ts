@@ -1,0 +1,29 @@
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { errors } from '../../errors.ts'
+import { kContext } from '../context.ts'
+import type { PluginContext } from '../context.ts'
+import { assertSameSite } from '../cross-site.ts'
+
+/**
+ * The registration of the plugin that routes mounted here belong to.
+ * @throws ERR_SESSION_INVALID_OPTIONS outside of the plugin's context
+ */
+export function contextOf (app: FastifyInstance, routes: string): PluginContext {
+  const context = (app as { [kContext]?: PluginContext })[kContext]
+  if (context === undefined) throw new errors.INVALID_OPTIONS(`${routes} must be registered after sessionPlugin, in its context or below`)
+  return context
+}
+
+/** An `onRequest` that refuses what pages of other sites send, also without a session cookie. */
+export function sameSiteOnly (context: PluginContext) {
+  return async (request: FastifyRequest): Promise<void> => { assertSameSite(context, request) }
+}
+
+/** Whatever a client sends along, empty JSON or a form, these routes do not read it. */
+export function ignoreBodies (scope: FastifyInstance): void {
+  scope.removeAllContentTypeParsers()
+  scope.addContentTypeParser('*', (_request, payload, done) => {
+    payload.resume()
+    done(null)
+  })
+}

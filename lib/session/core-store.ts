@@ -1,0 +1,35 @@
+import type { EventHub } from '../events.ts'
+import type { NewSession } from './new-record.ts'
+import type { SessionRecord } from './record.ts'
+
+export type Carry = NewSession['carry']
+
+/** What the core asks of a store; `lib/store/contract.ts` says what each promises. */
+export interface CoreStore {
+  now (): number
+  find (id: string): Promise<SessionRecord | null>
+  create (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry, limit: Limit | null }): Promise<SessionRecord | null>
+  update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null>
+  touch (record: SessionRecord): Promise<boolean>
+  delete (id: string): Promise<SessionRecord | null>
+  listByUser (userId: string): Promise<SessionRecord[]>
+  deleteByUser (userId: string, options: { except?: string | undefined }): Promise<string[]>
+  listAll (): AsyncIterable<SessionRecord>
+  ping (): Promise<void>
+  readonly bus: ConstructorParameters<typeof EventHub>[0]
+  readonly events: StoreListeners
+}
+
+interface StoreListeners {
+  on (name: 'ended', listener: OnEnded): unknown
+  on (name: 'down' | 'up', listener: () => void): unknown
+  off (name: 'ended', listener: OnEnded): unknown
+  off (name: 'down' | 'up', listener: () => void): unknown
+}
+export type OnEnded = (id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired') => void
+
+/** How many sessions a user may have, and whether a new one ends the oldest or is refused. */
+export interface Limit {
+  readonly max: number
+  readonly evicts: boolean
+}

@@ -1,0 +1,190 @@
+import { errors } from '../errors.ts'
+import { EventHub } from '../events.ts'
+import type { EndReason } from '../events.ts'
+import type { Carry, CoreStore, Limit, OnEnded } from './core-store.ts'
+import { Credentials } from './credentials.ts'
+import type { Credential, CredentialsOptions } from './credentials.ts'
+import { Endings } from './endings.ts'
+import { newRecord } from './new-record.ts'
+import type { NewSession } from './new-record.ts'
+import type { SessionRecord } from './record.ts'
+import { EndSignals } from './signals.ts'
+import { idOf, newId, newToken, proves } from './token.ts'
+import type { Token } from './token.ts'
+
+export interface CoreOptions extends CredentialsOptions {
+  store: CoreStore
+  idleTimeoutMs: number
+  absoluteTimeoutMs: number
+  /** How often an unchanged session is extended at most; `null`: a tenth of its idle timeout; `false`: never. */
+  touchAfterMs: number | null | false
+  limit: Limit | null
+  /** Where a session's data names its user; `null`: `data.userId`. */
+  userIdFrom: ((data: Record<string, unknown>) => unknown) | null
+}
+
+/** A session, and the token that proves it. */
+export interface HeldSession {
+  readonly record: SessionRecord
+  readonly token: Token
+}
+
+/**
+ * Makes sessions, finds them by what a client holds, ends them, and says so: what both a request and
+ * `app.sessions` stand on. Knows no Fastify and no Redis.
+ */
+export class SessionCore {
+  readonly options: CoreOptions
+  readonly credentials: Credentials
+  readonly events: EventHub
+  /** Fire when a session has ended. */
+  readonly signals: EndSignals
+  readonly #store: CoreStore
+  readonly #endings: Endings
+  readonly #onEnded: OnEnded = (id, userId, reason) => reason === 'expired' ? this.#tell('expired', id, userId) : this.#tell('revoked', id, userId, reason)
+  readonly #onDown = (): void => this.events.emitHere('store-down')
+  readonly #onUp = (): void => this.events.emitHere('store-up')
+
+  constructor (options: CoreOptions) {
+    this.options = options
+    this.credentials = new Credentials(options)
+    this.#store = options.store
+    this.#endings = new Endings((id) => this.#delete(id, 'revoked'))
+    this.events = new EventHub(this.#store.bus)
+    this.signals = new EndSignals(this.events, async (id) => await this.get(id) !== null)
+    this.#store.events.on('ended', this.#onEnded)
+    this.#store.events.on('down', this.#onDown)
+    this.#store.events.on('up', this.#onUp)
+  }
+
+  now (): number {
+    return this.#store.now()
+  }
+
+  /** The live session that a credential proves, or `null`. */
+  async find ({ token, kind }: Pick<Credential, 'token' | 'kind'>): Promise<SessionRecord | null> {
+    const record = await this.get(idOf(token))
+    return record !== null && record.kind === kind && proves(token, record.secretHash) ? record : null
+  }
+
+  /** The live session of this id, or `null`. */
+  async get (id: string): Promise<SessionRecord | null> {
+    if (this.#endings.has(id)) return null
+    const record = await this.#store.find(id)
+    // Asked again: it may have been ended here while the store was answering.
+    return this.#endings.has(id) ? null : record
+  }
+
+  /** The user's live sessions, newest first. */
+  async listByUser (userId: string): Promise<SessionRecord[]> {
+    return (await this.#store.listByUser(userId)).filter(({ id }) => !this.#endings.has(id))
+  }
+
+  /** Every live session, anonymous ones too. */
+  listAll (): AsyncIterable<SessionRecord> {
+    return this.#store.listAll()
+  }
+
+  /** Resolves if the store answers. */
+  async ping (): Promise<void> {
+    await this.#store.ping()
+  }
+
+  /**
+   * Stores a new session. Whatever it replaces is dead when this resolves.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; no session lives on then
+   * @throws ERR_SESSION_LIMIT_REACHED when the user has as many as they may
+   * @throws ERR_SESSION_UNAUTHENTICATED when the user was signed out everywhere, or newer sessions took the place, in the meantime
+   */
+  async create (session: NewSession): Promise<HeldSession> {
+    const { id = newId(), replaces, carry } = session
+    const { token, secretHash } = newToken(id)
+    const record = await this.#begin(newRecord(session, { id, secretHash, now: this.#store.now(), ...this.options }), { replaces, moves: false, carry })
+    if (record === null) throw new errors.UNAUTHENTICATED()
+    if (record.userId !== null) this.#tell('created', id, record.userId)
+    return { record, token }
+  }
+
+  /**
+   * Goes on with a session under another id and with other data: the same sign-in, the same deadlines.
+   * `null`, and nothing stored, when it has ended.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
+   */
+  async move (from: SessionRecord, { id, data, carry }: { id: string, data: string, carry: Carry }): Promise<HeldSession | null> {
+    const { token, secretHash } = newToken(id)
+    const record = await this.#begin({ ...from, id, secretHash, data, lastSeenAt: Math.floor(this.#store.now()) }, { replaces: from, moves: true, carry })
+    if (record === null) return null
+    if (record.userId !== null) this.#tell('created', id, record.userId)
+    return { record, token }
+  }
+
+  /** Replaces the session's data by `change` of it; `null` when the session has ended, and nothing is written. */
+  async update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {
+    return await this.#store.update(record, change)
+  }
+
+  /** Whether this use of the session has to be written down. */
+  isTouchDue (record: SessionRecord): boolean {
+    const { touchAfterMs } = this.options
+    if (touchAfterMs === false) return false
+    const tenth = record.idleTimeoutMs / 10
+    const after = touchAfterMs === null || touchAfterMs >= record.idleTimeoutMs ? tenth : touchAfterMs
+    return this.#store.now() - record.lastSeenAt >= after
+  }
+
+  /** Writes down that the session was used. `false` when it has ended. */
+  async touch (record: SessionRecord): Promise<boolean> {
+    return await this.#store.touch(record)
+  }
+
+  /**
+   * Ends a session; `false` when it had ended. If the store does not confirm it, this process refuses
+   * the session from now on and goes on ending it.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE
+   */
+  async end (id: string, reason: EndReason): Promise<boolean> {
+    return await this.#endings.during(id, () => this.#delete(id, reason))
+  }
+
+  /** Ends all sessions of a user but one, and calls off their logins under way. Gives how many were ended. */
+  async endByUser (userId: string, except: string | undefined): Promise<number> {
+    const ended = await this.#store.deleteByUser(userId, { except })
+    for (const id of ended) this.#tell('revoked', id, userId, 'revoked')
+    return ended.length
+  }
+
+  /** Ends a session that must not live on, however long the store takes to confirm it. */
+  endEventually (id: string): void {
+    this.end(id, 'revoked').catch(() => {})
+  }
+
+  /** Stops what runs in the background. Twice is safe. */
+  async close (): Promise<void> {
+    this.#endings.close()
+    this.signals.close()
+    this.#store.events.off('ended', this.#onEnded)
+    this.#store.events.off('down', this.#onDown)
+    this.#store.events.off('up', this.#onUp)
+    await this.events.close()
+  }
+
+  async #begin (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry }): Promise<SessionRecord | null> {
+    try {
+      return await this.#store.create(record, { ...options, limit: this.options.limit })
+    } catch (error) {
+      // Without a cause nothing was sent: the store was known to be down.
+      if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#endings.add(record.id)
+      throw error
+    }
+  }
+
+  async #delete (id: string, reason: EndReason): Promise<boolean> {
+    const ended = await this.#store.delete(id)
+    if (ended?.userId != null) this.#tell('revoked', id, ended.userId, reason)
+    return ended !== null
+  }
+
+  #tell (name: 'created' | 'revoked' | 'expired', id: string, userId: string, reason: EndReason | null = null): void {
+    this.events.emit(name, { id, userId, at: Math.floor(this.#store.now()), reason })
+  }
+}

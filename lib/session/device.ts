@@ -1,0 +1,25 @@
+import Bowser from 'bowser'
+
+const LENGTH = 40
+/** Longer ones are not from browsers, and not worth the reading. */
+const HEADER_LENGTH = 512
+
+/**
+ * A name for the device that a `User-Agent` header is from, for a list of one's sessions: "Firefox 131
+ * on Windows". At most 40 characters; what is not recognised is shortened.
+ */
+export function deviceName (userAgent: string): string {
+  const { browser, os } = parse(userAgent.slice(0, HEADER_LENGTH))
+  const version = browser.version?.split('.')[0]
+  const name = [browser.name, version].filter(Boolean).join(' ')
+  return (name !== '' && os.name !== undefined ? `${name} on ${os.name}` : userAgent).slice(0, LENGTH)
+}
+
+function parse (userAgent: string): Pick<Bowser.Parser.ParsedResult, 'browser' | 'os'> {
+  try {
+    return Bowser.parse(userAgent)
+  } catch {
+    // It throws for an empty string.
+    return { browser: {}, os: {} }
+  }
+}

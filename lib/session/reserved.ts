@@ -1,0 +1,13 @@
+import { errors } from '../errors.ts'
+
+/** Members of a session object: data cannot take the place of any. */
+export const RESERVED_NAMES: ReadonlySet<string> = new Set([
+  'save', 'regenerate', 'reload', 'destroy', 'touch', 'options', 'get', 'set', 'isModified', 'isSaved',
+  'cookie', 'sessionId', 'encryptedSessionId', 'toJSON', '__proto__', 'constructor'
+])
+
+/** @throws ERR_SESSION_RESERVED_KEY */
+export function assertNotReserved (data: object): void {
+  const reserved = Object.keys(data).find((name) => RESERVED_NAMES.has(name))
+  if (reserved !== undefined) throw new errors.RESERVED_KEY(reserved)
+}

@@ -1,0 +1,104 @@
+import { getEventListeners } from 'node:events'
+import type { EventHub } from '../events.ts'
+
+/** How often a held session is looked up where nobody tells us that it ended, in milliseconds. */
+const CHECK_EVERY_MS = 5_000
+
+interface Held {
+  readonly signal: WeakRef<AbortSignal>
+  /** Keeps alive what only its own listeners would know of. */
+  pinned: AbortSignal | null
+}
+
+/**
+ * Abort signals that fire when a session has ended, whatever ended it. A message of the process that
+ * ended it makes it fire at once; because messages get lost, each held session is also looked up every
+ * five seconds, and whenever messages may have been missed. An outage of the store is no end.
+ *
+ * A process holds one signal per session, for as long as somebody listens to it or has it.
+ */
+export class EndSignals {
+  readonly #held = new Map<string, Held>()
+  /** Lives as long as its signal. */
+  readonly #controllers = new WeakMap<AbortSignal, AbortController>()
+  readonly #isLive: (id: string) => Promise<boolean>
+  readonly #events: EventHub
+  #timer: NodeJS.Timeout | undefined
+  #listening = false
+  #closed = false
+
+  /** `isLive` rejects when that cannot be told. */
+  constructor (events: EventHub, isLive: (id: string) => Promise<boolean>) {
+    this.#events = events
+    this.#isLive = isLive
+  }
+
+  /** Fires, with the reason, when the session of this id has ended. */
+  of (id: string): AbortSignal {
+    const held = this.#held.get(id)?.signal.deref()
+    if (held !== undefined) return held
+    const controller = new AbortController()
+    const { signal } = controller
+    this.#controllers.set(signal, controller)
+    this.#held.set(id, { signal: new WeakRef(signal), pinned: signal })
+    this.#listen()
+    this.#checkLater()
+    // It may have ended between its loading and now.
+    void this.#check(id)
+    return signal
+  }
+
+  /** How many sessions are held. */
+  get size (): number {
+    return this.#held.size
+  }
+
+  close (): void {
+    this.#closed = true
+    clearTimeout(this.#timer)
+    this.#held.clear()
+  }
+
+  #listen (): void {
+    if (this.#listening) return
+    this.#listening = true
+    this.#events.on('revoked', ({ id, reason }) => this.#fire(id, reason ?? 'revoked'))
+    this.#events.on('expired', ({ id }) => this.#fire(id, 'expired'))
+    this.#events.onGap(() => { void this.#checkAll() })
+  }
+
+  #checkLater (): void {
+    if (this.#closed || this.#timer !== undefined || this.#held.size === 0) return
+    this.#timer = setTimeout(() => {
+      this.#letGo()
+      void this.#checkAll().then(() => {
+        this.#timer = undefined
+        this.#checkLater()
+      })
+    }, CHECK_EVERY_MS)
+  }
+
+  /** Forgets what nobody has or listens to any more. */
+  #letGo (): void {
+    for (const [id, held] of this.#held) {
+      const signal = held.signal.deref()
+      if (signal === undefined) this.#held.delete(id)
+      else held.pinned = getEventListeners(signal, 'abort').length > 0 ? signal : null
+    }
+  }
+
+  async #checkAll (): Promise<void> {
+    await Promise.all([...this.#held.keys()].map(async (id) => await this.#check(id)))
+  }
+
+  async #check (id: string): Promise<void> {
+    // Not being able to tell is not an end.
+    if (!await this.#isLive(id).catch(() => true)) this.#fire(id, 'ended')
+  }
+
+  #fire (id: string, reason: string): void {
+    const signal = this.#held.get(id)?.signal.deref()
+    this.#held.delete(id)
+    if (signal !== undefined) this.#controllers.get(signal)?.abort(new DOMException(`The session has ended: ${reason}`, 'AbortError'))
+  }
+}

@@ -1,0 +1,251 @@
+import { errors } from '../../lib/errors.ts'
+import t from 'tap'
+import type { Test } from 'tap'
+import { SessionCore } from '../../lib/session/core.ts'
+import type { CoreOptions } from '../../lib/session/core.ts'
+import type { NewSession } from '../../lib/session/new-record.ts'
+import { Signature } from '../../lib/session/signature.ts'
+import { idOf, newId, newToken } from '../../lib/session/token.ts'
+import { DAY, HOUR, MINUTE } from '../helpers/record.ts'
+import { Gate, SpyStore } from '../helpers/spy-store.ts'
+
+const secrets = ['today', 'yesterday']
+const ada: NewSession = { userId: 'ada', data: '{"userId":"ada"}', replaces: null }
+
+interface Subject {
+  store: SpyStore
+  core: SessionCore
+  now: () => number
+  age: (ms: number) => void
+}
+
+function open (t: Test, options: Partial<CoreOptions> = {}): Subject {
+  let now = 1_700_000_000_000.5
+  const store = new SpyStore({ now: () => now })
+  const core = new SessionCore({ store, secrets, cookieNames: ['sid', 'old'], idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY, touchAfterMs: null, bearer: false, limit: null, userIdFrom: null, ...options })
+  t.teardown(() => core.close())
+  return { store, core, now: () => now, age: (ms) => { now += ms } }
+}
+
+/** How many timers are running. */
+function timers (): number {
+  return process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+}
+
+/** Polls until a condition holds. */
+async function until (condition: () => boolean): Promise<void> {
+  const giveUpAt = performance.now() + 10_000
+  while (!condition()) {
+    if (performance.now() > giveUpAt) throw new Error('waited in vain')
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+t.test('a new session is found by its token and by nothing else', async (t) => {
+  const { core } = open(t)
+  const { record, token } = await core.create(ada)
+  t.equal(idOf(token), record.id)
+  t.same(await core.find({ token, kind: 'cookie' }), record)
+  t.equal(await core.find({ token: newToken(record.id).token, kind: 'cookie' }), null, 'another secret')
+  t.equal(await core.find({ token: newToken(newId()).token, kind: 'cookie' }), null, 'another id')
+})
+
+t.test('a new session says who, when and how long, by the store\'s clock', async (t) => {
+  const { core, now } = open(t)
+  const { record } = await core.create({ ...ada, label: 'phone', meta: { a: 1 }, ip: '::1', userAgent: 'x'.repeat(500) })
+  t.match(record, {
+    userId: 'ada',
+    label: 'phone',
+    meta: '{"a":1}',
+    ip: '::1',
+    userAgent: 'x'.repeat(40),
+    persistent: true,
+    data: '{"userId":"ada"}',
+    createdAt: Math.floor(now()),
+    authenticatedAt: Math.floor(now()),
+    lastSeenAt: Math.floor(now()),
+    endsAt: Math.floor(now()) + 7 * DAY,
+    idleTimeoutMs: 30 * MINUTE
+  })
+  const id = newId()
+  const other = await core.create({ userId: null, data: '{}', replaces: null, id, idleTimeoutMs: MINUTE, absoluteTimeoutMs: HOUR, persistent: false })
+  t.match(other.record, { id, userId: null, label: null, meta: null, ip: null, userAgent: null, authenticatedAt: null, endsAt: Math.floor(now()) + HOUR, idleTimeoutMs: MINUTE, persistent: false })
+})
+
+t.test('what a session replaces is dead when it begins', async (t) => {
+  const { core } = open(t)
+  const first = await core.create(ada)
+  const second = await core.create({ ...ada, replaces: first.record })
+  t.equal(await core.find({ token: first.token, kind: 'cookie' }), null)
+  const again = await core.create({ ...ada, id: second.record.id, replaces: second.record })
+  t.equal(await core.find({ token: second.token, kind: 'cookie' }), null, 'also under the same id')
+  t.ok(await core.find({ token: again.token, kind: 'cookie' }))
+})
+
+t.test('a login during which the user was signed out everywhere is refused', async (t) => {
+  const { core, store } = open(t)
+  store.create = async () => null
+  await t.rejects(core.create(ada), { code: 'ERR_SESSION_UNAUTHENTICATED' })
+})
+
+t.test('a cookie header gives the token that is signed in it', async (t) => {
+  const { core } = open(t)
+  const { token } = newToken(newId())
+  const signed = core.credentials.sign(token)
+  const signedYesterday = new Signature(['yesterday']).sign(token)
+  t.same(core.credentials.readCookie(`a=b; sid=${signed}; c=d`), { kind: 'cookie', token, renew: false })
+  t.same(core.credentials.readCookie(`sid=${signedYesterday}`), { kind: 'cookie', token, renew: true })
+  t.same(core.credentials.readCookie(`old=${signed}`), { kind: 'cookie', token, renew: true })
+  t.same(core.credentials.readCookie(`old=garbage; sid=${signed}`), { kind: 'cookie', token, renew: false }, 'the name of today comes first')
+  t.same(core.credentials.readCookie(`sid=garbage; old=${signed}`), { kind: 'cookie', token, renew: true }, 'garbage hides nothing')
+  for (const header of ['', 'sid=', `sid=${token}`, `sid=${signed}; sid=${signed}`, `other=${signed}`, `sid=${new Signature(['tomorrow']).sign(token)}`, `sid=${core.credentials.sign('no token')}`]) {
+    t.equal(core.credentials.readCookie(header), null, header)
+  }
+})
+
+t.test('using a session is written down once a tenth of its idle timeout has passed', async (t) => {
+  const { core, age } = open(t)
+  const { record } = await core.create({ ...ada, idleTimeoutMs: 10 * MINUTE })
+  age(MINUTE - 1)
+  t.equal(core.isTouchDue(record), false)
+  age(1)
+  t.equal(core.isTouchDue(record), true)
+})
+
+t.test('touchAfter says when instead, but not for sessions that would end before', async (t) => {
+  const { core, age } = open(t, { touchAfterMs: 5 * MINUTE })
+  const { record } = await core.create(ada)
+  const short = (await core.create({ ...ada, idleTimeoutMs: 5 * MINUTE })).record
+  age(30_000)
+  t.equal(core.isTouchDue(short), true, 'a tenth of its idle timeout')
+  age(5 * MINUTE - 30_001)
+  t.equal(core.isTouchDue(record), false)
+  age(1)
+  t.equal(core.isTouchDue(record), true)
+})
+
+t.test('touchAfter 0 is every time, false never', async (t) => {
+  for (const [touchAfterMs, due] of [[0, true], [false, false]] as const) {
+    const { core, age } = open(t, { touchAfterMs })
+    const { record } = await core.create(ada)
+    t.equal(core.isTouchDue(record), due)
+    age(29 * MINUTE)
+    t.equal(core.isTouchDue(record), due)
+  }
+})
+
+t.test('ending a session says whether there was one', async (t) => {
+  const { core } = open(t)
+  const { record, token } = await core.create(ada)
+  t.equal(await core.end(record.id, 'logout'), true)
+  t.equal(await core.end(record.id, 'logout'), false)
+  t.equal(await core.find({ token, kind: 'cookie' }), null)
+})
+
+t.test('a session whose end is not confirmed is refused at once, and ended when the store is back', async (t) => {
+  const { core, store } = open(t)
+  const { record, token } = await core.create(ada)
+  const { token: other } = await core.create(ada)
+  store.failing.add('delete')
+  await t.rejects(core.end(record.id, 'logout'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  t.ok(await store.peek(record.id), 'it is still there')
+  t.strictSame(await store.during(async () => t.equal(await core.find({ token, kind: 'cookie' }), null)), [], 'without asking the store')
+  t.ok(await core.find({ token: other, kind: 'cookie' }), 'nobody else is refused')
+  const tries = (): number => store.calls.filter((call) => call === 'delete').length
+  await until(() => tries() >= 3)
+  t.equal(await core.find({ token, kind: 'cookie' }), null)
+  t.ok(await store.peek(record.id))
+  store.failing.clear()
+  const before = tries()
+  await until(() => tries() > before)
+  await new Promise((resolve) => setImmediate(resolve))
+  t.equal(await store.peek(record.id), null)
+})
+
+t.test('a store that never answers one deletion is asked for the others all the same', async (t) => {
+  const { core, store } = open(t)
+  const [first, second] = [await core.create(ada), await core.create(ada)]
+  const remove = store.delete.bind(store)
+  store.delete = async (id) => {
+    if (id === first.record.id) return await new Promise(() => {})
+    return await remove(id)
+  }
+  void core.end(first.record.id, 'logout')
+  store.failing.add('delete')
+  await core.end(second.record.id, 'logout').catch(() => {})
+  await until(() => store.calls.filter((call) => call === 'delete').length >= 3)
+  store.failing.clear()
+  const before = store.calls.length
+  await until(() => store.calls.length > before)
+  await new Promise((resolve) => setImmediate(resolve))
+  t.equal(await store.peek(second.record.id), null)
+  t.equal(await core.find({ token: first.token, kind: 'cookie' }), null, 'and the other stays refused')
+})
+
+t.test('a session that is being refused is refused although the store was asked before', async (t) => {
+  const { core, store } = open(t)
+  const { record, token } = await core.create(ada)
+  const gate = new Gate()
+  store.gates.set('find', gate)
+  const found = core.find({ token, kind: 'cookie' })
+  await gate.reached
+  store.failing.add('delete')
+  await core.end(record.id, 'logout').catch(() => {})
+  gate.open()
+  t.equal(await found, null)
+})
+
+t.test('a login of unknown outcome is ended when the store is back, one that was refused is not', async (t) => {
+  for (const [error, ends] of [[new errors.STORE_UNAVAILABLE({ cause: new Error('no answer') }), true], [new errors.STORE_UNAVAILABLE(), false], [new errors.STORE_FULL(), false]] as const) {
+    const { core, store } = open(t)
+    const create = store.create.bind(store)
+    // It was stored, but nobody was told.
+    store.create = async (...args) => {
+      await create(...args)
+      throw error
+    }
+    const id = newId()
+    const before = timers()
+    await t.rejects(core.create({ ...ada, id }), error)
+    t.equal(timers() - before, ends ? 1 : 0)
+    if (ends) await until(() => store.calls.includes('delete'))
+    await core.close()
+    t.equal(await store.peek(id) === null, ends)
+  }
+})
+
+t.test('a session can be ended without waiting for it', async (t) => {
+  const { core, store } = open(t)
+  const { record } = await core.create(ada)
+  store.failing.add('delete')
+  core.endEventually(record.id)
+  await until(() => store.calls.includes('delete'))
+  store.failing.clear()
+  await until(() => store.calls.filter((call) => call === 'delete').length > 1)
+  await new Promise((resolve) => setImmediate(resolve))
+  t.equal(await store.peek(record.id), null)
+})
+
+t.test('a closed core leaves nothing running, and closing it twice is safe', async (t) => {
+  const { core, store } = open(t)
+  const { record } = await core.create(ada)
+  store.failing.add('delete')
+  await core.end(record.id, 'logout').catch(() => {})
+  const before = timers()
+  await core.close()
+  await core.close()
+  t.equal(timers(), before - 1)
+  await core.end(record.id, 'logout').catch(() => {})
+  t.equal(timers(), before - 1, 'nor does it begin again')
+})
+
+t.test('a session of an ended one cannot be changed or used', async (t) => {
+  const { core } = open(t)
+  const { record, token } = await core.create(ada)
+  t.match(await core.update(record, () => '{"cart":1}'), { data: '{"cart":1}' })
+  t.equal(await core.touch(record), true)
+  await core.end(record.id, 'logout')
+  t.equal(await core.update(record, () => '{"cart":2}'), null)
+  t.equal(await core.touch(record), false)
+  t.equal(await core.find({ token, kind: 'cookie' }), null)
+})
