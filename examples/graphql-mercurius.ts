@@ -1,0 +1,96 @@
+// GraphQL with Mercurius: register, login and logout are mutations, the session is in the resolvers' context.
+//
+//   npm run build && npx tsx examples/graphql-mercurius.ts
+//   curl -i -c jar -b jar localhost:3000/graphql -H 'content-type: application/json' \
+//     -d '{"query":"mutation { register(username: \"ada\", password: \"lovelace\") { id } }"}'
+//   curl -i -c jar -b jar localhost:3000/graphql -H 'content-type: application/json' -d '{"query":"{ viewer { username } }"}'
+import { randomBytes, randomUUID } from 'node:crypto'
+import { hash, verify } from '@node-rs/argon2'
+import Fastify from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import sessionPlugin from 'fastify-user-sessions'
+import { GraphQLError } from 'graphql'
+import mercurius from 'mercurius'
+import type { IResolvers } from 'mercurius'
+
+declare module 'mercurius' {
+  interface MercuriusContext { request: FastifyRequest }
+}
+
+interface User { id: string, username: string, passwordHash: string }
+interface Credentials { username: string, password: string }
+
+const schema = `
+  type User {
+    id: ID!
+    username: String!
+  }
+  type Query {
+    "Who is signed in, or null."
+    me: User
+    "Who is signed in; an error when nobody is."
+    viewer: User!
+  }
+  type Mutation {
+    register(username: String!, password: String!): User!
+    login(username: String!, password: String!): User!
+    logout: Boolean!
+  }
+`
+
+const refusal = (code: string, message: string) => new GraphQLError(message, { extensions: { code } })
+
+// `users`, by name, is your database.
+export async function buildApp ({ redis = process.env.REDIS_URL, users = new Map<string, User>() } = {}): Promise<FastifyInstance> {
+  const app = Fastify({ logger: { level: 'warn' } })
+
+  await app.register(sessionPlugin, {
+    secret: process.env.SESSION_SECRET ?? randomBytes(32).toString('base64'),
+    redis,
+    cookie: { secure: process.env.NODE_ENV === 'production' }
+  })
+
+  const userOf = (id: string) => [...users.values()].find((user) => user.id === id)
+  // An unknown name takes as long as a wrong password: it is compared with this.
+  const nobodysHash = await hash(randomUUID())
+
+  const resolvers: IResolvers = {
+    Query: {
+      me: (_, __, { request }) => request.auth && userOf(request.auth.userId),
+      viewer: (_, __, { request }) => userOf(request.requireAuth().userId)
+    },
+    Mutation: {
+      register: async (_, { username, password }: Credentials, { request }) => {
+        if (!/^[a-z0-9_-]{3,32}$/.test(username)) throw refusal('BAD_USER_INPUT', 'A username has 3 to 32 of a-z, 0-9, _ and -')
+        if (password.length < 8 || password.length > 128) throw refusal('BAD_USER_INPUT', 'A password has 8 to 128 characters')
+        const user = { id: randomUUID(), username, passwordHash: await hash(password) }
+        // With nothing awaited in between, or two could take one name; in a database, a unique index.
+        if (users.has(username)) throw refusal('USERNAME_TAKEN', 'This username is taken')
+        users.set(username, user)
+        await app.login(request, user)
+        return user
+      },
+      // Aliases put many logins into one request: limit attempts here, per name and address, not only requests.
+      login: async (_, { username, password }: Credentials, { request }) => {
+        const user = users.get(username)
+        const matches = await verify(user?.passwordHash ?? nobodysHash, password)
+        if (user === undefined || !matches) throw refusal('INVALID_CREDENTIALS', 'Invalid credentials')
+        await app.login(request, user)
+        return user
+      },
+      logout: async (_, __, { request }) => {
+        await app.logout(request)
+        return true
+      }
+    }
+  }
+
+  await app.register(mercurius, { schema, resolvers, context: (request) => ({ request }) })
+  return app
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const app = await buildApp()
+  const url = await app.listen({ port: Number(process.env.PORT ?? 3000) })
+  console.log(`GraphQL at ${url}/graphql`)
+}
