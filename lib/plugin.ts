@@ -10,6 +10,7 @@ import type { SessionOptions } from './options.ts'
 import { resolveOptions } from './resolve-options.ts'
 import { SessionCore } from './session/core.ts'
 import { SessionManager } from './session/manager.ts'
+import { OwnTokens } from './session/token-format.ts'
 import { logStoreEvents } from './store/log.ts'
 import { openStore } from './store/open.ts'
 
@@ -18,7 +19,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   const options = resolveOptions(input)
   assertFree(app, options.decorators)
   const { store, backend, warnings, close } = await openStore(options)
-  const core = new SessionCore({ ...options, store })
+  const core = new SessionCore({ ...options, store, tokens: new OwnTokens(options.secrets) })
   const context: PluginContext = { options, core, sessions: new SessionManager(core), log: app.log, build: () => { throw new Error('the plugin is not ready yet') } }
   const unwatch = logStoreEvents(app.log, store)
   app.addHook('onClose', async () => {

@@ -3,7 +3,6 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { assertShallow, copyOf, diff, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'
-import { newId } from '../session/token.ts'
 import type { PluginContext } from './context.ts'
 import { carryOver, planSave } from './save-plan.ts'
 import { adopt, CSRF_SECRET, dataOf, dropCsrfSecret, withoutReserved } from './session-object.ts'
@@ -53,7 +52,7 @@ export class RequestSession implements SessionOwner {
   get sessionId (): string {
     const { record } = this.stored
     if (record !== null && this.#carriedKeys === null) return record.id
-    this.#nextId ??= newId()
+    this.#nextId ??= this.#context.core.tokens.newId()
     return this.#nextId
   }
 
@@ -90,7 +89,7 @@ export class RequestSession implements SessionOwner {
     assertShallow(carried)
     const base = picked(this.#base, keys)
     // A session begun by this request keeps its id, nobody else has seen it.
-    this.#nextId = this.stored.isBorn ? this.sessionId : newId()
+    this.#nextId = this.stored.isBorn ? this.sessionId : this.#context.core.tokens.newId()
     this.#carriedKeys = keys
     this.#build(copyOf(carried))
     // Compared with what was there of these keys: a user who is new by now is one who signs in.

@@ -7,7 +7,6 @@ import type { Credential } from '../session/credentials.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { toInfo } from '../session/record.ts'
 import type { JsonObject, SessionRecord } from '../session/record.ts'
-import { idOf, newId } from '../session/token.ts'
 import type { Token } from '../session/token.ts'
 import { routeConfig } from './context.ts'
 import type { PluginContext } from './context.ts'
@@ -121,7 +120,7 @@ export class StoredSession {
   /** Does what saving the session object means; `data` is the text of what it holds. There may be no session afterwards. */
   async carryOut (plan: Exclude<SavePlan, { does: 'end' }>, { data, id, carry }: { data: string, id: string | undefined, carry: NewSession['carry'] }): Promise<void> {
     if (plan.does === 'begin') await this.begin({ userId: plan.userId, data, id, carry })
-    else if (plan.does === 'move') await this.#move({ data, carry, id: id ?? newId() })
+    else if (plan.does === 'move') await this.#move({ data, carry, id: id ?? this.#context.core.tokens.newId() })
     else if (plan.does === 'change' && plan.changes.size > 0) await this.#change(plan.changes)
   }
 
@@ -141,7 +140,7 @@ export class StoredSession {
   async end (): Promise<void> {
     if (this.#failure instanceof errors.SKIPPED) throw this.#failure
     const mayLive = this.#record !== null || this.#failure !== null
-    const id = mayLive && this.#token !== null ? idOf(this.#token) : null
+    const id = mayLive && this.#token !== null ? this.#context.core.tokens.idOf(this.#token) : null
     this.#cookieWork = this.#cookieSent || (!this.#isBearer && hasSessionCookie(this.#context, this.#request)) ? 'clear' : null
     this.#become(null, null)
     this.#failure = null

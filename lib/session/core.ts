@@ -9,8 +9,8 @@ import { newRecord } from './new-record.ts'
 import type { NewSession } from './new-record.ts'
 import type { SessionRecord } from './record.ts'
 import { EndSignals } from './signals.ts'
-import { idOf, newId, newToken, proves } from './token.ts'
 import type { Token } from './token.ts'
+import type { TokenFormat } from './token-format.ts'
 
 export interface CoreOptions extends CredentialsOptions {
   store: CoreStore
@@ -35,6 +35,7 @@ export interface HeldSession {
  */
 export class SessionCore {
   readonly options: CoreOptions
+  readonly tokens: TokenFormat
   readonly credentials: Credentials
   readonly events: EventHub
   /** Fire when a session has ended. */
@@ -47,6 +48,7 @@ export class SessionCore {
 
   constructor (options: CoreOptions) {
     this.options = options
+    this.tokens = options.tokens
     this.credentials = new Credentials(options)
     this.#store = options.store
     this.#endings = new Endings((id) => this.#delete(id, 'revoked'))
@@ -63,8 +65,8 @@ export class SessionCore {
 
   /** The live session that a credential proves, or `null`. */
   async find ({ token, kind }: Pick<Credential, 'token' | 'kind'>): Promise<SessionRecord | null> {
-    const record = await this.get(idOf(token))
-    return record !== null && record.kind === kind && proves(token, record.secretHash) ? record : null
+    const record = await this.get(this.tokens.idOf(token))
+    return record !== null && record.kind === kind && this.tokens.proves(token, record.secretHash) ? record : null
   }
 
   /** The live session of this id, or `null`. */
@@ -97,8 +99,8 @@ export class SessionCore {
    * @throws ERR_SESSION_UNAUTHENTICATED when the user was signed out everywhere, or newer sessions took the place, in the meantime
    */
   async create (session: NewSession): Promise<HeldSession> {
-    const { id = newId(), replaces, carry } = session
-    const { token, secretHash } = newToken(id)
+    const { id = this.tokens.newId(), replaces, carry } = session
+    const { token, secretHash } = this.tokens.newToken(id)
     const record = await this.#begin(newRecord(session, { id, secretHash, now: this.#store.now(), ...this.options }), { replaces, moves: false, carry })
     if (record === null) throw new errors.UNAUTHENTICATED()
     if (record.userId !== null) this.#tell('created', id, record.userId)
@@ -111,7 +113,7 @@ export class SessionCore {
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
    */
   async move (from: SessionRecord, { id, data, carry }: { id: string, data: string, carry: Carry }): Promise<HeldSession | null> {
-    const { token, secretHash } = newToken(id)
+    const { token, secretHash } = this.tokens.newToken(id)
     const record = await this.#begin({ ...from, id, secretHash, data, lastSeenAt: Math.floor(this.#store.now()) }, { replaces: from, moves: true, carry })
     if (record === null) return null
     if (record.userId !== null) this.#tell('created', id, record.userId)

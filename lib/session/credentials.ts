@@ -2,13 +2,12 @@ import { errors } from '../errors.ts'
 import { bearerOf, isBearer } from './bearer-header.ts'
 import { cookieValues } from './cookie-header.ts'
 import type { SessionKind } from './record.ts'
-import { Signature } from './signature.ts'
-import { fromBearer, isToken } from './token.ts'
+import { fromBearer } from './token.ts'
 import type { Token } from './token.ts'
+import type { TokenFormat } from './token-format.ts'
 
 export interface CredentialsOptions {
-  /** The first signs, all verify. */
-  secrets: readonly string[]
+  tokens: TokenFormat
   /** The first is written, all are read. */
   cookieNames: readonly string[]
   /** Whether `Authorization: Bearer` is read. */
@@ -32,11 +31,9 @@ export interface CredentialHeaders {
 /** How tokens travel: signed in a cookie, or as they are under the scheme Bearer. Nothing here asks the store. */
 export class Credentials {
   readonly #options: CredentialsOptions
-  readonly #signature: Signature
 
   constructor (options: CredentialsOptions) {
     this.#options = options
-    this.#signature = new Signature(options.secrets)
   }
 
   /**
@@ -76,17 +73,17 @@ export class Credentials {
 
   /** What goes into the cookie for `token`. */
   sign (token: Token): string {
-    return this.#signature.sign(token)
+    return this.#options.tokens.sign(token)
   }
 
   /** The credential that a cookie's value is, or `null`. */
   unsign (value: string): Credential | null {
-    const verified = this.#signature.verify(value)
-    return verified !== null && isToken(verified.value) ? { kind: 'cookie', token: verified.value, renew: verified.renew } : null
+    const verified = this.#options.tokens.unsign(value)
+    return verified === null ? null : { kind: 'cookie', ...verified }
   }
 
   /** A `Cookie` header that carries `token`. */
   cookieOf (token: Token): string {
-    return `${this.#options.cookieNames[0] as string}=${this.sign(token)}`
+    return `${this.#options.cookieNames[0] as string}=${encodeURIComponent(this.sign(token))}`
   }
 }

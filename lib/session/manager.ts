@@ -10,7 +10,7 @@ import type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } 
 import { toInfo } from './record.ts'
 import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
 import { assertNotReserved } from './reserved.ts'
-import { fromBearer, isId, toBearer } from './token.ts'
+import { fromBearer, toBearer } from './token.ts'
 import { isUserId, userIdText } from './user-id.ts'
 
 /** How long `health` waits for the store, in milliseconds. */
@@ -127,7 +127,7 @@ export class SessionManager {
 
   /** Ends a session. With `userId`: `false`, and nothing ended, when it is somebody else's. */
   async revoke (id: string, { userId }: { userId?: string | number | bigint | undefined } = {}): Promise<boolean> {
-    if (!isId(id)) return false
+    if (!this.#core.tokens.isId(id)) return false
     if (userId !== undefined && (await this.#record(id))?.userId !== userIdText(userId, 'userId')) return false
     return await this.#core.end(id, 'revoked')
   }
@@ -166,7 +166,7 @@ export class SessionManager {
   }
 
   async #record (id: string): Promise<SessionRecord | null> {
-    return isId(id) ? await this.#core.get(id) : null
+    return this.#core.tokens.isId(id) ? await this.#core.get(id) : null
   }
 
   async #found (credential: Pick<Credential, 'token' | 'kind'> | null, { touch = false }: FindOptions = {}): Promise<SessionInfo | null> {

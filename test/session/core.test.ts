@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { SessionCore } from '../../lib/session/core.ts'
 import type { CoreOptions } from '../../lib/session/core.ts'
 import type { NewSession } from '../../lib/session/new-record.ts'
+import { OwnTokens } from '../../lib/session/token-format.ts'
 import { Signature } from '../../lib/session/signature.ts'
 import { idOf, newId, newToken } from '../../lib/session/token.ts'
 import { DAY, HOUR, MINUTE } from '../helpers/record.ts'
@@ -22,7 +23,7 @@ interface Subject {
 function open (t: Test, options: Partial<CoreOptions> = {}): Subject {
   let now = 1_700_000_000_000.5
   const store = new SpyStore({ now: () => now })
-  const core = new SessionCore({ store, secrets, cookieNames: ['sid', 'old'], idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY, touchAfterMs: null, bearer: false, limit: null, userIdFrom: null, ...options })
+  const core = new SessionCore({ store, tokens: new OwnTokens(secrets), cookieNames: ['sid', 'old'], idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY, touchAfterMs: null, bearer: false, limit: null, userIdFrom: null, ...options })
   t.teardown(() => core.close())
   return { store, core, now: () => now, age: (ms) => { now += ms } }
 }

@@ -1,0 +1,35 @@
+import { createHmac, timingSafeEqual } from 'node:crypto'
+
+/** Longer ones are nobody's session id. */
+const MAX_LENGTH = 1024
+
+/** Express-session's cookie: `s:<session id>.<base64 of HMAC-SHA-256>`, as the package cookie-signature makes it. */
+export function signExpressCookie (sid: string, secret: string): string {
+  return `s:${sid}.${mac(sid, secret)}`
+}
+
+/** The session id in a cookie's value, still encoded, and which of the secrets signed it; `null` when none did. */
+export function unsignExpressCookie (value: string, secrets: readonly string[]): { sid: string, by: number } | null {
+  const signed = decoded(value)
+  const dot = signed.lastIndexOf('.')
+  if (!signed.startsWith('s:') || signed.length > MAX_LENGTH || dot < 3) return null
+  const sid = signed.slice(2, dot)
+  const actual = Buffer.from(signed.slice(dot + 1))
+  for (const [by, secret] of secrets.entries()) {
+    const expected = Buffer.from(mac(sid, secret))
+    if (actual.length === expected.length && timingSafeEqual(actual, expected)) return { sid, by }
+  }
+  return null
+}
+
+function mac (sid: string, secret: string): string {
+  return createHmac('sha256', secret).update(sid).digest('base64').replace(/=+$/, '')
+}
+
+function decoded (value: string): string {
+  try {
+    return decodeURIComponent(value)
+  } catch {
+    return ''
+  }
+}

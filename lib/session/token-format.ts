@@ -1,0 +1,44 @@
+import { Signature } from './signature.ts'
+import { idOf, isId, isToken, newId, newToken, proves } from './token.ts'
+import type { Token } from './token.ts'
+
+/** What a client holds and how a cookie carries it. Nothing here asks the store. */
+export interface TokenFormat {
+  /** A fresh public handle. Throws when the system's random source fails. */
+  newId (): string
+  isId (value: unknown): value is string
+  /** A fresh token for a handle, and what the store keeps to prove it. */
+  newToken (id: string): { token: Token, secretHash: string }
+  /** The public handle of a token. */
+  idOf (token: Token): string
+  /** Whether a token proves the session found under its handle, in constant time. */
+  proves (token: Token, secretHash: string): boolean
+  /** What goes into the cookie. */
+  sign (token: Token): string
+  /** The token that a cookie's value carries, and whether it is to be signed anew with today's secret; `null` when it does not verify. */
+  unsign (value: string): { token: Token, renew: boolean } | null
+}
+
+/** This package's own: `<id>.<secret>`, signed. */
+export class OwnTokens implements TokenFormat {
+  readonly #signature: Signature
+  readonly newId = newId
+  readonly isId = isId
+  readonly newToken = newToken
+  readonly idOf = idOf
+  readonly proves = proves
+
+  /** The first secret signs, all verify. */
+  constructor (secrets: readonly string[]) {
+    this.#signature = new Signature(secrets)
+  }
+
+  sign (token: Token): string {
+    return this.#signature.sign(token)
+  }
+
+  unsign (value: string): { token: Token, renew: boolean } | null {
+    const verified = this.#signature.verify(value)
+    return verified !== null && isToken(verified.value) ? { token: verified.value, renew: verified.renew } : null
+  }
+}
