@@ -12,7 +12,8 @@ declare module 'fastify' {
     userId?: string | number | bigint | null
     cart?: unknown
     visits?: unknown
-    [key: string]: unknown
+    // Not `unknown`: beside @fastify/passport's types, `cookie` is found here alone.
+    [key: string]: any
   }
 }
 
