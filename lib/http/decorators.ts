@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
-import { requireAuth } from './authenticate.ts'
+import { authOf, requireAuth } from './authenticate.ts'
 import { kContext, kState } from './context.ts'
 import type { PluginContext } from './context.ts'
 import { login } from './login.ts'
@@ -19,7 +19,7 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
     getter () { return stateOf(context, this).session as FastifyRequest['session'] },
     setter () { throw new TypeError('request.session cannot be replaced: assign its members, or end it with destroy()') }
   })
-  app.decorateRequest(names.auth, { getter () { return stateOf(context, this).stored.auth } })
+  app.decorateRequest(names.auth, { getter () { return authOf(context, this) } })
   app.decorateRequest(names.requireAuth, function (this: FastifyRequest) { return requireAuth(context, this) })
   app.decorate(names.authenticate, async (request: FastifyRequest) => { requireAuth(context, request) })
   app.decorate(names.login, async (request: FastifyRequest, user: LoginUser, options?: LoginOptions) => await login(context, request, user, options))

@@ -4,7 +4,7 @@ import { assertShallow, copyOf, diff, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'
 import type { PluginContext } from './context.ts'
-import { carryOver, planSave } from './save-plan.ts'
+import { carryOver, planSave, signsOut } from './save-plan.ts'
 import { adopt, CSRF_SECRET, dataOf, dropCsrfSecret, withoutReserved } from './session-object.ts'
 import type { SessionOwner } from './session-object.ts'
 import { StoredSession } from './stored-session.ts'
@@ -115,6 +115,11 @@ export class RequestSession implements SessionOwner {
     return this.#session == null ? this.stored.data : dataOf(this.#session)
   }
 
+  /** Whether the session object names its user no more: whoever was signed in is not, though that is stored later. */
+  get signsOut (): boolean {
+    return this.#session != null && signsOut({ base: this.#base, data: dataOf(this.#session), rotates: this.#carriedKeys !== null, userIdFrom: this.#context.options.userIdFrom })
+  }
+
   /** Begins a session now; whatever session there was ends, and `request.session` is the new one's. */
   async begin (session: Omit<NewSession, 'replaces'>): Promise<void> {
     await this.#inRow(() => this.stored.begin(session))
@@ -194,9 +199,7 @@ export class RequestSession implements SessionOwner {
     if (session !== this.#session) return
     // It has ended meanwhile: this object is nobody's, and saves nothing any more.
     if (plan.does !== 'nothing' && this.stored.record === null) return this.#forget()
-    if ('data' in plan) {
-      this.#carriedKeys = this.#nextId = null
-    }
+    if ('data' in plan) this.#carriedKeys = this.#nextId = null
     if (plan.does === 'begin') {
       this.#signedInByAssignment = plan.userId !== null
       if (!Object.hasOwn(plan.data, CSRF_SECRET)) dropCsrfSecret(session)

@@ -76,6 +76,15 @@ export function carryOver (base: Data, data: Data, keys: readonly string[] | nul
   }
 }
 
+/**
+ * Whether data that named its user names nobody now, or names nobody after a regeneration: whoever was
+ * signed in signs out when it is saved.
+ */
+export function signsOut ({ base, data, rotates, userIdFrom }: Pick<SaveSituation, 'base' | 'data' | 'rotates' | 'userIdFrom'>): boolean {
+  const names = (each: Data): boolean => isUserId(userIdFrom === null ? each.userId : userIdFrom(each))
+  return !names(data) && (rotates || names(base))
+}
+
 /** Who the data named before, and whom it names now. */
 function usersOf (base: Data, data: Data, userIdFrom: SaveSituation['userIdFrom']): [before: string | null, after: string | null] {
   const [old, present] = [base, data].map((each) => userIdFrom === null ? each.userId : userIdFrom(each))

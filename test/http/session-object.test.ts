@@ -777,3 +777,43 @@ t.test('a reload behind a save that nobody waits for shows what was saved', asyn
   t.strictSame(seen, ['ada', 'ada'])
   t.equal((await me(ada)).userId, 'ada')
 })
+
+t.test('whom the session names no more is signed in no more, in the same request already', async (t) => {
+  const leaving: Record<string, Action> = {
+    null: ({ session }) => { session.userId = null },
+    delete: ({ session }) => { delete session.userId },
+    set: ({ session }) => { session.set('userId', undefined) },
+    regenerate: ({ session }) => session.regenerate(),
+    'regenerate with something else': ({ session }) => session.regenerate(['cart'])
+  }
+  for (const [how, leave] of Object.entries(leaving)) {
+    const shop = await openShop(t)
+    const ada = await signIn(shop)
+    const seen: unknown[] = []
+    await act(shop, ada, async (request) => {
+      request.session.cart = ['book']
+      seen.push(request.auth?.userId)
+      await leave(request)
+      seen.push(request.auth)
+      t.throws(() => request.requireAuth(), { code: 'ERR_SESSION_UNAUTHENTICATED' })
+    })
+    t.strictSame(seen, ['ada', null], how)
+    t.equal((await me(ada)).userId, null)
+  }
+})
+
+t.test('whom the session still names stays signed in, and so does whom it never named', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  await act(shop, ada, async (request) => {
+    await request.session.regenerate(['userId'])
+    t.equal(request.requireAuth().userId, 'ada')
+  })
+  const elsewhere = await openShop(t, { userIdFrom: (data) => data.passport })
+  const bob = await signIn(elsewhere, 'bob')
+  await act(elsewhere, bob, (request) => {
+    request.session.cart = ['book']
+    t.equal(request.requireAuth().userId, 'bob')
+  })
+  t.equal((await me(bob)).userId, 'bob')
+})

@@ -2,6 +2,7 @@ import passport from '@fastify/passport'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
+import { authRoutes } from '../../lib/index.ts'
 import { Browser, startApp } from '../helpers/app.ts'
 import type { TestResponse } from '../helpers/app.ts'
 
@@ -130,13 +131,20 @@ t.test('logging out with passport signs out, for everybody who holds the cookie'
   }
 })
 
-t.test('a user whom passport no longer knows is signed out', async (t) => {
+t.test('a user whom passport no longer knows is signed out, and gets nowhere any more', async (t) => {
   const app = await startPassport(t)
-  const ada = new Browser(app)
-  await login(ada, 'ada')
-  const copy = copyOf(app, ada)
-  app.people.delete(42)
-  t.strictSame((await ada.get('/me')).json(), { user: null, userId: null, data: {} })
-  t.strictSame((await copy.get('/me')).json().data, {})
-  t.equal(ada.cookies.size, 0)
+  await app.register(authRoutes, { prefix: '/auth', verify: () => null })
+  for (const url of ['/members', '/me', '/auth/info']) {
+    const ada = new Browser(app)
+    app.people.set(42, { id: 42, name: 'ada' })
+    await login(ada, 'ada')
+    const copy = copyOf(app, ada)
+    app.people.delete(42)
+    const response = await ada.get(url)
+    t.equal(response.statusCode, url === '/members' ? 401 : 200)
+    t.match(response.json(), { '/members': { code: 'ERR_SESSION_UNAUTHENTICATED' }, '/me': { user: null, userId: null, data: {} }, '/auth/info': { authenticated: false } }[url])
+    t.equal(ada.cookies.size, 0)
+    app.people.set(42, { id: 42, name: 'ada' })
+    t.equal((await copy.get('/me')).json().userId, null)
+  }
 })

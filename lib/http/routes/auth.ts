@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
-import type { SessionInfo } from '../../session/record.ts'
+import { authOf } from '../authenticate.ts'
 import { keepPrivate } from '../cookie.ts'
 import { issueToken, login } from '../login.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
@@ -83,12 +83,11 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
       }
     }
   }, async (request, reply) => {
-    const state = stateOf(context, request)
-    const session: SessionInfo | null = state.stored.auth
+    const session = authOf(context, request)
     if (session === null) return keepPrivate(reply).send({ authenticated: false })
     const user = findUser === undefined ? { id: session.userId } : await findUser(session.userId, request)
     if (user == null) {
-      await state.end()
+      await stateOf(context, request).end()
       return keepPrivate(reply).send({ authenticated: false })
     }
     return keepPrivate(reply).send({ authenticated: true, user: shown(user), session })
