@@ -11,7 +11,7 @@ await store.ready
 const app = Fastify()
 await app.register(sessionPlugin, { secret: 'a-secret-of-the-tests-with-32-characters-or-more', store, cookie: { secure: false } })
 await app.register(authRoutes, { verify: ({ username }) => ({ id: username }) })
-app.get('/restricted', { preHandler: app.authenticate }, async (request) => request.requireAuth().userId)
+app.get('/restricted', { preHandler: app.authenticate }, async ({ auth }) => `only for ${auth?.userId}`)
 
 const reply = await app.inject({
   method: method as 'GET' | 'POST',
