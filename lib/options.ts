@@ -53,6 +53,7 @@ export const SessionOptions = Type.Object({
   maxSessionsPerUser: optional(Type.Integer({ minimum: 1, expects: 'an integer of 1 or more', description: 'How many sessions a user may have at a time. Default: any number.' })),
   onLimit: optional(Type.Union([Type.Literal('evict-oldest'), Type.Literal('reject')], { default: 'evict-oldest', description: 'What a sign-in over that limit does: it ends the user\'s oldest session, or is refused with 409 `ERR_SESSION_LIMIT_REACHED`.' })),
   userIdFrom: optional(Type.Unsafe<(data: Record<string, unknown>) => unknown>(Type.Any({ description: 'Where the data of `request.session` names its user. Default `(data) => data.userId`. A value that appears or changes there is a sign-in, one that disappears a sign-out.' }))),
+  expressSession: optional(Type.Union([Type.Literal('share'), Type.Literal('adopt')], { description: 'Beside an Express app with express-session and connect-redis. `share`: one Redis, one cookie, one layout for both. `adopt`: its sessions become ours on first use, and nobody is signed out.' })),
   origins: optional(Type.Array(Type.String(), { description: 'Origins such as `https://app.example.com` whose pages may send unsafe requests. Default: the request\'s own protocol and host.' })),
   csrf: optional(Type.Boolean({ default: true, description: 'Refuses unsafe requests from other sites that carry the session cookie, sign in or sign out. A route is exempt with `config: { session: { csrf: false } }`.' })),
   decorators: optional(DecoratorOptions)

@@ -1,6 +1,7 @@
 import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { sessionLayout } from './express-session.ts'
 import type { PluginContext } from './http/context.ts'
 import { addDecorators, assertFree } from './http/decorators.ts'
 import { registerEngine } from './http/engine.ts'
@@ -10,7 +11,6 @@ import type { SessionOptions } from './options.ts'
 import { resolveOptions } from './resolve-options.ts'
 import { SessionCore } from './session/core.ts'
 import { SessionManager } from './session/manager.ts'
-import { OwnTokens } from './session/token-format.ts'
 import { logStoreEvents } from './store/log.ts'
 import { openStore } from './store/open.ts'
 
@@ -18,8 +18,9 @@ import { openStore } from './store/open.ts'
 export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptions) => {
   const options = resolveOptions(input)
   assertFree(app, options.decorators)
-  const { store, backend, warnings, close } = await openStore(options)
-  const core = new SessionCore({ ...options, store, tokens: new OwnTokens(options.secrets) })
+  const layout = sessionLayout(options)
+  const { store, backend, warnings, close } = await openStore({ ...options, ...layout })
+  const core = new SessionCore({ ...options, ...layout, store })
   const context: PluginContext = { options, core, sessions: new SessionManager(core), log: app.log, build: () => { throw new Error('the plugin is not ready yet') } }
   const unwatch = logStoreEvents(app.log, store)
   app.addHook('onClose', async () => {

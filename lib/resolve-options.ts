@@ -48,6 +48,7 @@ export interface ResolvedOptions {
   origins: string[] | null
   csrf: boolean
   bearer: boolean
+  expressSession: 'share' | 'adopt' | null
   /** How many sessions a user may have, and whether a new one ends the oldest. */
   limit: { max: number, evicts: boolean } | null
   decorators: Decorators
@@ -90,6 +91,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     touchAfterMs,
     userIdFrom: options.userIdFrom ?? null,
     bearer: options.bearer ?? false,
+    expressSession: expressSessionOf(options, faults),
     limit: limitOf(options, faults),
     origins: originsOf(options, faults),
     csrf: options.csrf ?? true,
@@ -139,6 +141,12 @@ function cookieOf ({ cookie = {} }: Partial<SessionOptions>, faults: Faults, war
   return { secure, sameSite, httpOnly, path, domain, partitioned }
 }
 
+function expressSessionOf ({ expressSession, redis, bearer }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['expressSession'] {
+  if (expressSession !== undefined && redis === undefined) faults.add('expressSession', 'needs redis: that of the Express app')
+  if (expressSession === 'share' && bearer === true) faults.add('bearer', 'cannot be given together with expressSession share: an Express session has no place for it')
+  return expressSession ?? null
+}
+
 function limitOf ({ maxSessionsPerUser, onLimit = 'evict-oldest', store }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['limit'] {
   if (maxSessionsPerUser === undefined) return null
   const canList = store === undefined || isSessionStore(store) || !isExpressStore(store) || typeof store.all === 'function'
@@ -152,9 +160,14 @@ function maxAgeOf ({ cookie }: Partial<SessionOptions>, faults: Faults): number 
   return maxAge === undefined ? null : faults.duration('cookie.maxAge', maxAge)
 }
 
-function cookieNamesOf ({ cookieName }: Partial<SessionOptions>, { secure, path, domain }: CookieAttributes, faults: Faults): string[] {
+/** Express-session's own. */
+const EXPRESS_COOKIE = 'connect.sid'
+
+function cookieNamesOf ({ cookieName, expressSession }: Partial<SessionOptions>, { secure, path, domain }: CookieAttributes, faults: Faults): string[] {
   const hostOnly = secure && path === '/' && domain === undefined
-  const cookieNames = cookieName === undefined ? [hostOnly ? '__Host-sid' : 'sid'] : [cookieName].flat()
+  const ours = hostOnly ? '__Host-sid' : 'sid'
+  const byDefault = expressSession === 'share' ? [EXPRESS_COOKIE] : expressSession === 'adopt' ? [ours, EXPRESS_COOKIE] : [ours]
+  const cookieNames = cookieName === undefined ? byDefault : [cookieName].flat()
   const [written = ''] = cookieNames
   if (cookieNames.length === 0 || !cookieNames.every((name) => COOKIE_NAME.test(name) && name.length <= 128)) faults.add('cookieName', 'must be a cookie name or an array of them')
   else if (new Set(cookieNames).size !== cookieNames.length) faults.add('cookieName', 'must not name one twice')

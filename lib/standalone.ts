@@ -1,9 +1,9 @@
 import { errors } from './errors.ts'
+import { sessionLayout } from './express-session.ts'
 import type { SessionOptions } from './options.ts'
 import { resolveOptions } from './resolve-options.ts'
 import { SessionCore } from './session/core.ts'
 import { SessionManager as Sessions } from './session/manager.ts'
-import { OwnTokens } from './session/token-format.ts'
 import type { SessionStore } from './store/contract.ts'
 import { asSessionStore } from './store/open.ts'
 
@@ -21,7 +21,7 @@ export class SessionManager extends Sessions {
     const { store: given, ...resolved } = resolveOptions(options)
     if (given === undefined) throw new errors.INVALID_OPTIONS('store is required: a MemoryStore, a RedisStore or an express-session compatible store')
     const store = asSessionStore(given)
-    super(new SessionCore({ ...resolved, store, tokens: new OwnTokens(resolved.secrets) }))
+    super(new SessionCore({ ...resolved, ...sessionLayout({ ...resolved, store }), store }))
     this.#ours = store === given ? null : store
   }
 

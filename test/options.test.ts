@@ -244,6 +244,7 @@ t.test('these are the defaults', async (t) => {
     origins: null,
     csrf: true,
     bearer: false,
+    expressSession: null,
     limit: null,
     decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
     warnings: []

@@ -10,6 +10,11 @@ export function assertCookieCanBeSet ({ options }: PluginContext, request: Fasti
   if (options.cookie.secure && request.protocol !== 'https') throw new errors.INSECURE_CONNECTION()
 }
 
+/** @throws ERR_SESSION_UNSUPPORTED in a bearer request, whose client would never send a new session's cookie */
+export function assertKeepsCookies ({ core }: PluginContext, request: FastifyRequest, what: string): void {
+  if (core.credentials.isBearer(request.headers)) throw new errors.UNSUPPORTED(`${what} in a bearer request: its client keeps no cookies`)
+}
+
 /** Sends the session's token, and takes back cookies under older names. */
 export function setSessionCookie (context: PluginContext, request: FastifyRequest, reply: FastifyReply, record: SessionRecord, token: Token): void {
   const { options, core } = context
@@ -33,10 +38,10 @@ function takeBack (context: PluginContext, request: FastifyRequest, reply: Fasti
   }
 }
 
-/** Whether the request brought a cookie under one of our names, good or bad. */
-export function hasSessionCookie ({ options }: PluginContext, request: FastifyRequest): boolean {
+/** Whether a cookie client brought a cookie under one of our names, good or bad. */
+export function hasSessionCookie ({ options, core }: PluginContext, request: FastifyRequest): boolean {
   const header = request.headers.cookie
-  return header !== undefined && options.cookieNames.some((name) => cookieValues(header, name).length > 0)
+  return header !== undefined && !core.credentials.isBearer(request.headers) && options.cookieNames.some((name) => cookieValues(header, name).length > 0)
 }
 
 const EXPIRED = { maxAge: 0, expires: new Date(0) }

@@ -9,6 +9,7 @@ import type { JsonObject, SessionInfo } from '../session/record.ts'
 import { toBearer } from '../session/token.ts'
 import { userIdText } from '../session/user-id.ts'
 import type { PluginContext } from './context.ts'
+import { assertKeepsCookies } from './cookie.ts'
 import { CSRF_SECRET } from './session-object.ts'
 import { stateOf } from './state.ts'
 
@@ -45,7 +46,7 @@ export type Login = (request: FastifyRequest, user: LoginUser, options?: LoginOp
 export async function login (context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}): Promise<SessionInfo> {
   const userId = checkedUserId(user, options)
   const state = stateOf(context, request)
-  state.stored.assertCookieClient('login')
+  assertKeepsCookies(context, request, 'login')
   const previous = state.stored.record
   const keys = previous?.userId === userId ? null : options.keep === true ? null : options.keep ?? []
   const own = ownData(context, user)

@@ -1,11 +1,14 @@
 import type { FastifySessionObject } from '@fastify/session'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Rows } from '../rows.ts'
 import { assertShallow, copyOf, diff, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'
+import { withoutReserved } from '../session/reserved.ts'
 import type { PluginContext } from './context.ts'
+import { assertKeepsCookies } from './cookie.ts'
 import { carryOver, planSave, signsOut } from './save-plan.ts'
-import { adopt, CSRF_SECRET, dataOf, dropCsrfSecret, withoutReserved } from './session-object.ts'
+import { adopt, CSRF_SECRET, dataOf, dropCsrfSecret } from './session-object.ts'
 import type { SessionOwner } from './session-object.ts'
 import { StoredSession } from './stored-session.ts'
 
@@ -16,6 +19,7 @@ import { StoredSession } from './stored-session.ts'
 export class RequestSession implements SessionOwner {
   readonly stored: StoredSession
   readonly #context: PluginContext
+  readonly #request: FastifyRequest
   /** `undefined` until the route asks for it; `null` after `destroy()`. */
   #session: FastifySessionObject | null | undefined
   /** What the session object held when it was built: what differs from it was changed by this request. */
@@ -30,11 +34,12 @@ export class RequestSession implements SessionOwner {
   #signedInByAssignment = false
   #settled = false
   /** Saves of one request follow each other. */
-  #saving: Promise<void> = Promise.resolve()
-  #savesUnderWay = 0
+  readonly #rows = new Rows()
+  readonly #inRow = (task: () => Promise<void>): Promise<void> => this.#rows.run('save', task)
 
   constructor (context: PluginContext, request: FastifyRequest, options: { willLoad: boolean }) {
     this.#context = context
+    this.#request = request
     this.stored = new StoredSession(context, request, options)
   }
 
@@ -62,7 +67,7 @@ export class RequestSession implements SessionOwner {
 
   assigned (session: FastifySessionObject, userId: unknown): void {
     if (session !== this.#session) return
-    if (userId != null) this.stored.assertCookieClient('signing in')
+    if (userId != null) assertKeepsCookies(this.#context, this.#request, 'signing in')
     this.#assigned = true
   }
 
@@ -84,7 +89,7 @@ export class RequestSession implements SessionOwner {
   /** Stores nothing yet: what becomes of the new session shows when it is saved or the reply goes out. */
   async regenerate (session: FastifySessionObject, keys: readonly string[]): Promise<void> {
     if (session !== this.#session) return
-    this.stored.assertCookieClient('regenerate()')
+    assertKeepsCookies(this.#context, this.#request, 'regenerate()')
     const carried = picked(dataOf(session), keys)
     assertShallow(carried)
     const base = picked(this.#base, keys)
@@ -144,19 +149,12 @@ export class RequestSession implements SessionOwner {
     this.#settled = true
     // Also when a later hook made an error of the reply.
     const takesBack = undo && this.#signedInByAssignment
-    if (takesBack || this.#savesUnderWay > 0 || (isFirst && this.#isChanged())) return this.#inRow(() => this.#commit({ undo })).then(() => this.stored.touchIfDue())
+    if (takesBack || this.#rows.isBusy('save') || (isFirst && this.#isChanged())) return this.#inRow(() => this.#commit({ undo })).then(() => this.stored.touchIfDue())
     return isFirst && this.stored.isTouchDue ? this.stored.touchIfDue() : undefined
   }
 
   #isChanged (): boolean {
     return this.#session != null && (this.#carriedKeys !== null || this.#assigned || diff(this.#base, dataOf(this.#session)).size > 0)
-  }
-
-  async #inRow (task: () => Promise<void>): Promise<void> {
-    this.#savesUnderWay++
-    const mine = this.#saving.then(task).finally(() => { this.#savesUnderWay-- })
-    this.#saving = mine.catch(() => {})
-    await mine
   }
 
   /** Makes the store hold what the session object says. `undo`: the reply is an error, so nobody is signed in by it. */

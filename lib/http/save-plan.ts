@@ -1,6 +1,6 @@
 import { apply, diff, isEmpty, parseData, picked } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
-import { isUserId, userIdText } from '../session/user-id.ts'
+import { isUserId, userIdText, userOf } from '../session/user-id.ts'
 import { CSRF_SECRET } from './session-object.ts'
 
 /** What a session object looks like when it is to be saved. */
@@ -81,8 +81,7 @@ export function carryOver (base: Data, data: Data, keys: readonly string[] | nul
  * signed in signs out when it is saved.
  */
 export function signsOut ({ base, data, rotates, userIdFrom }: Pick<SaveSituation, 'base' | 'data' | 'rotates' | 'userIdFrom'>): boolean {
-  const names = (each: Data): boolean => isUserId(userIdFrom === null ? each.userId : userIdFrom(each))
-  return !names(data) && (rotates || names(base))
+  return userOf(data, userIdFrom) === null && (rotates || userOf(base, userIdFrom) !== null)
 }
 
 /** Who the data named before, and whom it names now. */

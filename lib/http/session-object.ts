@@ -58,11 +58,6 @@ export function dropCsrfSecret (session: FastifySessionObject): void {
   delete (session as Owned)[CSRF_SECRET]
 }
 
-/** Data as it may be put into a session object: what foreign hands stored under reserved names is left out. */
-export function withoutReserved (data: Data): Data {
-  return Object.fromEntries(Object.entries(data).filter(([key]) => !RESERVED_NAMES.has(key)))
-}
-
 function prototypeOver (base: object): object {
   const methods: Record<string, (this: Owned, ...args: never[]) => unknown> = {
     save (callback?: Callback) { return settle(this[kOwner].save(this), callback) },

@@ -10,7 +10,7 @@ import type { JsonObject, SessionRecord } from '../session/record.ts'
 import type { Token } from '../session/token.ts'
 import { routeConfig } from './context.ts'
 import type { PluginContext } from './context.ts'
-import { assertCookieCanBeSet, clearSessionCookie, hasSessionCookie, setSessionCookie } from './cookie.ts'
+import { assertCookieCanBeSet, assertKeepsCookies, clearSessionCookie, hasSessionCookie, setSessionCookie } from './cookie.ts'
 import { assertSameSite } from './cross-site.ts'
 import { requestAuth } from './request-auth.ts'
 import type { RequestAuth } from './request-auth.ts'
@@ -27,6 +27,8 @@ export class StoredSession {
   readonly #budget = new StoreBudget()
   #record: SessionRecord | null = null
   #token: Token | null = null
+  /** The Express session it was, or would be, made of. */
+  #adopts: string | undefined
   #failure: Error | null = null
   #auth: RequestAuth | null | undefined
   #born = false
@@ -46,12 +48,12 @@ export class StoredSession {
 
   /** Loads the session of a credential. Never rejects: a failure is remembered and thrown to whoever reads. */
   async load (credential: Credential): Promise<void> {
-    const { token, renew } = credential
-    this.#token = token
+    this.#token = credential.token
+    this.#adopts = credential.adopts
     this.#failure = null
     try {
       this.#record = await this.#budget.within(this.#context.core.find(credential))
-      if (this.#record !== null && renew) this.#cookieWork = 'set'
+      if (this.#record !== null && credential.renew) this.#cookieWork = 'set'
     } catch (error) {
       this.#failure = error as Error
     }
@@ -99,7 +101,7 @@ export class StoredSession {
    */
   async begin (session: Omit<NewSession, 'replaces'>): Promise<void> {
     const { core, options } = this.#context
-    this.assertCookieClient('signing in, or keeping data for somebody who is not signed in')
+    assertKeepsCookies(this.#context, this.#request, 'signing in, or keeping data for somebody who is not signed in')
     if (session.userId !== null) assertSameSite(this.#context, this.#request)
     assertCookieCanBeSet(this.#context, this.#request)
     const replaces = this.record
@@ -141,10 +143,10 @@ export class StoredSession {
     if (this.#failure instanceof errors.SKIPPED) throw this.#failure
     const mayLive = this.#record !== null || this.#failure !== null
     const id = mayLive && this.#token !== null ? this.#context.core.tokens.idOf(this.#token) : null
-    this.#cookieWork = this.#cookieSent || (!this.#isBearer && hasSessionCookie(this.#context, this.#request)) ? 'clear' : null
+    this.#cookieWork = this.#cookieSent || hasSessionCookie(this.#context, this.#request) ? 'clear' : null
     this.#become(null, null)
     this.#failure = null
-    if (id !== null) await this.#budget.within(this.#context.core.end(id, 'logout'))
+    if (id !== null) await this.#budget.within(this.#context.core.end(id, 'logout', this.#adopts))
   }
 
   /** Writes down that the session was used, if that is due. */
@@ -170,7 +172,7 @@ export class StoredSession {
   /** Goes on with the present session under another id; if it has ended meanwhile, there is none. */
   async #move (to: { id: string, data: string, carry: NewSession['carry'] }): Promise<void> {
     if (this.#record === null) return
-    this.assertCookieClient('regenerate()')
+    assertKeepsCookies(this.#context, this.#request, 'regenerate()')
     assertCookieCanBeSet(this.#context, this.#request)
     const moved = await this.#budget.within(this.#context.core.move(this.#record, to), (late) => this.#tooLate(late))
     if (moved === null) this.#become(null, null)
@@ -184,15 +186,6 @@ export class StoredSession {
     const updated = await this.#budget.within(this.#context.core.update(this.#record, change))
     if (updated === null) this.#become(null, null)
     else this.#record = updated
-  }
-
-  /** @throws ERR_SESSION_UNSUPPORTED in a bearer request, whose client would never see the new session's cookie */
-  assertCookieClient (what: string): void {
-    if (this.#isBearer) throw new errors.UNSUPPORTED(`${what} in a bearer request: its client keeps no cookies`)
-  }
-
-  get #isBearer (): boolean {
-    return this.#context.core.credentials.isBearer(this.#request.headers)
   }
 
   get #client (): { ip: string, userAgent: string | null } {

@@ -16,6 +16,9 @@ export interface CoreStore {
   deleteByUser (userId: string, options: { except?: string | undefined }): Promise<string[]>
   listAll (): AsyncIterable<SessionRecord>
   ping (): Promise<void>
+  /** Of a store that can take over sessions of an Express app. */
+  adopt? (sid: string, id: string, make: (data: Record<string, unknown>) => SessionRecord): Promise<SessionRecord | null>
+  discard? (sid: string): Promise<void>
   readonly bus: ConstructorParameters<typeof EventHub>[0]
   readonly events: StoreListeners
 }

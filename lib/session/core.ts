@@ -8,9 +8,12 @@ import { Endings } from './endings.ts'
 import { newRecord } from './new-record.ts'
 import type { NewSession } from './new-record.ts'
 import type { SessionRecord } from './record.ts'
+import { withoutReserved } from './reserved.ts'
 import { EndSignals } from './signals.ts'
+import { secretHashOf } from './token.ts'
 import type { Token } from './token.ts'
 import type { TokenFormat } from './token-format.ts'
+import { userOf } from './user-id.ts'
 
 export interface CoreOptions extends CredentialsOptions {
   store: CoreStore
@@ -21,6 +24,8 @@ export interface CoreOptions extends CredentialsOptions {
   limit: Limit | null
   /** Where a session's data names its user; `null`: `data.userId`. */
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
+  /** The data alone says who is signed in: it is read by others as well. */
+  userIsData: boolean
 }
 
 /** A session, and the token that proves it. */
@@ -42,6 +47,8 @@ export class SessionCore {
   readonly signals: EndSignals
   readonly #store: CoreStore
   readonly #endings: Endings
+  /** Of sessions being ended, what they were or would have been made of. */
+  readonly #adopted = new Map<string, string>()
   readonly #onEnded: OnEnded = (id, userId, reason) => reason === 'expired' ? this.#tell('expired', id, userId) : this.#tell('revoked', id, userId, reason)
   readonly #onDown = (): void => this.events.emitHere('store-down')
   readonly #onUp = (): void => this.events.emitHere('store-up')
@@ -64,8 +71,10 @@ export class SessionCore {
   }
 
   /** The live session that a credential proves, or `null`. */
-  async find ({ token, kind }: Pick<Credential, 'token' | 'kind'>): Promise<SessionRecord | null> {
-    const record = await this.get(this.tokens.idOf(token))
+  async find ({ token, kind, adopts }: Pick<Credential, 'token' | 'kind' | 'adopts'>): Promise<SessionRecord | null> {
+    const id = this.tokens.idOf(token)
+    let record = await this.get(id)
+    if (record === null && adopts !== undefined && !this.#endings.has(id)) record = await this.#adopt(adopts, id, token)
     return record !== null && record.kind === kind && this.tokens.proves(token, record.secretHash) ? record : null
   }
 
@@ -101,6 +110,9 @@ export class SessionCore {
   async create (session: NewSession): Promise<HeldSession> {
     const { id = this.tokens.newId(), replaces, carry } = session
     const { token, secretHash } = this.tokens.newToken(id)
+    if (session.userId !== null && this.options.userIsData && userOf(JSON.parse(session.data), this.options.userIdFrom) !== session.userId) {
+      throw new errors.UNSUPPORTED('signing in beside an Express app, which reads the user from the data: assign it to request.session where userIdFrom looks')
+    }
     const record = await this.#begin(newRecord(session, { id, secretHash, now: this.#store.now(), ...this.options }), { replaces, moves: false, carry })
     if (record === null) throw new errors.UNAUTHENTICATED()
     if (record.userId !== null) this.#tell('created', id, record.userId)
@@ -144,7 +156,8 @@ export class SessionCore {
    * the session from now on and goes on ending it.
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
-  async end (id: string, reason: EndReason): Promise<boolean> {
+  async end (id: string, reason: EndReason, adopts?: string): Promise<boolean> {
+    if (adopts !== undefined) this.#adopted.set(id, adopts)
     return await this.#endings.during(id, () => this.#delete(id, reason))
   }
 
@@ -180,8 +193,21 @@ export class SessionCore {
     }
   }
 
+  async #adopt (sid: string, id: string, token: Token): Promise<SessionRecord | null> {
+    const record = await this.#store.adopt?.(sid, id, (data) => {
+      const kept = withoutReserved(data)
+      const session = { userId: userOf(kept, this.options.userIdFrom), data: JSON.stringify(kept), replaces: null }
+      const made = newRecord(session, { id, secretHash: secretHashOf(token), now: this.#store.now(), ...this.options })
+      // When they signed in is not known: too long ago for what asks for a recent sign-in.
+      return { ...made, authenticatedAt: made.userId === null ? null : 0 }
+    })
+    return record ?? null
+  }
+
   async #delete (id: string, reason: EndReason): Promise<boolean> {
-    const ended = await this.#store.delete(id)
+    const sid = this.#adopted.get(id)
+    const [ended] = await Promise.all([this.#store.delete(id), sid === undefined ? null : this.#store.discard?.(sid)])
+    this.#adopted.delete(id)
     if (ended?.userId != null) this.#tell('revoked', id, ended.userId, reason)
     return ended !== null
   }

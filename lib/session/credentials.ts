@@ -1,6 +1,7 @@
 import { errors } from '../errors.ts'
 import { bearerOf, isBearer } from './bearer-header.ts'
 import { cookieValues } from './cookie-header.ts'
+import { adoptedToken, unsignExpressCookie } from './express-cookie.ts'
 import type { SessionKind } from './record.ts'
 import { fromBearer } from './token.ts'
 import type { Token } from './token.ts'
@@ -12,6 +13,8 @@ export interface CredentialsOptions {
   cookieNames: readonly string[]
   /** Whether `Authorization: Bearer` is read. */
   bearer: boolean
+  /** The secrets of an Express app whose cookies are taken for their sessions to be adopted. */
+  adopts: readonly string[] | null
 }
 
 /** A token that is one of ours by its form; whether its session lives is another question. */
@@ -20,6 +23,8 @@ export interface Credential {
   readonly token: Token
   /** It came under an old name or an old secret: to be issued again. */
   readonly renew: boolean
+  /** The Express session that the token's session may still have to be made of. */
+  readonly adopts?: string
 }
 
 /** The headers of a request that can carry a session. */
@@ -59,10 +64,17 @@ export class Credentials {
   readCookie (header: string): Credential | null {
     for (const [index, name] of this.#options.cookieNames.entries()) {
       const values = cookieValues(header, name)
-      const credential = values.length === 1 ? this.unsign(values[0] as string) : null
+      const credential = values.length === 1 ? this.unsign(values[0] as string) ?? this.#adopted(values[0] as string) : null
       if (credential !== null) return { ...credential, renew: credential.renew || index > 0 }
     }
     return null
+  }
+
+  #adopted (value: string): Credential | null {
+    const { adopts } = this.#options
+    const verified = adopts === null ? null : unsignExpressCookie(value, adopts)
+    if (verified === null) return null
+    return { kind: 'cookie', token: adoptedToken(verified.sid, adopts?.[verified.by] as string), renew: true, adopts: verified.sid }
   }
 
   /** The token of an `Authorization` header under the scheme Bearer, or `null`. */

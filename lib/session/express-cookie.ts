@@ -1,4 +1,5 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
+import type { Token } from './token.ts'
 
 /** Longer ones are nobody's session id. */
 const MAX_LENGTH = 1024
@@ -20,6 +21,15 @@ export function unsignExpressCookie (value: string, secrets: readonly string[]):
     if (actual.length === expected.length && timingSafeEqual(actual, expected)) return { sid, by }
   }
   return null
+}
+
+/**
+ * The token that an adopted session goes by, the same for all who hold the Express cookie: its signature
+ * was made with `secret`, and only who knows that can make the token of a session id.
+ */
+export function adoptedToken (sid: string, secret: string): Token {
+  const part = (use: string): string => createHmac('sha256', secret).update(`fastify-user-sessions adopt ${use} ${sid}`).digest('base64url')
+  return `${part('id').slice(0, 22)}.${part('secret').slice(0, 32)}`
 }
 
 function mac (sid: string, secret: string): string {

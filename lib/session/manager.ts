@@ -11,7 +11,7 @@ import { toInfo } from './record.ts'
 import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
 import { assertNotReserved } from './reserved.ts'
 import { fromBearer, toBearer } from './token.ts'
-import { isUserId, userIdText } from './user-id.ts'
+import { userIdText, userOf } from './user-id.ts'
 
 /** How long `health` waits for the store, in milliseconds. */
 const HEALTH_MS = 550
@@ -96,14 +96,15 @@ export class SessionManager {
    * @throws TypeError when the result is no object or names another user; ERR_SESSION_RESERVED_KEY
    */
   async update (id: string, change: (data: JsonObject) => JsonObject | undefined | void): Promise<JsonObject | null> {
+    const { userIdFrom } = this.#core.options
     const record = await this.#record(id)
     if (record === null) return null
     const updated = await this.#core.update(record, (text) => {
       const data = dataOf(text)
-      const user = this.#userOf(data)
+      const user = userOf(data, userIdFrom)
       const next = change(data) ?? data
       const written = dataText(next)
-      if (this.#userOf(dataOf(written)) !== user) throw new TypeError('update cannot change who is signed in: end the session and create another')
+      if (userOf(dataOf(written), userIdFrom) !== user) throw new TypeError('update cannot change who is signed in: end the session and create another')
       return written
     })
     return updated === null ? null : dataOf(updated.data)
@@ -174,12 +175,6 @@ export class SessionManager {
     if (record === null) return null
     if (touch && this.#core.isTouchDue(record) && !await this.#core.touch(record)) return null
     return toInfo(record)
-  }
-
-  #userOf (data: Data): string | null {
-    const { userIdFrom } = this.#core.options
-    const id = userIdFrom === null ? data.userId : userIdFrom(data)
-    return isUserId(id) ? String(id) : null
   }
 
   #timeouts ({ idleTimeout, absoluteTimeout }: CreateSession): { idleTimeoutMs: number, absoluteTimeoutMs: number } {

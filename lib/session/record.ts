@@ -45,7 +45,7 @@ export interface SessionInfo {
   readonly kind: SessionKind
   readonly label: string | null
   readonly meta: Readonly<JsonObject> | null
-  /** Instants are milliseconds since 1970, by the store's clock. */
+  /** Instants are milliseconds since 1970, by the store's clock; 0 where an Express app began the session and nobody knows. */
   readonly createdAt: number
   readonly authenticatedAt: number
   readonly lastSeenAt: number

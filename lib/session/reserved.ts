@@ -6,6 +6,11 @@ export const RESERVED_NAMES: ReadonlySet<string> = new Set([
   'cookie', 'sessionId', 'encryptedSessionId', 'toJSON', '__proto__', 'constructor'
 ])
 
+/** Data as it may be put into a session object: what foreign hands stored under reserved names is left out. */
+export function withoutReserved (data: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(data).filter(([key]) => !RESERVED_NAMES.has(key)))
+}
+
 /** @throws ERR_SESSION_RESERVED_KEY */
 export function assertNotReserved (data: object): void {
   const reserved = Object.keys(data).find((name) => RESERVED_NAMES.has(name))

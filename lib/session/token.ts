@@ -57,9 +57,14 @@ export function idOf (token: Token): string {
 
 /** Whether `token` carries the secret that `secretHash` was made of, in constant time. */
 export function proves (token: Token, secretHash: string): boolean {
-  const actual = Buffer.from(hash(token.slice(ID_LENGTH + 1)))
+  const actual = Buffer.from(secretHashOf(token))
   const expected = Buffer.from(secretHash)
   return actual.length === expected.length && timingSafeEqual(actual, expected)
+}
+
+/** What the store keeps of a token's secret. */
+export function secretHashOf (token: Token): string {
+  return hash(token.slice(ID_LENGTH + 1))
 }
 
 function checksum (token: Token): string {

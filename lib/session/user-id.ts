@@ -6,6 +6,12 @@ export function isUserId (id: unknown): id is string | number | bigint {
   return typeof id === 'bigint' ? String(id).length <= USER_ID_LENGTH : typeof id === 'string' && id.length > 0 && id.length <= USER_ID_LENGTH
 }
 
+/** Whom data names, or `null`. `userIdFrom`: where; `null`: `data.userId`. */
+export function userOf (data: Record<string, unknown>, userIdFrom: ((data: Record<string, unknown>) => unknown) | null): string | null {
+  const id = userIdFrom === null ? data.userId : userIdFrom(data)
+  return isUserId(id) ? String(id) : null
+}
+
 /**
  * The id of a user as sessions are listed and compared by it: `String(id)`.
  * @throws TypeError for what can be no id

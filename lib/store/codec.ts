@@ -1,5 +1,7 @@
 import type { SessionRecord } from '../session/record.ts'
 
+type Head = Omit<SessionRecord, 'id' | 'secretHash' | 'lastSeenAt' | 'data'>
+
 /**
  * The stored form of a record: two lines of JSON, the session and the application's data.
  *
@@ -13,8 +15,25 @@ import type { SessionRecord } from '../session/record.ts'
  * k 1 for a bearer token. Absent means null (t: true, k: a cookie).
  */
 export function encode (record: SessionRecord): string {
-  const head = JSON.stringify({
-    h: record.secretHash,
+  const head = JSON.stringify({ h: record.secretHash, ...encodeHead(record) })
+  return `{"s":${Math.floor(record.lastSeenAt)},${head.slice(1)}\n${record.data}`
+}
+
+/** The record that `stored` holds, or `null` when it is not one. Never throws. */
+export function decode (id: string, stored: string): SessionRecord | null {
+  const newline = stored.indexOf('\n')
+  if (newline === -1) return null
+  const data = stored.slice(newline + 1)
+  const head = parseObject(stored.slice(0, newline))
+  if (head === null || !data.startsWith('{') || !data.endsWith('}')) return null
+  const known = decodeHead(head)
+  const { s, h } = head
+  return known !== null && typeof h === 'string' && isInstant(s) ? { id, secretHash: h, ...known, lastSeenAt: s, data } : null
+}
+
+/** What a first line holds besides `s` and `h`, as an object. */
+export function encodeHead (record: Head): Record<string, string | number | undefined> {
+  return {
     c: record.createdAt,
     e: record.endsAt,
     i: record.idleTimeoutMs,
@@ -26,37 +45,25 @@ export function encode (record: SessionRecord): string {
     b: record.userAgent ?? undefined,
     t: record.persistent ? undefined : 0,
     k: record.kind === 'bearer' ? 1 : undefined
-  })
-  return `{"s":${Math.floor(record.lastSeenAt)},${head.slice(1)}\n${record.data}`
+  }
 }
 
-/** The record that `stored` holds, or `null` when it is not one. Never throws. */
-export function decode (id: string, stored: string): SessionRecord | null {
-  const newline = stored.indexOf('\n')
-  if (newline === -1) return null
-  const data = stored.slice(newline + 1)
-  const head = parseObject(stored.slice(0, newline))
-  if (head === null || !data.startsWith('{') || !data.endsWith('}')) return null
-  const { s, h, c, e, i, u = null, a = null, l = null, m = null, p = null, b = null, t, k } = head
-  const known = typeof h === 'string' && isInstant(s) && isInstant(c) && isInstant(e) && isInstant(i) &&
-    isText(u) && (a === null || isInstant(a)) && isText(l) && isText(m) && isText(p) && isText(b)
+/** That of an object, or `null`. */
+export function decodeHead ({ c, e, i, u = null, a = null, l = null, m = null, p = null, b = null, t, k }: Record<string, unknown>): Head | null {
+  const known = isInstant(c) && isInstant(e) && isInstant(i) && isText(u) && (a === null || isInstant(a)) && isText(l) && isText(m) && isText(p) && isText(b)
   if (!known || (m !== null && parseObject(m) === null)) return null
   return {
-    id,
-    secretHash: h,
     kind: k === 1 ? 'bearer' : 'cookie',
     userId: u,
     label: l,
     meta: m,
     createdAt: c,
     authenticatedAt: a,
-    lastSeenAt: s,
     endsAt: e,
     idleTimeoutMs: i,
     persistent: t !== 0,
     ip: p,
-    userAgent: b,
-    data
+    userAgent: b
   }
 }
 

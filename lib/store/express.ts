@@ -7,7 +7,7 @@ import { decode, encode } from './codec.ts'
 import type { Change, CreateOptions, Limit, SessionStore, StoreEvents } from './contract.ts'
 import { absentIfNoEntry, promised } from './express-store.ts'
 import type { ExpressStore } from './express-store.ts'
-import { Rows } from './rows.ts'
+import { Rows } from '../rows.ts'
 
 /** How long one call may take, and how often a store that is stuck is asked again. */
 const CALL_DEADLINE_MS = 500

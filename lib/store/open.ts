@@ -8,8 +8,10 @@ import { MemoryStore } from './memory.ts'
 import { backendOf, connect } from './redis/client.ts'
 import type { RedisTarget } from './redis/client.ts'
 import { RedisStore } from './redis/store.ts'
+import type { ExpressSessions } from './redis/store.ts'
 
 export type { RedisTarget } from './redis/client.ts'
+export type { ExpressSessions } from './redis/store.ts'
 
 /** How long starting up waits for Redis before it goes on without. */
 const READY_MS = 1_000
@@ -20,6 +22,8 @@ export interface OpenOptions {
   redis?: RedisTarget | undefined
   store?: SessionStore | ExpressStore | undefined
   keyPrefix: string
+  /** Sessions are shared with an Express app, in its layout. */
+  express?: ExpressSessions | undefined
 }
 
 export interface OpenedStore {
@@ -36,7 +40,7 @@ export interface OpenedStore {
  * The store that the options ask for.
  * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials
  */
-export async function openStore ({ redis, store, keyPrefix }: OpenOptions): Promise<OpenedStore> {
+export async function openStore ({ redis, store, keyPrefix, express }: OpenOptions): Promise<OpenedStore> {
   if (store !== undefined) {
     if (isSessionStore(store)) {
       const warnings = store instanceof RedisStore && store.disableTTL ? [{ message: 'sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work' }] : []
@@ -45,7 +49,7 @@ export async function openStore ({ redis, store, keyPrefix }: OpenOptions): Prom
     const adapter = new ExpressStoreAdapter(store)
     return { store: adapter, warnings: [], backend: { of: store, prefix: '' }, close: () => adapter.close() }
   }
-  if (redis !== undefined) return await openRedis(redis, keyPrefix)
+  if (redis !== undefined) return await openRedis(redis, keyPrefix, express)
   const memory = new MemoryStore()
   return { store: memory, warnings: [{ message: 'sessions are kept in this process\'s memory and end with it: set the redis option' }], backend: null, close: () => memory.close() }
 }
@@ -55,9 +59,9 @@ export function asSessionStore (store: SessionStore | ExpressStore): SessionStor
   return isSessionStore(store) ? store : new ExpressStoreAdapter(store)
 }
 
-async function openRedis (target: RedisTarget, keyPrefix: string): Promise<OpenedStore> {
+async function openRedis (target: RedisTarget, keyPrefix: string, express: ExpressSessions | undefined): Promise<OpenedStore> {
   const { client, keyPrefix: clientPrefix } = connect(target)
-  const store = new RedisStore({ client, prefix: clientPrefix + keyPrefix })
+  const store = new RedisStore({ client, prefix: clientPrefix + keyPrefix }, express)
   const close = async (): Promise<void> => {
     await store.close()
     // QUIT lets answers under way arrive; a server that does not answer is not waited for.

@@ -1,14 +1,14 @@
-import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { errors } from '../../errors.ts'
 import { apply, diff } from '../../session/changes.ts'
 import type { StoreEvents } from '../contract.ts'
 import type { Client } from './client.ts'
+import { compareAndSet } from './compare-and-set.ts'
 import { connectRedisClient } from './connect-redis-client.ts'
 import { Keys } from './keys.ts'
+import type { Names } from './keys.ts'
 import { RedisLink, isWrongType } from './link.ts'
-import { updateScript } from './scripts.ts'
 
 /** A session as express-session and @fastify/session hand it to a store. */
 // Their own types differ from each other and from every application's augmentation.
@@ -84,8 +84,8 @@ export class ExpressSide extends ConnectRedis {
   protected readonly keys: Keys
   readonly #overwrite: boolean
 
-  constructor ({ client, overwrite = false, ...options }: RedisStoreOptions, link = new RedisLink(client)) {
-    const keys = new Keys(options.prefix ?? 'sess:', client.options.keyPrefix)
+  constructor ({ client, overwrite = false, ...options }: RedisStoreOptions, names?: Names, link = new RedisLink(client)) {
+    const keys = new Keys(options.prefix ?? 'sess:', client.options.keyPrefix, names)
     super({ ...options, client: connectRedisClient(link, keys) })
     this.link = link
     this.keys = keys
@@ -125,22 +125,6 @@ export class ExpressSide extends ConnectRedis {
     return settle(this.#readAll(), callback)
   }
 
-  /**
-   * Replaces the data under a key, `change` on top of whatever is there; `dataOf` a stored text is `null` when that is no session.
-   * Resolves with the data as stored, or `null`, with nothing written, when there is no session.
-   */
-  protected async updateData (key: string, seen: string, change: (data: string) => string | Promise<string>, ttl: string, dataOf: (stored: string) => string | null | Promise<string | null>): Promise<string | null> {
-    for (let data = seen; ;) {
-      const next = await change(data)
-      const reply = await this.link.script(updateScript, [key], createHash('sha1').update(data).digest('hex'), next, ttl)
-      if (reply === 1) return next
-      const present = typeof reply === 'string' ? await dataOf(reply) : null
-      // The same again: bytes that are no text, and never will compare.
-      if (present === null || present === data) return null
-      data = present
-    }
-  }
-
   async #read (sid: string): Promise<ExpressSession> {
     const text = await this.link.run(this.keys.session(sid), (client) => client.get(this.keys.session(sid))).catch((error: unknown) => {
       if (isWrongType(error)) return ''
@@ -166,14 +150,19 @@ export class ExpressSide extends ConnectRedis {
   async #write (sid: string, session: ExpressSession): Promise<void> {
     const ttlSeconds = this.disableTTL ? Infinity : this._getTTL(session)
     if (!(ttlSeconds > 0)) return await super.destroy(sid)
-    const ttl = this.disableTTL ? 'persist' : String(Math.ceil(ttlSeconds * 1000))
+    const ttl = this.disableTTL ? 'persist' : Math.ceil(ttlSeconds * 1000)
     const text = this.serializer.stringify(session)
     const key = this.keys.session(sid)
     const stored: unknown = session[STORED]
     let written: string | null = text
     if (stored instanceof Stored && stored.sid === sid) {
       const changes = diff(await this.serializer.parse(stored.own), await this.serializer.parse(text))
-      written = await this.updateData(key, stored.held, async (present) => this.serializer.stringify(apply(await this.serializer.parse(present), changes)), ttl, async (present) => await this.#parse(present) === null ? null : present)
+      written = await compareAndSet(this.link, key, {
+        seen: stored.held,
+        change: async (present) => this.serializer.stringify(apply(await this.serializer.parse(present), changes)),
+        mode: ttl,
+        textOf: async (present) => await this.#parse(present) === null ? null : present
+      })
       if (written === null) return
     } else if (this.#overwrite) {
       await super.set(sid, session)

@@ -1,10 +1,18 @@
 /** What a Cluster calculates a key's slot from, where a key has it: the first braces, unless empty. */
 const HASH_TAG = /^[^{]*\{[^}]+\}/
 
+/** How sessions are named in Redis, of their ids and back. */
+export interface Names {
+  ofId (id: string): string
+  toId (name: string): string
+}
+
+const SAME: Names = { ofId: (id) => id, toId: (name) => name }
+
 /**
  * Every key this package uses in Redis.
  *
- * - `<prefix><id>`: a session.
+ * - `<prefix><id>`: a session. (Beside an Express app its own session id, of which our id is another form.)
  * - `@{<prefix><id>}`: a session being created, for seconds; the braces put it on its session's Cluster slot.
  *   (`@<prefix><id>` where the prefix has a hash tag of its own, such as `{app}:sess:`.)
  * - `@<prefix>user:<userId>`: a sorted set of that user's sessions, scored by expiry: `<id>:<createdAt in base 36>`;
@@ -16,20 +24,22 @@ const HASH_TAG = /^[^{]*\{[^}]+\}/
 export class Keys {
   readonly prefix: string
   readonly #clientPrefix: string
+  readonly #names: Names
 
   /** `clientPrefix`: what the driver itself puts before every key of a command (but not of SCAN). */
-  constructor (prefix: string, clientPrefix = '') {
+  constructor (prefix: string, clientPrefix = '', names: Names = SAME) {
     this.prefix = prefix
     this.#clientPrefix = clientPrefix
+    this.#names = names
   }
 
   session (id: string): string {
-    return this.prefix + id
+    return this.prefix + this.#names.ofId(id)
   }
 
   pending (id: string): string {
-    const key = this.#clientPrefix + this.prefix + id
-    return HASH_TAG.test(key) ? `@${this.prefix}${id}` : `@{${key}}`
+    const key = this.#clientPrefix + this.session(id)
+    return HASH_TAG.test(key) ? `@${this.session(id)}` : `@{${key}}`
   }
 
   user (userId: string): string {
@@ -52,6 +62,21 @@ export class Keys {
 
   /** The session whose key, as SCAN returns it, this is. */
   idOf (key: string): string {
-    return key.slice(this.#clientPrefix.length + this.prefix.length)
+    return this.#names.toId(key.slice(this.#clientPrefix.length + this.prefix.length))
+  }
+
+  /** What a user's list holds of a session: its name, and when it began, which is what a limit goes by. */
+  memberOf ({ id, createdAt }: { id: string, createdAt: number }): string {
+    return `${this.#names.ofId(id)}:${createdAt.toString(36)}`
+  }
+
+  /** What it holds of a login under way. */
+  pendingMemberOf ({ id }: { id: string }): string {
+    return `+${this.#names.ofId(id)}`
+  }
+
+  /** The session that a member, also one of a login under way, is about. */
+  idOfMember (member: string): string {
+    return this.#names.toId(member.startsWith('+') ? member.slice(1) : member.slice(0, member.lastIndexOf(':')))
   }
 }

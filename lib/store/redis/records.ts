@@ -2,6 +2,8 @@ import { errors } from '../../errors.ts'
 import { expiresAt } from '../../session/record.ts'
 import type { SessionRecord } from '../../session/record.ts'
 import { decode, encode } from '../codec.ts'
+import type { Change } from '../contract.ts'
+import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
 import { isWrongType } from './link.ts'
 import type { RedisLink } from './link.ts'
@@ -12,72 +14,86 @@ export const PENDING_MS = 10_000
 
 /** The keys of single sessions: the authority on whether one lives. */
 export class Records {
-  readonly #link: RedisLink
-  readonly #keys: Keys
-  readonly #persist: boolean
+  protected readonly link: RedisLink
+  protected readonly keys: Keys
+  protected readonly persist: boolean
 
   /** `persist`: sessions do not expire. */
   constructor (link: RedisLink, keys: Keys, { persist }: { persist: boolean }) {
-    this.#link = link
-    this.#keys = keys
-    this.#persist = persist
+    this.link = link
+    this.keys = keys
+    this.persist = persist
   }
 
   async find (id: string): Promise<SessionRecord | null> {
-    const key = this.#keys.session(id)
+    const key = this.keys.session(id)
     try {
-      return this.#decode(id, await this.#link.run(key, (client) => client.get(key)))
+      return this.read(id, await this.link.run(key, (client) => client.get(key)))
     } catch (error) {
       if (!isWrongType(error)) throw error
-      this.#link.events.emit('unreadable', id)
+      this.link.events.emit('unreadable', id)
       return null
     }
   }
 
   /** Stores a session that is live at once. */
   async add (record: SessionRecord): Promise<void> {
-    const key = this.#keys.session(record.id)
-    const value = encode(record)
-    const ttl = this.#ttl(record)
-    const reply = await this.#link.run(key, (client) => ttl === 'persist' ? client.set(key, value, 'NX') : client.set(key, value, 'PX', ttl, 'NX'))
+    const key = this.keys.session(record.id)
+    const value = this.encode(record)
+    const ttl = this.ttl(record)
+    const reply = await this.link.run(key, (client) => ttl === 'persist' ? client.set(key, value, 'NX') : client.set(key, value, 'PX', ttl, 'NX'))
     if (reply === null) throw new errors.STORE_UNAVAILABLE({ cause: new Error('the id of a new session is taken') })
   }
 
   /** Stores a session that nobody finds yet; `XX` replaces it. */
   async setPending (record: SessionRecord, mode: 'NX' | 'XX'): Promise<void> {
-    const key = this.#keys.pending(record.id)
-    await this.#link.run(key, (client) => client.call('SET', key, encode(record), 'PX', PENDING_MS, mode))
+    const key = this.keys.pending(record.id)
+    await this.link.run(key, (client) => client.call('SET', key, this.encode(record), 'PX', PENDING_MS, mode))
   }
 
   async deletePending (id: string): Promise<void> {
-    const key = this.#keys.pending(id)
-    await this.#link.run(key, (client) => client.del(key))
+    const key = this.keys.pending(id)
+    await this.link.run(key, (client) => client.del(key))
   }
 
   /** Makes a pending session live. `onto`: only if there is a session under its id. `false` when it was ended before. */
   async activate (record: SessionRecord, { onto }: { onto: boolean }): Promise<boolean> {
-    return await this.#link.script(activateScript, this.#both(record.id), this.#ttl(record), onto ? 'moves' : '') === 1
+    return await this.link.script(activateScript, this.#both(record.id), this.ttl(record), onto ? 'moves' : '') === 1
   }
 
   /** Whether a session is there, live or pending. */
   async exists (id: string): Promise<boolean> {
     const keys = this.#both(id)
-    return await this.#link.run(keys[0], (client) => client.exists(...keys)) > 0
+    return await this.link.run(keys[0], (client) => client.exists(...keys)) > 0
+  }
+
+  async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
+    let stored: SessionRecord | null = record
+    const data = await compareAndSet(this.link, this.keys.session(record.id), {
+      seen: record.data,
+      change,
+      mode: 'head',
+      textOf: (text) => {
+        stored = decode(record.id, text)
+        return stored === null ? null : stored.data
+      }
+    }).catch(absentIfWrongType)
+    return data === null ? null : { ...stored, data }
   }
 
   async touch (record: SessionRecord): Promise<boolean> {
-    return await this.#link.script(touchScript, [this.#keys.session(record.id)], record.idleTimeoutMs, record.endsAt, this.#persist ? 'persist' : '').catch(absentIfWrongType) === 1
+    return await this.link.script(touchScript, [this.keys.session(record.id)], record.idleTimeoutMs, record.endsAt, this.persist ? 'persist' : '').catch(absentIfWrongType) === 1
   }
 
   /** Ends one session, wherever in its life it is. Gives what was live. */
   async take (id: string): Promise<SessionRecord | null> {
-    const key = this.#keys.session(id)
+    const key = this.keys.session(id)
     // In this order: a login activated in between is then found under its key.
     const [, ended] = await Promise.all([
       this.deletePending(id),
-      this.#link.run(key, (client) => client.getdel(key)).then((value) => this.#decode(id, value), async (error: unknown) => {
+      this.link.run(key, (client) => client.getdel(key)).then((value) => this.read(id, value), async (error: unknown) => {
         if (!isWrongType(error)) throw error
-        await this.#link.run(key, (client) => client.del(key))
+        await this.link.run(key, (client) => client.del(key))
         return null
       })
     ])
@@ -85,19 +101,30 @@ export class Records {
   }
 
   #both (id: string): [pending: string, live: string] {
-    return [this.#keys.pending(id), this.#keys.session(id)]
+    return [this.keys.pending(id), this.keys.session(id)]
   }
 
-  #decode (id: string, value: string | null): SessionRecord | null {
+  /** The stored form of a record. */
+  protected encode (record: SessionRecord): string {
+    return encode(record)
+  }
+
+  /** The record that `stored` holds, or `null`. `ttlMs`: how long its key lives, where that was asked for. */
+  protected decode (id: string, stored: string, _ttlMs: number | null): SessionRecord | null {
+    return decode(id, stored)
+  }
+
+  /** The live record that was read, if any. */
+  protected read (id: string, value: string | null, ttlMs: number | null = null): SessionRecord | null {
     if (value === null) return null
-    const record = decode(id, value)
-    if (record === null) this.#link.events.emit('unreadable', id)
-    else if (!this.#persist && expiresAt(record) <= this.#link.now()) return null
+    const record = this.decode(id, value, ttlMs)
+    if (record === null) this.link.events.emit('unreadable', id)
+    else if (!this.persist && expiresAt(record) <= this.link.now()) return null
     return record
   }
 
-  #ttl (record: SessionRecord): number | 'persist' {
-    return this.#persist ? 'persist' : Math.max(1, Math.ceil(expiresAt(record) - this.#link.now()))
+  protected ttl (record: SessionRecord): number | 'persist' {
+    return this.persist ? 'persist' : Math.max(1, Math.ceil(expiresAt(record) - this.link.now()))
   }
 }
 

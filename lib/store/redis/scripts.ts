@@ -13,20 +13,20 @@ function script (keys: number, lua: string): Script {
 
 /**
  * KEYS  session
- * ARGV  sha1 of the data the change was made on · the new data · 'keep', 'persist' or a time to live in ms
+ * ARGV  sha1 of the data the change was made on · the new data · 'head', 'all', 'persist' or a time to live in ms
  * Returns 1 written · 0 absent · the present value, when its data is not what the change was made on
  *
- * With 'keep' it is a session of ours, and its data what follows the first line; else one of
- * express-session, and data all of it.
+ * With 'head' it is a session of ours, and its data what follows the first line; else one of
+ * express-session, and data all of it. 'head' and 'all' keep the time to live.
  */
 export const updateScript = script(1, `
 local present = redis.call('GET', KEYS[1])
 if not present then return 0 end
-local head = ARGV[3] ~= 'keep' and '' or string.match(present, '^{"s":%d+,"h":"[^\\n]*}\\n')
+local head = ARGV[3] ~= 'head' and '' or string.match(present, '^{"s":%d+,"h":"[^\\n]*}\\n')
 if not head then return 0 end
 if redis.sha1hex(string.sub(present, #head + 1)) ~= ARGV[1] then return present end
 local value = head .. ARGV[2]
-if ARGV[3] == 'keep' then redis.call('SET', KEYS[1], value, 'KEEPTTL')
+if ARGV[3] == 'head' or ARGV[3] == 'all' then redis.call('SET', KEYS[1], value, 'KEEPTTL')
 elseif ARGV[3] == 'persist' then redis.call('SET', KEYS[1], value)
 else redis.call('SET', KEYS[1], value, 'PX', ARGV[3]) end
 return 1`)

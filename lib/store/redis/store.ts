@@ -1,15 +1,24 @@
 import { errors } from '../../errors.ts'
 import type { SessionRecord } from '../../session/record.ts'
-import { decode } from '../codec.ts'
 import type { Change, CreateOptions, SessionStore } from '../contract.ts'
-import { Rows } from '../rows.ts'
+import { Rows } from '../../rows.ts'
+import { Adoption } from './adoption.ts'
 import { RedisBus } from './bus.ts'
+import { ExpressRecords } from './express-records.ts'
+import type { ExpressLayout } from './express-records.ts'
 import { ExpressSide } from './express-side.ts'
 import type { RedisStoreOptions } from './express-side.ts'
-import { absentIfWrongType, Records } from './records.ts'
-import { idOf, memberOf, UserLists } from './user-lists.ts'
+import type { Names } from './keys.ts'
+import { Records } from './records.ts'
+import { UserLists } from './user-lists.ts'
 
 export type { RedisStoreOptions } from './express-side.ts'
+
+/** How an Express app names its sessions, and what they look like. */
+export interface ExpressSessions {
+  names: Names
+  layout: ExpressLayout
+}
 
 /**
  * Sessions in Redis 7 or newer, one server, Sentinel or Cluster. The commands, with the default prefix:
@@ -28,6 +37,7 @@ export type { RedisStoreOptions } from './express-side.ts'
  *     deleteByUser   EVALSHA take @sess:user:<userId>, DEL, GETDEL and ZREM of each
  *     listAll        SCAN for sess:*, GET of each
  *     bus            PUBLISH, SUBSCRIBE @sess:events
+ *     adopt          GET sess:<Express id>, the steps of a login, GETDEL sess:<Express id> before the last
  *
  * The session's key is the authority, the user's list a broom: it may for moments hold what is gone,
  * never miss what is live. No script touches two Cluster slots, and none of those that end a session
@@ -40,13 +50,24 @@ export class RedisStore extends ExpressSide implements SessionStore {
   readonly #records: Records
   readonly #lists: UserLists
   readonly #rows = new Rows()
+  readonly #adoption: Adoption
 
-  constructor (options: RedisStoreOptions) {
-    super(options)
+  constructor (options: RedisStoreOptions)
+  /** `express`: sessions are those of an Express app, in its layout and under its names. */
+  constructor (options: RedisStoreOptions, express: ExpressSessions | undefined)
+  constructor (options: RedisStoreOptions, express?: ExpressSessions) {
+    super(options, express?.names)
     const persist = this.disableTTL
     this.bus = new RedisBus(this.link, this.keys.events)
-    this.#records = new Records(this.link, this.keys, { persist })
-    this.#lists = new UserLists(this.link, this.keys, { persist, onExpired: (id, userId) => this.events.emit('ended', id, userId, 'expired') })
+    this.#lists = new UserLists(this.link, this.keys, {
+      persist,
+      untilEnd: express !== undefined,
+      onExpired: (id, userId) => this.events.emit('ended', id, userId, 'expired')
+    })
+    this.#records = express === undefined
+      ? new Records(this.link, this.keys, { persist })
+      : new ExpressRecords(this.link, this.keys, { layout: express.layout, list: async (record) => await this.#lists.extend(record) })
+    this.#adoption = new Adoption(this.link, this.keys, this.#records, this.#lists)
   }
 
   now (): number {
@@ -74,13 +95,8 @@ export class RedisStore extends ExpressSide implements SessionStore {
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
-    let stored: SessionRecord | null = record
     // Writers of one session in this process follow each other: they would only make each other try again.
-    const data = await this.#rows.run(record.id, () => this.updateData(this.keys.session(record.id), record.data, change, 'keep', (text) => {
-      stored = decode(record.id, text)
-      return stored === null ? null : stored.data
-    })).catch(absentIfWrongType)
-    return data === null ? null : { ...stored, data }
+    return await this.#rows.run(record.id, () => this.#records.update(record, change))
   }
 
   // connect-redis' touch has other parameters: an id and a session. Records are told by their own.
@@ -99,7 +115,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
 
   async listByUser (userId: string): Promise<SessionRecord[]> {
     const members = await this.#lists.membersOf(userId)
-    const records = await Promise.all(members.map(async (member) => await this.find(idOf(member))))
+    const records = await Promise.all(members.map(async (member) => await this.find(this.keys.idOfMember(member))))
     const gone = members.filter((_member, index) => records[index]?.userId !== userId)
     if (gone.length > 0) await this.#lists.clean(userId, gone, async (id) => await this.#records.exists(id))
     return records.filter((record) => record !== null).filter((record) => record.userId === userId).sort((a, b) => b.createdAt - a.createdAt)
@@ -116,6 +132,16 @@ export class RedisStore extends ExpressSide implements SessionStore {
       const records = await Promise.all(page.map(async (key) => await this.find(this.keys.idOf(key))))
       yield * records.filter((record) => record !== null)
     }
+  }
+
+  /** The session of this id, made of the Express session `sid` if it is not there yet; `null` when there is neither. */
+  async adopt (sid: string, id: string, make: (data: Record<string, unknown>) => SessionRecord): Promise<SessionRecord | null> {
+    return await this.#adoption.adopt(sid, id, make)
+  }
+
+  /** Ends an Express session that was, or was not, adopted. */
+  async discard (sid: string): Promise<void> {
+    await this.#adoption.discard(sid)
   }
 
   async ping (): Promise<void> {
@@ -142,7 +168,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
       await Promise.all((tooMany ?? []).map(async (member) => await this.#end(record.userId, member, 'evicted')))
       let stored = record
       if (goesOn && replaces !== null && !isOverwritten) {
-        const ended = await this.#end(replaces.userId, memberOf(replaces), 'replaced')
+        const ended = await this.#end(replaces.userId, this.keys.memberOf(replaces), 'replaced')
         goesOn = ended !== null || !moves
         if (ended !== null && ended.data !== replaces.data && carry !== undefined) {
           stored = { ...record, data: carry(ended.data) }
@@ -150,7 +176,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
         }
       }
       const live = goesOn && await this.#records.activate(record, { onto: moves && isOverwritten })
-      if (live && isOverwritten && (replaces.userId !== record.userId || memberOf(replaces) !== memberOf(record))) await this.#lists.remove(replaces)
+      if (live && isOverwritten && (replaces.userId !== record.userId || this.keys.memberOf(replaces) !== this.keys.memberOf(record))) await this.#lists.remove(replaces)
       if (!live) await this.#undo(record, isOverwritten)
       return live ? stored : null
     } catch (error) {
@@ -162,7 +188,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
 
   /** Ends a session that has to go for another. */
   async #end (userId: string | null, member: string, reason: 'evicted' | 'replaced'): Promise<SessionRecord | null> {
-    const ended = await this.#records.take(idOf(member))
+    const ended = await this.#records.take(this.keys.idOfMember(member))
     // Not waited for: a list may hold what is gone.
     if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
     if (ended?.userId != null) this.events.emit('ended', ended.id, ended.userId, reason)

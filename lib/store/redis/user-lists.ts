@@ -12,21 +12,6 @@ import type { Script } from './scripts.ts'
 /** A list keeps an id a little longer than its session, so that clocks and round trips cannot hide a live one. */
 const SLACK_MS = 1_000
 
-/** What a list holds of a session: the id, and when it began, which is what a limit goes by. */
-export function memberOf ({ id, createdAt }: SessionRecord): string {
-  return `${id}:${createdAt.toString(36)}`
-}
-
-/** What it holds of a login under way. */
-function pendingOf ({ id }: SessionRecord): string {
-  return `+${id}`
-}
-
-/** The session that a member, also one of a login under way, is about. */
-export function idOf (member: string): string {
-  return member.replace('+', '').split(':', 1)[0] as string
-}
-
 /**
  * The sorted sets that say which sessions a user has. They may for moments hold what is gone, never
  * miss what is live. An anonymous session is on none.
@@ -35,19 +20,24 @@ export class UserLists {
   readonly #link: RedisLink
   readonly #keys: Keys
   readonly #persist: boolean
+  readonly #untilEnd: boolean
   readonly #onExpired: (id: string, userId: string) => void
 
-  /** `persist`: sessions do not expire, and so their lists do not. `onExpired` hears once of each that was still listed. */
-  constructor (link: RedisLink, keys: Keys, { persist, onExpired }: { persist: boolean, onExpired: (id: string, userId: string) => void }) {
+  /**
+   * `persist`: sessions do not expire, and so their lists do not. `untilEnd`: others may extend a session, so it is
+   * listed up to its absolute deadline. `onExpired` hears once of each that was still listed.
+   */
+  constructor (link: RedisLink, keys: Keys, { persist, untilEnd, onExpired }: { persist: boolean, untilEnd: boolean, onExpired: (id: string, userId: string) => void }) {
     this.#link = link
     this.#keys = keys
     this.#persist = persist
+    this.#untilEnd = untilEnd
     this.#onExpired = onExpired
   }
 
   /** A login of the user is under way. */
   async announce (record: SessionRecord): Promise<void> {
-    if (record.userId !== null) await this.#add(record.userId, pendingOf(record), Math.ceil(this.#link.now()) + PENDING_MS)
+    if (record.userId !== null) await this.#add(record.userId, this.#keys.pendingMemberOf(record), Math.ceil(this.#link.now()) + PENDING_MS)
   }
 
   /**
@@ -58,8 +48,8 @@ export class UserLists {
   async confirm (record: SessionRecord, replaces: SessionRecord | null, limit: Limit | null): Promise<string[] | null> {
     const { userId } = record
     if (userId === null) return []
-    const [status, evicted = [], dropped = []] = await this.#script(confirmScript, userId, pendingOf(record), memberOf(record), this.#score(record),
-      limit?.max ?? 0, limit?.evicts === false ? 'reject' : 'evict', replaces === null ? '' : memberOf(replaces)) as [number, string[]?, string[]?]
+    const [status, evicted = [], dropped = []] = await this.#script(confirmScript, userId, this.#keys.pendingMemberOf(record), this.#keys.memberOf(record), this.#score(record),
+      limit?.max ?? 0, limit?.evicts === false ? 'reject' : 'evict', replaces === null ? '' : this.#keys.memberOf(replaces)) as [number, string[]?, string[]?]
     this.#tellExpired(userId, dropped)
     if (status === -1) throw new errors.LIMIT_REACHED()
     return status === 1 ? evicted : null
@@ -67,17 +57,17 @@ export class UserLists {
 
   /** The announced login has failed. */
   async withdraw (record: SessionRecord): Promise<void> {
-    if (record.userId !== null) await this.#remove(record.userId, pendingOf(record))
+    if (record.userId !== null) await this.#remove(record.userId, this.#keys.pendingMemberOf(record))
   }
 
   /** Keeps a session listed for as long as it lives now. */
   async extend (record: SessionRecord): Promise<void> {
-    if (record.userId !== null) await this.#add(record.userId, memberOf(record), this.#score(record))
+    if (record.userId !== null) await this.#add(record.userId, this.#keys.memberOf(record), this.#score(record))
   }
 
   /** A session is no more. */
   async remove (record: SessionRecord): Promise<void> {
-    if (record.userId !== null) await this.#remove(record.userId, memberOf(record))
+    if (record.userId !== null) await this.#remove(record.userId, this.#keys.memberOf(record))
   }
 
   /** A member's session is no more. */
@@ -98,14 +88,14 @@ export class UserLists {
   /** Calls off the logins of a user that are under way. Gives the ids of theirs and of all sessions listed. */
   async callOff (userId: string): Promise<string[]> {
     const members = await this.#script(takeScript, userId) as string[]
-    return members.map(idOf)
+    return members.map((member) => this.#keys.idOfMember(member))
   }
 
   /** Takes off what was not found, unless it `exists`: it is being activated this very moment. */
   async clean (userId: string, members: string[], exists: (id: string) => Promise<boolean>): Promise<void> {
     const list = this.#keys.user(userId)
     await Promise.all(members.map(async (member) => {
-      if (await exists(idOf(member))) return
+      if (await exists(this.#keys.idOfMember(member))) return
       const score = await this.#link.run(list, (client) => client.zscore(list, member))
       const isMine = await this.#remove(userId, member)
       // Else it was ended, and whoever did that could not take it off.
@@ -140,11 +130,12 @@ export class UserLists {
 
   #tellExpired (userId: string, members: string[]): void {
     for (const member of members) {
-      if (!member.startsWith('+')) this.#onExpired(idOf(member), userId)
+      if (!member.startsWith('+')) this.#onExpired(this.#keys.idOfMember(member), userId)
     }
   }
 
   #score (record: SessionRecord): number | string {
-    return this.#persist ? '+inf' : Math.ceil(expiresAt(record)) + SLACK_MS
+    if (this.#persist) return '+inf'
+    return Math.ceil(this.#untilEnd ? record.endsAt : expiresAt(record)) + SLACK_MS
   }
 }

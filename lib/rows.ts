@@ -2,6 +2,11 @@
 export class Rows {
   readonly #last = new Map<string, Promise<unknown>>()
 
+  /** Whether tasks of this name are still to be done. */
+  isBusy (name: string): boolean {
+    return this.#last.has(name)
+  }
+
   async run<T> (name: string, task: () => Promise<T>): Promise<T> {
     const before = this.#last.get(name) ?? Promise.resolve()
     const mine = before.then(task, task)
