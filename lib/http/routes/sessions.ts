@@ -33,7 +33,7 @@ export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
     return keepPrivate(reply).send(mine.map((session) => ({ ...session, device: session.userAgent, current: session.id === id })))
   })
 
-  app.delete<{ Params: { id: string } }>('/:id', {
+  app.delete('/:id', {
     onRequest,
     schema: {
       summary: 'End one of my sessions',
@@ -42,9 +42,11 @@ export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
     }
   }, async (request, reply) => {
     const { id, userId } = requireAuth(context, request)
+    // As the schema has it.
+    const { id: which } = request.params as { id: string }
     // One's own goes as by a logout: its cookie with it.
-    if (request.params.id === id) await stateOf(context, request).end()
-    else if (!await sessions.revoke(request.params.id, { userId })) throw new errors.NOT_FOUND()
+    if (which === id) await stateOf(context, request).end()
+    else if (!await sessions.revoke(which, { userId })) throw new errors.NOT_FOUND()
     return keepPrivate(reply).code(204).send()
   })
 
