@@ -74,7 +74,7 @@ export class SessionCore {
   async find ({ token, kind, adopts }: Pick<Credential, 'token' | 'kind' | 'adopts'>): Promise<SessionRecord | null> {
     const id = this.tokens.idOf(token)
     let record = await this.get(id)
-    if (record === null && adopts !== undefined && !this.#endings.has(id)) record = await this.#adopt(adopts, id, token)
+    if (record === null && adopts !== undefined) record = await this.#adopt(adopts, id, token)
     return record !== null && record.kind === kind && this.tokens.proves(token, record.secretHash) ? record : null
   }
 
@@ -194,6 +194,7 @@ export class SessionCore {
   }
 
   async #adopt (sid: string, id: string, token: Token): Promise<SessionRecord | null> {
+    if (this.#endings.has(id)) return null
     const record = await this.#store.adopt?.(sid, id, (data) => {
       const kept = withoutReserved(data)
       const session = { userId: userOf(kept, this.options.userIdFrom), data: JSON.stringify(kept), replaces: null }
@@ -201,7 +202,7 @@ export class SessionCore {
       // When they signed in is not known: too long ago for what asks for a recent sign-in.
       return { ...made, authenticatedAt: made.userId === null ? null : 0 }
     })
-    return record ?? null
+    return record === undefined || this.#endings.has(id) ? null : record
   }
 
   async #delete (id: string, reason: EndReason): Promise<boolean> {
