@@ -1,0 +1,106 @@
+// tRPC 11: login and logout are mutations, the session is in the procedures' context, cookies and bearer tokens both.
+//
+//   npm run build && npx tsx examples/trpc.ts
+//   curl -i -c jar -b jar localhost:3000/trpc/login -H 'content-type: application/json' -d '{"username":"ada","password":"lovelace"}'
+//   curl -i -c jar -b jar localhost:3000/trpc/whoami
+import { randomBytes } from 'node:crypto'
+import { hash, verify } from '@node-rs/argon2'
+import { Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import { initTRPC, TRPCError } from '@trpc/server'
+import { fastifyTRPCPlugin } from '@trpc/server/adapters/fastify'
+import type { FastifyTRPCPluginOptions } from '@trpc/server/adapters/fastify'
+import Fastify from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import sessionPlugin from 'fastify-user-sessions'
+import type { RequestAuth, SessionError } from 'fastify-user-sessions'
+
+// Your database.
+const users = new Map([
+  ['ada', { id: 1, passwordHash: await hash('lovelace') }],
+  ['bob', { id: 2, passwordHash: await hash('builder') }]
+])
+// An unknown name takes as long as a wrong password: it is compared with this.
+const nobodysHash = await hash(randomBytes(16).toString('hex'))
+
+/** `auth` is looked at when a procedure asks for it: one that does not ask answers without Redis, too. */
+interface Context { readonly auth: RequestAuth | null, request: FastifyRequest, isStreamed: boolean }
+
+const t = initTRPC.context<Context>().create({
+  // What the plugin throws keeps its status (503 is no 401) and its code.
+  errorFormatter: ({ shape, error: { cause } }) => {
+    const { code, statusCode: httpStatus } = (cause ?? {}) as Partial<SessionError>
+    return code?.startsWith('ERR_SESSION_') ? { ...shape, data: { ...shape.data, httpStatus, sessionCode: code } } : shape
+  }
+})
+
+const protectedProcedure = t.procedure.use(({ ctx, next }) => {
+  const { auth } = ctx
+  if (auth === null) throw new TRPCError({ code: 'UNAUTHORIZED', message: 'Authentication required' })
+  return next({ ctx: { auth } })
+})
+
+const Credentials = Type.Object({ username: Type.String({ maxLength: 64 }), password: Type.String({ maxLength: 128 }) })
+type Credentials = Static<typeof Credentials>
+const withCredentials = t.procedure.input((input) => {
+  Value.Assert(Credentials, input)
+  return input
+})
+
+async function verified ({ username, password }: Credentials) {
+  const user = users.get(username)
+  const matches = await verify(user?.passwordHash ?? nobodysHash, password)
+  if (user === undefined || !matches) throw new TRPCError({ code: 'UNAUTHORIZED', message: 'Invalid credentials' })
+  return user
+}
+
+const appRouter = t.router({
+  whoami: t.procedure.query(({ ctx }) => ctx.auth === null ? null : ctx.auth.userId),
+  secret: protectedProcedure.query(({ ctx }) => `for the eyes of ${ctx.auth.userId}`),
+  // For browsers: the cookie goes out with the reply.
+  login: withCredentials.mutation(async ({ ctx: { request, isStreamed }, input }) => {
+    // Of a streamed reply the headers have gone before a procedure runs.
+    if (isStreamed) throw new TRPCError({ code: 'BAD_REQUEST', message: 'Send login through httpBatchLink or httpLink' })
+    const { userId } = await request.server.login(request, await verified(input))
+    return { userId }
+  }),
+  // For clients that keep no cookies: they send `Authorization: Bearer <token>` from now on.
+  token: withCredentials.mutation(async ({ ctx: { request }, input }) => {
+    const { id: userId } = await verified(input)
+    const { token } = await request.server.sessions.create({ userId, kind: 'bearer' })
+    return { token }
+  }),
+  logout: t.procedure.mutation(async ({ ctx: { request } }) => { await request.server.logout(request) })
+})
+
+/** What a client's `createTRPCClient<AppRouter>` is told. */
+export type AppRouter = typeof appRouter
+
+export async function buildApp ({ redis = process.env.REDIS_URL } = {}): Promise<FastifyInstance> {
+  const app = Fastify({ logger: { level: 'warn' } })
+
+  await app.register(sessionPlugin, {
+    secret: process.env.SESSION_SECRET ?? randomBytes(32).toString('base64'),
+    redis,
+    bearer: true,
+    cookie: { secure: process.env.NODE_ENV === 'production' }
+  })
+
+  await app.register(fastifyTRPCPlugin, {
+    prefix: '/trpc',
+    trpcOptions: {
+      router: appRouter,
+      createContext: ({ req: request, info }) => ({ request, isStreamed: info.accept !== null, get auth () { return request.auth } }),
+      // A batch may hold many guesses at a password: limit attempts per name and address as well.
+      maxBatchSize: 10
+    }
+  } satisfies FastifyTRPCPluginOptions<AppRouter>)
+  return app
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const app = await buildApp()
+  const url = await app.listen({ port: Number(process.env.PORT ?? 3000) })
+  console.log(`tRPC at ${url}/trpc`)
+}
