@@ -17,7 +17,6 @@ import { newToken } from '../lib/session/token.ts'
 import { encode } from '../lib/store/codec.ts'
 import { connect } from '../lib/store/redis/client.ts'
 import { Keys } from '../lib/store/redis/keys.ts'
-import { memberOf } from '../lib/store/redis/user-lists.ts'
 import { record } from '../test/helpers/record.ts'
 import { startRedis } from '../test/helpers/redis.ts'
 
@@ -112,7 +111,7 @@ async function fill (admin: Redis, from: number, to: number): Promise<void> {
   const theirs = JSON.stringify({ cookie: { originalMaxAge: idle, expires, secure: true, httpOnly: true, path: '/', sameSite: 'lax' }, userId: USER })
   for (let first = from; first < to; first += PAGE) {
     const last = Math.min(first + PAGE, to) - 1
-    await admin.eval(FILL, 0, first, last, PER_USER, keys.session(ID), encode(model), keys.user(USER), memberOf(model), expires.getTime(), idle, `sess:${ID}`, theirs)
+    await admin.eval(FILL, 0, first, last, PER_USER, keys.session(ID), encode(model), keys.user(USER), keys.memberOf(model), expires.getTime(), idle, `sess:${ID}`, theirs)
   }
 }
 

@@ -20,8 +20,11 @@ export const kContext = Symbol('fastify-user-sessions.context')
 /** On the request: its session, once something asked for it. */
 export const kState = Symbol('fastify-user-sessions.state')
 
+/** On the request: its reply has all the cookies it will have. */
+export const kReplied = Symbol('fastify-user-sessions.replied')
+
 /** A request as the inside of this package sees it. */
-export type SessionRequest = FastifyRequest & { [kState]: RequestSession | null }
+export type SessionRequest = FastifyRequest & { [kState]: RequestSession | null, [kReplied]: boolean }
 
 /** What `config.session` of a route says. */
 export interface RouteSessionConfig {

@@ -3,10 +3,15 @@ import { errors } from '../errors.ts'
 import { cookieValues } from '../session/cookie-header.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type { Token } from '../session/token.ts'
-import type { PluginContext } from './context.ts'
+import { kReplied } from './context.ts'
+import type { PluginContext, SessionRequest } from './context.ts'
 
-/** @throws ERR_SESSION_INSECURE_CONNECTION when the browser would drop the cookie that has to be sent */
+/**
+ * @throws ERR_SESSION_INSECURE_CONNECTION when the browser would drop the cookie that has to be sent
+ * @throws ERR_SESSION_UNSUPPORTED when the reply has gone without it
+ */
 export function assertCookieCanBeSet ({ options }: PluginContext, request: FastifyRequest): void {
+  if ((request as SessionRequest)[kReplied]) throw new errors.UNSUPPORTED('a new session after the reply has gone: its cookie would be in none')
   if (options.cookie.secure && request.protocol !== 'https') throw new errors.INSECURE_CONNECTION()
 }
 

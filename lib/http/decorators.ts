@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import { authOf, requireAuth } from './authenticate.ts'
-import { kContext, kState } from './context.ts'
+import { kContext, kReplied, kState } from './context.ts'
 import type { PluginContext } from './context.ts'
 import { login } from './login.ts'
 import type { LoginOptions, LoginUser } from './login.ts'
@@ -15,6 +15,7 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
   const names = context.options.decorators
   app.decorate(kContext, context)
   app.decorateRequest(kState, null)
+  app.decorateRequest(kReplied, false)
   app.decorateRequest('session', {
     getter () { return stateOf(context, this).session as FastifyRequest['session'] },
     setter () { throw new TypeError('request.session cannot be replaced: assign its members, or end it with destroy()') }

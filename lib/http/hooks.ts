@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
-import { kState, routeConfig } from './context.ts'
+import { kReplied, kState, routeConfig } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { assertSameSite } from './cross-site.ts'
 import { stateOf } from './state.ts'
@@ -25,14 +25,17 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
 
   app.addHook('onSend', (request, reply, payload, done) => {
     const state = (request as SessionRequest)[kState]
-    if (state === null) return done(null, payload)
-    const work = state.settle(reply)
+    const work = state?.settle(reply)
+    const finish = (): void => {
+      state?.stored.writeCookie(reply)
+      ;(request as SessionRequest)[kReplied] = true
+    }
     if (work === undefined) {
-      state.stored.writeCookie(reply)
+      finish()
       return done(null, payload)
     }
     const stream = watch(payload)
-    return work.finally(() => state.stored.writeCookie(reply)).then(() => {
+    return work.finally(finish).then(() => {
       if (stream?.failure !== undefined) throw stream.failure
     }, (error: unknown) => {
       // An error is sent in its place.

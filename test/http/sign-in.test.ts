@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -902,4 +903,20 @@ t.test('a name that the application has already is refused at boot', async (t) =
   app.decorate('authenticate', async () => {})
   app.decorateRequest('auth', null)
   await t.rejects(async () => { await app.register(sessionPlugin, { secret, store: new MemoryStore() }) }, { code: 'ERR_SESSION_INVALID_OPTIONS', message: /app\.authenticate, request\.auth exist already; give the decorator another name/ })
+})
+
+t.test('a sign-in after the reply has gone is an error, and stores nothing', async (t) => {
+  const store = new SpyStore()
+  const app = await startApp(t, { store })
+  const outcome = new Promise((resolve) => {
+    app.post('/late', async (request, reply) => {
+      reply.send('ok')
+      await once(reply.raw, 'finish')
+      resolve(await app.login(request, { id: 'ada' }).catch((error: unknown) => error))
+      return reply
+    })
+  })
+  await app.inject({ method: 'POST', url: '/late' })
+  t.match(await outcome, { code: 'ERR_SESSION_UNSUPPORTED' })
+  t.same(store.calls, [])
 })
