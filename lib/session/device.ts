@@ -3,6 +3,8 @@ import Bowser from 'bowser'
 const LENGTH = 40
 /** Longer ones are not from browsers, and not worth the reading. */
 const HEADER_LENGTH = 512
+/** What cannot be shown: control characters, what turns writing around, halves of characters. */
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}]/gu
 
 /**
  * A name for the device that a `User-Agent` header is from, for a list of one's sessions: "Firefox 131
@@ -12,7 +14,9 @@ export function deviceName (userAgent: string): string {
   const { browser, os } = parse(userAgent.slice(0, HEADER_LENGTH))
   const version = browser.version?.split('.')[0]
   const name = [browser.name, version].filter(Boolean).join(' ')
-  return (name !== '' && os.name !== undefined ? `${name} on ${os.name}` : userAgent).slice(0, LENGTH)
+  const device = name !== '' && os.name !== undefined ? `${name} on ${os.name}` : userAgent.slice(0, HEADER_LENGTH)
+  // Twice: cutting it may leave half a character.
+  return device.replace(INVISIBLE, '').slice(0, LENGTH).replace(INVISIBLE, '')
 }
 
 function parse (userAgent: string): Pick<Bowser.Parser.ParsedResult, 'browser' | 'os'> {
