@@ -50,6 +50,12 @@ export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
     return keepPrivate(reply).code(204).send()
   })
 
+  // What is too long for a parameter, or has slashes, is no session's id either; the router would repeat it.
+  app.delete('/*', { onRequest, schema: { hide: true } }, async (request) => {
+    requireAuth(context, request)
+    throw new errors.NOT_FOUND()
+  })
+
   app.delete('/', {
     onRequest,
     schema: {
