@@ -2,8 +2,10 @@ import type { Test } from 'tap'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import type { SessionStore } from '../../lib/store/contract.ts'
 import { record } from '../helpers/record.ts'
+import { allTests } from './all.ts'
 import { changeTests } from './changes.ts'
 import { lifeTests } from './life.ts'
+import { limitTests } from './limits.ts'
 import { raceTests } from './races.ts'
 import { timeTests } from './time.ts'
 import { userTests } from './users.ts'
@@ -21,6 +23,10 @@ export interface Subject {
   other?: SessionStore
   /** Fills the store up: from now on it has no room for another session. */
   fill?: () => Promise<void> | void
+  /** Takes a session away behind the store's back. */
+  lose?: (id: string) => Promise<void> | void
+  /** Whether the store notices that sessions have run out. Default `true`. */
+  expiry?: boolean
 }
 
 /** The subject as a sentence sees it: `other` is the store itself where there is no second process. */
@@ -31,17 +37,17 @@ export interface Context extends Subject {
 }
 
 /** One sentence of the contract; those that need what a store lacks are skipped. */
-export type Define = (sentence: string, check: (t: Test, subject: Context) => Promise<void>, needs?: 'lists' | 'no lists' | 'fill') => void
+export type Define = (sentence: string, check: (t: Test, subject: Context) => Promise<void>, needs?: 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry') => void
 
 /** The suite that every store runs: lib/store/contract.ts, sentence by sentence. */
 export function storeContract (t: Test, name: string, makeStore: (t: Test) => Promise<Subject> | Subject): void {
   const test: Define = (sentence, check, needs) => t.test(`${name}: ${sentence}`, async (t) => {
     const subject = await makeStore(t)
-    const { store, other = store, lists, fill, atomic } = subject
+    const { store, other = store, lists, fill, lose, expiry = true, atomic } = subject
     if (atomic === 'everywhere' && other === store) throw new Error('a store that is atomic everywhere is tested with two of them')
-    const has = { lists, 'no lists': !lists, fill: fill !== undefined }
+    const has = { lists, 'no lists': !lists, fill: fill !== undefined, lose: lists && lose !== undefined, expiry: lists && expiry }
     if (needs !== undefined && !has[needs]) return t.plan(0, `this store: ${needs === 'no lists' ? 'has lists' : `no ${needs}`}`)
     await check(t, { ...subject, other, make: (overrides) => record({ now: store.now(), ...overrides }) })
   })
-  for (const define of [lifeTests, changeTests, timeTests, userTests, raceTests]) define(test)
+  for (const define of [lifeTests, changeTests, timeTests, userTests, limitTests, allTests, raceTests]) define(test)
 }

@@ -28,6 +28,8 @@ if redis.call('TYPE', KEYS[1]).ok == 'zset' then
   end
 else
   local value = redis.call('GET', KEYS[1])
+  -- What a login leaves when it is refused goes by itself, also at this moment.
+  if not value then return 0 end
   local newline = string.find(value, '\\n', 1, true) or #value + 1
   local head = string.gsub(string.sub(value, 1, newline - 1), '("[scea]":)(%d+)', function (name, instant) return name .. shift(instant) end)
   redis.call('SET', KEYS[1], head .. string.sub(value, newline), 'KEEPTTL')

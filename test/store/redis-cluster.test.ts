@@ -15,7 +15,8 @@ for (const [name, before] of [['RedisStore on a Cluster', ''], ['RedisStore on a
       other: await openStore(t, target, { prefix: ours }),
       age: (ms) => age(cluster.client, ours, ms),
       atomic: 'everywhere',
-      lists: true
+      lists: true,
+      lose: async (id) => { await cluster.client.del(`${ours}${id}`) }
     }
   })
 }

@@ -23,6 +23,7 @@ storeContract(t, 'RedisStore', async (t) => {
     age: (ms) => age(redis.client, ours, ms),
     atomic: 'everywhere',
     lists: true,
+    lose: async (id) => { await redis.client.del(`${ours}${id}`) },
     fill: async () => {
       await redis.client.config('SET', 'maxmemory-policy', 'noeviction', 'maxmemory', '1')
       t.teardown(() => redis.client.config('SET', 'maxmemory', '0'))
