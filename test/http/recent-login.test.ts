@@ -2,10 +2,12 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { authRoutes, MemoryStore } from '../../lib/index.ts'
 import type { Duration, SessionOptions } from '../../lib/index.ts'
-import { Browser, startApp } from '../helpers/app.ts'
+import { Signature } from '../../lib/session/signature.ts'
+import { newId, newToken } from '../../lib/session/token.ts'
+import { Browser, secret, startApp } from '../helpers/app.ts'
 import { prefix, startRedis } from '../helpers/redis.ts'
 import { age as ageOf } from '../helpers/redis-store.ts'
-import { MINUTE } from '../helpers/record.ts'
+import { MINUTE, record } from '../helpers/record.ts'
 
 const ADA = { username: 'ada', password: 'lovelace' }
 const REAUTH_REQUIRED = { statusCode: 401, code: 'ERR_SESSION_REAUTH_REQUIRED', error: 'Unauthorized', message: 'A recent sign-in is required' }
@@ -64,6 +66,17 @@ t.test('being busy is not signing in', async (t) => {
   }
   t.ok((await ada.get('/me')).json().lastSeenAt > authenticatedAt + 10 * MINUTE)
   t.strictSame((await ada.post('/password')).json(), REAUTH_REQUIRED)
+})
+
+t.test('the last sign-in counts, not the beginning of the session', async (t) => {
+  const store = new MemoryStore()
+  const { app } = await open(t, { store })
+  for (const [begun, authenticated, status] of [[60, 5, 200], [5, 60, 401]] as const) {
+    const id = newId()
+    const { token, secretHash } = newToken(id)
+    await store.create(record({ id, secretHash, createdAt: Date.now() - begun * MINUTE, authenticatedAt: Date.now() - authenticated * MINUTE }))
+    t.equal((await app.inject({ method: 'POST', url: '/password', headers: { cookie: `sid=${new Signature([secret]).sign(token)}` } })).statusCode, status)
+  }
 })
 
 t.test('signing in by assignment is signing in', async (t) => {
