@@ -91,6 +91,26 @@ t.test('at whatever step of a login its user is signed out everywhere, it does n
   t.strictSame(await keysOf(redis.client, ours), [])
 })
 
+t.test('nor does a login that the limit would refuse, though there is room for it afterwards', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  let steps = 0
+  for (let done = false; !done; steps++) {
+    const old = record({ now: other.now() })
+    await other.create(old)
+    const session = record({ now: other.now() })
+    const { store, held, release } = await stepwise(t, ours, steps + 1)
+    const login = store.create(session, { limit: { max: 1, evicts: false } }).catch((error: unknown) => (error as { code: string }).code)
+    done = await Promise.race([held.then(() => false), login.then(() => true)])
+    await other.deleteByUser('ada')
+    release()
+    t.ok([null, 'ERR_SESSION_LIMIT_REACHED'].includes(await login as string | null), `step ${steps}`)
+    t.equal(await other.find(session.id), null, `step ${steps}`)
+  }
+  t.ok(steps > 4, 'every step was tried')
+  await until('what is cleaned up in the background', async () => (await keysOf(redis.client, ours)).length === 0)
+})
+
 t.test('at whatever step of a login one looks, there is one session at the most, and one at the end', async (t) => {
   const ours = prefix()
   const other = await openStore(t, redis.url, { prefix: ours })

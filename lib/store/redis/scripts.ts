@@ -83,12 +83,13 @@ return dropped`)
  * ARGV  the login under way · its member · score · how many the user may have, or 0 · 'evict' or 'reject' ·
  *       the member it replaces, or ''
  * Returns 1, the members to end to keep the limit, those that had expired: the login is listed · 0 it was
- *         called off by 'take' · -1, nothing, those that had expired: the user has as many as they may
+ *         called off by 'take' · -1, nothing, those that had expired: the user has as many as they may, and
+ *         the login is still under way
  *
  * What is to be ended stays listed until it has ended.
  */
 export const confirmScript = script(1, `${listUpkeep}
-if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return { 0 } end
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return { 0 } end
 local dropped = drop()
 local max = tonumber(ARGV[4])
 local evicted = {}
@@ -102,6 +103,7 @@ if max > 0 then
   table.sort(others, function (a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
   for index = 1, #others - max + 1 do evicted[index] = others[index][1] end
 end
+redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('ZADD', KEYS[1], 'GT', ARGV[3], ARGV[2])
 expire()
 return { 1, evicted, dropped }`)

@@ -1,7 +1,7 @@
 import { errors } from '../../errors.ts'
-import type { SessionRecord } from '../../session/record.ts'
-import type { Change, CreateOptions, SessionStore } from '../contract.ts'
 import { Rows } from '../../rows.ts'
+import type { SessionRecord } from '../../session/record.ts'
+import type { Change, CreateOptions, Limit, SessionStore } from '../contract.ts'
 import { Adoption } from './adoption.ts'
 import { RedisBus } from './bus.ts'
 import { ExpressRecords } from './express-records.ts'
@@ -79,19 +79,11 @@ export class RedisStore extends ExpressSide implements SessionStore {
   }
 
   async create (record: SessionRecord, options: CreateOptions = {}): Promise<SessionRecord | null> {
-    const { userId } = record
-    if (userId === null && options.replaces == null) {
+    if (record.userId === null && options.replaces == null) {
       await this.#records.add(record)
       return record
     }
-    try {
-      return await this.#createInSteps(record, options)
-    } catch (error) {
-      if (!(error instanceof errors.LIMIT_REACHED) || userId === null) throw error
-      // The list may count what is gone: looking at it cleans it.
-      await this.listByUser(userId)
-      return await this.#createInSteps(record, options)
-    }
+    return await this.#createInSteps(record, options)
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
@@ -163,7 +155,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
     const isOverwritten = replaces?.id === record.id
     try {
       await Promise.all([this.#lists.announce(record), this.#records.setPending(record, 'NX')])
-      const tooMany = await this.#lists.confirm(record, replaces, moves ? null : limit)
+      const tooMany = await this.#confirm(record, replaces, moves ? null : limit)
       let goesOn = tooMany !== null
       await Promise.all((tooMany ?? []).map(async (member) => await this.#end(record.userId, member, 'evicted')))
       let stored = record
@@ -183,6 +175,18 @@ export class RedisStore extends ExpressSide implements SessionStore {
       // Best effort: what is left expires within PENDING_MS, and nobody holds its token.
       void this.#undo(record, isOverwritten).catch(() => {})
       throw error
+    }
+  }
+
+  /** Lists a login that is under way; it stays so, and can be called off, until that is decided. */
+  async #confirm (record: SessionRecord, replaces: SessionRecord | null, limit: Limit | null): Promise<string[] | null> {
+    try {
+      return await this.#lists.confirm(record, replaces, limit)
+    } catch (error) {
+      if (!(error instanceof errors.LIMIT_REACHED) || record.userId === null) throw error
+      // The list may count what is gone: looking at it cleans it.
+      await this.listByUser(record.userId)
+      return await this.#lists.confirm(record, replaces, limit)
     }
   }
 

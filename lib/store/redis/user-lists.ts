@@ -43,7 +43,7 @@ export class UserLists {
   /**
    * Lists a session whose login was announced. Gives the members that have to end for it, which stay
    * listed until they have; `null` when it was called off.
-   * @throws ERR_SESSION_LIMIT_REACHED
+   * @throws ERR_SESSION_LIMIT_REACHED; the login is still announced then
    */
   async confirm (record: SessionRecord, replaces: SessionRecord | null, limit: Limit | null): Promise<string[] | null> {
     const { userId } = record
