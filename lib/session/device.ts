@@ -15,8 +15,7 @@ export function deviceName (userAgent: string): string {
   const version = browser.version?.split('.')[0]
   const name = [browser.name, version].filter(Boolean).join(' ')
   const device = name !== '' && os.name !== undefined ? `${name} on ${os.name}` : userAgent.slice(0, HEADER_LENGTH)
-  // Twice: cutting it may leave half a character.
-  return device.replace(INVISIBLE, '').slice(0, LENGTH).replace(INVISIBLE, '')
+  return device.slice(0, LENGTH).replace(INVISIBLE, '')
 }
 
 function parse (userAgent: string): Pick<Bowser.Parser.ParsedResult, 'browser' | 'os'> {

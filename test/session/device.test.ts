@@ -18,6 +18,8 @@ t.test('a browser is named by what it is and what it runs on', async (t) => {
 
 t.test('a program that is no browser is named by what it says of itself', async (t) => {
   for (const userAgent of ['curl/8.5.0', 'node', 'okhttp/4.12.0', '__proto__', 'constructor', '<script>alert(1)</script>']) t.equal(deviceName(userAgent), userAgent)
+  const robot = 'Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)'
+  t.equal(deviceName(robot), robot.slice(0, 40), 'also one that is known, but runs on nothing that is')
   t.equal(deviceName(''), '')
 })
 
