@@ -155,12 +155,14 @@ export function limitTests (test: Define): void {
   test('what was lost behind the store\'s back takes up no place', async (t, context) => {
     const { store, other, make, lose } = context
     const sessions = await olderOnes(context, 3)
+    const told = listen(context)
     await lose?.(sessions[0]?.id ?? '')
     await lose?.(sessions[2]?.id ?? '')
     const later = [make(), make()]
     for (const each of later) t.ok(await other.create(each, { limit: REJECTS(3) }))
     await t.rejects(store.create(make(), { limit: REJECTS(3) }), LIMIT_REACHED)
     t.strictSame(await living(store, [...sessions, ...later]), idsOf([sessions[1] as SessionRecord, ...later]))
+    t.strictSame(told, [], 'nor had it run out')
   }, 'lose')
 
   /** Fifty logins at once, by two processes. */

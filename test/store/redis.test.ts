@@ -134,6 +134,39 @@ t.test('at whatever step of a login one looks, there is one session at the most,
   t.ok(steps > 4, 'every step was tried')
 })
 
+t.test('at whatever step of a login over the limit one looks, there are no more sessions than there may be', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  let steps = 0
+  for (let done = false; !done; steps++) {
+    const old = record({ now: other.now() - 1000 })
+    await other.create(old)
+    const session = record({ now: other.now() })
+    const { store, held, release } = await stepwise(t, ours, steps)
+    const login = store.create(session, { limit: { max: 1, evicts: true } })
+    done = await Promise.race([held.then(() => false), login.then(() => true)])
+    for (let look = 0; look < 5; look++) {
+      t.ok(await other.find(session.id) === null || await other.find(old.id) === null, `step ${steps}`)
+    }
+    release()
+    t.ok(await login)
+    t.equal(await other.find(old.id), null)
+    t.strictSame(await other.listByUser('ada'), [session])
+    await other.deleteByUser('ada')
+  }
+  t.ok(steps > 4, 'every step was tried')
+})
+
+t.test('a Redis that does not answer does not answer a ping either', async (t) => {
+  const server = await startRedis(t)
+  const store = await openStore(t, server.url, { prefix: prefix() })
+  await t.resolves(store.ping())
+  await server.stop()
+  await t.rejects(store.ping(), { code: 'ERR_SESSION_STORE_UNAVAILABLE', statusCode: 503 })
+  await server.restart()
+  await until('an answer', () => store.ping().then(() => true, () => false))
+})
+
 t.test('a user\'s list outlives the longest of their sessions by a second, and no more', async (t) => {
   const ours = prefix()
   const store = await openStore(t, redis.url, { prefix: ours })
