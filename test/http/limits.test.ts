@@ -27,9 +27,24 @@ async function open (t: Test, options: Partial<SessionOptions>) {
 }
 type App = Awaited<ReturnType<typeof open>>
 
+/** Those who are signed in. A process that is too busy to tell is asked again. */
 const signedIn = async (browsers: Browser[]): Promise<Browser[]> => {
-  const replies = await Promise.all(browsers.map((each) => each.get('/me')))
-  return browsers.filter((_each, index) => replies[index]?.statusCode === 200)
+  const statusOf = async (each: Browser): Promise<number> => {
+    const { statusCode } = await each.get('/me')
+    return statusCode === 503 ? await statusOf(each) : statusCode
+  }
+  const replies = await Promise.all(browsers.map(statusOf))
+  return browsers.filter((_each, index) => replies[index] === 200)
+}
+
+/** Fifty logins of ada's at once. All over again where a process was too busy for them, as a small machine's may be. */
+async function fifty ([one, two]: readonly [App, App]): Promise<{ browsers: Browser[], replies: TestResponse[] }> {
+  for (;;) {
+    const browsers = Array.from({ length: 50 }, (_, index) => new Browser(index % 2 === 0 ? one : two))
+    const replies = await Promise.all(browsers.map((each) => each.post('/login', ADA)))
+    if (replies.every(({ statusCode }) => statusCode !== 503)) return { browsers, replies }
+    await until('a quiet moment', () => one.sessions.revokeUser('ada').then((revoked) => revoked === 0, () => false))
+  }
 }
 
 const idOf = (browser: Browser): string => browser.cookies.get('sid')?.split('.')[0] ?? ''
@@ -64,10 +79,9 @@ const services: Record<string, (t: Test, options?: Partial<SessionOptions>) => P
 for (const [name, start] of Object.entries(services)) {
   t.test(`${name}: of fifty logins at once exactly three cookies are worth anything, and three sessions are listed`, async (t) => {
     const [one, two] = await start(t)
-    const browsers = Array.from({ length: 50 }, (_, index) => new Browser(index % 2 === 0 ? one : two))
     const bob = new Browser(one)
     await bob.post('/login', { ...ADA, username: 'bob' })
-    const replies = await Promise.all(browsers.map((each) => each.post('/login', ADA)))
+    const { browsers, replies } = await fifty([one, two])
     // Whose place was taken before the login was done is told that at once, and is given no cookie.
     for (const { statusCode, setCookies } of replies) t.equal(setCookies.length, statusCode === 200 ? 1 : 0)
     t.strictSame(replies.filter(({ statusCode }) => statusCode !== 200 && statusCode !== 401), [])
@@ -109,9 +123,7 @@ for (const [name, start] of Object.entries(services)) {
   })
 
   t.test(`${name}: where the limit rejects, of fifty logins at once three are let in`, async (t) => {
-    const [one, two] = await start(t, { onLimit: 'reject' })
-    const browsers = Array.from({ length: 50 }, (_, index) => new Browser(index % 2 === 0 ? one : two))
-    const replies = await Promise.all(browsers.map((each) => each.post('/login', ADA)))
+    const { browsers, replies } = await fifty(await start(t, { onLimit: 'reject' }))
     t.equal(replies.filter(({ statusCode }) => statusCode === 200).length, 3)
     t.equal(replies.filter(({ statusCode, setCookies }) => statusCode === 409 && setCookies.length === 0).length, 47)
     t.strictSame(await signedIn(browsers), browsers.filter((_each, index) => replies[index]?.statusCode === 200))
@@ -157,8 +169,7 @@ t.test('in Redis a user\'s index holds three after fifty logins, and nothing is 
   for (const onLimit of ['evict-oldest', 'reject'] as const) {
     const keyPrefix = prefix()
     const apps = [await open(t, { redis: redis.url, keyPrefix, onLimit }), await open(t, { redis: redis.url, keyPrefix, onLimit })] as const
-    const browsers = Array.from({ length: 50 }, (_, index) => new Browser(apps[index % 2 === 0 ? 0 : 1]))
-    await Promise.all(browsers.map((each) => each.post('/login', ADA)))
+    const { browsers } = await fifty(apps)
     const live = (await signedIn(browsers)).map(idOf).sort()
     await until('what is cleaned up in the background', async () => (await keysOf(redis.client, keyPrefix)).length === 4 && await redis.client.zcard(`@${keyPrefix}user:ada`) === 3)
     t.strictSame((await redis.client.zrange(`@${keyPrefix}user:ada`, '0', '-1')).map((member) => member.split(':')[0]).sort(), live)
