@@ -9,7 +9,10 @@ export interface StoreEvents {
   up: []
   /** What lies under a session's key is not a session: treated as absent. */
   unreadable: [id: string]
-  /** A user's session ended without having been deleted by name. Told once, by whichever process did or noticed it. */
+  /**
+   * A user's session ended without having been deleted by name. Told once, by whichever process did or noticed
+   * it. A foreign store never tells that one has expired.
+   */
   ended: [id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired']
 }
 

@@ -65,6 +65,15 @@ export function limitTests (test: Define): void {
     t.strictSame(idsOf(await store.listByUser('ada')), [only.id])
   }, 'lists')
 
+  test('for what is listed but gone nobody has to go', async (t, context) => {
+    const { store, make, lose } = context
+    const [gone, kept] = await olderOnes(context, 2) as [SessionRecord, SessionRecord]
+    await lose?.(gone.id)
+    const session = make()
+    t.ok(await store.create(session, { limit: EVICTS(2) }))
+    t.strictSame(idsOf(await store.listByUser('ada')), [session.id, kept.id])
+  }, 'lists')
+
   test('who has as many as they may is refused, and nothing is stored or ended', async (t, context) => {
     const { store, other, make } = context
     const sessions = await olderOnes(context, 3)

@@ -181,10 +181,10 @@ export class RedisStore extends ExpressSide implements SessionStore {
   /** Lists a login that is under way; it stays so, and can be called off, until that is decided. */
   async #confirm (record: SessionRecord, replaces: SessionRecord | null, limit: Limit | null): Promise<string[] | null> {
     try {
-      return await this.#lists.confirm(record, replaces, limit)
+      return await this.#lists.confirm(record, replaces, limit === null ? null : { ...limit, evicts: false })
     } catch (error) {
       if (!(error instanceof errors.LIMIT_REACHED) || record.userId === null) throw error
-      // The list may count what is gone: looking at it cleans it.
+      // The list may count what is gone, for which nobody has to go: looking at it cleans it.
       await this.listByUser(record.userId)
       return await this.#lists.confirm(record, replaces, limit)
     }
