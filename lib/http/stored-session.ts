@@ -141,8 +141,8 @@ export class StoredSession {
   /** Ends the session, also one that could not be loaded, and has its cookie taken back. */
   async end (): Promise<void> {
     if (this.#failure instanceof errors.SKIPPED) throw this.#failure
-    const mayLive = this.#record !== null || this.#failure !== null
-    const id = mayLive && this.#token !== null ? this.#context.core.tokens.idOf(this.#token) : null
+    // Also one that was not found: it may have moved to another id a moment ago.
+    const id = this.#token === null ? null : this.#context.core.tokens.idOf(this.#token)
     this.#cookieWork = this.#cookieSent || hasSessionCookie(this.#context, this.#request) ? 'clear' : null
     this.#become(null, null)
     this.#failure = null

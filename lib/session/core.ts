@@ -209,7 +209,7 @@ export class SessionCore {
     const sid = this.#adopted.get(id)
     const [ended] = await Promise.all([this.#store.delete(id), sid === undefined ? null : this.#store.discard?.(sid)])
     this.#adopted.delete(id)
-    if (ended?.userId != null) this.#tell('revoked', id, ended.userId, reason)
+    if (ended?.userId != null) this.#tell('revoked', ended.id, ended.userId, reason)
     return ended !== null
   }
 

@@ -104,7 +104,11 @@ export interface SessionStore {
    */
   touch (record: SessionRecord): Promise<boolean>
 
-  /** Ends a session and takes it off its user's list. Resolves with what was ended, `null` when absent. Works in a full store. */
+  /**
+   * Ends a session and takes it off its user's list. Resolves with what was ended, `null` when absent. Works
+   * in a full store. One that has moved to another id within the last ten seconds is ended under that one:
+   * who asked knew it by the old.
+   */
   delete (id: string): Promise<SessionRecord | null>
 
   /**

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
+import { Rows } from '../rows.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { Breaker } from './breaker.ts'
@@ -7,7 +8,7 @@ import { decode, encode } from './codec.ts'
 import type { Change, CreateOptions, Limit, SessionStore, StoreEvents } from './contract.ts'
 import { absentIfNoEntry, promised } from './express-store.ts'
 import type { ExpressStore } from './express-store.ts'
-import { Rows } from '../rows.ts'
+import { Successors } from './successors.ts'
 
 /** How long one call may take, and how often a store that is stuck is asked again. */
 const CALL_DEADLINE_MS = 500
@@ -27,6 +28,7 @@ export class ExpressStoreAdapter implements SessionStore {
   readonly #store: ExpressStore
   readonly #now: () => number
   readonly #rows = new Rows()
+  readonly #successors = new Successors()
   /** New sessions whose predecessors still live: nobody finds them yet. */
   readonly #pending = new Set<string>()
   readonly #breaker: Breaker
@@ -71,11 +73,9 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   async delete (id: string): Promise<SessionRecord | null> {
-    return await this.#rows.run(id, async () => {
-      const present = await this.find(id)
-      await this.#call((done) => this.#store.destroy(id, done)).catch(absentIfNoEntry)
-      return present
-    })
+    const ended = await this.#destroy(id)
+    const successor = ended === null ? this.#successors.of(id, this.#now()) : null
+    return successor === null ? ended : await this.delete(successor)
   }
 
   /** @throws ERR_SESSION_UNSUPPORTED when the store has no `all` */
@@ -115,13 +115,14 @@ export class ExpressStoreAdapter implements SessionStore {
         return true
       })
       if (!isStored) return null
-      await this.#end(tooMany, 'evicted')
+      await Promise.all(tooMany.map(async (id) => await this.#end(id, 'evicted')))
       if (replaces === null || overwrites) return record
-      const [ended = null] = await this.#end([replaces.id], 'replaced')
+      const ended = await this.#end(replaces.id, 'replaced', { moves })
       if (ended === null && moves) {
         await this.delete(record.id)
         return null
       }
+      if (moves) this.#successors.add(replaces.id, record.id, this.#now())
       if (ended === null || ended.data === replaces.data || carry === undefined) return record
       const stored = { ...record, data: carry(ended.data) }
       await this.#rows.run(record.id, () => this.#write(stored))
@@ -141,13 +142,11 @@ export class ExpressStoreAdapter implements SessionStore {
     return others.slice(max - 1)
   }
 
-  /** Ends sessions that have to go for another. */
-  async #end (ids: string[], reason: 'evicted' | 'replaced'): Promise<Array<SessionRecord | null>> {
-    return await Promise.all(ids.map(async (id) => {
-      const ended = await this.delete(id)
-      if (ended?.userId != null) this.events.emit('ended', id, ended.userId, reason)
-      return ended
-    }))
+  /** Ends a session that has to go for another. One that moves has not moved away before. */
+  async #end (id: string, reason: 'evicted' | 'replaced', { moves = false } = {}): Promise<SessionRecord | null> {
+    const ended = await (moves ? this.#destroy(id) : this.delete(id))
+    if (ended?.userId != null) this.events.emit('ended', ended.id, ended.userId, reason)
+    return ended
   }
 
   /** Every live session. */
@@ -156,6 +155,14 @@ export class ExpressStoreAdapter implements SessionStore {
     if (typeof all !== 'function') throw new errors.UNSUPPORTED('listing sessions on a store that has no all()')
     const stored = await this.#call<object | null>((done) => all.call(this.#store, done))
     return Object.values(stored ?? {}).map((each) => this.#read(each)).filter((record) => record !== null && this.#isLive(record)) as SessionRecord[]
+  }
+
+  async #destroy (id: string): Promise<SessionRecord | null> {
+    return await this.#rows.run(id, async () => {
+      const present = await this.find(id)
+      await this.#call((done) => this.#store.destroy(id, done)).catch(absentIfNoEntry)
+      return present
+    })
   }
 
   async #rewrite (id: string, change: (present: SessionRecord) => SessionRecord): Promise<SessionRecord | null> {

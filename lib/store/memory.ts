@@ -3,6 +3,7 @@ import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type { Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
+import { Successors } from './successors.ts'
 
 export interface MemoryStoreOptions {
   /** How many sessions are held at most; one more is refused with ERR_SESSION_STORE_FULL. Default 100,000. */
@@ -22,6 +23,7 @@ export class MemoryStore implements SessionStore {
   readonly #users = new Map<string, Set<string>>()
   readonly #maxSessions: number
   readonly #now: () => number
+  readonly #successors = new Successors()
   #sweepAt = 1024
 
   constructor ({ maxSessions = 100_000, now = Date.now }: MemoryStoreOptions = {}) {
@@ -39,13 +41,14 @@ export class MemoryStore implements SessionStore {
   }
 
   async create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions = {}): Promise<SessionRecord | null> {
-    const ended = replaces === null ? null : this.#live(replaces.id)
+    const ended = replaces === null ? null : this.#live(moves ? replaces.id : this.#successors.of(replaces.id, this.#now()) ?? replaces.id)
     if (moves && ended === null) return null
     const others = record.userId === null || limit === null || moves ? [] : this.#liveOf(record.userId).filter(({ id }) => id !== replaces?.id)
     const evicted = limit === null ? [] : others.slice(limit.max - 1)
     if (evicted.length > 0 && limit?.evicts === false) throw new errors.LIMIT_REACHED()
     this.#makeRoom(replaces)
     for (const each of evicted) this.#end(each, 'evicted')
+    if (moves && ended !== null && ended.id !== record.id) this.#successors.add(ended.id, record.id, this.#now())
     const hasChanged = ended !== null && ended.data !== replaces?.data && carry !== undefined
     const stored = hasChanged ? { ...record, data: carry(ended.data) } : record
     if (ended !== null && ended.id !== record.id) this.#end(ended, 'replaced')
@@ -70,7 +73,8 @@ export class MemoryStore implements SessionStore {
   async delete (id: string): Promise<SessionRecord | null> {
     const current = this.#live(id)
     this.#remove(id)
-    return current
+    const successor = current === null ? this.#successors.of(id, this.#now()) : null
+    return successor === null ? current : await this.delete(successor)
   }
 
   async listByUser (userId: string): Promise<SessionRecord[]> {

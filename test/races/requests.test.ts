@@ -206,4 +206,18 @@ for (const [name, makeOptions] of Object.entries(stores)) {
       }
     }
   })
+
+  t.test(`who signs out with a cookie of a moment ago is signed out, on ${name}`, async (t) => {
+    const { app, actions, copyOf } = await startService(t, makeOptions())
+    actions.login = ({ session }) => { session.userId = 'ada' }
+    actions.regenerate = async ({ session }) => { await session.regenerate(['userId']) }
+    const ada = new Browser(app)
+    await ada.post('/do/login')
+    const otherTab = copyOf(ada)
+    await ada.post('/do/regenerate')
+    t.equal((await ada.get('/private')).statusCode, 200)
+    const response = await otherTab.post('/logout')
+    t.equal(response.statusCode, 200)
+    t.equal((await ada.get('/private')).statusCode, 401)
+  })
 }

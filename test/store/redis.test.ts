@@ -218,7 +218,7 @@ t.test('every operation sends the commands that RedisStore documents', async (t)
     `evalsha list ${list}`,
     `set ${pending(session.id)} PX NX`,
     `evalsha confirm ${list}`,
-    `del ${pending(anonymous.id)}`,
+    `getdel ${pending(anonymous.id)}`,
     `getdel ${key(anonymous.id)}`,
     `evalsha activate ${pending(session.id)} ${key(session.id)}`
   ])
@@ -227,8 +227,8 @@ t.test('every operation sends the commands that RedisStore documents', async (t)
   t.strictSame(await sent(ours, () => store.touch(session)), [`evalsha list ${list}`, `evalsha touch ${key(session.id)}`])
   await store.create(next)
   t.strictSame((await sent(ours, () => store.listByUser('ada'))).sort(), [...[session, next].map(({ id }) => `get ${key(id)}`), `zrange ${list}`].sort())
-  t.strictSame(await sent(ours, () => store.delete(next.id)), [`del ${pending(next.id)}`, `getdel ${key(next.id)}`, `zrem ${list}`])
-  t.strictSame(await sent(ours, () => store.deleteByUser('ada')), [`evalsha take ${list}`, `del ${pending(session.id)}`, `getdel ${key(session.id)}`, `zrem ${list}`])
+  t.strictSame(await sent(ours, () => store.delete(next.id)), [`getdel ${pending(next.id)}`, `getdel ${key(next.id)}`, `zrem ${list}`])
+  t.strictSame(await sent(ours, () => store.deleteByUser('ada')), [`evalsha take ${list}`, `getdel ${pending(session.id)}`, `getdel ${key(session.id)}`, `zrem ${list}`])
 })
 
 t.test('what lies under a session\'s key and is no session is absent, told once each, and left alone', async (t) => {

@@ -7,10 +7,13 @@ import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
 import { isWrongType } from './link.ts'
 import type { RedisLink } from './link.ts'
-import { activateScript, touchScript } from './scripts.ts'
+import { activateScript, leaveScript, touchScript } from './scripts.ts'
 
 /** How long a login may take between its first and its last command. */
 export const PENDING_MS = 10_000
+
+/** What lies beside a session that has moved: this and its new id. */
+const MOVED = '>'
 
 /** The keys of single sessions: the authority on whether one lives. */
 export class Records {
@@ -85,19 +88,28 @@ export class Records {
     return await this.link.script(touchScript, [this.keys.session(record.id)], record.idleTimeoutMs, record.endsAt, this.persist ? 'persist' : '').catch(absentIfWrongType) === 1
   }
 
-  /** Ends one session, wherever in its life it is. Gives what was live. */
-  async take (id: string): Promise<SessionRecord | null> {
-    const key = this.keys.session(id)
+  /** Takes a session away from its id, to go on under another. `null` when it was not there. */
+  async leave (id: string, to: string): Promise<SessionRecord | null> {
+    const value = await this.link.script(leaveScript, this.#both(id), MOVED + to, PENDING_MS).catch(absentIfWrongType)
+    return this.read(id, value as string | null)
+  }
+
+  /** Ends one session, wherever in its life it is, also if it has just moved to another id. Gives what was live. */
+  async take (id: string, hasMoved = false): Promise<SessionRecord | null> {
+    const [pending, key] = this.#both(id)
     // In this order: a login activated in between is then found under its key.
-    const [, ended] = await Promise.all([
-      this.deletePending(id),
+    const [beside, ended] = await Promise.all([
+      this.link.run(pending, (client) => client.getdel(pending)).catch(absentIfWrongType),
       this.link.run(key, (client) => client.getdel(key)).then((value) => this.read(id, value), async (error: unknown) => {
         if (!isWrongType(error)) throw error
         await this.link.run(key, (client) => client.del(key))
         return null
       })
     ])
-    return ended
+    if (ended !== null || beside === null) return ended
+    if (beside.startsWith(MOVED)) return await this.take(beside.slice(MOVED.length), true)
+    // On its way to its new id it was live all the time.
+    return hasMoved ? this.read(id, beside) : null
   }
 
   #both (id: string): [pending: string, live: string] {

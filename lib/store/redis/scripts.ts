@@ -122,6 +122,19 @@ if ARGV[1] == 'persist' then redis.call('PERSIST', KEYS[2]) else redis.call('PEX
 return 1`)
 
 /**
+ * KEYS  the session being created, of the old id · the session, of the old id
+ * ARGV  '>' and the new id · how long to remember it, in ms
+ * Returns the session, which is gone under the old id; false when it was not there
+ * A full Redis does not remember: what was asked for is the end of the old one.
+ */
+export const leaveScript = script(2, `
+local present = redis.call('GET', KEYS[2])
+if not present then return false end
+redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('DEL', KEYS[2])
+return present`)
+
+/**
  * KEYS  the user's list
  * Returns its members, after calling off the logins under way. What is to be ended stays listed until it
  * has ended. Needs no memory.

@@ -28,11 +28,12 @@ export interface ExpressSessions {
  *                    signed in: EVALSHA list @sess:user:<userId>      "+<id>": a login is under way
  *                               SET @{sess:<id>} … PX 10000 NX        at the same time
  *                               EVALSHA confirm @sess:user:<userId>   0 if the user was signed out everywhere meanwhile
- *                               DEL, GETDEL sess:<old id>, ZREM …     the sessions it evicts or replaces, if any
+ *                               GETDEL @{sess:<old id>}, GETDEL sess:<old id>, ZREM …   the sessions it evicts or replaces, if any;
+ *                               for one that moves EVALSHA leave, which remembers the new id beside the old for 10 s
  *                               EVALSHA activate @{sess:<id>} sess:<id>
  *     update         EVALSHA update sess:<id>                         compare the data line, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
- *     delete         DEL @{sess:<id>}, GETDEL sess:<id>, ZREM @sess:user:<userId> <id>
+ *     delete         GETDEL @{sess:<id>}, GETDEL sess:<id>, ZREM @sess:user:<userId> <id>
  *     listByUser     ZRANGE @sess:user:<userId> 0 -1, GET of each; of what is gone EXISTS, ZREM
  *     deleteByUser   EVALSHA take @sess:user:<userId>, DEL, GETDEL and ZREM of each
  *     listAll        SCAN for sess:*, GET of each
@@ -160,7 +161,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
       await Promise.all((tooMany ?? []).map(async (member) => await this.#end(record.userId, member, 'evicted')))
       let stored = record
       if (goesOn && replaces !== null && !isOverwritten) {
-        const ended = await this.#end(replaces.userId, this.keys.memberOf(replaces), 'replaced')
+        const ended = await this.#end(replaces.userId, this.keys.memberOf(replaces), 'replaced', moves ? record.id : null)
         goesOn = ended !== null || !moves
         if (ended !== null && ended.data !== replaces.data && carry !== undefined) {
           stored = { ...record, data: carry(ended.data) }
@@ -191,8 +192,9 @@ export class RedisStore extends ExpressSide implements SessionStore {
   }
 
   /** Ends a session that has to go for another. */
-  async #end (userId: string | null, member: string, reason: 'evicted' | 'replaced'): Promise<SessionRecord | null> {
-    const ended = await this.#records.take(this.keys.idOfMember(member))
+  async #end (userId: string | null, member: string, reason: 'evicted' | 'replaced', movesTo: string | null = null): Promise<SessionRecord | null> {
+    const id = this.keys.idOfMember(member)
+    const ended = movesTo === null ? await this.#records.take(id) : await this.#records.leave(id, movesTo)
     // Not waited for: a list may hold what is gone.
     if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
     if (ended?.userId != null) this.events.emit('ended', ended.id, ended.userId, reason)

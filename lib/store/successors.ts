@@ -1,0 +1,22 @@
+/** How long the new id of a session that moved is remembered, in milliseconds, and of how many at the most. */
+const REMEMBER_MS = 10_000
+const MOST = 10_000
+
+/** The new ids of sessions that have just moved, for who knows only the old one. */
+export class Successors {
+  readonly #ids = new Map<string, { to: string, until: number }>()
+
+  add (from: string, to: string, now: number): void {
+    // The oldest are first.
+    for (const [id, { until }] of this.#ids) {
+      if (until > now && this.#ids.size < MOST) break
+      this.#ids.delete(id)
+    }
+    this.#ids.set(from, { to, until: now + REMEMBER_MS })
+  }
+
+  of (id: string, now: number): string | null {
+    const successor = this.#ids.get(id)
+    return successor !== undefined && successor.until > now ? successor.to : null
+  }
+}
