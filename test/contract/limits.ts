@@ -72,7 +72,7 @@ export function limitTests (test: Define): void {
     const session = make()
     t.ok(await store.create(session, { limit: EVICTS(2) }))
     t.strictSame(idsOf(await store.listByUser('ada')), [session.id, kept.id])
-  }, 'lists')
+  }, 'lose')
 
   test('who has as many as they may is refused, and nothing is stored or ended', async (t, context) => {
     const { store, other, make } = context
