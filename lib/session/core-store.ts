@@ -17,8 +17,10 @@ export interface CoreStore {
   listAll (): AsyncIterable<SessionRecord>
   ping (): Promise<void>
   /** Of a store that can take over sessions of an Express app. */
-  adopt? (sid: string, id: string, make: (data: Record<string, unknown>) => SessionRecord): Promise<SessionRecord | null>
-  discard? (sid: string): Promise<void>
+  readonly adoption?: {
+    adopt (sid: string, id: string, make: (data: Record<string, unknown>) => SessionRecord): Promise<SessionRecord | null>
+    discard (sid: string): Promise<void>
+  }
   readonly bus: ConstructorParameters<typeof EventHub>[0]
   readonly events: StoreListeners
 }

@@ -195,7 +195,7 @@ export class SessionCore {
 
   async #adopt (sid: string, id: string, token: Token): Promise<SessionRecord | null> {
     if (this.#endings.has(id)) return null
-    const record = await this.#store.adopt?.(sid, id, (data) => {
+    const record = await this.#store.adoption?.adopt(sid, id, (data) => {
       const kept = withoutReserved(data)
       const session = { userId: userOf(kept, this.options.userIdFrom), data: JSON.stringify(kept), replaces: null }
       const made = newRecord(session, { id, secretHash: secretHashOf(token), now: this.#store.now(), ...this.options })
@@ -207,7 +207,7 @@ export class SessionCore {
 
   async #delete (id: string, reason: EndReason): Promise<boolean> {
     const sid = this.#adopted.get(id)
-    const [ended] = await Promise.all([this.#store.delete(id), sid === undefined ? null : this.#store.discard?.(sid)])
+    const [ended] = await Promise.all([this.#store.delete(id), sid === undefined ? null : this.#store.adoption?.discard(sid)])
     this.#adopted.delete(id)
     if (ended?.userId != null) this.#tell('revoked', ended.id, ended.userId, reason)
     return ended !== null

@@ -235,9 +235,10 @@ export function limitTests (test: Define): void {
     }
   }, 'lists')
 
-  test('logins under a limit while their user is signed out everywhere end dead or listed, never hidden', async (t, { store, other, make }) => {
+  test('logins under a limit while their user is signed out everywhere end dead or listed, never hidden', async (t, { store, other, make, atomic }) => {
     const wrong: string[] = []
-    await Promise.all(Array.from({ length: 60 }, async (_, round) => {
+    // Where listing reads all sessions, many at once would ask for too much.
+    await Promise.all(Array.from({ length: atomic === 'everywhere' ? 60 : 12 }, async (_, round) => {
       const userId = `ada ${round}`
       const limit = round % 2 === 0 ? EVICTS(2) : REJECTS(2)
       const old = make({ userId })

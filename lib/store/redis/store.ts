@@ -48,10 +48,10 @@ export interface ExpressSessions {
  */
 export class RedisStore extends ExpressSide implements SessionStore {
   readonly bus: RedisBus
+  readonly adoption: Adoption
   readonly #records: Records
   readonly #lists: UserLists
   readonly #rows = new Rows()
-  readonly #adoption: Adoption
 
   constructor (options: RedisStoreOptions)
   /** `express`: sessions are those of an Express app, in its layout and under its names. */
@@ -68,7 +68,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
     this.#records = express === undefined
       ? new Records(this.link, this.keys, { persist })
       : new ExpressRecords(this.link, this.keys, { layout: express.layout, list: async (record) => await this.#lists.extend(record) })
-    this.#adoption = new Adoption(this.link, this.keys, this.#records, this.#lists)
+    this.adoption = new Adoption(this.link, this.keys, this.#records, this.#lists)
   }
 
   now (): number {
@@ -125,16 +125,6 @@ export class RedisStore extends ExpressSide implements SessionStore {
       const records = await Promise.all(page.map(async (key) => await this.find(this.keys.idOf(key))))
       yield * records.filter((record) => record !== null)
     }
-  }
-
-  /** The session of this id, made of the Express session `sid` if it is not there yet; `null` when there is neither. */
-  async adopt (sid: string, id: string, make: (data: Record<string, unknown>) => SessionRecord): Promise<SessionRecord | null> {
-    return await this.#adoption.adopt(sid, id, make)
-  }
-
-  /** Ends an Express session that was, or was not, adopted. */
-  async discard (sid: string): Promise<void> {
-    await this.#adoption.discard(sid)
   }
 
   async ping (): Promise<void> {
