@@ -92,8 +92,10 @@ export class SessionCore {
   }
 
   /** Every live session, anonymous ones too. */
-  listAll (): AsyncIterable<SessionRecord> {
-    return this.#store.listAll()
+  async * listAll (): AsyncGenerator<SessionRecord> {
+    for await (const record of this.#store.listAll()) {
+      if (!this.#endings.has(record.id)) yield record
+    }
   }
 
   /** Resolves if the store answers. */

@@ -9,6 +9,7 @@ import type { Credential } from './credentials.ts'
 import type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } from './manager-types.ts'
 import { toInfo } from './record.ts'
 import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
+import { header } from './request-header.ts'
 import { assertNotReserved } from './reserved.ts'
 import { fromBearer, toBearer } from './token.ts'
 import { userIdText, userOf } from './user-id.ts'
@@ -37,6 +38,7 @@ export class SessionManager {
     const { userId: id, kind = 'cookie', data = {}, label, meta } = session
     if (kind !== 'cookie' && kind !== 'bearer') throw new TypeError('kind must be cookie or bearer')
     const userId = userIdText(id, 'userId')
+    assertObject(data)
     const { record, token } = await this.#core.create({
       kind,
       userId,
@@ -184,12 +186,6 @@ export class SessionManager {
   }
 }
 
-/** One header of Node's object or of `fetch`'s `Headers`. */
-function header (headers: object, name: 'cookie' | 'authorization'): string | undefined {
-  const value: unknown = headers instanceof Headers ? headers.get(name) : (headers as Record<string, unknown>)[name]
-  return typeof value === 'string' ? value : undefined
-}
-
 function infos (records: SessionRecord[]): SessionInfo[] {
   return records.map(toInfo).filter((info) => info !== null)
 }
@@ -198,8 +194,13 @@ function dataOf (text: string): JsonObject {
   return (parseData(text) ?? {}) as JsonObject
 }
 
+/** A promise is what an `async` change gives, and would be stored as `{}`. */
+function assertObject (data: unknown): asserts data is object {
+  if (typeof data !== 'object' || data === null || Array.isArray(data) || data instanceof Promise) throw new TypeError('data must be an object')
+}
+
 function dataText (data: unknown): string {
-  if (typeof data !== 'object' || data === null || Array.isArray(data)) throw new TypeError('data must be an object')
+  assertObject(data)
   assertNotReserved(data)
   assertShallow(data as Data)
   const text: unknown = JSON.stringify(data)
