@@ -33,12 +33,13 @@ export class EndSignals {
     this.#isLive = isLive
   }
 
-  /** Fires, with the reason, when the session of this id has ended. */
+  /** Fires, with the reason, when the session of this id has ended. Asked for after `close`, it never does. */
   of (id: string): AbortSignal {
     const held = this.#held.get(id)?.signal.deref()
     if (held !== undefined) return held
     const controller = new AbortController()
     const { signal } = controller
+    if (this.#closed) return signal
     this.#controllers.set(signal, controller)
     this.#held.set(id, { signal: new WeakRef(signal), pinned: signal })
     this.#listen()
@@ -83,7 +84,7 @@ export class EndSignals {
     for (const [id, held] of this.#held) {
       const signal = held.signal.deref()
       if (signal === undefined) this.#held.delete(id)
-      else held.pinned = getEventListeners(signal, 'abort').length > 0 ? signal : null
+      else held.pinned = isAwaited(signal) ? signal : null
     }
   }
 
@@ -101,4 +102,18 @@ export class EndSignals {
     this.#held.delete(id)
     if (signal !== undefined) this.#controllers.get(signal)?.abort(new DOMException(`The session has ended: ${reason}`, 'AbortError'))
   }
+}
+
+/**
+ * Whether anything waits for a signal: a listener, or what `AbortSignal.any` made of it. Node lets go of
+ * a signal whatever was made of it, as it takes for granted that its controller is kept.
+ */
+function isAwaited (signal: AbortSignal): boolean {
+  return getEventListeners(signal, 'abort').length > 0 || [...dependants(signal)].some((dependant) => dependant.deref() !== undefined)
+}
+
+/** Node says of this by no public name. */
+function dependants (signal: AbortSignal): Iterable<WeakRef<AbortSignal>> {
+  const key = Object.getOwnPropertySymbols(signal).find(({ description }) => description === 'kDependantSignals')
+  return key === undefined ? [] : Reflect.get(signal, key) ?? []
 }
