@@ -4,7 +4,7 @@ import { inspect } from 'node:util'
 import expressSession from 'express-session'
 import t from 'tap'
 import { MemoryStore, SessionManager } from '../../lib/index.ts'
-import type { CreateSession, JsonObject, SessionEvent, SessionInfo, SessionManagerOptions } from '../../lib/index.ts'
+import type { Bus, CreateSession, JsonObject, SessionEvent, SessionInfo, SessionManagerOptions } from '../../lib/index.ts'
 import { RESERVED_NAMES } from '../../lib/session/reserved.ts'
 import { Signature } from '../../lib/session/signature.ts'
 import { fromBearer, newId, newToken, toBearer } from '../../lib/session/token.ts'
@@ -676,6 +676,14 @@ t.test('health answers also when a store of another kind never does', async (t) 
   t.match(await sessions.health(), { ok: false })
 })
 
+t.test('health answers also when a store of one\'s own never does', async (t) => {
+  const store = new MemoryStore()
+  store.ping = async () => await new Promise(() => {})
+  const { ok, latencyMs } = await openManager(t, { store }).health()
+  t.equal(ok, false)
+  t.ok(latencyMs > 400 && latencyMs < 1000)
+})
+
 t.test('health answers although the store fails without being asked properly', async (t) => {
   const store = new MemoryStore()
   store.ping = () => { throw new Error('broken') }
@@ -744,13 +752,26 @@ both('a closed manager leaves nothing running, its store stays open, and closing
   t.match(await other.find(token), { userId: 'ada' })
 })
 
-t.test('a manager that is closed at once keeps no connection', async (t) => {
-  const { sessions, keyPrefix } = await inRedis(t, redis)
-  const subscribers = async (): Promise<unknown> => (await redis.client.pubsub('NUMSUB', `@${keyPrefix}events`))[1]
-  sessions.on('revoked', () => {})
-  await sessions.close()
-  await until('the end of the subscription', async () => Number(await subscribers()) === 0)
-  t.equal(Number(await subscribers()), 0)
+t.test('a closed manager listens to nobody, also when it was closed at once', async (t) => {
+  for (const waits of [true, false]) {
+    const { sessions, store, keyPrefix } = await inRedis(t, redis)
+    const bus = store.bus as Bus
+    const subscribe = bus.subscribe.bind(bus)
+    let stopped = 0
+    bus.subscribe = async (...listeners) => {
+      const stop = await subscribe(...listeners)
+      return async () => {
+        await stop()
+        stopped++
+      }
+    }
+    const subscribers = async (): Promise<number> => Number((await redis.client.pubsub('NUMSUB', `@${keyPrefix}events`))[1])
+    sessions.on('revoked', () => {})
+    if (waits) await until('the subscription', async () => await subscribers() === 1)
+    await sessions.close()
+    await until('its end', () => stopped === 1)
+    await until('Redis to notice', async () => await subscribers() === 0)
+  }
 })
 
 t.test('sessions in an express-session store', async (t) => {
@@ -786,6 +807,22 @@ t.test('an express-session store without all() can do everything but list', asyn
     await t.rejects(asked(), { code: 'ERR_SESSION_UNSUPPORTED', statusCode: 500 })
   }
   t.equal(await sessions.revoke(session.id), true)
+})
+
+t.test('a closed manager no longer asks a store that is stuck whether it is back', async (t) => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+  const before = timers()
+  const sessions = openManager(t, { store: { get () {}, set () {}, destroy () {} } })
+  await t.rejects(sessions.get(newId()), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  t.equal(timers(), before + 1)
+  await sessions.close()
+  t.equal(timers(), before)
+})
+
+t.test('in memory: also sessions of one millisecond are listed newest first', async (t) => {
+  const { sessions } = inMemory(t)
+  for (const label of ['first', 'second', 'third']) await sessions.create({ userId: 'ada', label })
+  t.strictSame((await sessions.listByUser('ada')).map(({ label }) => label), ['third', 'second', 'first'])
 })
 
 // -- secrets ------------------------------------------------------------------------------------------
