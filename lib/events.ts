@@ -86,7 +86,7 @@ export class EventHub {
 
   /** Tells this process alone. */
   emitHere (name: 'store-down' | 'store-up'): void {
-    process.nextTick(() => this.#emitter.emit(name))
+    process.nextTick(() => this.#tellEach(name))
   }
 
   /** Twice is safe. */
@@ -109,13 +109,18 @@ export class EventHub {
     this.#tell(name, { id, userId, at, reason, local: false })
   }
 
-  /** Outside of what is going on: what a listener throws is not the session's concern. */
+  /** Outside of what is going on: what a listener throws is not the session's concern, nor that of other listeners. */
   #tell (name: FleetEvent, event: SessionEvent): void {
     Object.freeze(event)
     process.nextTick(() => {
       channel(`fastify-user-sessions:${name}`).publish(event)
-      this.#emitter.emit(name, event)
+      this.#tellEach(name, event)
     })
+  }
+
+  #tellEach (name: EventName, ...args: SessionEvent[]): void {
+    // The emitter's types do not follow a name that may be any.
+    for (const listener of this.#emitter.listeners(name)) process.nextTick(listener as (...args: unknown[]) => void, ...args)
   }
 }
 

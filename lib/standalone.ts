@@ -4,7 +4,6 @@ import type { SessionOptions } from './options.ts'
 import { resolveOptions } from './resolve-options.ts'
 import { SessionCore } from './session/core.ts'
 import { SessionManager as Sessions } from './session/manager.ts'
-import type { SessionStore } from './store/contract.ts'
 import { asSessionStore } from './store/open.ts'
 
 /** The options of `sessionPlugin` that mean something without Fastify, with a `store` in place of `redis`. */
@@ -14,19 +13,15 @@ export interface SessionManagerOptions extends Pick<SessionOptions, 'secret' | '
 
 /** What `app.sessions` is, where there is no Fastify: in a worker, a script, beside another framework. */
 export class SessionManager extends Sessions {
-  readonly #ours: SessionStore | null
+  // No members of its own: one type for this and for `app.sessions`.
 
   /** @throws ERR_SESSION_INVALID_OPTIONS */
   constructor (options: SessionManagerOptions) {
     const { store: given, ...resolved } = resolveOptions(options)
     if (given === undefined) throw new errors.INVALID_OPTIONS('store is required: a MemoryStore, a RedisStore or an express-session compatible store')
     const store = asSessionStore(given)
-    super(new SessionCore({ ...resolved, ...sessionLayout({ ...resolved, store }), store }))
-    this.#ours = store === given ? null : store
-  }
-
-  override async close (): Promise<void> {
-    await super.close()
-    await this.#ours?.close()
+    super(new SessionCore({ ...resolved, ...sessionLayout({ ...resolved, store }), store }), async () => {
+      if (store !== given) await store.close()
+    })
   }
 }

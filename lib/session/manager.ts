@@ -24,9 +24,12 @@ const HEALTH_MS = 550
  */
 export class SessionManager {
   readonly #core: SessionCore
+  readonly #closeStore: () => Promise<void>
 
-  constructor (core: SessionCore) {
+  /** `closeStore`: closes what was made for this manager alone. */
+  constructor (core: SessionCore, closeStore = async (): Promise<void> => {}) {
     this.#core = core
+    this.#closeStore = closeStore
   }
 
   /**
@@ -166,6 +169,7 @@ export class SessionManager {
   /** Stops what runs in the background. The store stays open, it is its owner's. Twice is safe. */
   async close (): Promise<void> {
     await this.#core.close()
+    await this.#closeStore()
   }
 
   async #record (id: string): Promise<SessionRecord | null> {
