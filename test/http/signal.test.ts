@@ -269,6 +269,10 @@ t.test('a signal that is only listened to is kept, and fires', async (t) => {
       await service.ada.post('/watch')
       listen((service.watched.pop() as RequestAuth).signal, () => { fired = true })
       for (let round = 0; round < 5; round++) {
+        await turns()
+        collectGarbage()
+      }
+      for (let round = 0; round < 5; round++) {
         collectGarbage()
         await service.pass(5_000)
       }
@@ -320,6 +324,7 @@ t.test('a closed application leaves no timer', async (t) => {
   t.equal(timers(), before + 1)
   await service.app.close()
   t.equal(timers(), before)
+  t.equal(held(service.app), 0)
   t.equal(signal.aborted, false, 'the session has not ended')
 })
 

@@ -1,0 +1,367 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { SessionEvent, SessionManager } from '../../lib/index.ts'
+import { newId } from '../../lib/session/token.ts'
+import { Browser, secret, startApp } from '../helpers/app.ts'
+import { inMemory, inRedis, onBothStores } from '../helpers/managers.ts'
+import { root } from '../helpers/process.ts'
+import { HOUR, MINUTE } from '../helpers/record.ts'
+import { startRedis, until } from '../helpers/redis.ts'
+import { SpyStore } from '../helpers/spy-store.ts'
+
+const redis = await startRedis(t)
+const both = onBothStores(t, redis)
+
+type Told = [name: string, event: SessionEvent]
+
+/** Everything about sessions that a manager tells from now on. */
+function listen (sessions: SessionManager): Told[] {
+  const told: Told[] = []
+  for (const name of ['created', 'revoked', 'expired'] as const) sessions.on(name, (event) => { told.push([name, event]) })
+  return told
+}
+
+/** What was told, without ids and times. */
+function summary (told: Told[]): string[] {
+  return told.map(([name, { userId, reason, local }]) => [name, userId, reason, local ? 'here' : 'elsewhere'].filter(Boolean).join(' '))
+}
+
+/** Waits until `count` things were told, and for what should not have been besides. */
+async function heard (told: Told[], count: number): Promise<void> {
+  await until(`${count} events`, () => told.length >= count)
+  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))
+}
+
+/** Two processes' view of the same sessions in Redis, both hearing of each other. */
+async function twoProcesses (t: Test) {
+  const { sessions: here, another, age, keyPrefix } = await inRedis(t, redis)
+  const there = await another()
+  const told = { here: listen(here), there: listen(there) }
+  const channel = `@${keyPrefix}events`
+  await until('both to listen', async () => Number((await redis.client.pubsub('NUMSUB', channel))[1]) === 2)
+  return { here, there, told, age, channel, keyPrefix }
+}
+
+/** Runs a program of TypeScript in a process of its own. */
+function program (t: Test, code: string, env: NodeJS.ProcessEnv = {}) {
+  const child = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', code], { cwd: root, env: { ...process.env, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+  const ended = once(child, 'close').then(([code]) => code as number | null)
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await ended
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { output += String(chunk) })
+  return { child, ended, output: () => output }
+}
+
+// -- what is told -------------------------------------------------------------------------------------
+
+both('an event says which session of whom, when, why and where, and nothing else', async (t, open) => {
+  const { sessions, store } = await open()
+  const told = listen(sessions)
+  const { session } = await sessions.create({ userId: 7, label: 'phone', meta: { a: 1 }, data: { cart: 1 } })
+  await sessions.revoke(session.id)
+  await heard(told, 2)
+  const [created, revoked] = told.map(([, event]) => event)
+  t.strictSame({ ...created, at: 0 }, { id: session.id, userId: '7', at: 0, reason: null, local: true })
+  t.strictSame({ ...revoked, at: 0 }, { id: session.id, userId: '7', at: 0, reason: 'revoked', local: true })
+  for (const [, event] of told) {
+    t.ok(Object.isFrozen(event))
+    t.ok(Number.isInteger(event.at))
+    t.ok(Math.abs(event.at - store.now()) < 5_000)
+  }
+})
+
+both('each end of a session is told once, with its reason', async (t, open) => {
+  const { sessions, age } = await open({ maxSessionsPerUser: 2 })
+  const told = listen(sessions)
+  const first = await sessions.create({ userId: 'ada', idleTimeout: '1h' })
+  await age(1000)
+  await sessions.create({ userId: 'ada', idleTimeout: '1h' })
+  await age(1000)
+  await sessions.create({ userId: 'ada' })
+  await heard(told, 4)
+  t.strictSame(summary(told).sort(), ['created ada here', 'created ada here', 'created ada here', 'revoked ada evicted here'])
+  t.equal(told.find(([name]) => name === 'revoked')?.[1].id, first.session.id)
+
+  told.length = 0
+  await sessions.revoke(first.session.id)
+  await sessions.revoke(newId())
+  await sessions.revokeUser('nobody')
+  await age(31 * MINUTE)
+  await sessions.listByUser('ada')
+  await sessions.listByUser('ada')
+  await heard(told, 1)
+  t.strictSame(summary(told), ['expired ada here'], 'what had ended is not ended again')
+
+  told.length = 0
+  t.equal(await sessions.revokeUser('ada'), 1)
+  await heard(told, 1)
+  t.strictSame(summary(told), ['revoked ada revoked here'])
+})
+
+t.test('logging in and out is told, whoever is not signed in is not', async (t) => {
+  const store = new SpyStore()
+  const app = await startApp(t, { store })
+  app.post('/login', async (request) => await app.login(request, { id: 'ada' }))
+  app.post('/assign', async (request) => { request.session.userId = 'bob' })
+  app.post('/regenerate', async (request) => await request.session.regenerate(['userId']))
+  app.post('/cart', async (request) => { request.session.cart = ['book'] })
+  app.post('/destroy', async (request) => await request.session.destroy())
+  app.post('/logout', async (request) => await app.logout(request))
+  const told = listen(app.sessions)
+  const browser = new Browser(app)
+  for (const [url, expected] of [
+    ['/cart', []],
+    ['/login', ['created ada here']],
+    ['/cart', []],
+    ['/login', ['revoked ada replaced here', 'created ada here']],
+    ['/assign', ['revoked ada replaced here', 'created bob here']],
+    ['/regenerate', ['revoked bob replaced here', 'created bob here']],
+    ['/logout', ['revoked bob logout here']],
+    ['/logout', []],
+    ['/login', ['created ada here']],
+    ['/destroy', ['revoked ada logout here']],
+    ['/cart', []],
+    ['/destroy', []]
+  ] as const) {
+    told.length = 0
+    await browser.post(url)
+    await heard(told, expected.length)
+    t.strictSame(summary(told), expected, url)
+  }
+  store.failing.add('create')
+  await browser.post('/login')
+  await heard(told, 0)
+  t.strictSame(told, [], 'nor a login that failed')
+})
+
+both('the same is on diagnostics_channel', async (t, open) => {
+  const { sessions, age } = await open()
+  const heardThere: unknown[] = []
+  const names = ['created', 'revoked', 'expired'] as const
+  const onMessage = (event: unknown, name: unknown): void => { heardThere.push([name, event]) }
+  for (const name of names) subscribe(`fastify-user-sessions:${name}`, onMessage)
+  t.teardown(() => { for (const name of names) unsubscribe(`fastify-user-sessions:${name}`, onMessage) })
+  await sessions.create({ userId: 'ada', idleTimeout: MINUTE })
+  await sessions.create({ userId: 'ada', idleTimeout: HOUR })
+  await age(2 * MINUTE)
+  await sessions.listByUser('ada')
+  const told = listen(sessions)
+  await sessions.revokeUser('ada')
+  await until('the end', () => told.some(([name]) => name === 'revoked'))
+  t.strictSame(heardThere.map((each) => (each as [string])[0]), ['created', 'created', 'expired', 'revoked'].map((name) => `fastify-user-sessions:${name}`), 'also where nobody listens to the manager')
+  t.equal((heardThere[3] as unknown[])[1], told.at(-1)?.[1])
+  t.ok(heardThere.every((each) => Object.isFrozen((each as unknown[])[1])))
+})
+
+// -- listening ----------------------------------------------------------------------------------------
+
+both('who listens no more hears no more', async (t, open) => {
+  const { sessions } = await open()
+  const [first, second]: [string[], string[]] = [[], []]
+  const listener = ({ id }: SessionEvent): void => { first.push(id) }
+  t.equal(sessions.on('created', listener), sessions)
+  sessions.on('created', ({ id }) => { second.push(id) })
+  const { session } = await sessions.create({ userId: 'ada' })
+  await until('both', () => first.length === 1 && second.length === 1)
+  t.equal(sessions.off('created', listener), sessions)
+  sessions.off('created', () => {})
+  await sessions.create({ userId: 'ada' })
+  await until('the other', () => second.length === 2)
+  t.strictSame(first, [session.id])
+})
+
+t.test('nobody waits for an event that there is not', async (t) => {
+  const { sessions } = inMemory(t)
+  for (const name of ['login', 'Created', '', 'error', 'newListener', 'toString', '__proto__', 'ended', undefined, null, Symbol('created'), ['created'], 1]) {
+    t.throws(() => sessions.on(name as never, () => {}), TypeError, String(name))
+  }
+  t.throws(() => sessions.on('created', 'no function' as never), TypeError)
+  for (const name of ['created', 'revoked', 'expired', 'store-down', 'store-up'] as const) t.doesNotThrow(() => sessions.on(name, () => {}))
+})
+
+t.test('any number may listen', async (t) => {
+  const warnings: Error[] = []
+  const onWarning = (warning: Error): void => { warnings.push(warning) }
+  process.on('warning', onWarning)
+  t.teardown(() => process.off('warning', onWarning))
+  const { sessions } = inMemory(t)
+  let count = 0
+  for (let each = 0; each < 100; each++) sessions.on('created', () => { count++ })
+  await sessions.create({ userId: 'ada' })
+  await until('all', () => count === 100)
+  t.strictSame(warnings, [])
+})
+
+const FAILING = `
+  import { MemoryStore, SessionManager } from './lib/index.ts'
+  const sessions = new SessionManager({ secret: '${secret}', store: new MemoryStore() })
+  const { token, session } = await sessions.create({ userId: 'ada' })
+  sessions.on('revoked', () => { throw new Error('a listener of the application') })
+  sessions.on('revoked', ({ reason }) => console.log('the next hears', reason))
+  console.log('revoked', await sessions.revoke(session.id))
+  console.log('found', await sessions.find(token))
+  setImmediate(() => { console.log('alive'); void sessions.close() })`
+
+t.test('a listener that throws is the application\'s to deal with, not the session\'s and not other listeners\'', async (t) => {
+  const caught = program(t, `process.on('uncaughtException', (error) => console.log('uncaught:', error.message));${FAILING}`)
+  t.equal(await caught.ended, 0)
+  t.strictSame(caught.output().trim().split('\n').sort(), ['alive', 'found null', 'revoked true', 'the next hears revoked', 'uncaught: a listener of the application'])
+  const uncaught = program(t, FAILING)
+  t.not(await uncaught.ended, 0, 'as Node has it')
+  t.match(uncaught.output(), 'Error: a listener of the application')
+  t.notMatch(uncaught.output(), 'alive')
+})
+
+// -- across processes ---------------------------------------------------------------------------------
+
+t.test('what happens is told in every process, and is local in exactly one', async (t) => {
+  const { here, there, told, age } = await twoProcesses(t)
+  const first = await here.create({ userId: 'ada' })
+  await heard(told.there, 1)
+  await there.revoke(first.session.id)
+  await heard(told.here, 2)
+  await there.create({ userId: 'bob', idleTimeout: '1h' })
+  await here.create({ userId: 'bob' })
+  await heard(told.here, 4)
+  await heard(told.there, 4)
+  t.strictSame(summary(told.here).slice(0, 2), ['created ada here', 'revoked ada revoked elsewhere'])
+  t.strictSame(summary(told.there).slice(0, 2), ['created ada elsewhere', 'revoked ada revoked here'])
+  t.strictSame(summary(told.here).slice(2).sort(), ['created bob elsewhere', 'created bob here'])
+  t.strictSame(summary(told.there).slice(2).sort(), ['created bob elsewhere', 'created bob here'])
+  const same = (events: Told[]) => events.slice(0, 2).map(([name, { local: _local, ...event }]) => [name, event])
+  t.strictSame(same(told.here), same(told.there), 'but for that it is the same')
+  t.ok([...told.here, ...told.there].every(([, event]) => Object.isFrozen(event) && Object.keys(event).sort().join() === 'at,id,local,reason,userId'))
+
+  for (const events of Object.values(told)) events.length = 0
+  await age(31 * MINUTE)
+  await Promise.all(Array.from({ length: 10 }, (_, each) => (each % 2 === 0 ? here : there).listByUser('bob')))
+  await heard(told.here, 1)
+  await heard(told.there, 1)
+  await Promise.all([here.listByUser('bob'), there.create({ userId: 'bob' })])
+  await heard(told.here, 2)
+  await heard(told.there, 2)
+  const expired = [...told.here, ...told.there].filter(([name]) => name === 'expired')
+  t.equal(expired.length, 2, 'once in each, whoever looked')
+  t.strictSame(expired.map(([, { local }]) => local).sort(), [false, true])
+})
+
+t.test('what anybody publishes on the channel is ignored unless it is one of our events', async (t) => {
+  const { here, there, told, channel } = await twoProcesses(t)
+  let outages = 0
+  here.on('store-down', () => { outages++ })
+  const event = { name: 'revoked', origin: 'elsewhere', id: newId(), userId: 'ada', at: 1, reason: 'logout' }
+  const without = Object.keys(event).map((key) => Object.fromEntries(Object.entries(event).filter(([each]) => each !== key)))
+  for (const garbage of [
+    '', 'garbage', '{', 'null', '1', '"revoked"', '[]', '{}', '[{"name":"revoked"}]', '\0\uFFFD', 'x'.repeat(1e6), '{"__proto__":{"name":"revoked"}}', '['.repeat(1e5),
+    ...[
+      ...without,
+      { ...event, name: 'store-down' }, { ...event, name: 'error' }, { ...event, name: 'toString' }, { ...event, name: ['revoked'] },
+      { ...event, id: 1 }, { ...event, id: null }, { ...event, userId: 7 }, { ...event, userId: {} }, { ...event, at: '1' }, { ...event, at: null },
+      { ...event, reason: 'fun' }, { ...event, reason: 1 }, { ...event, origin: 1 }
+    ].map((each) => JSON.stringify(each))
+  ]) {
+    await redis.client.publish(channel, garbage)
+  }
+  await redis.client.publish(channel, JSON.stringify({ ...event, local: true, token: 'x', constructor: 1 }))
+  const { session } = await there.create({ userId: 'bob' })
+  await heard(told.here, 2)
+  t.strictSame(told.here[0], ['revoked', { id: event.id, userId: 'ada', at: 1, reason: 'logout', local: false }], 'of what is an event, what belongs to it')
+  t.match(told.here.slice(1), [['created', { id: session.id }]])
+  t.equal(told.here.length, 2)
+  t.equal(outages, 0, 'an outage is nothing that others tell')
+  t.ok(await here.get(session.id))
+})
+
+t.test('an event that somebody else made up ends no session', async (t) => {
+  const { here, channel, told } = await twoProcesses(t)
+  const { session, token } = await here.create({ userId: 'ada' })
+  await redis.client.publish(channel, JSON.stringify({ name: 'revoked', origin: 'mallory', id: session.id, userId: 'ada', at: 1, reason: 'revoked' }))
+  await heard(told.here, 2)
+  t.match(await here.find(token), { userId: 'ada' })
+})
+
+t.test('applications with other prefixes hear nothing of each other', async (t) => {
+  const [ours, theirs] = [await twoProcesses(t), await twoProcesses(t)]
+  await ours.here.create({ userId: 'ada' })
+  await theirs.here.create({ userId: 'bob' })
+  await heard(ours.told.there, 1)
+  await heard(theirs.told.there, 1)
+  t.strictSame(summary(ours.told.there), ['created ada elsewhere'])
+  t.strictSame(summary(theirs.told.there), ['created bob elsewhere'])
+})
+
+t.test('an outage is told once in each process, and so is its end', async (t) => {
+  const redis = await startRedis(t)
+  const { sessions: here, another } = await inRedis(t, redis)
+  const there = await another()
+  const told: Record<'here' | 'there', unknown[][]> = { here: [], there: [] }
+  for (const [name, sessions] of [['here', here], ['there', there]] as const) {
+    for (const event of ['store-down', 'store-up'] as const) sessions.on(event, (...args: unknown[]) => { told[name].push([event, ...args]) })
+  }
+  for (const round of [1, 2]) {
+    await (round === 1 ? redis.stop() : redis.pause())
+    for (const sessions of [here, there]) {
+      await until('the outage', async () => !(await sessions.health()).ok)
+      await Promise.all(Array.from({ length: 10 }, () => sessions.get(newId()).catch(() => {})))
+    }
+    await until('both to know', () => told.here.length === 2 * round - 1 && told.there.length === 2 * round - 1)
+    await (round === 1 ? redis.restart() : redis.resume())
+    for (const sessions of [here, there]) await until('Redis', async () => (await sessions.health()).ok)
+    await until('both to know', () => told.here.length === 2 * round && told.there.length === 2 * round)
+  }
+  for (const each of Object.values(told)) t.strictSame(each, [['store-down'], ['store-up'], ['store-down'], ['store-up']])
+  await here.create({ userId: 'ada' })
+})
+
+t.test('events of other processes are heard again after an outage', async (t) => {
+  const redis = await startRedis(t)
+  const { sessions: here, another, keyPrefix } = await inRedis(t, redis)
+  const there = await another()
+  const told = listen(here)
+  const isHeard = async (): Promise<boolean> => Number((await redis.client.pubsub('NUMSUB', `@${keyPrefix}events`))[1]) === 1
+  await until('the subscription', isHeard)
+  await redis.restart()
+  await until('the subscription', isHeard)
+  await until('Redis', async () => (await there.health()).ok)
+  await there.create({ userId: 'ada' })
+  await heard(told, 1)
+  t.strictSame(summary(told), ['created ada elsewhere'])
+})
+
+const HOLDER = `
+  import Fastify from 'fastify'
+  import sessionPlugin from './lib/index.ts'
+  const app = Fastify()
+  await app.register(sessionPlugin, { secret: '${secret}', redis: process.env.REDIS, keyPrefix: process.env.PREFIX, cookie: { secure: false } })
+  app.sessions.on('revoked', (event) => console.log('heard', JSON.stringify(event)))
+  let auth
+  app.get('/', async (request) => {
+    auth = request.requireAuth()
+    auth.signal.addEventListener('abort', () => console.log('fired', auth.signal.reason.message))
+    return auth.userId
+  })
+  console.log('holding', (await app.inject({ url: '/', headers: { cookie: process.env.COOKIE } })).body)
+  process.stdin.once('data', () => { process.stdin.destroy(); void app.close() })`
+
+t.test('a session that is ended in one process ends what another one does for it', async (t) => {
+  const { sessions, keyPrefix } = await inRedis(t, redis)
+  const { session, headers } = await sessions.create({ userId: 'ada' })
+  const other = program(t, HOLDER, { REDIS: redis.url, PREFIX: keyPrefix, COOKIE: headers.cookie })
+  await until('the other process', () => other.output().includes('holding ada'), 30_000)
+  await until('its subscription', async () => Number((await redis.client.pubsub('NUMSUB', `@${keyPrefix}events`))[1]) === 1)
+  await sessions.revoke(session.id)
+  await until('its signal', () => other.output().includes('fired'), 3_000)
+  t.match(other.output(), 'fired The session has ended: revoked')
+  await until('its event', () => other.output().includes('heard'))
+  const event = JSON.parse(/heard (.*)/.exec(other.output())?.[1] ?? '') as SessionEvent
+  t.strictSame({ ...event, at: 0 }, { id: session.id, userId: 'ada', at: 0, reason: 'revoked', local: false })
+  other.child.stdin.end('close\n')
+  t.equal(await other.ended, 0, 'and then it can end by itself')
+  t.notMatch(other.output(), 'Error')
+})
