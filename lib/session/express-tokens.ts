@@ -30,7 +30,10 @@ export class ExpressTokens implements TokenFormat {
     return this.idOf(randomBytes(SID_BYTES).toString('base64url'))
   }
 
-  isId = (value: unknown): value is string => typeof value === 'string' && this.sidOf(value) !== null
+  idFrom (value: unknown): string | null {
+    const sid = typeof value === 'string' ? this.sidOf(value) : null
+    return sid === null ? null : this.idOf(sid)
+  }
 
   newToken (id: string): { token: Token, secretHash: string } {
     const token = this.sidOf(id)

@@ -133,14 +133,15 @@ export class SessionManager {
 
   /** Ends a session. With `userId`: `false`, and nothing ended, when it is somebody else's. */
   async revoke (id: string, { userId }: { userId?: string | number | bigint | undefined } = {}): Promise<boolean> {
-    if (!this.#core.tokens.isId(id)) return false
-    if (userId !== undefined && (await this.#record(id))?.userId !== userIdText(userId, 'userId')) return false
-    return await this.#core.end(id, 'revoked')
+    const known = this.#core.tokens.idFrom(id)
+    if (known === null) return false
+    if (userId !== undefined && (await this.#record(known))?.userId !== userIdText(userId, 'userId')) return false
+    return await this.#core.end(known, 'revoked')
   }
 
   /** Ends every session of a user but `except`, and their logins under way. Gives how many were ended. */
   async revokeUser (userId: string | number | bigint, { except }: { except?: string | undefined } = {}): Promise<number> {
-    return await this.#core.endByUser(userIdText(userId, 'userId'), except)
+    return await this.#core.endByUser(userIdText(userId, 'userId'), this.#core.tokens.idFrom(except) ?? undefined)
   }
 
   /** Whether the store answers, for a readiness probe. Never throws; answers within 600 ms. */
@@ -173,7 +174,8 @@ export class SessionManager {
   }
 
   async #record (id: string): Promise<SessionRecord | null> {
-    return this.#core.tokens.isId(id) ? await this.#core.get(id) : null
+    const known = this.#core.tokens.idFrom(id)
+    return known === null ? null : await this.#core.get(known)
   }
 
   async #found (credential: Pick<Credential, 'token' | 'kind'> | null, { touch = false }: FindOptions = {}): Promise<SessionInfo | null> {

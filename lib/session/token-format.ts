@@ -6,7 +6,8 @@ import type { Token } from './token.ts'
 export interface TokenFormat {
   /** A fresh public handle. Throws when the system's random source fails. */
   newId (): string
-  isId (value: unknown): value is string
+  /** A public handle as it is written today, though it may be made with an older secret; `null` when it is none. */
+  idFrom (value: unknown): string | null
   /** A fresh token for a handle, and what the store keeps to prove it. */
   newToken (id: string): { token: Token, secretHash: string }
   /** The public handle of a token. */
@@ -23,7 +24,6 @@ export interface TokenFormat {
 export class OwnTokens implements TokenFormat {
   readonly #signature: Signature
   readonly newId = newId
-  readonly isId = isId
   readonly newToken = newToken
   readonly idOf = idOf
   readonly proves = proves
@@ -31,6 +31,10 @@ export class OwnTokens implements TokenFormat {
   /** The first secret signs, all verify. */
   constructor (secrets: readonly string[]) {
     this.#signature = new Signature(secrets)
+  }
+
+  idFrom (value: unknown): string | null {
+    return isId(value) ? value : null
   }
 
   sign (token: Token): string {
