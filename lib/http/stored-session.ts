@@ -153,6 +153,8 @@ export class StoredSession {
   async touchIfDue (): Promise<void> {
     if (!this.isTouchDue) return
     this.#touched = true
+    // At its own saves Express sets the cookie to end with the idle timeout from then: it goes on with the session.
+    if (this.#context.core.options.userIsData && (this.#record as SessionRecord).createdAt > 0) this.#cookieWork ??= 'set'
     // A use that could not be written down shortens the session a little; the reply is as good.
     await this.#budget.within(this.#context.core.touch(this.#record as SessionRecord)).catch(() => {})
   }
