@@ -2,6 +2,7 @@ import type { ResolvedOptions } from './resolve-options.ts'
 import { ExpressTokens } from './session/express-tokens.ts'
 import { OwnTokens } from './session/token-format.ts'
 import type { TokenFormat } from './session/token-format.ts'
+import { presentable } from './session/reserved.ts'
 import { userOf } from './session/user-id.ts'
 import type { ExpressSessions } from './store/open.ts'
 
@@ -26,7 +27,7 @@ export function sessionLayout ({ expressSession, secrets, userIdFrom, cookie, id
     express: {
       // No key of any session: an id that is none is absent.
       names: { ofId: (id) => tokens.sidOf(id) ?? '\0', toId: (sid) => tokens.idOf(sid) },
-      layout: { userOf: (data) => userOf(data, userIdFrom), idleTimeoutMs, absoluteTimeoutMs, cookie }
+      layout: { presentable, userOf: (data) => userOf(data, userIdFrom), idleTimeoutMs, absoluteTimeoutMs, cookie }
     }
   }
 }

@@ -32,7 +32,7 @@ export function apply (data: Data, changes: Changes): Data {
 }
 
 /** How deep data may be nested: what recurses over it, here and elsewhere, must not run out of stack. */
-const MAX_DEPTH = 100
+export const MAX_DEPTH = 100
 
 /** Data by value. Throws what `JSON.stringify` throws. */
 export function copyOf (data: Data): Data {
@@ -49,7 +49,8 @@ export function assertShallow (data: Data): void {
   if (isDeeper(data, MAX_DEPTH)) throw new TypeError(`session data must not be nested more than ${MAX_DEPTH} levels deep`)
 }
 
-function isDeeper (value: unknown, levels: number): boolean {
+/** Whether a value is nested more than `levels` levels deep. */
+export function isDeeper (value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return false
   return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1))
 }

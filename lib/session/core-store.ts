@@ -18,7 +18,7 @@ export interface CoreStore {
   ping (): Promise<void>
   /** Of a store that can take over sessions of an Express app. */
   readonly adoption?: {
-    adopt (sid: string, id: string, make: (data: Record<string, unknown>) => SessionRecord): Promise<SessionRecord | null>
+    adopt (sid: string, id: string, make: (data: Record<string, unknown>, cookie: { persistent: boolean }) => SessionRecord): Promise<SessionRecord | null>
     discard (sid: string): Promise<void>
   }
   readonly bus: ConstructorParameters<typeof EventHub>[0]

@@ -5,15 +5,14 @@ import type { Carry, CoreStore, Limit, OnEnded } from './core-store.ts'
 import { Credentials } from './credentials.ts'
 import type { Credential, CredentialsOptions } from './credentials.ts'
 import { Endings } from './endings.ts'
-import { newRecord } from './new-record.ts'
+import { adoptedRecord, newRecord } from './new-record.ts'
 import type { NewSession } from './new-record.ts'
 import type { SessionRecord } from './record.ts'
-import { withoutReserved } from './reserved.ts'
 import { EndSignals } from './signals.ts'
 import { secretHashOf } from './token.ts'
 import type { Token } from './token.ts'
 import type { TokenFormat } from './token-format.ts'
-import { userOf } from './user-id.ts'
+import { carryOfUser, userOf } from './user-id.ts'
 
 export interface CoreOptions extends CredentialsOptions {
   store: CoreStore
@@ -24,6 +23,8 @@ export interface CoreOptions extends CredentialsOptions {
   limit: Limit | null
   /** Where a session's data names its user; `null`: `data.userId`. */
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
+  /** `false`: cookies end with the browser session. */
+  cookieMaxAgeMs?: number | null | false | undefined
   /** The data alone says who is signed in: it is read by others as well. */
   userIsData: boolean
 }
@@ -113,9 +114,9 @@ export class SessionCore {
     const { id = this.tokens.newId(), replaces, carry } = session
     const { token, secretHash } = this.tokens.newToken(id)
     if (session.userId !== null && this.options.userIsData && userOf(JSON.parse(session.data), this.options.userIdFrom) !== session.userId) {
-      throw new errors.UNSUPPORTED('signing in beside an Express app, which reads the user from the data: assign it to request.session where userIdFrom looks')
+      throw new errors.UNSUPPORTED('signing in beside an Express app, which reads the user from the data: put it where userIdFrom looks, as in request.session.user = { id } (and keep: [\'user\'] for app.login)')
     }
-    const record = await this.#begin(newRecord(session, { id, secretHash, now: this.#store.now(), ...this.options }), { replaces, moves: false, carry })
+    const record = await this.#begin(newRecord(session, { id, secretHash, now: this.#store.now(), ...this.options }), { replaces, moves: false, carry: carry && this.options.userIsData ? carryOfUser(session, carry, this.options.userIdFrom) : carry })
     if (record === null) throw new errors.UNAUTHENTICATED()
     if (record.userId !== null) this.#tell('created', id, record.userId)
     return { record, token }
@@ -197,19 +198,15 @@ export class SessionCore {
 
   async #adopt (sid: string, id: string, token: Token): Promise<SessionRecord | null> {
     if (this.#endings.has(id)) return null
-    const record = await this.#store.adoption?.adopt(sid, id, (data) => {
-      const kept = withoutReserved(data)
-      const session = { userId: userOf(kept, this.options.userIdFrom), data: JSON.stringify(kept), replaces: null }
-      const made = newRecord(session, { id, secretHash: secretHashOf(token), now: this.#store.now(), ...this.options })
-      // When they signed in is not known: too long ago for what asks for a recent sign-in.
-      return { ...made, authenticatedAt: made.userId === null ? null : 0 }
-    })
+    const record = await this.#store.adoption?.adopt(sid, id, (data, cookie) => adoptedRecord(data, cookie, { id, secretHash: secretHashOf(token), now: this.#store.now(), ...this.options }))
     return record === undefined || this.#endings.has(id) ? null : record
   }
 
   async #delete (id: string, reason: EndReason): Promise<boolean> {
     const sid = this.#adopted.get(id)
-    const [ended] = await Promise.all([this.#store.delete(id), sid === undefined ? null : this.#store.adoption?.discard(sid)])
+    // The Express session first: what nobody has taken by then, nobody makes a session of any more.
+    if (sid !== undefined) await this.#store.adoption?.discard(sid)
+    const ended = await this.#store.delete(id)
     this.#adopted.delete(id)
     if (ended?.userId != null) this.#tell('revoked', ended.id, ended.userId, reason)
     return ended !== null

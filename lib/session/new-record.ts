@@ -1,5 +1,7 @@
 import { deviceName } from './device.ts'
 import type { JsonObject, SessionKind, SessionRecord } from './record.ts'
+import { presentable } from './reserved.ts'
+import { userOf } from './user-id.ts'
 
 /** A new session. */
 export interface NewSession {
@@ -28,11 +30,19 @@ export interface NewSession {
 const LABEL_LENGTH = 200
 const META_BYTES = 4096
 
+interface Birth {
+  id: string
+  secretHash: string
+  now: number
+  idleTimeoutMs: number
+  absoluteTimeoutMs: number
+}
+
 /**
  * The record of a session that begins now.
  * @throws TypeError for a label or meta that cannot be kept
  */
-export function newRecord (session: NewSession, { id, secretHash, now, idleTimeoutMs, absoluteTimeoutMs }: { id: string, secretHash: string, now: number, idleTimeoutMs: number, absoluteTimeoutMs: number }): SessionRecord {
+export function newRecord (session: NewSession, { id, secretHash, now, idleTimeoutMs, absoluteTimeoutMs }: Birth): SessionRecord {
   const createdAt = Math.floor(now)
   return {
     id,
@@ -51,6 +61,16 @@ export function newRecord (session: NewSession, { id, secretHash, now, idleTimeo
     userAgent: session.userAgent == null ? null : deviceName(session.userAgent),
     data: session.data
   }
+}
+
+/**
+ * The record of a session that goes on where an Express app's ends. `persistent`: its cookie outlived the browser.
+ * When they signed in is not known: too long ago for what asks for a recent sign-in.
+ */
+export function adoptedRecord (data: Record<string, unknown>, { persistent }: { persistent: boolean }, birth: Birth & { userIdFrom: Parameters<typeof userOf>[1], cookieMaxAgeMs?: number | null | false | undefined }): SessionRecord {
+  const kept = presentable(data)
+  const userId = userOf(kept, birth.userIdFrom)
+  return { ...newRecord({ userId, data: JSON.stringify(kept), persistent: persistent && birth.cookieMaxAgeMs !== false, replaces: null }, birth), authenticatedAt: userId === null ? null : 0 }
 }
 
 function checkedLabel (label: string | null): string | null {

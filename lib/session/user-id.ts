@@ -13,6 +13,17 @@ export function userOf (data: Record<string, unknown>, userIdFrom: ((data: Recor
 }
 
 /**
+ * `carry`, where the data says who is signed in: what a session takes over from the one before it, which others may
+ * have changed, never makes it another user's.
+ */
+export function carryOfUser ({ userId, data }: { userId: string | null, data: string }, carry: (endedData: string) => string, userIdFrom: Parameters<typeof userOf>[1]): (endedData: string) => string {
+  return (endedData) => {
+    const carried = carry(endedData)
+    return userOf(JSON.parse(carried) as Record<string, unknown>, userIdFrom) === userId ? carried : data
+  }
+}
+
+/**
  * The id of a user as sessions are listed and compared by it: `String(id)`.
  * @throws TypeError for what can be no id
  */

@@ -1,3 +1,4 @@
+import { isDeeper } from '../session/changes.ts'
 import type { SessionRecord } from '../session/record.ts'
 
 type Head = Omit<SessionRecord, 'id' | 'secretHash' | 'lastSeenAt' | 'data'>
@@ -75,6 +76,16 @@ export function parseObject (text: string): Record<string, unknown> | null {
   } catch {
     return null
   }
+}
+
+/** What is nested deeper cannot be made text again. */
+const MAX_EXPRESS_DEPTH = 1_000
+
+/** The session that express-session stored as `text`, or `null` for what is none. */
+export function parseExpress (text: string): Record<string, unknown> | null {
+  const session = parseObject(text)
+  if (session === null || typeof session.cookie !== 'object' || session.cookie === null) return null
+  return text.length > 2 * MAX_EXPRESS_DEPTH && isDeeper(session, MAX_EXPRESS_DEPTH) ? null : session
 }
 
 function isInstant (value: unknown): value is number {

@@ -1,18 +1,28 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { errors } from '../../errors.ts'
+import { expiresAt } from '../../session/record.ts'
 import type { SessionRecord } from '../../session/record.ts'
-import { parseObject } from '../codec.ts'
+import { encode, parseExpress } from '../codec.ts'
 import type { Keys } from './keys.ts'
-import { isWrongType } from './link.ts'
 import type { RedisLink } from './link.ts'
+import { absentIfWrongType, MOVED, PENDING_MS } from './records.ts'
 import type { Records } from './records.ts'
+import { settleClaimScript } from './scripts.ts'
 import type { UserLists } from './user-lists.ts'
 
 /** How often, and how many times, one looks again while another process adopts the same session. */
 const LOOK_AGAIN_MS = 10
 const LOOKS = 30
 
+/** Makes a session of ours of the data of an Express session and whether its cookie outlives the browser. */
+export type Make = (data: Record<string, unknown>, cookie: { persistent: boolean }) => SessionRecord
+
 /**
  * Sessions that an Express app left under `<prefix><its session id>`, moved to ours on first use. Of all
- * who try at once one takes it; the others find what that one made of it.
+ * who try at once one claims it; the others wait for what that one makes of it.
+ *
+ * Whoever claims it takes the Express session only then, and makes ours live only if the claim still stands:
+ * a logout deletes the one, then the claim, then ours, and so meets it wherever it is.
  */
 export class Adoption {
   readonly #link: RedisLink
@@ -27,17 +37,25 @@ export class Adoption {
     this.#lists = lists
   }
 
-  /** The session of this id, made by `make` of the Express session `sid` if it is not there yet; `null` when there is neither. */
-  async adopt (sid: string, id: string, make: (data: Record<string, unknown>) => SessionRecord): Promise<SessionRecord | null> {
+  /**
+   * The session of this id, made by `make` of the Express session `sid` if it is not there yet; `null` when there is neither.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE while another process that claimed it does not go on
+   */
+  async adopt (sid: string, id: string, make: Make): Promise<SessionRecord | null> {
+    const key = this.#keys.session(sid)
     for (let look = 0; look < LOOKS; look++) {
-      const session = dataOf(await this.#get(sid))
-      const adopted = session === null ? await this.#records.find(id) : await this.#move(sid, make(session), make)
-      if (adopted !== null) return adopted
-      // Neither the old one nor the new one: unless it is on its way, there is none.
-      if (session === null && !await this.#records.exists(id)) return null
+      const session = madeBy(make, await this.#link.run(key, (client) => client.get(key)).catch(absentIfWrongType))
+      if (session === null) {
+        const adopted = await this.#records.find(id)
+        // What is not on its way any more has arrived, or was ended.
+        if (adopted !== null || !await this.#isClaimed(id)) return adopted ?? await this.#records.find(id)
+      } else {
+        const adopted = await this.#move(sid, session, make)
+        if (adopted !== undefined) return adopted
+      }
       await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
     }
-    return null
+    throw new errors.STORE_UNAVAILABLE({ cause: new Error('an Express session was claimed by a process that does not go on') })
   }
 
   /** Ends the Express session, adopted or not. */
@@ -46,32 +64,64 @@ export class Adoption {
     await this.#link.run(key, (client) => client.del(key))
   }
 
-  /** The steps of a login; what it takes the place of is the Express session. `null` when somebody else took that. */
-  async #move (sid: string, seen: SessionRecord, make: (data: Record<string, unknown>) => SessionRecord): Promise<SessionRecord | null> {
-    await Promise.all([this.#lists.announce(seen), this.#records.setPending(seen, 'NX')])
-    if (await this.#lists.confirm(seen, null, null) === null) return null
+  /** The steps of a login; what it takes the place of is the Express session. `undefined` when somebody else claimed or took that. */
+  async #move (sid: string, seen: SessionRecord, make: Make): Promise<SessionRecord | null | undefined> {
+    const claim = await this.#claim(seen)
+    if (claim === null) return undefined
     const key = this.#keys.session(sid)
-    const taken = dataOf(await this.#link.run(key, (client) => client.getdel(key)))
-    if (taken === null) return null
-    // Express may have changed it since, and who lost may have stored theirs.
-    const record = { ...seen, data: make(taken).data }
-    await this.#records.setPending(record, 'XX')
-    return await this.#records.activate(record, { onto: false }) ? record : null
+    let taken: SessionRecord | null
+    try {
+      await this.#lists.announce(seen)
+      if (await this.#lists.confirm(seen, null, null) === null) {
+        // All of the user's sessions were ended meanwhile, and this is one.
+        await this.discard(sid)
+        await this.#settle(seen, claim, '')
+        return null
+      }
+      taken = madeBy(make, await this.#link.run(key, (client) => client.getdel(key)))
+    } catch (error) {
+      // Best effort: the next one need not wait until the claim expires.
+      void this.#settle(seen, claim, '').catch(() => {})
+      throw error
+    }
+    if (taken === null) {
+      await Promise.all([this.#lists.remove(seen), this.#settle(seen, claim, '')])
+      return undefined
+    }
+    // Express may have changed it since, and signed in another.
+    const record = { ...taken, createdAt: seen.createdAt }
+    const isOthers = record.userId !== seen.userId
+    if (isOthers) await this.#lists.extend(record)
+    const isLive = await this.#settle(record, claim, encode(record))
+    if (isOthers || !isLive) await this.#lists.remove(seen)
+    return isLive ? record : null
   }
 
-  async #get (sid: string): Promise<string | null> {
-    const key = this.#keys.session(sid)
-    return await this.#link.run(key, (client) => client.get(key)).catch((error: unknown) => {
-      if (isWrongType(error)) return null
-      throw error
-    })
+  async #isClaimed (id: string): Promise<boolean> {
+    const key = this.#keys.pending(id)
+    const claim = await this.#link.run(key, (client) => client.get(key))
+    return claim !== null && !claim.startsWith(MOVED)
+  }
+
+  /** Stores a session that nobody finds yet. Gives what proves that it was this call, `null` when it was another. */
+  async #claim (record: SessionRecord): Promise<string | null> {
+    const key = this.#keys.pending(record.id)
+    const value = `${randomBytes(12).toString('base64url')} ${encode(record)}`
+    const reply = await this.#link.run(key, (client) => client.set(key, value, 'PX', PENDING_MS, 'NX'))
+    return reply === null ? null : createHash('sha1').update(value).digest('hex')
+  }
+
+  /** Makes what was claimed live as `value`, or gives it up. `false` when it was ended before. */
+  async #settle (record: SessionRecord, claim: string, value: string): Promise<boolean> {
+    const ttl = Math.max(1, Math.ceil(expiresAt(record) - this.#link.now()))
+    return await this.#link.script(settleClaimScript, [this.#keys.pending(record.id), this.#keys.session(record.id)], claim, value, ttl) === 1
   }
 }
 
-/** The data of an Express session, or `null` for what is none. */
-function dataOf (stored: string | null): Record<string, unknown> | null {
-  const session = stored === null ? null : parseObject(stored)
-  if (session === null || typeof session.cookie !== 'object' || session.cookie === null) return null
-  const { cookie: _cookie, ...data } = session
-  return data
+/** A session of ours, of what Express stored; `null` when that is no session. */
+function madeBy (make: Make, stored: string | null): SessionRecord | null {
+  const session = stored === null ? null : parseExpress(stored)
+  if (session === null) return null
+  const { cookie, ...data } = session
+  return make(data, { persistent: (cookie as { expires?: unknown }).expires != null })
 }

@@ -65,9 +65,13 @@ export class Keys {
     return this.#names.toId(key.slice(this.#clientPrefix.length + this.prefix.length))
   }
 
-  /** What a user's list holds of a session: its name, and when it began, which is what a limit goes by. */
+  /**
+   * What a user's list holds of a session: its name, and when it began, which is what a limit goes by. A name may
+   * begin with what marks a login under way: Express apps choose their own.
+   */
   memberOf ({ id, createdAt }: { id: string, createdAt: number }): string {
-    return `${this.#names.ofId(id)}:${createdAt.toString(36)}`
+    const name = this.#names.ofId(id)
+    return `${/^[+=]/.test(name) ? '=' : ''}${name}:${createdAt.toString(36)}`
   }
 
   /** What it holds of a login under way. */
@@ -77,6 +81,7 @@ export class Keys {
 
   /** The session that a member, also one of a login under way, is about. */
   idOfMember (member: string): string {
-    return this.#names.toId(member.startsWith('+') ? member.slice(1) : member.slice(0, member.lastIndexOf(':')))
+    if (member.startsWith('+')) return this.#names.toId(member.slice(1))
+    return this.#names.toId(member.slice(member.startsWith('=') ? 1 : 0, member.lastIndexOf(':')))
   }
 }

@@ -1,7 +1,7 @@
 import { errors } from '../../errors.ts'
 import { expiresAt } from '../../session/record.ts'
 import type { SessionRecord } from '../../session/record.ts'
-import { decode, encode } from '../codec.ts'
+import { decode, encode, parseExpress } from '../codec.ts'
 import type { Change } from '../contract.ts'
 import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
@@ -13,7 +13,7 @@ import { activateScript, leaveScript, touchScript } from './scripts.ts'
 export const PENDING_MS = 10_000
 
 /** What lies beside a session that has moved: this and its new id. */
-const MOVED = '>'
+export const MOVED = '>'
 
 /** The keys of single sessions: the authority on whether one lives. */
 export class Records {
@@ -94,6 +94,11 @@ export class Records {
     return this.read(id, value as string | null)
   }
 
+  /** Whether a session on a user's list is not theirs, once no login is under way under its id. All of ours are. */
+  async isOthers (_id: string, _userId: string): Promise<boolean> {
+    return false
+  }
+
   /** Ends one session, wherever in its life it is, also if it has just moved to another id. Gives what was live. */
   async take (id: string, hasMoved = false): Promise<SessionRecord | null> {
     const [pending, key] = this.#both(id)
@@ -130,8 +135,10 @@ export class Records {
   protected read (id: string, value: string | null, ttlMs: number | null = null): SessionRecord | null {
     if (value === null) return null
     const record = this.decode(id, value, ttlMs)
-    if (record === null) this.link.events.emit('unreadable', id)
-    else if (!this.persist && expiresAt(record) <= this.link.now()) return null
+    if (record === null) {
+      // One that waits to be adopted, under its own id, is not to be told of.
+      if (parseExpress(value) === null) this.link.events.emit('unreadable', id)
+    } else if (!this.persist && expiresAt(record) <= this.link.now()) return null
     return record
   }
 

@@ -38,7 +38,7 @@ export interface ExpressSessions {
  *     deleteByUser   EVALSHA take @sess:user:<userId>, DEL, GETDEL and ZREM of each
  *     listAll        SCAN for sess:*, GET of each
  *     bus            PUBLISH, SUBSCRIBE @sess:events
- *     adopt          GET sess:<Express id>, the steps of a login, GETDEL sess:<Express id> before the last
+ *     adopt          GET sess:<Express id>, the steps of a login (which one process takes on), GETDEL it before the last
  *
  * The session's key is the authority, the user's list a broom: it may for moments hold what is gone,
  * never miss what is live. No script touches two Cluster slots, and none of those that end a session
@@ -67,7 +67,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
     })
     this.#records = express === undefined
       ? new Records(this.link, this.keys, { persist })
-      : new ExpressRecords(this.link, this.keys, { layout: express.layout, list: async (record) => await this.#lists.extend(record) })
+      : new ExpressRecords(this.link, this.keys, { layout: express.layout, lists: this.#lists })
     this.adoption = new Adoption(this.link, this.keys, this.#records, this.#lists)
   }
 
@@ -116,7 +116,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
 
   async deleteByUser (userId: string, { except }: { except?: string | undefined } = {}): Promise<string[]> {
     const ids = (await this.#lists.callOff(userId)).filter((id) => id !== except)
-    const ended = await Promise.all(ids.map(async (id) => await this.delete(id)))
+    const ended = await Promise.all(ids.map(async (id) => await this.#records.isOthers(id, userId) ? null : await this.delete(id)))
     return ids.filter((_id, index) => ended[index] !== null)
   }
 
@@ -184,7 +184,8 @@ export class RedisStore extends ExpressSide implements SessionStore {
   /** Ends a session that has to go for another. */
   async #end (userId: string | null, member: string, reason: 'evicted' | 'replaced', movesTo: string | null = null): Promise<SessionRecord | null> {
     const id = this.keys.idOfMember(member)
-    const ended = movesTo === null ? await this.#records.take(id) : await this.#records.leave(id, movesTo)
+    const spared = reason === 'evicted' && userId !== null && await this.#records.isOthers(id, userId)
+    const ended = spared ? null : movesTo === null ? await this.#records.take(id) : await this.#records.leave(id, movesTo)
     // Not waited for: a list may hold what is gone.
     if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
     if (ended?.userId != null) this.events.emit('ended', ended.id, ended.userId, reason)
