@@ -28,10 +28,12 @@ export class Records {
     this.persist = persist
   }
 
-  async find (id: string): Promise<SessionRecord | null> {
+  /** `any`: it was not asked for by its id, and may be one of an Express app that waits to be adopted. */
+  async find (id: string, { any = false }: { any?: boolean } = {}): Promise<SessionRecord | null> {
     const key = this.keys.session(id)
     try {
-      return this.read(id, await this.link.run(key, (client) => client.get(key)))
+      const value = await this.link.run(key, (client) => client.get(key))
+      return any && value !== null && parseExpress(value) !== null ? null : this.read(id, value)
     } catch (error) {
       if (!isWrongType(error)) throw error
       this.link.events.emit('unreadable', id)
@@ -135,10 +137,8 @@ export class Records {
   protected read (id: string, value: string | null, ttlMs: number | null = null): SessionRecord | null {
     if (value === null) return null
     const record = this.decode(id, value, ttlMs)
-    if (record === null) {
-      // One that waits to be adopted, under its own id, is not to be told of.
-      if (parseExpress(value) === null) this.link.events.emit('unreadable', id)
-    } else if (!this.persist && expiresAt(record) <= this.link.now()) return null
+    if (record === null) this.link.events.emit('unreadable', id)
+    else if (!this.persist && expiresAt(record) <= this.link.now()) return null
     return record
   }
 

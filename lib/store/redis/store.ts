@@ -122,7 +122,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
 
   async * listAll (): AsyncGenerator<SessionRecord> {
     for await (const page of this.link.scan(this.keys.pattern, this.scanCount)) {
-      const records = await Promise.all(page.map(async (key) => await this.find(this.keys.idOf(key))))
+      const records = await Promise.all(page.map(async (key) => await this.#records.find(this.keys.idOf(key), { any: true })))
       yield * records.filter((record) => record !== null)
     }
   }

@@ -1,0 +1,491 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { encode } from '../../lib/store/codec.ts'
+import { adoptedToken, signExpressCookie, unsignExpressCookie } from '../../lib/session/express-cookie.ts'
+import { connect } from '../../lib/store/redis/client.ts'
+import { RedisStore } from '../../lib/store/redis/store.ts'
+import { secret } from '../helpers/app.ts'
+import { Gate, Jar, startExpress, startShop } from '../helpers/express-app.ts'
+import type { ExpressApp, ExpressOptions, Shop } from '../helpers/express-app.ts'
+import { DAY, MINUTE, record } from '../helpers/record.ts'
+import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
+import type { TestRedis } from '../helpers/redis.ts'
+import { age, keysOf } from '../helpers/redis-store.ts'
+
+const redis = await startRedis(t)
+const OLD = 'short'
+
+interface Subject { keyPrefix: string, express: ExpressApp, shop: Shop }
+
+/** An Express app that was, and a Fastify app in its place. */
+async function open (t: Test, options: Parameters<typeof startShop>[1] = {}, express: Partial<ExpressOptions> = {}, server: TestRedis = redis): Promise<Subject> {
+  const keyPrefix = prefix()
+  return {
+    keyPrefix,
+    express: await startExpress(t, { client: server.client, keyPrefix, ...express, session: { secret: OLD, ...express.session } }),
+    shop: await startShop(t, { redis: server.url, keyPrefix, expressSession: 'adopt', secret: [secret, OLD], ...options })
+  }
+}
+
+function sidOf (jar: Jar, name = 'connect.sid'): string {
+  return unsignExpressCookie(jar.cookies.get(name) ?? '', [secret, OLD])?.sid ?? ''
+}
+
+/** Somebody who is signed in on Express. */
+async function signedIn ({ express }: { express: ExpressApp }, user = 'ada'): Promise<Jar> {
+  const jar = new Jar()
+  await jar.post(express, `/login/${user}`)
+  return jar
+}
+
+t.test('all who are signed in on Express stay signed in, under a cookie of ours', async (t) => {
+  const { express, shop, keyPrefix } = await open(t)
+  const people = ['ada', 'bob', 'mallory', 'ada']
+  const jars = await Promise.all(people.map((user) => signedIn({ express }, user)))
+  for (const [each, jar] of jars.entries()) {
+    const old = sidOf(jar)
+    const first = await jar.get(shop, '/me')
+    t.match(first, { status: 200, body: { userId: people[each], authenticatedAt: 0 } })
+    t.strictSame([...jar.cookies.keys()], ['sid'], 'the old cookie is taken back')
+    t.equal(await redis.client.exists(keyPrefix + old), 0)
+    const again = await jar.get(shop, '/me')
+    t.match(again, { status: 200, body: { id: first.body.id, userId: people[each] } })
+    t.strictSame(again.setCookies, [])
+  }
+  t.equal((await shop.sessions.listByUser('ada')).length, 2)
+  t.match(await jars[0]?.get(shop, '/recent'), { status: 401, body: { code: 'ERR_SESSION_REAUTH_REQUIRED' } })
+  t.equal(await shop.sessions.revokeUser('ada'), 2)
+  t.strictSame(await Promise.all(jars.map((jar) => jar.user(shop))), [null, 'bob', 'mallory', null])
+})
+
+t.test('the data of an Express session comes along, but for what request.session cannot hold', async (t) => {
+  const { express, shop, keyPrefix } = await open(t)
+  const jar = await signedIn({ express })
+  await jar.post(express, '/put/cart', { apples: [1, { fresh: true }] })
+  const key = keyPrefix + sidOf(jar)
+  const value = JSON.parse(await redis.client.get(key) as string)
+  const deep = '['.repeat(300) + ']'.repeat(300)
+  await redis.client.set(key, `${JSON.stringify(value).slice(0, -1)},"get":1,"options":{"x":1},"sessionId":"x","_session":{"a":9000000000000,"u":"ada"},"__proto__":{"admin":true},"constructor":1,"toJSON":1,"deep":${deep}}`, 'KEEPTTL')
+  t.same((await jar.get(shop, '/data')).body, { userId: 'ada', cart: { apples: [1, { fresh: true }] } })
+  t.equal((await jar.get(shop, '/recent')).status, 401)
+  const [{ id = '' } = {}] = await shop.sessions.listByUser('ada')
+  t.same(Object.keys(await shop.sessions.data(id) ?? {}).sort(), ['cart', 'userId'])
+  t.equal((await jar.post(shop, '/put/cart', 2)).status, 200)
+  t.same((await jar.get(shop, '/data')).body, { userId: 'ada', cart: 2 })
+})
+
+t.test('fifty first requests at once to two processes make one session and one cookie', async (t) => {
+  const { express, shop, keyPrefix } = await open(t)
+  const second = await startShop(t, { redis: redis.url, keyPrefix, expressSession: 'adopt', secret: [secret, OLD] })
+  for (let round = 0; round < 5; round++) {
+    const jar = await signedIn({ express })
+    await jar.post(express, '/put/cart', round)
+    const jars = Array.from({ length: 50 }, () => jar.copy())
+    const answers = await Promise.all(jars.map((each, index) => each.get(index % 2 === 0 ? shop : second, '/me')))
+    t.strictSame(answers.filter(({ status }) => status !== 200), [])
+    t.equal(new Set(answers.map(({ body }) => body.id)).size, 1)
+    t.equal(new Set(jars.map((each) => each.header)).size, 1)
+    t.equal((await shop.sessions.listByUser('ada')).length, 1)
+    t.same((await keysOf(redis.client, keyPrefix)).length, 2, 'the session and the list')
+    t.same((await jars[7]?.get(second, '/data'))?.body, { userId: 'ada', cart: round })
+    await jars[3]?.post(shop, '/out')
+    t.equal(await jars[9]?.user(second), null)
+    t.equal(await jar.user(second), null)
+  }
+})
+
+t.test('the old cookie stands for the session until that ends, and is worthless then', async (t) => {
+  for (const end of [
+    ({ shop }: Subject, jar: Jar) => jar.post(shop, '/out'),
+    ({ shop }: Subject) => shop.sessions.revokeUser('ada'),
+    async ({ shop }: Subject, jar: Jar) => await shop.sessions.revoke((await jar.get(shop, '/me')).body.id),
+    ({ shop }: Subject, jar: Jar) => jar.post(shop, '/in/bob'),
+    async ({ keyPrefix }: Subject) => {
+      await age(redis.client, keyPrefix, 31 * MINUTE)
+      await until('its end', async () => (await redis.client.keys(`${keyPrefix}*`)).length === 0)
+    }
+  ]) {
+    const subject = await open(t)
+    const { shop } = subject
+    const jar = await signedIn(subject)
+    const old = jar.copy()
+    const { body: { id } } = await jar.get(shop, '/me')
+    const alias = await old.copy().get(shop, '/me')
+    t.match(alias, { status: 200, body: { id } })
+    t.equal(alias.setCookies.length, 2, 'the new one, and the old one taken back')
+    await end(subject, jar.copy())
+    t.equal(await old.copy().user(shop), null)
+    t.equal(await jar.copy().user(shop), null)
+    t.same((await old.copy().get(shop, '/data')).body, {})
+  }
+})
+
+t.test('a logout by the old cookie ends the session, adopted or not', async (t) => {
+  const subject = await open(t)
+  const { shop, express } = subject
+  const jar = await signedIn(subject)
+  const [fresh, used] = [jar.copy(), jar.copy()]
+  await used.get(shop, '/me')
+  const out = await jar.post(shop, '/auth/logout')
+  t.equal(out.status, 204)
+  t.strictSame([...jar.cookies.keys()], [])
+  for (const each of [fresh, used]) t.equal(await each.user(shop), null)
+  const other = await signedIn(subject)
+  const kept = other.copy()
+  await other.post(shop, '/auth/logout')
+  t.equal(await kept.copy().user(shop), null)
+  t.notOk('userId' in (await kept.get(express, '/data')).body)
+})
+
+t.test('a logout that races the first requests leaves no session, in two hundred rounds', async (t) => {
+  const { express, shop, keyPrefix } = await open(t)
+  const second = await startShop(t, { redis: redis.url, keyPrefix, expressSession: 'adopt', secret: [secret, OLD] })
+  const alive: number[] = []
+  const failed: unknown[] = []
+  for (let round = 0; round < 200; round++) {
+    const jar = await signedIn({ express })
+    const first = (index: number) => jar.copy().get(index % 2 === 0 ? shop : second, '/me')
+    const answers = await Promise.all([first(0), first(1), jar.copy().post(round % 2 === 0 ? shop : second, '/out'), first(2), first(3)])
+    failed.push(...answers.filter(({ status }) => status >= 500))
+    if (await jar.user(shop) !== null || (await shop.sessions.listByUser('ada')).length > 0) alive.push(round)
+  }
+  t.strictSame(alive, [])
+  t.strictSame(failed, [])
+  t.strictSame((await keysOf(redis.client, keyPrefix)).filter((key) => key.startsWith(keyPrefix)), [])
+})
+
+t.test('nobody makes a session of one that was ended while it was on its way, however the commands fall', async (t) => {
+  // The commands of two adoptions and a logout, each in its own order, take turns that are drawn.
+  const keyPrefix = prefix()
+  const open = async () => {
+    const { client } = connect(redis.url)
+    const store = new RedisStore({ client, prefix: keyPrefix })
+    t.teardown(async () => {
+      await store.close()
+      client.disconnect()
+    })
+    await until('the connection', () => client.status === 'ready')
+    const turns: Array<() => void> = []
+    const run = store['link'].run.bind(store['link'])
+    Object.assign(store['link'], { run: async (...args: Parameters<typeof run>) => await new Promise<void>((resolve) => turns.push(resolve)).then(() => run(...args)) })
+    return { store, turns }
+  }
+  const [first, second, leaving] = [await open(), await open(), await open()]
+  let seed = 1
+  const draw = (below: number) => {
+    seed = (seed * 48271) % 2147483647
+    return seed % below
+  }
+  let lived = 0
+  const alive: number[] = []
+  for (let round = 0; round < 200; round++) {
+    const sid = `sid${round}`
+    const made = record({ data: '{"userId":"ada"}' })
+    await redis.client.set(keyPrefix + sid, '{"cookie":{},"userId":"ada"}')
+    let busy = 3
+    const done = () => { busy-- }
+    const adopt = ({ store }: typeof first) => store.adopt(sid, made.id, () => made).catch(() => null).finally(done)
+    const adoptions = [adopt(first), adopt(second)]
+    // Later in some rounds than in others.
+    let delay = draw(30)
+    let logout: Promise<unknown> | undefined
+    while (busy > 0) {
+      if (delay-- === 0) logout = leaving.store.discard(sid).then(() => leaving.store.delete(made.id)).finally(done)
+      const waiting = [first, second, leaving].filter(({ turns }) => turns.length > 0)
+      waiting[draw(waiting.length || 1)]?.turns.shift()?.()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await logout
+    if ((await Promise.all(adoptions)).some((each) => each !== null)) lived++
+    if (await redis.client.exists(keyPrefix + made.id, keyPrefix + sid) > 0) alive.push(round)
+  }
+  t.strictSame(alive, [])
+  t.ok(lived > 10 && lived < 190, `in some rounds it lived first, in ${lived}`)
+})
+
+t.test('a logout while Redis is down ends the session when it is back, also one not adopted yet', async (t) => {
+  const own = await startRedis(t)
+  const subject = await open(t, {}, {}, own)
+  const { shop, keyPrefix } = subject
+  const jar = await signedIn(subject)
+  const old = jar.copy()
+  own.pause()
+  t.equal((await jar.post(shop, '/out')).status, 503)
+  t.strictSame([...jar.cookies.keys()], [], 'the cookie is gone at once')
+  own.resume()
+  await until('Redis to be back', async () => (await new Jar().get(shop, '/public')).status === 200 && (await shop.sessions.health()).ok)
+  await until('the end', async () => (await own.client.keys(`${keyPrefix}*`)).length === 0)
+  t.equal(await old.user(shop), null)
+})
+
+t.test('while Redis is down nobody is taken for signed out', async (t) => {
+  const own = await startRedis(t)
+  const subject = await open(t, {}, {}, own)
+  const jar = await signedIn(subject)
+  own.pause()
+  const answer = await jar.get(subject.shop, '/me')
+  t.match(answer, { status: 503, body: { code: 'ERR_SESSION_STORE_UNAVAILABLE' } })
+  t.strictSame(answer.setCookies, [])
+  own.resume()
+  await until('Redis to be back', async () => (await subject.shop.sessions.health()).ok)
+  t.equal(await jar.user(subject.shop), 'ada')
+})
+
+t.test('while another process holds the claim nobody is taken for signed out', async (t) => {
+  const { shop, keyPrefix, express } = await open(t)
+  const jar = await signedIn({ express })
+  const id = adoptedToken(sidOf(jar), OLD).slice(0, 22)
+  await redis.client.set(`@{${keyPrefix}${id}}`, 'of a process that stopped', 'PX', 10_000)
+  t.match(await jar.get(shop, '/me'), { status: 503, body: { code: 'ERR_SESSION_STORE_UNAVAILABLE' } })
+  await redis.client.del(`@{${keyPrefix}${id}}`)
+  t.equal(await jar.user(shop), 'ada')
+})
+
+t.test('an old cookie whose session has expired or was destroyed is nobody\'s, and answered at once', async (t) => {
+  const subject = await open(t)
+  const { express, shop, keyPrefix } = subject
+  const expired = await signedIn(subject)
+  await redis.client.del(keyPrefix + sidOf(expired))
+  const destroyed = await signedIn(subject)
+  const cookie = destroyed.copy()
+  await destroyed.post(express, '/out')
+  for (const jar of [expired, cookie]) {
+    const startedAt = performance.now()
+    t.equal(await jar.user(shop), null)
+    t.ok(performance.now() - startedAt < 250, 'without waiting')
+    t.same((await jar.get(shop, '/data')).body, {})
+    t.equal((await jar.post(shop, '/auth/login', { username: 'bob', password: 'x' })).status, 200)
+    t.equal(await jar.user(shop), 'bob')
+    t.strictSame([...jar.cookies.keys()], ['sid'])
+  }
+  t.equal((await keysOf(redis.client, keyPrefix)).filter((key) => key.startsWith(keyPrefix)).length, 2)
+})
+
+t.test('an anonymous Express session comes along with its data, and is of nobody', async (t) => {
+  const { express, shop, keyPrefix } = await open(t, {}, { session: { saveUninitialized: true } })
+  const jar = new Jar()
+  await jar.post(express, '/put/cart', 3)
+  t.equal(await jar.user(shop), null)
+  t.same((await jar.get(shop, '/data')).body, { cart: 3 })
+  t.equal((await jar.get(express, '/data')).body.cart, undefined)
+  t.strictSame((await redis.client.keys(`@${keyPrefix}*`)), [])
+  const planted = jar.copy()
+  await jar.post(shop, '/in/ada')
+  t.equal(await planted.user(shop), null, 'a session from before the sign-in is worthless')
+})
+
+t.test('the user may have been kept elsewhere', async (t) => {
+  for (const [path, userIdFrom] of [['/user/ada', (data: any) => data.user?.id], ['/passport/ada', (data: any) => data.passport?.user]] as const) {
+    const { express, shop } = await open(t, { userIdFrom })
+    const jar = new Jar()
+    await jar.post(express, path)
+    t.equal(await jar.user(shop), 'ada')
+    t.equal((await shop.sessions.listByUser('ada')).length, 1)
+  }
+  const { express, shop } = await open(t)
+  const number = new Jar()
+  await number.post(express, '/number/42')
+  t.equal(await number.user(shop), '42')
+  t.equal((await shop.sessions.listByUser(42)).length, 1)
+})
+
+t.test('a cookie of another name is read by it, and every secret verifies', async (t) => {
+  for (const [each, old] of [OLD, secret, 'the one between them'].entries()) {
+    const { express, shop } = await open(t, { cookieName: ['id', 'app.sid'], secret: [secret, OLD, 'the one between them'] }, { session: { name: 'app.sid', secret: old } })
+    const jar = await signedIn({ express })
+    t.ok(jar.cookies.has('app.sid'))
+    t.equal(await jar.user(shop), 'ada', `secret ${each}`)
+    t.strictSame([...jar.cookies.keys()], ['id'])
+    t.equal(await jar.user(shop), 'ada')
+  }
+})
+
+t.test('an adopted session has our timeouts from then on', async (t) => {
+  const { express, shop, keyPrefix } = await open(t, { idleTimeout: '20m', absoluteTimeout: '2h' }, { ttl: 50 })
+  const jar = await signedIn({ express })
+  const { body } = await jar.get(shop, '/me')
+  const left = await redis.client.pttl(keyPrefix + body.id)
+  t.ok(left > 19 * MINUTE && left <= 20 * MINUTE)
+  t.equal(body.expiresAt - body.lastSeenAt, 20 * MINUTE)
+  for (let aged = 0; aged < 105; aged += 15) {
+    await age(redis.client, keyPrefix, 15 * MINUTE)
+    t.equal(await jar.user(shop), 'ada')
+  }
+  await age(redis.client, keyPrefix, 15 * MINUTE)
+  t.equal(await jar.user(shop), null, 'however busy it is')
+})
+
+t.test('a cookie that ended with the browser does so still', async (t) => {
+  for (const [maxAge, own, persists] of [[undefined, undefined, false], [DAY, undefined, true], [DAY, false, false]] as const) {
+    const { express, shop } = await open(t, { cookie: { secure: false, ...own !== undefined && { maxAge: own } } }, { session: { cookie: { ...maxAge !== undefined && { maxAge } } } })
+    const jar = await signedIn({ express })
+    const [cookie = ''] = (await jar.get(shop, '/me')).setCookies
+    t.match(cookie, /^sid=/)
+    t.equal(/Max-Age/.test(cookie), persists, cookie)
+  }
+})
+
+t.test('sessions that wait to be adopted are no sessions of ours, and nothing to tell of', async (t) => {
+  const { express, shop, keyPrefix } = await open(t)
+  const jars = await Promise.all(['ada', 'bob', 'mallory'].map((user) => signedIn({ express }, user)))
+  await jars[0]?.get(shop, '/me')
+  for (let each = 0; each < 3; each++) {
+    const listed: string[] = []
+    for await (const { userId } of shop.sessions.listAll()) listed.push(userId)
+    t.strictSame(listed, ['ada'])
+  }
+  t.strictSame(shop.lines.filter(({ msg }) => /cannot be read/.test(msg)), [])
+  t.strictSame(await shop.sessions.listByUser('bob'), [])
+  await redis.client.set(`${keyPrefix}broken`, 'x')
+  for await (const session of shop.sessions.listAll()) t.ok(session)
+  t.equal(shop.lines.filter(({ msg }) => /cannot be read/.test(msg)).length, 1)
+})
+
+t.test('nothing that is shown holds an old session id, a token or a cookie', async (t) => {
+  const { express, shop } = await open(t)
+  const jar = await signedIn({ express })
+  const secrets = [sidOf(jar), decodeURIComponent(jar.cookies.get('connect.sid') ?? '')]
+  const waiting = await signedIn({ express }, 'bob')
+  secrets.push(sidOf(waiting))
+  for (const path of ['/me', '/data', '/auth/info', '/auth/sessions', '/recent']) await jar.get(shop, path)
+  secrets.push(jar.cookies.get('sid') ?? '', (jar.cookies.get('sid') ?? '').split('.')[1] ?? '')
+  const shown: unknown[] = [await shop.sessions.listByUser('ada')]
+  for await (const session of shop.sessions.listAll()) shown.push(session)
+  await jar.post(shop, '/out')
+  await until('the events', () => shop.events.length > 0)
+  const seen = JSON.stringify([shown, shop.events, shop.lines, ...jar.seen])
+  t.ok(secrets.every((each) => each.length > 20))
+  t.strictSame(secrets.filter((each) => seen.includes(each)), [])
+})
+
+t.test('bearer clients are served beside, and never both ways at once', async (t) => {
+  const { express, shop } = await open(t, { bearer: true })
+  const jar = await signedIn({ express })
+  const { headers } = await shop.sessions.create({ userId: 'bob', kind: 'bearer' })
+  const me = (more: Record<string, string>) => shop.inject({ url: '/me', headers: { ...headers, ...more } as Record<string, string> })
+  t.match((await me({})).json(), { userId: 'bob', kind: 'bearer' })
+  t.match(await me({ cookie: jar.header }), { statusCode: 400 })
+  t.equal(await jar.user(shop), 'ada')
+  t.match((await jar.get(shop, '/me')).body, { kind: 'cookie' })
+  t.equal((await shop.inject({ url: '/me', headers: { authorization: `Bearer ${jar.cookies.get('sid') ?? ''}` } })).statusCode, 401)
+})
+
+t.test('a cookie that nobody signed adopts nothing', async (t) => {
+  const { express, shop, keyPrefix } = await open(t)
+  const ada = await signedIn({ express })
+  const sid = sidOf(ada)
+  const { id } = (await (await signedIn({ express }, 'bob')).get(shop, '/me')).body
+  const mallory = new Jar()
+  for (const value of [sid, `s:${sid}`, `s:${sid}.x`, signExpressCookie(sid, 'guess'), `${ada.cookies.get('connect.sid') ?? ''}x`, '%', 's:.', adoptedToken(sid, 'guess')]) {
+    for (const name of ['connect.sid', 'sid']) {
+      mallory.cookies.clear()
+      mallory.cookies.set(name, encodeURIComponent(value))
+      t.equal(await mallory.user(shop), null, value)
+    }
+  }
+  t.equal(await redis.client.exists(keyPrefix + sid), 1)
+  // A public handle, signed as if it were a session id of Express: the record there is none of Express.
+  mallory.cookies.clear()
+  mallory.cookies.set('connect.sid', encodeURIComponent(signExpressCookie(id, OLD)))
+  t.equal(await mallory.user(shop), null)
+  t.ok(await shop.sessions.get(id), 'and nothing has ended')
+  mallory.cookies.set('connect.sid', `${ada.cookies.get('connect.sid')}; connect.sid=${ada.cookies.get('connect.sid')}`)
+  t.equal(await mallory.user(shop), null, 'two of one name')
+  t.equal(await ada.user(shop), 'ada')
+})
+
+t.test('whatever lies under an old session id, nobody is signed in by it and nothing breaks', async (t) => {
+  const { express, shop, keyPrefix } = await open(t)
+  const jar = await signedIn({ express })
+  const key = keyPrefix + sidOf(jar)
+  const hostile = ['', 'x', '5', 'null', '[]', '{}', '{"userId":"ada"}', '{"cookie":5,"userId":"ada"}', '{"cookie":null,"userId":"ada"}', '{"cookie":'.repeat(100_000), `{"cookie":{},"userId":"ada","deep":${'['.repeat(20_000)}${']'.repeat(20_000)}}`,
+    '{"cookie":{},"userId":{"a":1}}', '{"cookie":{},"userId":true}', '{"cookie":{},"userId":["ada"]}', '{"cookie":{},"userId":""}', `{"cookie":{},"userId":"${'x'.repeat(256)}"}`, '{"cookie":{},"__proto__":{"userId":"ada"}}', encode(record({ id: sidOf(jar) })), Buffer.from([0xff, 0xfe])]
+  for (const value of hostile) {
+    for (const [method, path] of [['GET', '/me'], ['GET', '/data'], ['POST', '/put/cart'], ['POST', '/auth/logout']] as const) {
+      await redis.client.set(key, value)
+      const visitor = jar.copy()
+      const { status } = await visitor.request(shop, method, path, method === 'POST' ? 1 : undefined)
+      t.ok(status < 500 && (path !== '/me' || status === 401), `${path} ${status}: ${value.toString().slice(0, 60)}`)
+      await visitor.post(shop, '/out')
+    }
+  }
+  await redis.client.del(key)
+  await redis.client.hset(key, 'userId', 'ada')
+  t.equal(await jar.copy().user(shop), null)
+})
+
+t.test('what Express signs in while it is adopted is whom it signed in last', async (t) => {
+  const { express, shop } = await open(t)
+  for (let round = 0; round < 40; round++) {
+    const jar = await signedIn({ express })
+    await Promise.all([jar.copy().get(shop, '/me'), jar.copy().post(express, '/assign/bob'), jar.copy().get(shop, '/me')])
+    const { body } = await jar.copy().get(shop, '/me')
+    t.same(await shop.sessions.data(body.id), { userId: body.userId }, 'the data says the same')
+    const lists = await Promise.all(['ada', 'bob'].map(async (user) => (await shop.sessions.listByUser(user)).map(({ id }) => id)))
+    t.same(lists, body.userId === 'ada' ? [[body.id], []] : [[], [body.id]])
+    await shop.sessions.revoke(body.id)
+  }
+})
+
+t.test('signing a user out everywhere ends a session of theirs that is just being adopted', async (t) => {
+  const { express, shop } = await open(t)
+  for (let round = 0; round < 50; round++) {
+    const jar = await signedIn({ express })
+    const first = jar.copy().get(shop, '/me')
+    await shop.sessions.revokeUser('ada')
+    const { status } = await first
+    t.ok(status < 500)
+    // It was revoked, or it was not yet known here.
+    const listed = await shop.sessions.listByUser('ada')
+    t.equal(listed.length, await jar.copy().user(shop) === null ? 0 : 1)
+    await shop.sessions.revokeUser('ada')
+    t.equal(await jar.copy().user(shop), null)
+  }
+})
+
+t.test('with our RedisStore in an Express app that goes on, its slow request does not bring back an ended session', async (t) => {
+  const keyPrefix = prefix()
+  const store = new RedisStore({ client: redis.client, prefix: keyPrefix })
+  t.teardown(() => store.close())
+  const express = await startExpress(t, { keyPrefix, store: store as never, session: { secret: OLD } })
+  const shop = await startShop(t, { redis: redis.url, keyPrefix, expressSession: 'adopt', secret: [secret, OLD] })
+  const jar = await signedIn({ express })
+  const gate = new Gate()
+  express.gates.set('slow', gate)
+  const slow = jar.copy().post(express, '/slow/slow', 1)
+  await gate.reached
+  const old = jar.copy()
+  t.equal(await jar.user(shop), 'ada')
+  await jar.post(shop, '/out')
+  gate.open()
+  t.equal((await slow).status, 200)
+  t.equal(await old.user(shop), null)
+})
+
+t.test('requests at once of two processes to a session just adopted all keep their change', async (t) => {
+  const { express, shop, keyPrefix } = await open(t)
+  const second = await startShop(t, { redis: redis.url, keyPrefix, expressSession: 'adopt', secret: [secret, OLD] })
+  const jar = await signedIn({ express })
+  const keys = Array.from({ length: 100 }, (_, each) => `key${each}`)
+  const answers = await Promise.all(keys.map((key, each) => jar.copy().post(each % 2 === 0 ? shop : second, `/put/${key}`, 1)))
+  t.strictSame(answers.filter(({ status }) => status !== 200), [])
+  t.same((await jar.get(shop, '/data')).body, { userId: 'ada', ...Object.fromEntries(keys.map((key) => [key, 1])) })
+})
+
+t.test('on a Cluster it is the same', async (t) => {
+  const cluster = await startCluster(t)
+  const keyPrefix = prefix()
+  const store = new RedisStore({ client: cluster.client, prefix: keyPrefix })
+  t.teardown(() => store.close())
+  const express = await startExpress(t, { keyPrefix, store: store as never, session: { secret: OLD } })
+  const shop = await startShop(t, { redis: { cluster: cluster.nodes }, keyPrefix, expressSession: 'adopt', secret: [secret, OLD] })
+  for (let round = 0; round < 10; round++) {
+    const jar = await signedIn({ express })
+    const answers = await Promise.all(Array.from({ length: 10 }, () => jar.copy().get(shop, '/me')))
+    t.equal(new Set(answers.map(({ status, body }) => `${status} ${body.id}`)).size, 1)
+    t.equal(answers[0]?.status, 200)
+    await jar.copy().post(shop, '/out')
+    t.equal(await jar.user(shop), null)
+  }
+  t.strictSame((await keysOf(cluster.client, keyPrefix)).filter((key) => key.startsWith(keyPrefix)), [])
+})
