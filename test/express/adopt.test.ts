@@ -2,7 +2,6 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { encode } from '../../lib/store/codec.ts'
 import { adoptedToken, signExpressCookie, unsignExpressCookie } from '../../lib/session/express-cookie.ts'
-import { connect } from '../../lib/store/redis/client.ts'
 import { RedisStore } from '../../lib/store/redis/store.ts'
 import { secret } from '../helpers/app.ts'
 import { Gate, Jar, startExpress, startShop } from '../helpers/express-app.ts'
@@ -10,7 +9,7 @@ import type { ExpressApp, ExpressOptions, Shop } from '../helpers/express-app.ts
 import { DAY, MINUTE, record } from '../helpers/record.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
-import { age, keysOf } from '../helpers/redis-store.ts'
+import { age, keysOf, openStore } from '../helpers/redis-store.ts'
 
 const redis = await startRedis(t)
 const OLD = 'short'
@@ -157,50 +156,123 @@ t.test('a logout that races the first requests leaves no session, in two hundred
 t.test('nobody makes a session of one that was ended while it was on its way, however the commands fall', async (t) => {
   // The commands of two adoptions and a logout, each in its own order, take turns that are drawn.
   const keyPrefix = prefix()
+  let underWay = 0
   const open = async () => {
-    const { client } = connect(redis.url)
-    const store = new RedisStore({ client, prefix: keyPrefix })
-    t.teardown(async () => {
-      await store.close()
-      client.disconnect()
-    })
-    await until('the connection', () => client.status === 'ready')
+    const store = await openStore(t, redis.url, { prefix: keyPrefix })
     const turns: Array<() => void> = []
     const run = store['link'].run.bind(store['link'])
-    Object.assign(store['link'], { run: async (...args: Parameters<typeof run>) => await new Promise<void>((resolve) => turns.push(resolve)).then(() => run(...args)) })
+    Object.assign(store['link'], {
+      run: async (...args: Parameters<typeof run>) => {
+        await new Promise<void>((resolve) => turns.push(resolve))
+        underWay++
+        return await run(...args).finally(() => { underWay-- })
+      }
+    })
     return { store, turns }
   }
   const [first, second, leaving] = [await open(), await open(), await open()]
   let seed = 1
   const draw = (below: number) => {
     seed = (seed * 48271) % 2147483647
-    return seed % below
+    return Math.floor(seed / 2147483647 * below)
   }
   let lived = 0
   const alive: number[] = []
-  for (let round = 0; round < 200; round++) {
+  for (let round = 0; round < 300; round++) {
     const sid = `sid${round}`
     const made = record({ data: '{"userId":"ada"}' })
     await redis.client.set(keyPrefix + sid, '{"cookie":{},"userId":"ada"}')
-    let busy = 3
-    const done = () => { busy-- }
-    const adopt = ({ store }: typeof first) => store.adopt(sid, made.id, () => made).catch(() => null).finally(done)
+    const adopt = ({ store }: typeof first) => store.adopt(sid, made.id, () => made).catch(() => null)
+    const all = { done: false }
     const adoptions = [adopt(first), adopt(second)]
-    // Later in some rounds than in others.
-    let delay = draw(30)
-    let logout: Promise<unknown> | undefined
-    while (busy > 0) {
-      if (delay-- === 0) logout = leaving.store.discard(sid).then(() => leaving.store.delete(made.id)).finally(done)
-      const waiting = [first, second, leaving].filter(({ turns }) => turns.length > 0)
-      waiting[draw(waiting.length || 1)]?.turns.shift()?.()
+    const logout = leaving.store.discard(sid).then(() => leaving.store.delete(made.id))
+    void Promise.all([...adoptions, logout]).then(() => { all.done = true })
+    // One goes ahead of the others for a while, then another.
+    let order = [first, second, leaving]
+    while (!all.done) {
+      if (underWay === 0 && draw(4) === 0) order = [[first, second, leaving][draw(3)] as typeof first, ...order]
+      if (underWay === 0) order.find(({ turns }) => turns.length > 0)?.turns.shift()?.()
       await new Promise((resolve) => setImmediate(resolve))
     }
-    await logout
     if ((await Promise.all(adoptions)).some((each) => each !== null)) lived++
     if (await redis.client.exists(keyPrefix + made.id, keyPrefix + sid) > 0) alive.push(round)
   }
   t.strictSame(alive, [])
-  t.ok(lived > 10 && lived < 190, `in some rounds it lived first, in ${lived}`)
+  t.ok(lived > 10 && lived < 290, `in some rounds it lived first, in ${lived}`)
+})
+
+/** A store that does something else before its nth command. */
+async function interrupted (t: Test, keyPrefix: string, nth: number, interrupt: () => Promise<unknown>): Promise<RedisStore> {
+  const store = await openStore(t, redis.url, { prefix: keyPrefix })
+  const run = store['link'].run.bind(store['link'])
+  let commands = 0
+  Object.assign(store['link'], {
+    run: async (...args: Parameters<typeof run>) => {
+      if (++commands === nth) await interrupt()
+      return await run(...args)
+    }
+  })
+  return store
+}
+
+t.test('at whatever moment of its adoption Express signs in another, it is theirs and on their list alone', async (t) => {
+  const keyPrefix = prefix()
+  const plain = await openStore(t, redis.url, { prefix: keyPrefix })
+  const made = record()
+  const users: unknown[] = []
+  for (let nth = 1; nth <= 5; nth++) {
+    await redis.client.set(`${keyPrefix}sid`, '{"cookie":{},"userId":"ada"}')
+    const store = await interrupted(t, keyPrefix, nth, () => redis.client.set(`${keyPrefix}sid`, '{"cookie":{},"userId":"bob"}', 'XX'))
+    const adopted = await store.adopt('sid', made.id, (data) => ({ ...made, userId: data.userId as string, data: JSON.stringify(data) }))
+    users.push(adopted?.userId)
+    t.same(await plain.find(made.id), adopted)
+    t.equal(adopted?.data, `{"userId":"${adopted?.userId}"}`)
+    for (const user of ['ada', 'bob']) {
+      t.equal((await plain.listByUser(user)).length, user === adopted?.userId ? 1 : 0, `${user}, before command ${nth}`)
+      t.equal((await redis.client.zcard(`@${keyPrefix}user:${user}`)), user === adopted?.userId ? 1 : 0)
+    }
+    await plain.delete(made.id)
+  }
+  t.strictSame(users, ['bob', 'bob', 'bob', 'bob', 'bob'])
+})
+
+t.test('a session that was ended while it was adopted stays ended when somebody else claims it since', async (t) => {
+  const keyPrefix = prefix()
+  const plain = await openStore(t, redis.url, { prefix: keyPrefix })
+  for (let nth = 1; nth <= 7; nth++) {
+    const made = record()
+    await redis.client.set(`${keyPrefix}sid`, '{"cookie":{},"userId":"ada"}')
+    const pending = `@{${keyPrefix}${made.id}}`
+    const store = await interrupted(t, keyPrefix, nth, async () => {
+      await plain.discard('sid')
+      await plain.delete(made.id)
+      // Who looked before the end, and comes to claim after it.
+      await redis.client.set(pending, `of another ${encode(made)}`, 'PX', 50)
+    })
+    const adopted = await store.adopt('sid', made.id, () => made).catch(() => null)
+    t.equal(await redis.client.exists(made.id, `${keyPrefix}sid`), 0)
+    t.same(await plain.find(made.id), nth === 7 ? adopted : null, `before command ${nth}`)
+    await redis.client.del(pending)
+  }
+})
+
+t.test('at whatever moment of its adoption the user is signed out everywhere, it is ended or listed', async (t) => {
+  const keyPrefix = prefix()
+  const plain = await openStore(t, redis.url, { prefix: keyPrefix })
+  const outcomes: string[] = []
+  for (let nth = 1; nth <= 6; nth++) {
+    const made = record()
+    await redis.client.set(`${keyPrefix}sid`, '{"cookie":{},"userId":"ada"}')
+    const store = await interrupted(t, keyPrefix, nth, () => plain.deleteByUser('ada'))
+    const adopted = await store.adopt('sid', made.id, () => made)
+    t.equal((await plain.listByUser('ada')).length, adopted === null ? 0 : 1)
+    t.equal(await redis.client.exists(`${keyPrefix}sid`, `@{${keyPrefix}${made.id}}`), 0)
+    outcomes.push(adopted === null ? 'ended' : 'lives')
+    await plain.deleteByUser('ada')
+    t.equal(await plain.find(made.id), null)
+  }
+  // Not known here, not known here, not known here, announced, confirmed, taken.
+  t.strictSame(outcomes, ['lives', 'lives', 'lives', 'ended', 'ended', 'ended'])
 })
 
 t.test('a logout while Redis is down ends the session when it is back, also one not adopted yet', async (t) => {
