@@ -172,13 +172,14 @@ t.test('a session that Express copies another one\'s members to is a session of 
 })
 
 t.test('a session that becomes another\'s under its old id is theirs alone', async (t) => {
-  const { express, shop } = await open(t, { maxSessionsPerUser: 1 })
+  const { express, shop, keyPrefix } = await open(t, { maxSessionsPerUser: 1 })
   const jar = new Jar()
   await jar.post(shop, '/in/ada')
   await jar.post(express, '/assign/bob')
   t.equal(await shop.sessions.revokeUser('ada'), 0)
   t.equal(await jar.user(shop), 'bob', 'revokeUser of who it was before does not end it')
   t.strictSame(await shop.sessions.listByUser('ada'), [])
+  t.equal(await redis.client.exists(`@${keyPrefix}user:ada`), 0, 'and is off their list')
   t.equal((await shop.sessions.listByUser('bob')).length, 1)
   t.equal((await jar.get(shop, '/recent')).status, 401, 'what ada proved is not what bob proved')
 
@@ -484,6 +485,7 @@ t.test('the session id is in cookies and keys alone, and nowhere that people loo
   }
   const shown: unknown[] = [await shop.sessions.listByUser('ada')]
   for await (const session of shop.sessions.listAll()) shown.push(session)
+  t.equal(shown.length, 4, 'every session is among all')
   await redis.client.set(`${keyPrefix}${secrets[0]}`, 'broken')
   await jars[0]?.get(shop, '/data')
   await jars[0]?.request(shop, 'DELETE', '/auth/sessions')

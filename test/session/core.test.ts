@@ -250,3 +250,32 @@ t.test('a session of an ended one cannot be changed or used', async (t) => {
   t.equal(await core.touch(record), false)
   t.equal(await core.find({ token, kind: 'cookie' }), null)
 })
+
+t.test('beside an Express app, what a session takes over never makes it another user\'s', async (t) => {
+  const { core, store } = open(t, { userIsData: true })
+  const { record } = await core.create(ada)
+  const carries: Array<((ended: string) => string) | undefined> = []
+  store.create = async (created, options) => {
+    carries.push(options?.carry)
+    return created
+  }
+  await core.create({ ...ada, replaces: record, carry: (ended) => ended })
+  t.equal(carries[0]?.('{"userId":"bob","cart":1}'), '{"userId":"ada"}')
+  t.equal(carries[0]?.('{"userId":"ada","cart":1}'), '{"userId":"ada","cart":1}')
+})
+
+t.test('a session that is being ended here while it is adopted is nobody\'s', async (t) => {
+  const { core, store } = open(t)
+  const { token } = newToken(newId())
+  let ends = false
+  Object.assign(store, {
+    adopt: async (_sid: string, id: string, make: (data: object, cookie: object) => unknown) => {
+      if (ends) core.endEventually(id)
+      return make({ userId: 'ada' }, { persistent: true })
+    },
+    delete: async () => await new Promise(() => {})
+  })
+  t.match(await core.find({ token, kind: 'cookie', adopts: 'sid' }), { userId: 'ada', authenticatedAt: 0 })
+  ends = true
+  t.equal(await core.find({ token, kind: 'cookie', adopts: 'sid' }), null)
+})
