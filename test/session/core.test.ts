@@ -279,3 +279,21 @@ t.test('a session that is being ended here while it is adopted is nobody\'s', as
   ends = true
   t.equal(await core.find({ token, kind: 'cookie', adopts: 'sid' }), null)
 })
+
+t.test('a logout ends the Express session before what may be made of it', async (t) => {
+  const { core, store } = open(t)
+  const order: string[] = []
+  Object.assign(store, {
+    discard: async (sid: string) => {
+      order.push(`discards ${sid}`)
+      await new Promise((resolve) => setImmediate(resolve))
+      order.push('discarded')
+    },
+    delete: async () => {
+      order.push('deletes')
+      return null
+    }
+  })
+  await core.end(newId(), 'logout', 'sid')
+  t.strictSame(order, ['discards sid', 'discarded', 'deletes'])
+})
