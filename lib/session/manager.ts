@@ -131,11 +131,15 @@ export class SessionManager {
     for await (const record of this.#core.listAll()) yield * infos([record])
   }
 
-  /** Ends a session. With `userId`: `false`, and nothing ended, when it is somebody else's. */
-  async revoke (id: string, { userId }: { userId?: string | number | bigint | undefined } = {}): Promise<boolean> {
+  /**
+   * Ends a session. With `userId`: `false`, and nothing ended, when it is somebody else's.
+   * @throws TypeError for a `userId` that is none, also for `undefined`
+   */
+  async revoke (id: string, options: { userId?: string | number | bigint } = {}): Promise<boolean> {
     const known = this.#core.tokens.idFrom(id)
     if (known === null) return false
-    if (userId !== undefined && (await this.#record(known))?.userId !== userIdText(userId, 'userId')) return false
+    // A user that is not there is nobody, and not everybody.
+    if ('userId' in options && (await this.#record(known))?.userId !== userIdText(options.userId, 'userId')) return false
     return await this.#core.end(known, 'revoked')
   }
 

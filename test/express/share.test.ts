@@ -303,10 +303,14 @@ t.test('requests at once of two processes that change different keys all keep th
   const second = await startShop(t, { redis: redis.url, keyPrefix, expressSession: 'share' })
   const jar = new Jar()
   await jar.post(express, '/login/ada')
-  const keys = Array.from({ length: 100 }, (_, each) => `key${each}`)
-  const answers = await Promise.all(keys.map((key, each) => jar.copy().post(each % 2 === 0 ? shop : second, `/put/${key}`, 1)))
-  t.strictSame(answers.filter(({ status }) => status !== 200), [])
-  t.same((await jar.get(express, '/data')).body, { userId: 'ada', ...Object.fromEntries(keys.map((key) => [key, 1])) })
+  const all = Array.from({ length: 100 }, (_, each) => `key${each}`)
+  const keys = [...all]
+  // As many at once as a page may send; more would be a matter of the time a request has.
+  while (keys.length > 0) {
+    const answers = await Promise.all(keys.splice(0, 20).map((key, each) => jar.copy().post(each % 2 === 0 ? shop : second, `/put/${key}`, 1)))
+    t.strictSame(answers.filter(({ status }) => status !== 200), [])
+  }
+  t.same((await jar.get(express, '/data')).body, { userId: 'ada', ...Object.fromEntries(all.map((key) => [key, 1])) })
 })
 
 t.test('a session that Express began is listed once seen here, and once only', async (t) => {

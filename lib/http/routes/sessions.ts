@@ -7,6 +7,9 @@ import { stateOf } from '../state.ts'
 import { ErrorReply, ListedSession, NoContent, RevokedReply, SessionParams } from './schemas.ts'
 import { contextOf, ignoreBodies, sameSiteOnly } from './shared.ts'
 
+/** A word for @fastify/swagger, which Fastify's own types do not know. */
+const HIDDEN = { hide: true }
+
 const NAMES = ['prefix', 'logLevel', 'logSerializers']
 
 /**
@@ -51,7 +54,7 @@ export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
   })
 
   // What is too long for a parameter, or has slashes, is no session's id either; the router would repeat it.
-  app.delete('/*', { onRequest, schema: { hide: true } }, async (request) => {
+  app.delete('/*', { onRequest, schema: { ...HIDDEN, response: { 404: ErrorReply } } }, async (request) => {
     requireAuth(context, request)
     throw new errors.NOT_FOUND()
   })

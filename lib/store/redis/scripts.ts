@@ -51,7 +51,10 @@ end
 redis.pcall('SET', KEYS[1], head .. string.format('%.0f', now) .. rest, 'KEEPTTL')
 return 1`)
 
-/** `drop` takes what has expired off the user's list and gives it, `expire` lets the list itself go with its last member. */
+/** How long a list outlives its last session, in milliseconds, for somebody to notice that it has run out. */
+const LIST_GRACE_MS = 86_400_000
+
+/** `drop` takes what has expired off the user's list and gives it, `expire` lets the list itself go a day after its last member. */
 const listUpkeep = `
 local function drop ()
   local before = '(' .. redis.call('TIME')[1] * 1000
@@ -62,7 +65,7 @@ end
 local function expire ()
   local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
   if last == 'inf' then redis.call('PERSIST', KEYS[1])
-  elseif last then redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last)) end
+  elseif last then redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last + ${LIST_GRACE_MS})) end
 end`
 
 /**
