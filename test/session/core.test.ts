@@ -269,9 +269,11 @@ t.test('a session that is being ended here while it is adopted is nobody\'s', as
   const { token } = newToken(newId())
   let ends = false
   Object.assign(store, {
-    adopt: async (_sid: string, id: string, make: (data: object, cookie: object) => unknown) => {
-      if (ends) core.endEventually(id)
-      return make({ userId: 'ada' }, { persistent: true })
+    adoption: {
+      adopt: async (_sid: string, id: string, make: (data: object, cookie: object) => unknown) => {
+        if (ends) core.endEventually(id)
+        return make({ userId: 'ada' }, { persistent: true })
+      }
     },
     delete: async () => await new Promise(() => {})
   })
@@ -284,10 +286,12 @@ t.test('a logout ends the Express session before what may be made of it', async 
   const { core, store } = open(t)
   const order: string[] = []
   Object.assign(store, {
-    discard: async (sid: string) => {
-      order.push(`discards ${sid}`)
-      await new Promise((resolve) => setImmediate(resolve))
-      order.push('discarded')
+    adoption: {
+      discard: async (sid: string) => {
+        order.push(`discards ${sid}`)
+        await new Promise((resolve) => setImmediate(resolve))
+        order.push('discarded')
+      }
     },
     delete: async () => {
       order.push('deletes')
