@@ -1,4 +1,4 @@
-import { withDeadline } from '../deadline.ts'
+import { TIMED_OUT, withDeadline } from '../deadline.ts'
 import { errors } from '../errors.ts'
 import { isSessionStore } from './contract.ts'
 import type { SessionStore } from './contract.ts'
@@ -43,7 +43,8 @@ export interface OpenedStore {
 export async function openStore ({ redis, store, keyPrefix, express }: OpenOptions): Promise<OpenedStore> {
   if (store !== undefined) {
     if (isSessionStore(store)) {
-      const warnings = store instanceof RedisStore && store.disableTTL ? [{ message: 'sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work' }] : []
+      const warnings = store instanceof RedisStore ? await warningsOf(store) : []
+      if (store instanceof RedisStore && store.disableTTL) warnings.push({ message: 'sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work' })
       return { store, warnings, backend: { of: store, prefix: '' }, close: async () => {} }
     }
     const adapter = new ExpressStoreAdapter(store)
@@ -59,6 +60,11 @@ export function asSessionStore (store: SessionStore | ExpressStore): SessionStor
   return isSessionStore(store) ? store : new ExpressStoreAdapter(store)
 }
 
+async function warningsOf (store: RedisStore): Promise<Array<{ message: string }>> {
+  const warnings = await withDeadline(store.warnings(), READY_MS)
+  return warnings === TIMED_OUT ? [] : warnings.map((message) => ({ message }))
+}
+
 async function openRedis (target: RedisTarget, keyPrefix: string, express: ExpressSessions | undefined): Promise<OpenedStore> {
   const { client, keyPrefix: clientPrefix } = connect(target)
   const store = new RedisStore({ client, prefix: clientPrefix + keyPrefix }, express)
@@ -70,7 +76,8 @@ async function openRedis (target: RedisTarget, keyPrefix: string, express: Expre
   }
   try {
     const failure = await store.ready(READY_MS)
-    return { store, warnings: failure === null ? [] : [{ message: 'Redis does not answer: sessions cannot be read until it does', err: failure }], backend: { of: backendOf(client), prefix: clientPrefix + keyPrefix }, close }
+    const warnings = failure === null ? await warningsOf(store) : [{ message: 'Redis does not answer: sessions cannot be read until it does', err: failure }]
+    return { store, warnings, backend: { of: backendOf(client), prefix: clientPrefix + keyPrefix }, close }
   } catch (error) {
     await close()
     if (error instanceof errors.INVALID_OPTIONS) throw error

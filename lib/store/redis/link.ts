@@ -8,6 +8,7 @@ import type { StoreEvents } from '../contract.ts'
 import { isCluster } from './client.ts'
 import type { Client } from './client.ts'
 import type { Script } from './scripts.ts'
+import { unsuitable } from './suitability.ts'
 
 /** How long one command may take, and how often a server that is down is asked again. */
 const COMMAND_DEADLINE_MS = 500
@@ -110,6 +111,11 @@ export class RedisLink {
         yield found
       } while (cursor !== '0')
     }
+  }
+
+  /** What Redis says of itself that is not good for sessions; nothing where it does not answer. */
+  async warnings (): Promise<string[]> {
+    return [...new Set((await Promise.all(this.#masters().map(unsuitable))).flat())]
   }
 
   #masters (): Redis[] {

@@ -136,6 +136,11 @@ export class RedisStore extends ExpressSide implements SessionStore {
     return await this.link.ready(ms)
   }
 
+  /** What Redis says of itself that is not good for sessions, in words that say what to do. */
+  async warnings (): Promise<string[]> {
+    return await this.link.warnings()
+  }
+
   async close (): Promise<void> {
     await this.bus.close()
     this.link.close()
