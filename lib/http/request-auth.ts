@@ -6,7 +6,8 @@ export interface RequestAuth extends SessionInfo {
   /**
    * Aborts when the session has ended, whatever ended it and in whichever process: at once where messages
    * get through, five seconds late at most. For streams, WebSockets and long work. An outage of the store
-   * is no end.
+   * is no end. Work that goes on after the reply keeps this signal itself, or listens to it: one that
+   * `AbortSignal.any` made of it is not enough.
    */
   readonly signal: AbortSignal
 }

@@ -15,7 +15,8 @@ interface Held {
  * ended it makes it fire at once; because messages get lost, each held session is also looked up every
  * five seconds, and whenever messages may have been missed. An outage of the store is no end.
  *
- * A process holds one signal per session, for as long as somebody listens to it or has it.
+ * A process holds one signal per session, for as long as somebody has it or listens to it. (What
+ * `AbortSignal.any` makes of it does neither: Node takes for granted that the signal itself is kept.)
  */
 export class EndSignals {
   readonly #held = new Map<string, Held>()
@@ -84,7 +85,7 @@ export class EndSignals {
     for (const [id, held] of this.#held) {
       const signal = held.signal.deref()
       if (signal === undefined) this.#held.delete(id)
-      else held.pinned = isAwaited(signal) ? signal : null
+      else held.pinned = getEventListeners(signal, 'abort').length > 0 ? signal : null
     }
   }
 
@@ -102,18 +103,4 @@ export class EndSignals {
     this.#held.delete(id)
     if (signal !== undefined) this.#controllers.get(signal)?.abort(new DOMException(`The session has ended: ${reason}`, 'AbortError'))
   }
-}
-
-/**
- * Whether anything waits for a signal: a listener, or what `AbortSignal.any` made of it. Node lets go of
- * a signal whatever was made of it, as it takes for granted that its controller is kept.
- */
-function isAwaited (signal: AbortSignal): boolean {
-  return getEventListeners(signal, 'abort').length > 0 || [...dependants(signal)].some((dependant) => dependant.deref() !== undefined)
-}
-
-/** Node says of this by no public name. */
-function dependants (signal: AbortSignal): Iterable<WeakRef<AbortSignal>> {
-  const key = Object.getOwnPropertySymbols(signal).find(({ description }) => description === 'kDependantSignals')
-  return key === undefined ? [] : Reflect.get(signal, key) ?? []
 }
