@@ -11,14 +11,14 @@ export interface SessionEvent {
   readonly userId: string
   /** When, in milliseconds since 1970, by the store's clock. */
   readonly at: number
-  /** `revoked`: why; else `null`. */
-  readonly reason: EndReason | null
+  /** `revoked`: why. `created`: `moved` where a session goes on under a new id, by a regeneration. Else `null`. */
+  readonly reason: EndReason | 'moved' | null
   /** `true` in the one process where it happened or was noticed: count those. */
   readonly local: boolean
 }
 
 export interface SessionEvents {
-  /** Somebody signed in. */
+  /** Somebody signed in, or (`reason` is `moved`) a session got a new id. */
   created: [event: SessionEvent]
   /** A signed-in session was ended: by a logout, by `revoke`, by another sign-in, by a limit. */
   revoked: [event: SessionEvent]
@@ -35,17 +35,17 @@ type FleetEvent = 'created' | 'revoked' | 'expired'
 
 const FLEET_EVENTS: readonly unknown[] = ['created', 'revoked', 'expired'] satisfies FleetEvent[]
 export const EVENT_NAMES: readonly unknown[] = [...FLEET_EVENTS, 'store-down', 'store-up'] satisfies unknown[]
-const REASONS: readonly unknown[] = [null, 'logout', 'revoked', 'replaced', 'evicted'] satisfies Array<EndReason | null>
+const REASONS: readonly unknown[] = [null, 'moved', 'logout', 'revoked', 'replaced', 'evicted'] satisfies Array<SessionEvent['reason']>
 
 /** The part of a store's bus that events need. */
 interface Bus {
   publish (message: string): Promise<void>
-  subscribe (onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>>
+  subscribe (onMessage: (message: string) => void, onGap: () => void): () => Promise<void>
 }
 
 /**
- * What happens to sessions, told to this process and to all that share the store. Also on
- * `diagnostics_channel`, as `fastify-user-sessions:<name>`. Best effort across processes: who must not
+ * What happens to sessions, told to this process and to all that share the store. Beginnings and ends are also
+ * on `diagnostics_channel`, as `fastify-user-sessions:<name>`. Best effort across processes: who must not
  * miss an end holds `request.auth.signal`.
  */
 export class EventHub {
@@ -53,7 +53,8 @@ export class EventHub {
   readonly #bus: Bus | null
   readonly #origin = crypto.randomUUID()
   readonly #onGap = new Set<() => void>()
-  #unsubscribe: Promise<() => Promise<void>> | undefined
+  #unsubscribe: (() => Promise<void>) | undefined
+  #closed = false
 
   constructor (bus: Bus | null) {
     this.#bus = bus
@@ -91,15 +92,12 @@ export class EventHub {
 
   /** Twice is safe. */
   async close (): Promise<void> {
-    const unsubscribe = this.#unsubscribe
-    this.#unsubscribe = undefined
-    if (this.#bus === null || unsubscribe === undefined) return
-    // While the store is down it would not begin before that answers.
-    await Promise.race([unsubscribe.then((stop) => stop()), new Promise((resolve) => setImmediate(resolve))])
+    this.#closed = true
+    await this.#unsubscribe?.()
   }
 
   #listen (): void {
-    this.#unsubscribe ??= this.#bus?.subscribe((message) => this.#hear(message), () => { for (const each of this.#onGap) each() })
+    if (!this.#closed) this.#unsubscribe ??= this.#bus?.subscribe((message) => this.#hear(message), () => { for (const each of this.#onGap) each() })
   }
 
   #hear (message: string): void {

@@ -29,9 +29,11 @@ export class StoredSession {
   #token: Token | null = null
   /** The Express session it was, or would be, made of. */
   #adopts: string | undefined
+  #isSigned = false
   #failure: Error | null = null
   #auth: RequestAuth | null | undefined
-  #born = false
+  /** The session was begun by this request: its client does not hold the token yet. */
+  isBorn = false
   /** This use of the session is written down, or was tried to be. */
   #touched = false
   #cookieWork: 'set' | 'clear' | null = null
@@ -50,6 +52,7 @@ export class StoredSession {
   async load (credential: Credential): Promise<void> {
     this.#token = credential.token
     this.#adopts = credential.adopts
+    this.#isSigned = credential.kind === 'cookie'
     this.#failure = null
     try {
       this.#record = await this.#budget.within(this.#context.core.find(credential))
@@ -86,21 +89,16 @@ export class StoredSession {
     return this.#auth
   }
 
-  /** The session was begun by this request: its client does not hold the token yet. */
-  get isBorn (): boolean {
-    return this.#born
-  }
-
   get isTouchDue (): boolean {
-    return this.#failure === null && this.#record !== null && !this.#born && !this.#touched && this.#context.core.isTouchDue(this.#record)
+    return this.#failure === null && this.#record !== null && !this.isBorn && !this.#touched && this.#context.core.isTouchDue(this.#record)
   }
 
   /**
-   * Stores a new session in place of the present one, if any; a session born in this request keeps its id,
-   * and one of the same user keeps label and meta where none are given.
+   * Stores a new session in place of the present one, if any. A session born in this request keeps its id unless
+   * the user changes, and one of the same user keeps label and meta where none are given.
    */
   async begin (session: Omit<NewSession, 'replaces'>): Promise<void> {
-    const { core, options } = this.#context
+    const { core } = this.#context
     assertKeepsCookies(this.#context, this.#request, 'signing in, or keeping data for somebody who is not signed in')
     if (session.userId !== null) assertSameSite(this.#context, this.#request)
     assertCookieCanBeSet(this.#context, this.#request)
@@ -108,12 +106,11 @@ export class StoredSession {
     const same = session.userId !== null && replaces?.userId === session.userId ? replaces : null
     const { label = same?.label, meta = same?.meta == null ? null : JSON.parse(same.meta) as JsonObject } = session
     const creation = core.create({
-      persistent: options.cookieMaxAgeMs !== false,
       ...this.#client,
       ...session,
       label,
       meta,
-      ...this.#born && replaces !== null && { id: replaces.id },
+      ...this.isBorn && (replaces?.userId === null || same !== null) && { id: replaces?.id },
       replaces
     })
     this.#hold(await this.#budget.within(creation, (late) => this.#tooLate(late)))
@@ -141,12 +138,21 @@ export class StoredSession {
   /** Ends the session, also one that could not be loaded, and has its cookie taken back. */
   async end (): Promise<void> {
     if (this.#failure instanceof errors.SKIPPED) throw this.#failure
-    // Also one that was not found: it may have moved to another id a moment ago.
-    const id = this.#token === null ? null : this.#context.core.tokens.idOf(this.#token)
+    const id = this.#mayEnd && this.#token !== null ? this.#context.core.tokens.idOf(this.#token) : null
+    const failure = this.#mayEnd ? null : this.#failure
     this.#cookieWork = this.#cookieSent || hasSessionCookie(this.#context, this.#request) ? 'clear' : null
     this.#become(null, null)
     this.#failure = null
+    if (failure !== null) throw failure
     if (id !== null) await this.#budget.within(this.#context.core.end(id, 'logout', this.#adopts))
+  }
+
+  /**
+   * A cookie is signed: also a session that was not found may be ended by it, it may have moved to another id a
+   * moment ago. A bearer token proves nothing before its session was found: anybody can write down an id.
+   */
+  get #mayEnd (): boolean {
+    return this.#record !== null || this.#isSigned
   }
 
   /** Writes down that the session was used, if that is due. */
@@ -196,7 +202,7 @@ export class StoredSession {
 
   #hold ({ record, token }: HeldSession): void {
     this.#become(record, token)
-    this.#born = true
+    this.isBorn = true
     this.#cookieWork = 'set'
   }
 
@@ -209,6 +215,6 @@ export class StoredSession {
     this.#record = record
     this.#token = record === null ? null : token
     this.#auth = undefined
-    if (record === null) this.#born = false
+    if (record === null) this.isBorn = false
   }
 }

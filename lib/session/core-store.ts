@@ -12,6 +12,7 @@ export interface CoreStore {
   update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null>
   touch (record: SessionRecord): Promise<boolean>
   delete (id: string): Promise<SessionRecord | null>
+  successor (id: string): Promise<string | null>
   listByUser (userId: string): Promise<SessionRecord[]>
   deleteByUser (userId: string, options: { except?: string | undefined }): Promise<string[]>
   listAll (): AsyncIterable<SessionRecord>

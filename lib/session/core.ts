@@ -1,18 +1,19 @@
 import { errors } from '../errors.ts'
 import { EventHub } from '../events.ts'
-import type { EndReason } from '../events.ts'
+import type { EndReason, SessionEvent } from '../events.ts'
 import type { Carry, CoreStore, Limit, OnEnded } from './core-store.ts'
 import { Credentials } from './credentials.ts'
 import type { Credential, CredentialsOptions } from './credentials.ts'
 import { Endings } from './endings.ts'
-import { adoptedRecord, newRecord } from './new-record.ts'
+import { adoptedRecord, assertExpressCanKeep, newRecord } from './new-record.ts'
 import type { NewSession } from './new-record.ts'
+import { isTouchDue } from './record.ts'
 import type { SessionRecord } from './record.ts'
 import { EndSignals } from './signals.ts'
 import { secretHashOf } from './token.ts'
 import type { Token } from './token.ts'
 import type { TokenFormat } from './token-format.ts'
-import { carryOfUser, userOf } from './user-id.ts'
+import { carryOfUser } from './user-id.ts'
 
 export interface CoreOptions extends CredentialsOptions {
   store: CoreStore
@@ -87,6 +88,13 @@ export class SessionCore {
     return this.#endings.has(id) ? null : record
   }
 
+  /** The user of the live session of this id, or of what it has moved to a moment ago; `null` when there is neither. */
+  async userOf (id: string): Promise<string | null> {
+    const record = await this.get(id)
+    const successor = record === null ? await this.#store.successor(id) : null
+    return successor === null ? record?.userId ?? null : await this.userOf(successor)
+  }
+
   /** The user's live sessions, newest first. */
   async listByUser (userId: string): Promise<SessionRecord[]> {
     return (await this.#store.listByUser(userId)).filter(({ id }) => !this.#endings.has(id))
@@ -113,9 +121,7 @@ export class SessionCore {
   async create (session: NewSession): Promise<HeldSession> {
     const { id = this.tokens.newId(), replaces, carry } = session
     const { token, secretHash } = this.tokens.newToken(id)
-    if (session.userId !== null && this.options.userIsData && userOf(JSON.parse(session.data), this.options.userIdFrom) !== session.userId) {
-      throw new errors.UNSUPPORTED('signing in beside an Express app, which reads the user from the data: put it where userIdFrom looks, as in request.session.user = { id } (and keep: [\'user\'] for app.login)')
-    }
+    if (this.options.userIsData) assertExpressCanKeep(session, this.options)
     const record = await this.#begin(newRecord(session, { id, secretHash, now: this.#store.now(), ...this.options }), { replaces, moves: false, carry: carry && this.options.userIsData ? carryOfUser(session, carry, this.options.userIdFrom) : carry })
     if (record === null) throw new errors.UNAUTHENTICATED()
     if (record.userId !== null) this.#tell('created', id, record.userId)
@@ -131,7 +137,7 @@ export class SessionCore {
     const { token, secretHash } = this.tokens.newToken(id)
     const record = await this.#begin({ ...from, id, secretHash, data, lastSeenAt: Math.floor(this.#store.now()) }, { replaces: from, moves: true, carry })
     if (record === null) return null
-    if (record.userId !== null) this.#tell('created', id, record.userId)
+    if (record.userId !== null) this.#tell('created', id, record.userId, 'moved')
     return { record, token }
   }
 
@@ -142,11 +148,7 @@ export class SessionCore {
 
   /** Whether this use of the session has to be written down. */
   isTouchDue (record: SessionRecord): boolean {
-    const { touchAfterMs } = this.options
-    if (touchAfterMs === false) return false
-    const tenth = record.idleTimeoutMs / 10
-    const after = touchAfterMs === null || touchAfterMs >= record.idleTimeoutMs ? tenth : touchAfterMs
-    return this.#store.now() - record.lastSeenAt >= after
+    return isTouchDue(record, { now: this.#store.now(), ...this.options })
   }
 
   /** Writes down that the session was used. `false` when it has ended. */
@@ -212,7 +214,7 @@ export class SessionCore {
     return ended !== null
   }
 
-  #tell (name: 'created' | 'revoked' | 'expired', id: string, userId: string, reason: EndReason | null = null): void {
+  #tell (name: 'created' | 'revoked' | 'expired', id: string, userId: string, reason: SessionEvent['reason'] = null): void {
     this.events.emit(name, { id, userId, at: Math.floor(this.#store.now()), reason })
   }
 }

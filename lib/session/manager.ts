@@ -19,8 +19,8 @@ const HEALTH_MS = 550
 
 /**
  * Every session of every user, everywhere in an application. What is unknown, expired, of the other kind
- * or no id or token at all is absent, which is no error. All methods throw ERR_SESSION_STORE_UNAVAILABLE
- * when the store does not answer.
+ * or no id or token at all is absent, which is no error. What asks the store, but `health`, throws
+ * ERR_SESSION_STORE_UNAVAILABLE when that does not answer.
  */
 export class SessionManager {
   readonly #core: SessionCore
@@ -139,7 +139,7 @@ export class SessionManager {
     const known = this.#core.tokens.idFrom(id)
     if (known === null) return false
     // A user that is not there is nobody, and not everybody.
-    if ('userId' in options && (await this.#record(known))?.userId !== userIdText(options.userId, 'userId')) return false
+    if ('userId' in options && userIdText(options.userId, 'userId') !== await this.#core.userOf(known)) return false
     return await this.#core.end(known, 'revoked')
   }
 

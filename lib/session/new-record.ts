@@ -1,3 +1,5 @@
+import { errors } from '../errors.ts'
+import type { Data } from './changes.ts'
 import { deviceName } from './device.ts'
 import type { JsonObject, SessionKind, SessionRecord } from './record.ts'
 import { presentable } from './reserved.ts'
@@ -36,13 +38,15 @@ interface Birth {
   now: number
   idleTimeoutMs: number
   absoluteTimeoutMs: number
+  /** `false`: cookies end with the browser session unless a sign-in says otherwise. */
+  cookieMaxAgeMs?: number | null | false | undefined
 }
 
 /**
  * The record of a session that begins now.
  * @throws TypeError for a label or meta that cannot be kept
  */
-export function newRecord (session: NewSession, { id, secretHash, now, idleTimeoutMs, absoluteTimeoutMs }: Birth): SessionRecord {
+export function newRecord (session: NewSession, { id, secretHash, now, idleTimeoutMs, absoluteTimeoutMs, cookieMaxAgeMs }: Birth): SessionRecord {
   const createdAt = Math.floor(now)
   return {
     id,
@@ -56,7 +60,7 @@ export function newRecord (session: NewSession, { id, secretHash, now, idleTimeo
     lastSeenAt: createdAt,
     endsAt: createdAt + (session.absoluteTimeoutMs ?? absoluteTimeoutMs),
     idleTimeoutMs: session.idleTimeoutMs ?? idleTimeoutMs,
-    persistent: session.persistent ?? true,
+    persistent: session.persistent ?? cookieMaxAgeMs !== false,
     ip: session.ip ?? null,
     userAgent: session.userAgent == null ? null : deviceName(session.userAgent),
     data: session.data
@@ -67,10 +71,21 @@ export function newRecord (session: NewSession, { id, secretHash, now, idleTimeo
  * The record of a session that goes on where an Express app's ends. `persistent`: its cookie outlived the browser.
  * When they signed in is not known: too long ago for what asks for a recent sign-in.
  */
-export function adoptedRecord (data: Record<string, unknown>, { persistent }: { persistent: boolean }, birth: Birth & { userIdFrom: Parameters<typeof userOf>[1], cookieMaxAgeMs?: number | null | false | undefined }): SessionRecord {
+export function adoptedRecord (data: Record<string, unknown>, { persistent }: { persistent: boolean }, birth: Birth & { userIdFrom: Parameters<typeof userOf>[1] }): SessionRecord {
   const kept = presentable(data)
   const userId = userOf(kept, birth.userIdFrom)
   return { ...newRecord({ userId, data: JSON.stringify(kept), persistent: persistent && birth.cookieMaxAgeMs !== false, replaces: null }, birth), authenticatedAt: userId === null ? null : 0 }
+}
+
+/**
+ * Beside an Express app only what it keeps as well can begin: a cookie's session whose data names its user.
+ * @throws ERR_SESSION_UNSUPPORTED
+ */
+export function assertExpressCanKeep ({ kind, userId, data }: NewSession, { userIdFrom }: { userIdFrom: Parameters<typeof userOf>[1] }): void {
+  if (kind === 'bearer') throw new errors.UNSUPPORTED('bearer tokens beside an Express app: its sessions have no place for them')
+  if (userId !== null && userOf(JSON.parse(data) as Data, userIdFrom) !== userId) {
+    throw new errors.UNSUPPORTED('signing in beside an Express app, which reads the user from the data: put it where userIdFrom looks, as in request.session.user = { id } (and keep: [\'user\'] for app.login)')
+  }
 }
 
 function checkedLabel (label: string | null): string | null {

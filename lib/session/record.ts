@@ -61,6 +61,12 @@ export function expiresAt (record: SessionRecord): number {
   return Math.min(record.lastSeenAt + record.idleTimeoutMs, record.endsAt)
 }
 
+/** Whether a use of a session is to be written down. `touchAfterMs` `null`: after a tenth of its idle timeout; `false`: never. */
+export function isTouchDue ({ idleTimeoutMs, lastSeenAt }: SessionRecord, { now, touchAfterMs }: { now: number, touchAfterMs: number | null | false }): boolean {
+  if (touchAfterMs === false) return false
+  return now - lastSeenAt >= (touchAfterMs === null || touchAfterMs >= idleTimeoutMs ? idleTimeoutMs / 10 : touchAfterMs)
+}
+
 /** The frozen public view of a signed-in record; `null` for an anonymous one. */
 export function toInfo (record: SessionRecord): SessionInfo | null {
   if (record.userId === null) return null

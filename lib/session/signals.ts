@@ -3,6 +3,8 @@ import type { EventHub } from '../events.ts'
 
 /** How often a held session is looked up where nobody tells us that it ended, in milliseconds. */
 const CHECK_EVERY_MS = 5_000
+/** How many of them at once. */
+const CHECK_AT_ONCE = 500
 
 interface Held {
   readonly signal: WeakRef<AbortSignal>
@@ -26,6 +28,8 @@ export class EndSignals {
   readonly #events: EventHub
   #timer: NodeJS.Timeout | undefined
   #listening = false
+  #checking = false
+  #again = false
   #closed = false
 
   /** `isLive` rejects when that cannot be told. */
@@ -89,13 +93,27 @@ export class EndSignals {
     }
   }
 
+  /** One round at a time, and some sessions at a time: a store in trouble is not to be overrun. */
   async #checkAll (): Promise<void> {
-    await Promise.all([...this.#held.keys()].map(async (id) => await this.#check(id)))
+    this.#again = true
+    if (this.#checking) return
+    this.#checking = true
+    while (this.#again) {
+      this.#again = false
+      const ids = [...this.#held.keys()]
+      while (ids.length > 0 && await this.#check(...ids.splice(0, CHECK_AT_ONCE))) { /* the next ones */ }
+    }
+    this.#checking = false
   }
 
-  async #check (id: string): Promise<void> {
-    // Not being able to tell is not an end.
-    if (!await this.#isLive(id).catch(() => true)) this.#fire(id, 'ended')
+  /** `false` when that could not be told, which is not an end. */
+  async #check (...ids: string[]): Promise<boolean> {
+    const looks = await Promise.all(ids.map(async (id) => {
+      const isLive = await this.#isLive(id).catch(() => null)
+      if (isLive === false) this.#fire(id, 'ended')
+      return isLive
+    }))
+    return !looks.includes(null)
   }
 
   #fire (id: string, reason: string): void {

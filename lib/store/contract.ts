@@ -28,10 +28,10 @@ export interface Bus {
   /** Sends to every process that listens, this one included. Never rejects. */
   publish (message: string): Promise<void>
   /**
-   * `onGap` is called whenever messages may have been missed. Resolves with what stops it, once it is
-   * listening, which is when the backend answers.
+   * `onGap` is called whenever messages may have been missed, also when listening begins, which is when the
+   * backend answers. Returns what stops it.
    */
-  subscribe (onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>>
+  subscribe (onMessage: (message: string) => void, onGap: () => void): () => Promise<void>
 }
 
 /** Makes new data text out of the present one. May be called again when another writer was faster. */
@@ -111,6 +111,9 @@ export interface SessionStore {
    */
   delete (id: string): Promise<SessionRecord | null>
 
+  /** The id under which a session that moved within the last ten seconds goes on, or `null`. */
+  successor (id: string): Promise<string | null>
+
   /**
    * The user's live sessions, newest first, at the cost of that user's sessions only.
    * Cleans the list of what is no longer there.
@@ -145,6 +148,6 @@ export interface SessionStore {
 export function isSessionStore (value: unknown): value is SessionStore {
   if (typeof value !== 'object' || value === null) return false
   const store = value as Partial<SessionStore>
-  return ['find', 'create', 'update', 'touch', 'delete', 'listByUser', 'deleteByUser', 'listAll', 'ping'].every((name) => typeof store[name as keyof SessionStore] === 'function') &&
+  return ['now', 'find', 'create', 'update', 'touch', 'delete', 'successor', 'listByUser', 'deleteByUser', 'listAll', 'ping', 'close'].every((name) => typeof store[name as keyof SessionStore] === 'function') &&
     typeof store.events === 'object'
 }

@@ -78,6 +78,10 @@ export class ExpressStoreAdapter implements SessionStore {
     return successor === null ? ended : await this.delete(successor)
   }
 
+  async successor (id: string): Promise<string | null> {
+    return this.#successors.of(id, this.#now())
+  }
+
   /** @throws ERR_SESSION_UNSUPPORTED when the store has no `all` */
   async listByUser (userId: string): Promise<SessionRecord[]> {
     return (await this.#readAll()).filter((record) => record.userId === userId).sort((a, b) => b.createdAt - a.createdAt)

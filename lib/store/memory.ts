@@ -77,6 +77,10 @@ export class MemoryStore implements SessionStore {
     return successor === null ? current : await this.delete(successor)
   }
 
+  async successor (id: string): Promise<string | null> {
+    return this.#successors.of(id, this.#now())
+  }
+
   async listByUser (userId: string): Promise<SessionRecord[]> {
     return this.#liveOf(userId)
   }

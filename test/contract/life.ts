@@ -61,6 +61,8 @@ export function lifeTests (test: Define): void {
     await store.create(first)
     await store.create(second, { replaces: first, moves: true })
     await store.create(third, { replaces: second, moves: true })
+    t.equal(await other.successor(first.id), second.id)
+    t.equal(await store.successor(third.id), null)
     t.strictSame(await other.delete(first.id), third)
     t.equal(await store.find(third.id), null)
     t.equal(await store.delete(first.id), null)

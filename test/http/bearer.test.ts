@@ -622,3 +622,22 @@ t.test('no token is ever logged', async (t) => {
   t.ok(app.lines.length > 0)
   t.notMatch(JSON.stringify(app.lines), hidden)
 })
+
+t.test('who knows only the id of a session cannot end it, also while the store does not answer', async (t) => {
+  const store = new SpyStore()
+  const app = await startApp(t, { bearer: true, store })
+  await app.register(authRoutes, { verify: async ({ username }) => ({ id: username }) })
+  app.post('/destroy', async (request) => await request.session.destroy())
+  for (const kind of ['cookie', 'bearer'] as const) {
+    const { session, headers } = await app.sessions.create({ userId: 'ada', kind })
+    const forged = { authorization: `Bearer ${toBearer(newToken(session.id).token)}` }
+    for (const url of ['/logout', '/destroy']) {
+      t.ok((await app.inject({ method: 'POST', url, headers: forged })).statusCode < 500)
+      store.failing.add('find')
+      t.equal((await app.inject({ method: 'POST', url, headers: forged })).statusCode, 503)
+      store.failing.clear()
+    }
+    t.equal((await app.inject({ url: '/info', headers })).json().authenticated, true, kind)
+    t.not(store.calls.includes('delete'), true)
+  }
+})

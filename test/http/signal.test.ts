@@ -7,6 +7,8 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { RequestAuth, SessionOptions } from '../../lib/index.ts'
+import { EventHub } from '../../lib/events.ts'
+import { EndSignals } from '../../lib/session/signals.ts'
 import { kContext } from '../../lib/http/context.ts'
 import type { PluginContext } from '../../lib/http/context.ts'
 import { Browser, startApp } from '../helpers/app.ts'
@@ -394,4 +396,46 @@ t.test('in Redis the signal fires too when a session runs out', async (t) => {
   await age(redis.client, keyPrefix, 30 * MINUTE)
   await until('the signal', () => signal.aborted)
   t.match(signal.reason, { message: /^The session has ended: (expired|ended)$/ })
+})
+
+t.test('many sessions are looked up some at a time, and in an outage no more than once', async (t) => {
+  let underWay = 0
+  let most = 0
+  let looks = 0
+  let fails = false
+  const gaps: Array<() => void> = []
+  const hub = new EventHub({
+    publish: async () => {},
+    subscribe: (_onMessage, onGap) => {
+      gaps.push(onGap)
+      return async () => {}
+    }
+  })
+  const signals = new EndSignals(hub, async () => {
+    looks++
+    most = Math.max(most, ++underWay)
+    await new Promise((resolve) => setImmediate(resolve))
+    underWay--
+    if (fails) throw new Error('down')
+    return true
+  })
+  t.teardown(() => signals.close())
+  const held: AbortSignal[] = []
+  for (let each = 0; each < 3000; each++) {
+    held.push(signals.of(`id ${each}`))
+    if (each % 100 === 0) await turns()
+  }
+  await turns()
+  most = looks = 0
+  for (let each = 0; each < 3; each++) gaps[0]?.()
+  while (looks < 6000) await turns()
+  await turns()
+  t.equal(looks, 6000, 'what comes during a round is one more round')
+  t.ok(most <= 500, `${most} at once`)
+  fails = true
+  looks = 0
+  gaps[0]?.()
+  await turns()
+  t.ok(looks <= 500, `${looks} in an outage`)
+  t.ok(held.every(({ aborted }) => !aborted))
 })

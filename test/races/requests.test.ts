@@ -220,4 +220,18 @@ for (const [name, makeOptions] of Object.entries(stores)) {
     t.equal(response.statusCode, 200)
     t.equal((await ada.get('/private')).statusCode, 401)
   })
+
+  t.test(`a session that has just moved is revoked by its old id, as that of its user alone, on ${name}`, async (t) => {
+    const { app, actions } = await startService(t, makeOptions())
+    actions.login = ({ session }) => { session.userId = 'ada' }
+    actions.regenerate = async ({ session }) => { await session.regenerate(['userId']) }
+    const ada = new Browser(app)
+    await ada.post('/do/login')
+    const old = [...ada.cookies.values()][0]?.slice(0, 22) as string
+    await ada.post('/do/regenerate')
+    t.equal(await app.sessions.revoke(old, { userId: 'mallory' }), false)
+    t.equal((await ada.get('/private')).statusCode, 200)
+    t.equal(await app.sessions.revoke(old, { userId: 'ada' }), true)
+    t.equal((await ada.get('/private')).statusCode, 401)
+  })
 }

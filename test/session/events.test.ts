@@ -121,7 +121,7 @@ t.test('logging in and out is told, whoever is not signed in is not', async (t) 
     ['/cart', []],
     ['/login', ['revoked ada replaced here', 'created ada here']],
     ['/assign', ['revoked ada replaced here', 'created bob here']],
-    ['/regenerate', ['revoked bob replaced here', 'created bob here']],
+    ['/regenerate', ['revoked bob replaced here', 'created bob moved here']],
     ['/logout', ['revoked bob logout here']],
     ['/logout', []],
     ['/login', ['created ada here']],

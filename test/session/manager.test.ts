@@ -758,8 +758,8 @@ t.test('a closed manager listens to nobody, also when it was closed at once', as
     const bus = store.bus as Bus
     const subscribe = bus.subscribe.bind(bus)
     let stopped = 0
-    bus.subscribe = async (...listeners) => {
-      const stop = await subscribe(...listeners)
+    bus.subscribe = (...listeners) => {
+      const stop = subscribe(...listeners)
       return async () => {
         await stop()
         stopped++

@@ -8,7 +8,7 @@ t.test('a user\'s id is compared as text', async (t) => {
 })
 
 t.test('whatever else is refused by name, without repeating it', async (t) => {
-  for (const id of ['', 'x'.repeat(256), 10n ** 255n, NaN, Infinity, -Infinity, true, false, null, undefined, Symbol('ada'), {}, [], ['ada'], () => 'ada', new String('ada'), { toString: () => 'ada' }]) { // eslint-disable-line no-new-wrappers
+  for (const id of ['', '\ud800', 'bob\udfff', 'x'.repeat(256), 10n ** 255n, NaN, Infinity, -Infinity, true, false, null, undefined, Symbol('ada'), {}, [], ['ada'], () => 'ada', new String('ada'), { toString: () => 'ada' }]) { // eslint-disable-line no-new-wrappers
     t.throws(() => userIdText(id, 'user.id'), { name: 'TypeError', message: 'user.id must be a string of 1 to 255 characters, a number or a bigint' })
   }
 })

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { storeContract } from '../contract/store-contract.ts'
+import { record } from '../helpers/record.ts'
 import { prefix, startCluster } from '../helpers/redis.ts'
 import { age, openStore } from '../helpers/redis-store.ts'
 
@@ -20,3 +21,15 @@ for (const [name, before] of [['RedisStore on a Cluster', ''], ['RedisStore on a
     }
   })
 }
+
+t.test('when a master is gone, what needs all of them says so instead of leaving out what is on it', async (t) => {
+  const broken = await startCluster(t)
+  const store = await openStore(t, { cluster: broken.nodes }, { prefix: prefix() })
+  for (let each = 0; each < 30; each++) await store.create(record({ now: store.now(), userId: `user ${each}` }))
+  await store.ping()
+  await broken.client.nodes('master')[0]?.call('SHUTDOWN', 'NOSAVE').catch(() => {})
+  await t.rejects(store.ping(), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  const listed: string[] = []
+  await t.rejects((async () => { for await (const { id } of store.listAll()) listed.push(id) })(), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  t.ok(listed.length < 30)
+})

@@ -13,14 +13,14 @@ interface Listener {
 /**
  * Messages between processes by Redis' pub/sub. A connection of its own, opened for the first listener
  * and closed with the last; it comes back by itself, and says so, since what was published meanwhile is
- * lost.
+ * lost. (Of a Cluster the driver does not tell when it comes back; what must not miss an end looks again
+ * by itself.)
  */
 export class RedisBus implements Bus {
   readonly #link: RedisLink
   readonly #channel: string
   readonly #listeners = new Set<Listener>()
   #subscriber: Client | undefined
-  #subscribed: Promise<unknown> = Promise.resolve()
   #ping: NodeJS.Timeout | undefined
 
   constructor (link: RedisLink, channel: string) {
@@ -32,11 +32,10 @@ export class RedisBus implements Bus {
     await this.#link.run(this.#channel, (client) => client.publish(this.#channel, message)).catch(() => {})
   }
 
-  async subscribe (onMessage: (message: string) => void, onGap: () => void): Promise<() => Promise<void>> {
+  subscribe (onMessage: (message: string) => void, onGap: () => void): () => Promise<void> {
     const listener = { onMessage, onGap }
     this.#listeners.add(listener)
     if (this.#subscriber === undefined) this.#open()
-    await this.#subscribed
     return async () => {
       this.#listeners.delete(listener)
       if (this.#listeners.size === 0) await this.close()
@@ -59,7 +58,7 @@ export class RedisBus implements Bus {
     subscriber.on('ready', () => { void this.#listenAgain(subscriber) })
     subscriber.on('error', () => {})
     // Waits for Redis if that is down.
-    this.#subscribed = subscriber.subscribe(this.#channel).catch(() => {})
+    void subscriber.subscribe(this.#channel).catch(() => {})
     // An unanswered one makes the driver leave a connection that has gone silent.
     this.#ping = setInterval(() => { subscriber.ping().catch(() => {}) }, PING_EVERY_MS)
   }

@@ -8,7 +8,8 @@ import { compareAndSet } from './compare-and-set.ts'
 import { connectRedisClient } from './connect-redis-client.ts'
 import { Keys } from './keys.ts'
 import type { Names } from './keys.ts'
-import { RedisLink, isWrongType } from './link.ts'
+import { isWrongType } from './driver-errors.ts'
+import { RedisLink } from './link.ts'
 
 /** A session as express-session and @fastify/session hand it to a store. */
 // Their own types differ from each other and from every application's augmentation.

@@ -46,8 +46,9 @@ export class Keys {
     return `@${this.prefix}user:${userId}`
   }
 
-  get events (): string {
-    return `@${this.#clientPrefix}${this.prefix}events`
+  /** Channels are one for all databases of a server: `@<prefix>events`, and in database 2 `@2:<prefix>events`. */
+  eventsOf (database: number): string {
+    return `@${database === 0 ? '' : `${database}:`}${this.#clientPrefix}${this.prefix}events`
   }
 
   /** A MATCH pattern for all sessions. */

@@ -7,6 +7,7 @@ import { Breaker } from '../breaker.ts'
 import type { StoreEvents } from '../contract.ts'
 import { isCluster } from './client.ts'
 import type { Client } from './client.ts'
+import { isOutage, isReply, replyOf, withoutCommand } from './driver-errors.ts'
 import type { Script } from './scripts.ts'
 import { unsuitable } from './suitability.ts'
 
@@ -66,8 +67,17 @@ export class RedisLink {
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; the driver's error is the `cause`
    */
   async run<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
+    const node = isCluster(this.client) ? this.client.slots[calculateSlot(key)]?.[0] ?? '' : ''
+    return await this.#guarded(this.#breakerOf(node, () => this.client.exists(key)), () => command(this.client))
+  }
+
+  async #runOn<T> (name: string, master: Redis, command: () => Promise<T>): Promise<T> {
+    return await this.#guarded(this.#breakerOf(name, () => master.ping()), command)
+  }
+
+  async #guarded<T> (breaker: Breaker, command: () => Promise<T>): Promise<T> {
     try {
-      return await this.#breakerOf(key).run(() => command(this.client).catch((error: unknown) => { throw withoutCommand(error) }))
+      return await breaker.run(() => command().catch((error: unknown) => { throw withoutCommand(error) }))
     } catch (error) {
       if (error instanceof errors.STORE_UNAVAILABLE) throw error
       if (replyOf(error).includes('OOM ')) throw new errors.STORE_FULL({ cause: error })
@@ -88,6 +98,11 @@ export class RedisLink {
     })
   }
 
+  /** Of a server with several. */
+  get database (): number {
+    return isCluster(this.client) ? 0 : this.client.options.db ?? 0
+  }
+
   /** A connection of its own for pub/sub, where other commands are not taken. It waits for Redis as long as it takes. */
   subscriber (): Client {
     const patience = { enableOfflineQueue: true, enableAutoPipelining: false }
@@ -96,17 +111,23 @@ export class RedisLink {
       : this.client.duplicate({ ...patience, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true })
   }
 
-  /** Resolves if every server that holds keys answers. */
+  /**
+   * Resolves if every server that holds keys answers.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE
+   */
   async ping (): Promise<void> {
-    await this.run('', () => Promise.all(this.#masters().map((master) => master.ping())))
+    await Promise.all(this.#masters().map(async ([name, master]) => await this.#runOn(name, master, () => master.ping())))
   }
 
-  /** The keys that match, of every server that holds keys, page by page. One may come twice while Redis rearranges them. */
+  /**
+   * The keys that match, of every server that holds keys, page by page. One may come twice while Redis rearranges them.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE
+   */
   async * scan (pattern: string, count: number): AsyncGenerator<string[]> {
-    for (const master of this.#masters()) {
+    for (const [name, master] of this.#masters()) {
       let cursor = '0'
       do {
-        const [next, found] = await this.run('', () => master.scan(cursor, 'MATCH', pattern, 'COUNT', count))
+        const [next, found] = await this.#runOn(name, master, () => master.scan(cursor, 'MATCH', pattern, 'COUNT', count))
         cursor = next
         yield found
       } while (cursor !== '0')
@@ -115,11 +136,20 @@ export class RedisLink {
 
   /** What Redis says of itself that is not good for sessions; nothing where it does not answer. */
   async warnings (): Promise<string[]> {
-    return [...new Set((await Promise.all(this.#masters().map(unsuitable))).flat())]
+    return [...new Set((await Promise.all(connected(this.client).map(unsuitable))).flat())]
   }
 
-  #masters (): Redis[] {
-    return isCluster(this.client) ? this.client.nodes('master') : [this.client]
+  /** The servers that hold keys, by the names of their breakers. All of them: what is on one that is missing would seem not to be. */
+  #masters (): Array<[name: string, master: Redis]> {
+    const { client } = this
+    if (!isCluster(client)) return [['', client]]
+    const nodes = new Map(connected(client).map((node) => [`${node.options.host}:${node.options.port}`, node]))
+    const names = [...new Set(client.slots.map((slot) => slot?.[0] ?? ''))]
+    return (names.length === 0 ? [''] : names).map((name) => {
+      const master = nodes.get(name)
+      if (master === undefined) throw new errors.STORE_UNAVAILABLE({ cause: new Error('a master of the Cluster is not connected') })
+      return [name, master]
+    })
   }
 
   /**
@@ -163,14 +193,13 @@ export class RedisLink {
     this.#clockIsRead = true
   }
 
-  #breakerOf (key: string): Breaker {
-    const node = isCluster(this.client) ? this.client.slots[calculateSlot(key)]?.[0] ?? '' : ''
+  #breakerOf (node: string, probe: () => Promise<unknown>): Breaker {
     let breaker = this.#breakers.get(node)
     if (breaker === undefined) {
       breaker = new Breaker({
         deadlineMs: COMMAND_DEADLINE_MS,
         probeEveryMs: PROBE_EVERY_MS,
-        probe: () => this.client.exists(key),
+        probe,
         isOutage,
         onDown: (cause) => { if (this.#down++ === 0) this.events.emit('down', this.#lastError ?? cause) },
         onUp: () => { if (--this.#down === 0) this.events.emit('up') }
@@ -181,31 +210,10 @@ export class RedisLink {
   }
 }
 
+/** The servers that hold keys, as far as there is a connection. */
+function connected (client: Client): Redis[] {
+  return isCluster(client) ? client.nodes('master') : [client]
+}
+
 /** What is left where a store listened. */
 function quiet (): void {}
-
-/** The driver's errors carry the command they are about: the password of AUTH, the session of SET. They end up in logs. */
-function withoutCommand<T> (error: T): T {
-  if (typeof error === 'object' && error !== null) delete (error as { command?: unknown }).command
-  return error
-}
-
-/** Whether a driver error says that what lies under the key is of another type than a session. */
-export function isWrongType (error: unknown): boolean {
-  return replyOf((error as { cause?: unknown } | null)?.cause).startsWith('WRONGTYPE')
-}
-
-/** The text of an error that Redis itself answered, else ''. */
-function replyOf (error: unknown): string {
-  return isReply(error) ? error.message : ''
-}
-
-function isReply (error: unknown): error is Error {
-  return error instanceof Error && error.name === 'ReplyError'
-}
-
-/** The driver's own errors: no connection, lost while waiting, no node known. A programming error is none. */
-function isOutage (error: unknown): boolean {
-  if (isReply(error)) return /^(LOADING|CLUSTERDOWN|MASTERDOWN) /.test(error.message)
-  return error instanceof Error && !(error instanceof TypeError) && !(error instanceof RangeError)
-}

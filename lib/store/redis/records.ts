@@ -5,7 +5,7 @@ import { decode, encode, parseExpress } from '../codec.ts'
 import type { Change } from '../contract.ts'
 import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
-import { isWrongType } from './link.ts'
+import { isWrongType } from './driver-errors.ts'
 import type { RedisLink } from './link.ts'
 import { activateScript, leaveScript, touchScript } from './scripts.ts'
 
@@ -99,6 +99,13 @@ export class Records {
   /** Whether a session on a user's list is not theirs, once no login is under way under its id. All of ours are. */
   async isOthers (_id: string, _userId: string): Promise<boolean> {
     return false
+  }
+
+  /** The new id of a session that has just moved from this one. */
+  async successor (id: string): Promise<string | null> {
+    const [pending] = this.#both(id)
+    const beside = await this.link.run(pending, (client) => client.get(pending)).catch(absentIfWrongType)
+    return beside?.startsWith(MOVED) === true ? beside.slice(MOVED.length) : null
   }
 
   /** Ends one session, wherever in its life it is, also if it has just moved to another id. Gives what was live. */

@@ -35,7 +35,7 @@ export interface ExpressSessions {
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
  *     delete         GETDEL @{sess:<id>}, GETDEL sess:<id>, ZREM @sess:user:<userId> <id>
  *     listByUser     ZRANGE @sess:user:<userId> 0 -1, GET of each; of what is gone EXISTS, ZREM
- *     deleteByUser   EVALSHA take @sess:user:<userId>, DEL, GETDEL and ZREM of each
+ *     deleteByUser   EVALSHA take @sess:user:<userId>, GETDEL, GETDEL and ZREM of each
  *     listAll        SCAN for sess:*, GET of each
  *     bus            PUBLISH, SUBSCRIBE @sess:events
  *     adopt          GET sess:<Express id>, the steps of a login (which one process takes on), GETDEL it before the last
@@ -59,7 +59,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
   constructor (options: RedisStoreOptions, express?: ExpressSessions) {
     super(options, express?.names)
     const persist = this.disableTTL
-    this.bus = new RedisBus(this.link, this.keys.events)
+    this.bus = new RedisBus(this.link, this.keys.eventsOf(this.link.database))
     this.#lists = new UserLists(this.link, this.keys, {
       persist,
       untilEnd: express !== undefined,
@@ -106,6 +106,10 @@ export class RedisStore extends ExpressSide implements SessionStore {
     return ended
   }
 
+  async successor (id: string): Promise<string | null> {
+    return await this.#records.successor(id)
+  }
+
   async listByUser (userId: string): Promise<SessionRecord[]> {
     const members = await this.#lists.membersOf(userId)
     const records = await Promise.all(members.map(async (member) => await this.find(this.keys.idOfMember(member))))
@@ -136,7 +140,6 @@ export class RedisStore extends ExpressSide implements SessionStore {
     return await this.link.ready(ms)
   }
 
-  /** What Redis says of itself that is not good for sessions, in words that say what to do. */
   async warnings (): Promise<string[]> {
     return await this.link.warnings()
   }

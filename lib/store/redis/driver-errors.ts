@@ -1,0 +1,25 @@
+/** The driver's errors carry the command they are about: the password of AUTH, the session of SET. They end up in logs. */
+export function withoutCommand<T> (error: T): T {
+  if (typeof error === 'object' && error !== null) delete (error as { command?: unknown }).command
+  return error
+}
+
+/** Whether a driver error says that what lies under the key is of another type than a session. */
+export function isWrongType (error: unknown): boolean {
+  return replyOf((error as { cause?: unknown } | null)?.cause).startsWith('WRONGTYPE')
+}
+
+/** The text of an error that Redis itself answered, else ''. */
+export function replyOf (error: unknown): string {
+  return isReply(error) ? error.message : ''
+}
+
+export function isReply (error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError'
+}
+
+/** The driver's own errors: no connection, lost while waiting, no node known. A programming error is none. */
+export function isOutage (error: unknown): boolean {
+  if (isReply(error)) return /^(LOADING|CLUSTERDOWN|MASTERDOWN) /.test(error.message)
+  return error instanceof Error && !(error instanceof TypeError) && !(error instanceof RangeError)
+}
