@@ -399,9 +399,7 @@ t.test('in Redis the signal fires too when a session runs out', async (t) => {
 })
 
 t.test('many sessions are looked up some at a time, and in an outage no more than once', async (t) => {
-  let underWay = 0
-  let most = 0
-  let looks = 0
+  const seen = { underWay: 0, most: 0, looks: 0 }
   let fails = false
   const gaps: Array<() => void> = []
   const hub = new EventHub({
@@ -412,10 +410,10 @@ t.test('many sessions are looked up some at a time, and in an outage no more tha
     }
   })
   const signals = new EndSignals(hub, async () => {
-    looks++
-    most = Math.max(most, ++underWay)
+    seen.looks++
+    seen.most = Math.max(seen.most, ++seen.underWay)
     await new Promise((resolve) => setImmediate(resolve))
-    underWay--
+    seen.underWay--
     if (fails) throw new Error('down')
     return true
   })
@@ -426,16 +424,16 @@ t.test('many sessions are looked up some at a time, and in an outage no more tha
     if (each % 100 === 0) await turns()
   }
   await turns()
-  most = looks = 0
+  seen.most = seen.looks = 0
   for (let each = 0; each < 3; each++) gaps[0]?.()
-  while (looks < 6000) await turns()
+  while (seen.looks < 6000) await turns()
   await turns()
-  t.equal(looks, 6000, 'what comes during a round is one more round')
-  t.ok(most <= 500, `${most} at once`)
+  t.equal(seen.looks, 6000, 'what comes during a round is one more round')
+  t.ok(seen.most <= 500, `${seen.most} at once`)
   fails = true
-  looks = 0
+  seen.looks = 0
   gaps[0]?.()
   await turns()
-  t.ok(looks <= 500, `${looks} in an outage`)
+  t.ok(seen.looks <= 500, `${seen.looks} in an outage`)
   t.ok(held.every(({ aborted }) => !aborted))
 })
