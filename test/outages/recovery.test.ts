@@ -1,85 +1,18 @@
 import { once } from 'node:events'
 import { createReadStream } from 'node:fs'
 import type { ReadStream } from 'node:fs'
-import { connect, createServer } from 'node:net'
-import type { AddressInfo, Socket } from 'node:net'
 import { inspect } from 'node:util'
 import Fastify from 'fastify'
 import t from 'tap'
-import type { Test } from 'tap'
 import { authRoutes, RedisStore, sessionPlugin } from '../../lib/index.ts'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import { connect as connectRedis } from '../../lib/store/redis/client.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
+import { startWire } from '../helpers/wire.ts'
 
 const ADA = { username: 'ada', password: 'lovelace' }
-
-/** What lies between an application and Redis: can be cut and mended, and can answer errors in Redis' place. */
-class Wire {
-  /** Answers each command by this error, if it is set. */
-  error: string | null = null
-  /** Everything that the application sent. */
-  sent = ''
-  readonly #target: number
-  readonly #sockets = new Set<Socket>()
-  readonly #server = createServer((near) => this.#connected(near))
-  port = 0
-
-  constructor (target: number) {
-    this.#target = target
-  }
-
-  get url (): string {
-    return `redis://127.0.0.1:${this.port}`
-  }
-
-  async mend (): Promise<void> {
-    this.#server.listen(this.port, '127.0.0.1')
-    await once(this.#server, 'listening')
-    this.port = (this.#server.address() as AddressInfo).port
-  }
-
-  async cut (): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy()
-    if (!this.#server.listening) return
-    this.#server.close()
-    await once(this.#server, 'close')
-  }
-
-  #connected (near: Socket): void {
-    const far = connect(this.#target, '127.0.0.1')
-    const pair = [near, far]
-    for (const socket of pair) {
-      this.#sockets.add(socket)
-      socket.on('error', () => {})
-      socket.on('close', () => {
-        this.#sockets.delete(socket)
-        for (const each of pair) each.destroy()
-      })
-    }
-    far.pipe(near)
-    near.on('data', (chunk) => {
-      const text = String(chunk)
-      this.sent += text
-      if (this.error === null) far.write(chunk)
-      else near.write(`-${this.error}\r\n`.repeat(commandsIn(text)))
-    })
-  }
-}
-
-/** How many commands there are in the text: arrays of strings, each with its length before it. */
-function commandsIn (text: string): number {
-  return text.match(/(?:^|\r\n)\*\d+\r\n\$\d+\r\n[a-z]/gi)?.length ?? 0
-}
-
-async function startWire (t: Test, redis: TestRedis): Promise<Wire> {
-  const wire = new Wire(redis.port)
-  await wire.mend()
-  t.teardown(async () => { await wire.cut() })
-  return wire
-}
 
 async function callsOf (redis: TestRedis, command: string): Promise<number> {
   return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(await redis.client.info('commandstats'))?.[1] ?? 0)

@@ -1,0 +1,31 @@
+import { appendFileSync } from 'node:fs'
+
+const { SOAK, SOAK_REPORT } = process.env
+
+/** Whether the full numbers are asked for: `npm run test:soak`. */
+export const isSoak = SOAK !== undefined
+
+/** How often something is tried: `full` times in the soak, a tenth in `npm test`, or what it is given there. */
+export function times (full: number, inTests = Math.ceil(full / 10)): number {
+  return isSoak ? full : inTests
+}
+
+/** What came of one scenario: a row of the soak's table. */
+export interface Outcome {
+  scenario: string
+  /** The store, or the kind of Redis. */
+  on: string
+  tries: number
+  /** Sessions found after their end was confirmed. */
+  resurrected?: number
+  /** Confirmed sign-ins or changes that were gone. */
+  lost?: number
+  slowestMs?: number
+  /** From the end of the fault to the first request served. */
+  recoveryMs?: number
+}
+
+/** Puts a row into the soak's table. */
+export function report (outcome: Outcome): void {
+  if (SOAK_REPORT !== undefined) appendFileSync(SOAK_REPORT, JSON.stringify(outcome) + '\n')
+}
