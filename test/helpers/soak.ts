@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { root } from './process.ts'
@@ -13,13 +13,13 @@ import type { Outcome } from './scale.ts'
  *     npm run test:soak [-- files or options of tap…]
  */
 
-const FILES = ['test/races', 'test/outages', 'test/failover']
+const FOLDERS = ['test/races', 'test/outages', 'test/failover']
 const folder = mkdtempSync(join(tmpdir(), 'fus-soak-'))
 const file = join(folder, 'outcomes')
 writeFileSync(file, '')
 
 const asked = process.argv.slice(2)
-const args = ['--jobs=1', '--timeout=7200', ...asked.some((each) => !each.startsWith('-')) ? asked : [...FILES, ...asked]]
+const args = ['--jobs=1', '--timeout=7200', ...asked.some((each) => !each.startsWith('-')) ? asked : [...FOLDERS.flatMap(testsIn), ...asked]]
 const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'test/helpers/run.ts'), ...args], { cwd: root, env: { ...process.env, SOAK: '1', SOAK_REPORT: file }, stdio: 'inherit' })
 const [code] = await once(child, 'close') as [number | null]
 
@@ -37,6 +37,10 @@ const COLUMNS: Array<[string, (outcome: Outcome) => unknown]> = [
 ]
 console.log(['', row(COLUMNS.map(([name]) => name)), row(COLUMNS.map(() => '---')), ...outcomes.map((outcome) => row(COLUMNS.map(([, cell]) => String(cell(outcome) ?? ''))))].join('\n'))
 process.exitCode = code ?? 1
+
+function testsIn (path: string): string[] {
+  return readdirSync(join(root, path)).filter((name) => name.endsWith('.test.ts')).map((name) => join(path, name))
+}
 
 function row (cells: string[]): string {
   return `| ${cells.join(' | ')} |`
