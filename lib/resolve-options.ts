@@ -36,6 +36,7 @@ export interface ResolvedOptions {
   redis: SessionOptions['redis']
   store: SessionOptions['store']
   keyPrefix: string
+  durability: 'default' | 'replicated'
   cookieNames: string[]
   cookie: CookieAttributes
   /** `null`: as long as the session's absolute timeout; `false`: until the browser closes. */
@@ -113,7 +114,7 @@ function secretsOf ({ secret }: Partial<SessionOptions>, faults: Faults, warning
   return secrets as string[]
 }
 
-function backendOf ({ redis, store, keyPrefix }: Partial<SessionOptions>, faults: Faults): Pick<ResolvedOptions, 'redis' | 'store' | 'keyPrefix'> {
+function backendOf ({ redis, store, keyPrefix, durability = 'default' }: Partial<SessionOptions>, faults: Faults): Pick<ResolvedOptions, 'redis' | 'store' | 'keyPrefix' | 'durability'> {
   if (redis !== undefined && store !== undefined) faults.add('store', 'cannot be given together with redis')
   if (redis === undefined && store === undefined && process.env.NODE_ENV === 'production') faults.add('redis', 'is required in production; pass store: new MemoryStore() to keep sessions in memory on purpose')
   if (redis !== undefined && !isRedisTarget(redis)) faults.add('redis', 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client')
@@ -121,7 +122,8 @@ function backendOf ({ redis, store, keyPrefix }: Partial<SessionOptions>, faults
   if (keyPrefix !== undefined && redis === undefined && store !== undefined) faults.add('keyPrefix', 'goes with redis: a store has its own')
   if (keyPrefix !== undefined && !/^[\x21-\x3F\x41-\x7E][\x21-\x7E]{0,127}$/.test(keyPrefix)) faults.add('keyPrefix', 'must be 1 to 128 printable characters, the first not @')
   else if (keyPrefix !== undefined && /[{}]/.test(keyPrefix)) faults.add('keyPrefix', 'must not contain braces: they would put all sessions on one Cluster node')
-  return { redis, store, keyPrefix: keyPrefix ?? 'sess:' }
+  if (durability === 'replicated' && redis === undefined) faults.add('durability', store === undefined ? 'needs redis, with a replica' : 'goes with redis: a RedisStore has its own')
+  return { redis, store, keyPrefix: keyPrefix ?? 'sess:', durability }
 }
 
 function isRedisTarget (redis: unknown): boolean {

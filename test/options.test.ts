@@ -156,6 +156,8 @@ t.test('a key prefix that would not do is refused', async (t) => {
   for (const keyPrefix of ['{app}:', 'app}:', '{']) t.strictSame(faultsOf(t, { secret, redis: {}, keyPrefix }), ['keyPrefix must not contain braces: they would put all sessions on one Cluster node'])
   for (const keyPrefix of [null, 5, ['sess:']]) t.strictSame(faultsOf(t, { secret, redis: {}, keyPrefix }), ['keyPrefix must be a string'])
   t.strictSame(faultsOf(t, { secret, store: new MemoryStore(), keyPrefix: 'sess:' }), ['keyPrefix goes with redis: a store has its own'])
+  t.strictSame(faultsOf(t, { secret, store: new MemoryStore(), durability: 'replicated' }), ['durability goes with redis: a RedisStore has its own'])
+  t.strictSame(faultsOf(t, { secret, durability: 'replicated' }), ['durability needs redis, with a replica'])
 })
 
 t.test('an unknown option is refused, also inside of another', async (t) => {
@@ -233,6 +235,7 @@ t.test('these are the defaults', async (t) => {
     redis: undefined,
     store: undefined,
     keyPrefix: 'sess:',
+    durability: 'default',
     cookieNames: ['__Host-sid'],
     cookie: { secure: true, sameSite: 'lax', httpOnly: true, path: '/', domain: undefined, partitioned: false },
     cookieMaxAgeMs: null,

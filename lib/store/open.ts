@@ -5,7 +5,7 @@ import type { SessionStore } from './contract.ts'
 import { ExpressStoreAdapter } from './express.ts'
 import type { ExpressStore } from './express-store.ts'
 import { MemoryStore } from './memory.ts'
-import { backendOf, connect } from './redis/client.ts'
+import { backendOf, connect, disconnect } from './redis/client.ts'
 import type { RedisTarget } from './redis/client.ts'
 import { RedisStore } from './redis/store.ts'
 import type { ExpressSessions } from './redis/store.ts'
@@ -15,13 +15,12 @@ export type { ExpressSessions } from './redis/store.ts'
 
 /** How long starting up waits for Redis before it goes on without. */
 const READY_MS = 1_000
-/** How long closing waits for commands under way. */
-const QUIT_MS = 500
 
 export interface OpenOptions {
   redis?: RedisTarget | undefined
   store?: SessionStore | ExpressStore | undefined
   keyPrefix: string
+  durability: 'default' | 'replicated'
   /** Sessions are shared with an Express app, in its layout. */
   express?: ExpressSessions | undefined
 }
@@ -40,7 +39,7 @@ export interface OpenedStore {
  * The store that the options ask for.
  * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials
  */
-export async function openStore ({ redis, store, keyPrefix, express }: OpenOptions): Promise<OpenedStore> {
+export async function openStore ({ redis, store, keyPrefix, durability, express }: OpenOptions): Promise<OpenedStore> {
   if (store !== undefined) {
     if (isSessionStore(store)) {
       const warnings = store instanceof RedisStore ? await warningsOf(store) : []
@@ -50,7 +49,7 @@ export async function openStore ({ redis, store, keyPrefix, express }: OpenOptio
     const adapter = new ExpressStoreAdapter(store)
     return { store: adapter, warnings: [], backend: { of: store, prefix: '' }, close: () => adapter.close() }
   }
-  if (redis !== undefined) return await openRedis(redis, keyPrefix, express)
+  if (redis !== undefined) return await openRedis(redis, { prefix: keyPrefix, durability }, express)
   const memory = new MemoryStore()
   return { store: memory, warnings: [{ message: 'sessions are kept in this process\'s memory and end with it: set the redis option' }], backend: null, close: () => memory.close() }
 }
@@ -65,19 +64,18 @@ async function warningsOf (store: RedisStore): Promise<Array<{ message: string }
   return warnings === TIMED_OUT ? [] : warnings.map((message) => ({ message }))
 }
 
-async function openRedis (target: RedisTarget, keyPrefix: string, express: ExpressSessions | undefined): Promise<OpenedStore> {
-  const { client, keyPrefix: clientPrefix } = connect(target)
-  const store = new RedisStore({ client, prefix: clientPrefix + keyPrefix }, express)
+async function openRedis (target: RedisTarget, options: { prefix: string, durability: OpenOptions['durability'] }, express: ExpressSessions | undefined): Promise<OpenedStore> {
+  const { client, keyPrefix } = connect(target)
+  const prefix = keyPrefix + options.prefix
+  const store = new RedisStore({ client, ...options, prefix }, express)
   const close = async (): Promise<void> => {
     await store.close()
-    // QUIT lets answers under way arrive; a server that does not answer is not waited for.
-    if (client.status === 'ready') await withDeadline(client.quit().catch(() => {}), QUIT_MS)
-    client.disconnect()
+    await disconnect(client)
   }
   try {
     const failure = await store.ready(READY_MS)
     const warnings = failure === null ? await warningsOf(store) : [{ message: 'Redis does not answer: sessions cannot be read until it does', err: failure }]
-    return { store, warnings, backend: { of: backendOf(client), prefix: clientPrefix + keyPrefix }, close }
+    return { store, warnings, backend: { of: backendOf(client), prefix }, close }
   } catch (error) {
     await close()
     if (error instanceof errors.INVALID_OPTIONS) throw error

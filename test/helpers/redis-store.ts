@@ -3,7 +3,6 @@ import { connect } from '../../lib/store/redis/client.ts'
 import type { Client, RedisTarget } from '../../lib/store/redis/client.ts'
 import { RedisStore } from '../../lib/store/redis/store.ts'
 import type { RedisStoreOptions } from '../../lib/store/redis/store.ts'
-import { until } from './redis.ts'
 
 /** Moves what lies under one key into the past: its expiry, a list's scores and members, a session's instants. */
 const AGE = `
@@ -45,7 +44,7 @@ export async function openStore (t: Test, target: RedisTarget, options: Omit<Red
     await store.close()
     client.disconnect()
   })
-  await until('the connection', () => client.status === 'ready')
+  await store.ready(10_000)
   return store
 }
 

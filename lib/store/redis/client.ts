@@ -1,5 +1,9 @@
 import { Cluster, Redis } from 'ioredis'
 import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis'
+import { withDeadline } from '../../deadline.ts'
+
+/** How long closing waits for commands under way, in milliseconds. */
+const QUIT_MS = 500
 
 /** A connection of the driver: one server (or Sentinel), or a Cluster. */
 export type Client = Redis | Cluster
@@ -77,6 +81,12 @@ export function connect (target: RedisTarget): { client: Client, keyPrefix: stri
   // Neither a URL nor a client nor a Cluster: plain options.
   const { keyPrefix = '', ...options } = target as RedisOptions
   return { client: new Redis(merged(options, { ...nodeOptions, enableAutoPipelining: true, lazyConnect: false })), keyPrefix }
+}
+
+/** Closes a connection of our own. Answers under way may arrive; a server that does not answer is not waited for. */
+export async function disconnect (client: Client): Promise<void> {
+  if (client.status === 'ready') await withDeadline(client.quit().catch(() => {}), QUIT_MS)
+  client.disconnect()
 }
 
 /** Where a client's commands go, to tell whether two go to the same place; a Cluster not reached yet is like no other. */

@@ -34,6 +34,11 @@ export interface RedisStoreOptions {
   scanCount?: number | undefined
   /** Plain express-session: lets `set` overwrite a session that it did not read first, as connect-redis does. Default `false`. */
   overwrite?: boolean | undefined
+  /**
+   * `'replicated'`: what begins or ends a session resolves when a replica has it, else rejects with
+   * ERR_SESSION_STORE_UNAVAILABLE; on a connection of its own. Default `'default'`: when the master has it.
+   */
+  durability?: 'default' | 'replicated' | undefined
 }
 
 /** connect-redis' class, in types of our own: its own need @types/express-session. */
@@ -85,7 +90,7 @@ export class ExpressSide extends ConnectRedis {
   protected readonly keys: Keys
   readonly #overwrite: boolean
 
-  constructor ({ client, overwrite = false, ...options }: RedisStoreOptions, names?: Names, link = new RedisLink(client)) {
+  constructor ({ client, overwrite = false, durability: _durability, ...options }: RedisStoreOptions, names?: Names, link = new RedisLink(client)) {
     const keys = new Keys(options.prefix ?? 'sess:', client.options.keyPrefix, names)
     super({ ...options, client: connectRedisClient(link, keys) })
     this.link = link

@@ -15,6 +15,7 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  * - `<prefix><id>`: a session. (Beside an Express app its own session id, of which our id is another form.)
  * - `@{<prefix><id>}`: a session being created, for seconds; the braces put it on its session's Cluster slot.
  *   (`@<prefix><id>` where the prefix has a hash tag of its own, such as `{app}:sess:`.)
+ * - `@{<prefix><id>}:trace`: with `durability: 'replicated'`, for a millisecond.
  * - `@<prefix>user:<userId>`: a sorted set of that user's sessions, scored by expiry: `<id>:<createdAt in base 36>`;
  *   `+<id>` is a login under way.
  * - `@<prefix>events`: not a key but the channel on which processes tell each other what happened to sessions.
@@ -40,6 +41,11 @@ export class Keys {
   pending (id: string): string {
     const key = this.#clientPrefix + this.session(id)
     return HASH_TAG.test(key) ? `@${this.session(id)}` : `@{${key}}`
+  }
+
+  /** On the session's slot, and for a millisecond. */
+  trace (id: string): string {
+    return `${this.pending(id)}:trace`
   }
 
   user (userId: string): string {

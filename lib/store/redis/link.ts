@@ -7,6 +7,7 @@ import { Breaker } from '../breaker.ts'
 import type { StoreEvents } from '../contract.ts'
 import { isCluster } from './client.ts'
 import type { Client } from './client.ts'
+import { RedisClock } from './clock.ts'
 import { isOutage, isReply, replyOf, withoutCommand } from './driver-errors.ts'
 import type { Script } from './scripts.ts'
 import { unsuitable } from './suitability.ts'
@@ -14,10 +15,6 @@ import { unsuitable } from './suitability.ts'
 /** How long one command may take, and how often a server that is down is asked again. */
 const COMMAND_DEADLINE_MS = 500
 const PROBE_EVERY_MS = 100
-/** How long an offset between our clock and Redis' is trusted. */
-const CLOCK_TRUST_MS = 60_000
-/** An answer that took longer says too little about the time: it may be wrong by half of that. */
-const CLOCK_ANSWER_MS = 100
 
 /** A refusal at connecting that waiting does not mend. After that of a database the driver would go on with database 0. */
 const REFUSED = /^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH|ERR DB index|ERR invalid DB|ERR SELECT)/
@@ -27,8 +24,9 @@ const REFUSED = /^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password|ERR Cli
  * a broken server from making requests wait (each node of a Cluster for itself), and knows Redis' time.
  */
 export class RedisLink {
-  readonly events = new EventEmitter<StoreEvents>()
+  readonly events: EventEmitter<StoreEvents>
   readonly client: Client
+  readonly #clock: RedisClock
   readonly #breakers = new Map<string, Breaker>()
   readonly #onError = (error: Error): void => {
     this.#lastError = withoutCommand(error)
@@ -37,18 +35,20 @@ export class RedisLink {
 
   readonly #onReady = (): void => {
     this.#lastError = undefined
-    void this.#readClock().catch(() => {})
+    void this.#clock.read().catch(() => {})
   }
 
-  #down = 0
+  /** How many nodes do not answer, of all links that tell of the same Redis. */
+  readonly #down: { nodes: number }
   #lastError: Error | undefined
   #refusal: Error | undefined
-  #clockOffset = performance.timeOrigin
-  #clockReadAt = -Infinity
-  #clockIsRead = false
 
-  constructor (client: Client) {
+  /** `beside`: a link to the same Redis, of which nobody is to hear twice. */
+  constructor (client: Client, beside?: RedisLink) {
     this.client = client
+    this.events = beside === undefined ? new EventEmitter() : beside.events
+    this.#down = beside === undefined ? { nodes: 0 } : beside.#down
+    this.#clock = new RedisClock(() => client.time())
     // However many stores share a client.
     client.setMaxListeners(client.getMaxListeners() + 1)
     // Unheard, the driver would print every failed attempt to connect.
@@ -56,10 +56,9 @@ export class RedisLink {
     client.on('ready', this.#onReady)
   }
 
-  /** Redis' clock in milliseconds since 1970, carried on by this process's monotonic clock. */
+  /** Redis' clock, in milliseconds since 1970. */
   now (): number {
-    if (performance.now() - this.#clockReadAt > CLOCK_TRUST_MS) void this.#readClock().catch(() => {})
-    return performance.now() + this.#clockOffset
+    return this.#clock.now()
   }
 
   /**
@@ -101,6 +100,11 @@ export class RedisLink {
   /** Of a server with several. */
   get database (): number {
     return isCluster(this.client) ? 0 : this.client.options.db ?? 0
+  }
+
+  /** A second connection with the same options, of which its own is all that has to be closed. */
+  another (): RedisLink {
+    return new RedisLink(isCluster(this.client) ? this.client.duplicate() : this.client.duplicate(), this)
   }
 
   /** A connection of its own for pub/sub, where other commands are not taken. It waits for Redis as long as it takes. */
@@ -160,7 +164,7 @@ export class RedisLink {
   async ready (ms: number): Promise<Error | null> {
     const giveUpAt = performance.now() + ms
     for (;;) {
-      const reading = this.#readClock().then(() => null, (error: Error) => withoutCommand(error))
+      const reading = this.#clock.read().then(() => null, (error: Error) => withoutCommand(error))
       const answer = await withDeadline(reading, giveUpAt - performance.now())
       const failure = answer === TIMED_OUT ? new Error(`no answer within ${ms} ms`) : answer
       const refusal = this.#refusal ?? (failure !== null && REFUSED.test(replyOf(failure)) ? failure : undefined)
@@ -182,17 +186,6 @@ export class RedisLink {
     if (this.client.listeners('error').filter((listener) => listener === quiet).length > 1) this.client.off('error', quiet)
   }
 
-  async #readClock (): Promise<void> {
-    const sentAt = performance.now()
-    this.#clockReadAt = sentAt
-    const [seconds, micros] = await this.client.time() as unknown as [string, string]
-    const answeredAt = performance.now()
-    if (answeredAt - sentAt > CLOCK_ANSWER_MS && this.#clockIsRead) return
-    const redisMs = Number(seconds) * 1000 + Number(micros) / 1000
-    this.#clockOffset = redisMs - (sentAt + answeredAt) / 2
-    this.#clockIsRead = true
-  }
-
   #breakerOf (node: string, probe: () => Promise<unknown>): Breaker {
     let breaker = this.#breakers.get(node)
     if (breaker === undefined) {
@@ -201,8 +194,8 @@ export class RedisLink {
         probeEveryMs: PROBE_EVERY_MS,
         probe,
         isOutage,
-        onDown: (cause) => { if (this.#down++ === 0) this.events.emit('down', this.#lastError ?? cause) },
-        onUp: () => { if (--this.#down === 0) this.events.emit('up') }
+        onDown: (cause) => { if (this.#down.nodes++ === 0) this.events.emit('down', this.#lastError ?? cause) },
+        onUp: () => { if (--this.#down.nodes === 0) this.events.emit('up') }
       })
       this.#breakers.set(node, breaker)
     }

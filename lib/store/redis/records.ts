@@ -126,6 +126,15 @@ export class Records {
     return hasMoved ? this.read(id, beside) : null
   }
 
+  /** Writes what is gone at once: for who asks whether all that was written before is with a replica. */
+  async leaveTrace (id: string): Promise<void> {
+    const key = this.keys.trace(id)
+    await this.link.run(key, (client) => client.set(key, '', 'PX', 1)).catch((error: unknown) => {
+      // Up to Redis 7.0 WAIT needs no write to go by.
+      if (!(error instanceof errors.STORE_FULL)) throw error
+    })
+  }
+
   #both (id: string): [pending: string, live: string] {
     return [this.keys.pending(id), this.keys.session(id)]
   }

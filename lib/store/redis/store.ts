@@ -1,15 +1,18 @@
-import { errors } from '../../errors.ts'
 import { Rows } from '../../rows.ts'
 import type { SessionRecord } from '../../session/record.ts'
-import type { Change, CreateOptions, Limit, SessionStore } from '../contract.ts'
+import type { Change, CreateOptions, SessionStore } from '../contract.ts'
 import { Adoption } from './adoption.ts'
 import { RedisBus } from './bus.ts'
+import { disconnect } from './client.ts'
 import { ExpressRecords } from './express-records.ts'
 import type { ExpressLayout } from './express-records.ts'
 import { ExpressSide } from './express-side.ts'
 import type { RedisStoreOptions } from './express-side.ts'
 import type { Names } from './keys.ts'
+import { Lifecycle } from './lifecycle.ts'
+import type { RedisLink } from './link.ts'
 import { Records } from './records.ts'
+import { Replication } from './replication.ts'
 import { UserLists } from './user-lists.ts'
 
 export type { RedisStoreOptions } from './express-side.ts'
@@ -51,6 +54,10 @@ export class RedisStore extends ExpressSide implements SessionStore {
   readonly adoption: Adoption
   readonly #records: Records
   readonly #lists: UserLists
+  readonly #lifecycle: Lifecycle
+  /** The connection on which sessions begin and end, where replicas are to confirm that. */
+  readonly #confirmed: RedisLink | null = null
+  readonly #replication: Replication | null
   readonly #rows = new Rows()
 
   constructor (options: RedisStoreOptions)
@@ -58,17 +65,20 @@ export class RedisStore extends ExpressSide implements SessionStore {
   constructor (options: RedisStoreOptions, express: ExpressSessions | undefined)
   constructor (options: RedisStoreOptions, express?: ExpressSessions) {
     super(options, express?.names)
-    const persist = this.disableTTL
     this.bus = new RedisBus(this.link, this.keys.eventsOf(this.link.database))
-    this.#lists = new UserLists(this.link, this.keys, {
-      persist,
-      untilEnd: express !== undefined,
-      onExpired: (id, userId) => this.events.emit('ended', id, userId, 'expired')
+    const { records, lists } = this.#over(this.link, express)
+    this.#records = records
+    this.#lists = lists
+    this.adoption = new Adoption(this.link, this.keys, records, lists)
+    if (options.durability === 'replicated') this.#confirmed = this.link.another()
+    this.#replication = this.#confirmed === null ? null : new Replication(this.#confirmed)
+    this.#lifecycle = new Lifecycle({
+      keys: this.keys,
+      ...this.#confirmed === null ? { records, lists } : this.#over(this.#confirmed, express),
+      replication: this.#replication,
+      look: async (userId) => await this.listByUser(userId),
+      onEnded: (id, userId, reason) => this.events.emit('ended', id, userId, reason)
     })
-    this.#records = express === undefined
-      ? new Records(this.link, this.keys, { persist })
-      : new ExpressRecords(this.link, this.keys, { layout: express.layout, lists: this.#lists })
-    this.adoption = new Adoption(this.link, this.keys, this.#records, this.#lists)
   }
 
   now (): number {
@@ -84,7 +94,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
       await this.#records.add(record)
       return record
     }
-    return await this.#createInSteps(record, options)
+    return await this.#lifecycle.create(record, options)
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
@@ -101,9 +111,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
   }
 
   async delete (id: string): Promise<SessionRecord | null> {
-    const ended = await this.#records.take(id)
-    if (ended !== null) await this.#lists.remove(ended)
-    return ended
+    return await this.#lifecycle.delete(id)
   }
 
   async successor (id: string): Promise<string | null> {
@@ -118,10 +126,8 @@ export class RedisStore extends ExpressSide implements SessionStore {
     return records.filter((record) => record !== null).filter((record) => record.userId === userId).sort((a, b) => b.createdAt - a.createdAt)
   }
 
-  async deleteByUser (userId: string, { except }: { except?: string | undefined } = {}): Promise<string[]> {
-    const ids = (await this.#lists.callOff(userId)).filter((id) => id !== except)
-    const ended = await Promise.all(ids.map(async (id) => await this.#records.isOthers(id, userId) ? null : await this.delete(id)))
-    return ids.filter((_id, index) => ended[index] !== null)
+  async deleteByUser (userId: string, options: { except?: string | undefined } = {}): Promise<string[]> {
+    return await this.#lifecycle.deleteByUser(userId, options)
   }
 
   async * listAll (): AsyncGenerator<SessionRecord> {
@@ -137,76 +143,30 @@ export class RedisStore extends ExpressSide implements SessionStore {
 
   /** Waits for Redis as long as `ms` milliseconds. Gives what keeps it from answering by then, or `null`. */
   async ready (ms: number): Promise<Error | null> {
-    return await this.link.ready(ms)
+    const failures = await Promise.all([this.link, this.#confirmed].map(async (link) => await link?.ready(ms)))
+    return failures.find((failure) => failure != null) ?? null
   }
 
   async warnings (): Promise<string[]> {
-    return await this.link.warnings()
+    const warnings = await Promise.all([this.link, this.#replication].map(async (each) => await each?.warnings()))
+    return warnings.flatMap((each) => each ?? [])
   }
 
   async close (): Promise<void> {
     await this.bus.close()
     this.link.close()
+    this.#confirmed?.close()
+    if (this.#confirmed !== null) await disconnect(this.#confirmed.client)
   }
 
-  /** The steps of a login, as the class comment lists them. */
-  async #createInSteps (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions): Promise<SessionRecord | null> {
-    const isOverwritten = replaces?.id === record.id
-    try {
-      await Promise.all([this.#lists.announce(record), this.#records.setPending(record, 'NX')])
-      const tooMany = await this.#confirm(record, replaces, moves ? null : limit)
-      let goesOn = tooMany !== null
-      await Promise.all((tooMany ?? []).map(async (member) => await this.#end(record.userId, member, 'evicted')))
-      let stored = record
-      if (goesOn && replaces !== null && !isOverwritten) {
-        const ended = await this.#end(replaces.userId, this.keys.memberOf(replaces), 'replaced', moves ? record.id : null)
-        goesOn = ended !== null || !moves
-        if (ended !== null && ended.data !== replaces.data && carry !== undefined) {
-          stored = { ...record, data: carry(ended.data) }
-          await this.#records.setPending(stored, 'XX')
-        }
-      }
-      const live = goesOn && await this.#records.activate(record, { onto: moves && isOverwritten })
-      if (live && isOverwritten && (replaces.userId !== record.userId || this.keys.memberOf(replaces) !== this.keys.memberOf(record))) await this.#lists.remove(replaces)
-      if (!live) await this.#undo(record, isOverwritten)
-      return live ? stored : null
-    } catch (error) {
-      // Best effort: what is left expires within PENDING_MS, and nobody holds its token.
-      void this.#undo(record, isOverwritten).catch(() => {})
-      throw error
-    }
-  }
-
-  /** Lists a login that is under way; it stays so, and can be called off, until that is decided. */
-  async #confirm (record: SessionRecord, replaces: SessionRecord | null, limit: Limit | null): Promise<string[] | null> {
-    try {
-      return await this.#lists.confirm(record, replaces, limit === null ? null : { ...limit, evicts: false })
-    } catch (error) {
-      if (!(error instanceof errors.LIMIT_REACHED) || record.userId === null) throw error
-      // The list may count what is gone, for which nobody has to go: looking at it cleans it.
-      await this.listByUser(record.userId)
-      return await this.#lists.confirm(record, replaces, limit)
-    }
-  }
-
-  /** Ends a session that has to go for another. */
-  async #end (userId: string | null, member: string, reason: 'evicted' | 'replaced', movesTo: string | null = null): Promise<SessionRecord | null> {
-    const id = this.keys.idOfMember(member)
-    const spared = reason === 'evicted' && userId !== null && await this.#records.isOthers(id, userId)
-    const ended = spared ? null : movesTo === null ? await this.#records.take(id) : await this.#records.leave(id, movesTo)
-    // Not waited for: a list may hold what is gone.
-    if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
-    if (ended?.userId != null) this.events.emit('ended', ended.id, ended.userId, reason)
-    return ended
-  }
-
-  /** A login has failed. Under its own id its predecessor lives on, and stays listed. */
-  async #undo (record: SessionRecord, isOverwritten: boolean): Promise<void> {
-    await Promise.all([
-      this.#lists.withdraw(record),
-      isOverwritten ? this.#records.deletePending(record.id) : this.#records.take(record.id),
-      isOverwritten ? null : this.#lists.remove(record)
-    ])
+  #over (link: RedisLink, express: ExpressSessions | undefined): { records: Records, lists: UserLists } {
+    const persist = this.disableTTL
+    const lists = new UserLists(link, this.keys, {
+      persist,
+      untilEnd: express !== undefined,
+      onExpired: (id, userId) => this.events.emit('ended', id, userId, 'expired')
+    })
+    return { lists, records: express === undefined ? new Records(link, this.keys, { persist }) : new ExpressRecords(link, this.keys, { layout: express.layout, lists }) }
   }
 
   async #touch (record: SessionRecord): Promise<boolean> {

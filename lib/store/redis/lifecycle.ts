@@ -1,0 +1,142 @@
+import { errors } from '../../errors.ts'
+import type { SessionRecord } from '../../session/record.ts'
+import type { CreateOptions, Limit } from '../contract.ts'
+import type { Keys } from './keys.ts'
+import type { Records } from './records.ts'
+import { UNCONFIRMED } from './replication.ts'
+import type { Confirmation, Replication } from './replication.ts'
+import type { UserLists } from './user-lists.ts'
+
+export interface LifecycleParts {
+  keys: Keys
+  records: Records
+  lists: UserLists
+  /** Who confirms what is begun and ended; `null`: the master alone. */
+  replication: Replication | null
+  /** Looks at a user's list, which cleans it. */
+  look: (userId: string) => Promise<unknown>
+  onEnded: (id: string, userId: string, reason: 'replaced' | 'evicted') => void
+}
+
+/**
+ * How sessions begin and end: steps over keys of several Cluster slots, in an order that holds wherever it is
+ * cut short and whatever crosses it. `RedisStore` lists the commands.
+ */
+export class Lifecycle {
+  readonly #keys: Keys
+  readonly #records: Records
+  readonly #lists: UserLists
+  readonly #replication: Replication | null
+  readonly #look: LifecycleParts['look']
+  readonly #onEnded: LifecycleParts['onEnded']
+
+  constructor ({ keys, records, lists, replication, look, onEnded }: LifecycleParts) {
+    this.#keys = keys
+    this.#records = records
+    this.#lists = lists
+    this.#replication = replication
+    this.#look = look
+    this.#onEnded = onEnded
+  }
+
+  async create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions): Promise<SessionRecord | null> {
+    const isOverwritten = replaces?.id === record.id
+    const confirmation = await this.#confirmationOf(record, replaces)
+    try {
+      await Promise.all([this.#lists.announce(record), this.#records.setPending(record, 'NX')])
+      const tooMany = await this.#list(record, replaces, moves ? null : limit)
+      let goesOn = tooMany !== null
+      // Before anything ends: where nobody confirms, nobody is signed out.
+      if (goesOn) await confirmation.wait()
+      await confirmation.extend((tooMany ?? []).map((member) => this.#keys.session(this.#keys.idOfMember(member))))
+      await Promise.all((tooMany ?? []).map(async (member) => await this.#end(record.userId, member, 'evicted')))
+      let stored = record
+      if (goesOn && replaces !== null && !isOverwritten) {
+        const ended = await this.#end(replaces.userId, this.#keys.memberOf(replaces), 'replaced', moves ? record.id : null)
+        goesOn = ended !== null || !moves
+        if (ended !== null && ended.data !== replaces.data && carry !== undefined) {
+          stored = { ...record, data: carry(ended.data) }
+          await this.#records.setPending(stored, 'XX')
+        }
+      }
+      const live = goesOn && await this.#records.activate(record, { onto: moves && isOverwritten })
+      if (live && isOverwritten && (replaces.userId !== record.userId || this.#keys.memberOf(replaces) !== this.#keys.memberOf(record))) await this.#lists.remove(replaces)
+      if (!live) await this.#undo(record, isOverwritten)
+      await confirmation.wait()
+      return live ? stored : null
+    } catch (error) {
+      // Best effort: what is left expires within PENDING_MS, and nobody holds its token.
+      void this.#undo(record, isOverwritten).catch(() => {})
+      throw error
+    }
+  }
+
+  async delete (id: string): Promise<SessionRecord | null> {
+    const confirmation = await this.#confirmationOf({ id, userId: null })
+    const ended = await this.#delete(id, confirmation)
+    await confirmation.wait()
+    return ended
+  }
+
+  async deleteByUser (userId: string, { except }: { except?: string | undefined }): Promise<string[]> {
+    const confirmation = await this.#confirmationOf({ id: null, userId })
+    const ids = (await this.#lists.callOff(userId)).filter((id) => id !== except)
+    const ended = await Promise.all(ids.map(async (id) => {
+      if (await this.#records.isOthers(id, userId)) return null
+      await confirmation.extend([this.#keys.session(id)])
+      return await this.#delete(id, confirmation)
+    }))
+    await confirmation.wait()
+    return ids.filter((_id, index) => ended[index] !== null)
+  }
+
+  /** Ends one session, and in case it had ended already leaves something behind it for a replica to confirm. */
+  async #delete (id: string, confirmation: Confirmation): Promise<SessionRecord | null> {
+    const ended = await this.#records.take(id)
+    if (ended !== null) await this.#lists.remove(ended)
+    if (this.#replication !== null && ended?.id !== id) {
+      const ids = ended === null ? [id] : [id, ended.id]
+      await confirmation.extend(ids.map((each) => this.#keys.session(each)))
+      await Promise.all(ids.map(async (each) => await this.#records.leaveTrace(each)))
+    }
+    return ended
+  }
+
+  /** Lists a login that is under way; it stays so, and can be called off, until that is decided. */
+  async #list (record: SessionRecord, replaces: SessionRecord | null, limit: Limit | null): Promise<string[] | null> {
+    try {
+      return await this.#lists.confirm(record, replaces, limit === null ? null : { ...limit, evicts: false })
+    } catch (error) {
+      if (!(error instanceof errors.LIMIT_REACHED) || record.userId === null) throw error
+      // The list may count what is gone, for which nobody has to go: looking at it cleans it.
+      await this.#look(record.userId)
+      return await this.#lists.confirm(record, replaces, limit)
+    }
+  }
+
+  /** Ends a session that has to go for another. */
+  async #end (userId: string | null, member: string, reason: 'evicted' | 'replaced', movesTo: string | null = null): Promise<SessionRecord | null> {
+    const id = this.#keys.idOfMember(member)
+    const spared = reason === 'evicted' && userId !== null && await this.#records.isOthers(id, userId)
+    const ended = spared ? null : movesTo === null ? await this.#records.take(id) : await this.#records.leave(id, movesTo)
+    // Not waited for: a list may hold what is gone.
+    if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
+    if (ended?.userId != null) this.#onEnded(ended.id, ended.userId, reason)
+    return ended
+  }
+
+  /** A login has failed. Under its own id its predecessor lives on, and stays listed. */
+  async #undo (record: SessionRecord, isOverwritten: boolean): Promise<void> {
+    await Promise.all([
+      this.#lists.withdraw(record),
+      isOverwritten ? this.#records.deletePending(record.id) : this.#records.take(record.id),
+      isOverwritten ? null : this.#lists.remove(record)
+    ])
+  }
+
+  async #confirmationOf (...subjects: Array<{ id: string | null, userId: string | null } | null>): Promise<Confirmation> {
+    if (this.#replication === null) return UNCONFIRMED
+    const keys = subjects.filter((subject) => subject !== null).flatMap(({ id, userId }) => [id === null ? [] : [this.#keys.session(id)], userId === null ? [] : [this.#keys.user(userId)]].flat())
+    return await this.#replication.of(keys)
+  }
+}

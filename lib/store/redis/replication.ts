@@ -1,0 +1,102 @@
+import calculateSlot from 'cluster-key-slot'
+import type { Redis } from 'ioredis'
+import { errors } from '../../errors.ts'
+import { isCluster } from './client.ts'
+import type { Client } from './client.ts'
+import type { RedisLink } from './link.ts'
+
+/** How long replicas have to confirm, in milliseconds: a sign-in asks twice within what a request may wait. */
+const CONFIRM_MS = 200
+/** What is said at boot when they do not. */
+const NOBODY_CONFIRMS = 'no replica of this Redis confirms what is written: with durability replicated, signing in and out is answered 503 until one does'
+
+/** What is written from now on, and whether a replica has it. */
+export interface Confirmation {
+  /** Also what is written to where these keys are. */
+  extend (keys: string[]): Promise<void>
+  /**
+   * Resolves when a replica has all of it.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE when that cannot be told: a failover may undo it
+   */
+  wait (): Promise<void>
+}
+
+/** Where nobody asked for it. */
+export const UNCONFIRMED: Confirmation = { extend: async () => {}, wait: async () => {} }
+
+/**
+ * Asks replicas whether they have what was written, by WAIT. That tells of what was written on its own
+ * connection, and holds up what follows there: hence a link of its own for what is to be confirmed, and
+ * one WAIT at a time, shared by all who came to ask during the last one.
+ */
+export class Replication {
+  readonly #link: RedisLink
+  /** Of each master, the WAIT that is under way and the one that follows it. */
+  readonly #current = new Map<Redis, Promise<unknown>>()
+  readonly #next = new Map<Redis, Promise<number>>()
+
+  constructor (link: RedisLink) {
+    this.#link = link
+  }
+
+  /** Begin with this, then write. */
+  async of (keys: string[]): Promise<Confirmation> {
+    const connections = new Map<Redis, { key: string, stream: unknown }>()
+    const extend = async (more: string[]): Promise<void> => {
+      for (const key of more) {
+        const master = masterOf(this.#link.client, key)
+        if (connections.has(master)) continue
+        if (master.status !== 'ready') await this.#link.run(key, () => master.ping())
+        connections.set(master, { key, stream: master.stream })
+      }
+    }
+    await extend(keys)
+    return {
+      extend,
+      wait: async () => {
+        await Promise.all([...connections].map(async ([master, { key, stream }]) => {
+          const replicas = await this.#wait(master, key)
+          // Another connection, or another master, knows nothing of what was written on this one.
+          if (replicas === 0 || master.stream !== stream || masterOf(this.#link.client, key) !== master) {
+            throw new errors.STORE_UNAVAILABLE({ cause: new Error('no replica has confirmed in time') })
+          }
+        }))
+      }
+    }
+  }
+
+  /** What to say at boot; nothing where Redis does not answer. */
+  async warnings (): Promise<string[]> {
+    const { client } = this.#link
+    const masters = isCluster(client) ? client.nodes('master') : [client]
+    const replicas = await Promise.all(masters.map((master) => master.wait(1, CONFIRM_MS).catch(() => 1)))
+    return replicas.includes(0) ? [NOBODY_CONFIRMS] : []
+  }
+
+  async #wait (master: Redis, key: string): Promise<number> {
+    let next = this.#next.get(master)
+    if (next === undefined) {
+      next = this.#after(this.#current.get(master), master, key)
+      this.#next.set(master, next)
+    }
+    return await next
+  }
+
+  async #after (current: Promise<unknown> | undefined, master: Redis, key: string): Promise<number> {
+    await current
+    this.#next.delete(master)
+    const replicas = this.#link.run(key, () => master.wait(1, CONFIRM_MS))
+    const settled = replicas.catch(() => {}).then(() => { if (this.#current.get(master) === settled) this.#current.delete(master) })
+    this.#current.set(master, settled)
+    return await replicas
+  }
+}
+
+/** @throws ERR_SESSION_STORE_UNAVAILABLE when there is no connection to it */
+function masterOf (client: Client, key: string): Redis {
+  if (!isCluster(client)) return client
+  const name = client.slots[calculateSlot(key)]?.[0]
+  const master = client.nodes('master').find(({ options: { host, port } }) => `${host}:${port}` === name)
+  if (master === undefined) throw new errors.STORE_UNAVAILABLE({ cause: new Error('a master of the Cluster is not connected') })
+  return master
+}
