@@ -121,7 +121,8 @@ export interface SessionStore {
   listByUser (userId: string): Promise<SessionRecord[]>
 
   /**
-   * Ends every session of the user but `except`, and every login of theirs that is under way.
+   * Ends every session of the user but `except`, also under an id to which that has moved within the last ten
+   * seconds or is on its way, and every login of theirs that is under way.
    * Resolves with the ids that were ended. Works in a full store.
    */
   deleteByUser (userId: string, options?: { except?: string | undefined }): Promise<string[]>

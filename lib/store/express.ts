@@ -89,7 +89,8 @@ export class ExpressStoreAdapter implements SessionStore {
 
   async deleteByUser (userId: string, { except }: { except?: string | undefined } = {}): Promise<string[]> {
     return await this.#rows.run(`user ${userId}`, async () => {
-      const ids = (await this.listByUser(userId)).map((record) => record.id).filter((id) => id !== except)
+      const spared = except === undefined ? null : this.#successors.lineOf(except, this.#now())
+      const ids = (await this.listByUser(userId)).map((record) => record.id).filter((id) => spared?.has(id) !== true)
       const ended = await Promise.all(ids.map(async (id) => await this.delete(id)))
       return ids.filter((_id, index) => ended[index] !== null)
     })

@@ -86,7 +86,8 @@ export class MemoryStore implements SessionStore {
   }
 
   async deleteByUser (userId: string, { except }: { except?: string | undefined } = {}): Promise<string[]> {
-    const ended = this.#liveOf(userId).map((record) => record.id).filter((id) => id !== except)
+    const spared = except === undefined ? null : this.#successors.lineOf(except, this.#now())
+    const ended = this.#liveOf(userId).map((record) => record.id).filter((id) => spared?.has(id) !== true)
     for (const id of ended) this.#remove(id)
     return ended
   }

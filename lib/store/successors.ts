@@ -19,4 +19,11 @@ export class Successors {
     const successor = this.#ids.get(id)
     return successor !== undefined && successor.until > now ? successor.to : null
   }
+
+  /** This id and those its session has gone on under. */
+  lineOf (id: string, now: number): Set<string> {
+    const line = new Set<string>()
+    for (let next: string | null = id; next !== null && !line.has(next); next = this.of(next, now)) line.add(next)
+    return line
+  }
 }

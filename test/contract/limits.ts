@@ -304,4 +304,35 @@ export function limitTests (test: Define): void {
     }
     t.strictSame(told.sort(), short.map(({ id }) => [id, 'ada', 'expired']).sort())
   }, 'expiry')
+
+  test('a session on its way to another id counts once', async (t, { store, other, make }) => {
+    for (let round = 0; round < 100; round++) {
+      const moving = make()
+      const kept = make()
+      for (const each of [moving, kept]) await store.create(each)
+      const login = make()
+      const moved = { ...moving, id: make().id }
+      const limit = { max: 3, evicts: round % 2 === 0 }
+      const [arrived, begun] = await Promise.all([store.create(moved, { replaces: moving, moves: true, limit }), other.create(login, { limit })])
+      t.ok(arrived)
+      t.ok(begun)
+      t.same(new Set((await store.listByUser('ada')).map(({ id }) => id)), new Set([moved.id, kept.id, login.id]))
+      t.equal((await other.deleteByUser('ada')).length, 3)
+    }
+  }, 'lists')
+
+  test('a session that has to go while it is on its way is gone under both ids', async (t, { store, other, make }) => {
+    for (let round = 0; round < 100; round++) {
+      const moving = make({ createdAt: Math.floor(store.now()) - 1000 })
+      await store.create(moving)
+      const login = make()
+      const moved = { ...moving, id: make().id }
+      const limit = { max: 1, evicts: true }
+      const [, begun] = await Promise.all([store.create(moved, { replaces: moving, moves: true, limit }), other.create(login, { limit })])
+      t.ok(begun)
+      t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [login.id])
+      for (const { id } of [moving, moved]) t.equal(await other.find(id), null)
+      await store.deleteByUser('ada')
+    }
+  }, 'lists')
 }

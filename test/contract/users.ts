@@ -1,5 +1,5 @@
 import type { SessionRecord } from '../../lib/session/record.ts'
-import { MINUTE } from '../helpers/record.ts'
+import { MINUTE, record } from '../helpers/record.ts'
 import type { Define } from './store-contract.ts'
 
 /** What a user has, and signing out everywhere. */
@@ -55,6 +55,23 @@ export function userTests (test: Define): void {
     t.strictSame(await store.listByUser('ada'), [])
     t.strictSame(await store.deleteByUser('ada'), [])
     t.strictSame(await store.listByUser('bob'), [his])
+  }, 'lists')
+
+  test('the exception is spared under the id it goes on under, also on its way there', async (t, { store, other, make }) => {
+    for (let round = 0; round < 100; round++) {
+      const first = make()
+      const second = { ...first, id: record().id }
+      const third = { ...first, id: record().id }
+      const elsewhere = make()
+      for (const each of [first, elsewhere]) await store.create(each)
+      const [moved, ended] = await Promise.all([store.create(second, { replaces: first, moves: true }), other.deleteByUser('ada', { except: first.id })])
+      t.ok(moved)
+      t.strictSame(ended, [elsewhere.id])
+      t.ok(await store.create(third, { replaces: second, moves: true }))
+      t.strictSame(await store.deleteByUser('ada', { except: first.id }), [])
+      t.strictSame(await store.listByUser('ada'), [third])
+      t.strictSame(await store.deleteByUser('ada', { except: record().id }), [third.id])
+    }
   }, 'lists')
 
   test('the exception protects nobody else\'s session', async (t, { store, make }) => {

@@ -4,8 +4,12 @@ import type { Test } from 'tap'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import { encode } from '../../lib/store/codec.ts'
 import { connect } from '../../lib/store/redis/client.ts'
+import { Keys } from '../../lib/store/redis/keys.ts'
+import { RedisLink } from '../../lib/store/redis/link.ts'
+import { Records } from '../../lib/store/redis/records.ts'
 import * as scripts from '../../lib/store/redis/scripts.ts'
 import { RedisStore } from '../../lib/store/redis/store.ts'
+import { UserLists } from '../../lib/store/redis/user-lists.ts'
 import { storeContract } from '../contract/store-contract.ts'
 import { DAY, MINUTE, record } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
@@ -54,6 +58,33 @@ t.test('what redis-cli shows after a login', async (t) => {
 
   await store.delete(session.id)
   t.strictSame(await keysOf(redis.client, ours), [], 'nothing is left')
+})
+
+t.test('a session that takes long on its way to another id counts once, and goes under both ids if it has to', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const link = new RedisLink(redis.client)
+  t.teardown(() => link.close())
+  const keys = new Keys(ours)
+  const lists = new UserLists(link, keys, { persist: false, untilEnd: false, onExpired: () => {} })
+  const records = new Records(link, keys, { persist: false })
+  const now = Math.floor(store.now())
+  const moving = record({ now, createdAt: now - 2000 })
+  const kept = record({ now, createdAt: now - 1000 })
+  for (const each of [moving, kept]) await store.create(each)
+  const moved = { ...moving, id: record().id }
+  await lists.announce(moved, moving)
+  await records.setPending(moved, 'NX')
+  t.strictSame(await lists.confirm(moved, { replaces: moving, from: moving }), [])
+
+  const login = record({ now })
+  t.ok(await store.create(login, { limit: { max: 3, evicts: false } }))
+  await t.rejects(store.create(record({ now }), { limit: { max: 3, evicts: false } }), { code: 'ERR_SESSION_LIMIT_REACHED' })
+  const next = record({ now })
+  t.ok(await store.create(next, { limit: { max: 3, evicts: true } }))
+  t.same(new Set((await store.listByUser('ada')).map(({ id }) => id)), new Set([kept.id, login.id, next.id]))
+  t.equal(await records.activate(moved, { onto: false }), false)
+  t.equal(await store.find(moving.id), null)
 })
 
 t.test('nothing is left in Redis of logins that were called off', async (t) => {

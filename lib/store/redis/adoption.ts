@@ -72,7 +72,7 @@ export class Adoption {
     let taken: SessionRecord | null
     try {
       await this.#lists.announce(seen)
-      if (await this.#lists.confirm(seen, null, null) === null) {
+      if (await this.#lists.confirm(seen) === null) {
         // All of the user's sessions were ended meanwhile, and this is one.
         await this.discard(sid)
         await this.#settle(seen, claim, '')

@@ -17,7 +17,7 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  *   (`@<prefix><id>` where the prefix has a hash tag of its own, such as `{app}:sess:`.)
  * - `@{<prefix><id>}:trace`: with `durability: 'replicated'`, for a millisecond.
  * - `@<prefix>user:<userId>`: a sorted set of that user's sessions, scored by expiry: `<id>:<createdAt in base 36>`;
- *   `+<id>` is a login under way.
+ *   `+<id>` is a login under way, `+<member>\\n<member>` a session on its way to another id.
  * - `@<prefix>events`: not a key but the channel on which processes tell each other what happened to sessions.
  *
  * Nothing but sessions lies under the prefix, so that counting or clearing `<prefix>*` means sessions.
@@ -77,18 +77,29 @@ export class Keys {
    * begin with what marks a login under way: Express apps choose their own.
    */
   memberOf ({ id, createdAt }: { id: string, createdAt: number }): string {
-    const name = this.#names.ofId(id)
-    return `${/^[+=]/.test(name) ? '=' : ''}${name}:${createdAt.toString(36)}`
+    return this.memberStartOf(id) + createdAt.toString(36)
   }
 
-  /** What it holds of a login under way. */
-  pendingMemberOf ({ id }: { id: string }): string {
-    return `+${this.#names.ofId(id)}`
+  /** What the members about this session begin with, up to when it began. */
+  memberStartOf (id: string): string {
+    const name = this.#names.ofId(id)
+    return `${/^[+=]/.test(name) ? '=' : ''}${name}:`
+  }
+
+  /** What it holds of a login under way. One that is a session on its way to another id says from which. */
+  announcementOf (record: { id: string, createdAt: number }, from: { id: string, createdAt: number } | null): string {
+    return `+${from === null ? this.#names.ofId(record.id) : `${this.memberOf(record)}\n${this.memberOf(from)}`}`
   }
 
   /** The session that a member, also one of a login under way, is about. */
   idOfMember (member: string): string {
+    if (member.includes('\n') && member.startsWith('+')) return this.idOfMember(member.slice(1, member.indexOf('\n')))
     if (member.startsWith('+')) return this.#names.toId(member.slice(1))
     return this.#names.toId(member.slice(member.startsWith('=') ? 1 : 0, member.lastIndexOf(':')))
+  }
+
+  /** The member from which a session is on its way, of an announcement that says so. */
+  originOf (announcement: string): string | null {
+    return announcement.startsWith('+') && announcement.includes('\n') ? announcement.slice(announcement.indexOf('\n') + 1) : null
   }
 }

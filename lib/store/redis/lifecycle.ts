@@ -41,10 +41,11 @@ export class Lifecycle {
 
   async create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions): Promise<SessionRecord | null> {
     const isOverwritten = replaces?.id === record.id
+    const from = moves && !isOverwritten ? replaces : null
     const confirmation = await this.#confirmationOf(record, replaces)
     try {
-      await Promise.all([this.#lists.announce(record), this.#records.setPending(record, 'NX')])
-      const tooMany = await this.#list(record, replaces, moves ? null : limit)
+      await Promise.all([this.#lists.announce(record, from), this.#records.setPending(record, 'NX')])
+      const tooMany = await this.#list(record, { replaces, from, limit: moves ? null : limit })
       let goesOn = tooMany !== null
       // Before anything ends: where nobody confirms, nobody is signed out.
       if (goesOn) await confirmation.wait()
@@ -61,12 +62,14 @@ export class Lifecycle {
       }
       const live = goesOn && await this.#records.activate(record, { onto: moves && isOverwritten })
       if (live && isOverwritten && (replaces.userId !== record.userId || this.#keys.memberOf(replaces) !== this.#keys.memberOf(record))) await this.#lists.remove(replaces)
-      if (!live) await this.#undo(record, isOverwritten)
+      if (!live) await this.#undo(record, { isOverwritten, from })
+      // Not waited for: an announcement goes by itself.
+      else if (from !== null) void this.#lists.withdraw(record, from).catch(() => {})
       await confirmation.wait()
       return live ? stored : null
     } catch (error) {
       // Best effort: what is left expires within PENDING_MS, and nobody holds its token.
-      void this.#undo(record, isOverwritten).catch(() => {})
+      void this.#undo(record, { isOverwritten, from }).catch(() => {})
       throw error
     }
   }
@@ -80,7 +83,9 @@ export class Lifecycle {
 
   async deleteByUser (userId: string, { except }: { except?: string | undefined }): Promise<string[]> {
     const confirmation = await this.#confirmationOf({ id: null, userId })
-    const ids = (await this.#lists.callOff(userId)).filter((id) => id !== except)
+    const listed = await this.#lists.callOff(userId, except)
+    const spared = await this.#successorsOf(except)
+    const ids = listed.filter((id) => !spared.has(id))
     const ended = await Promise.all(ids.map(async (id) => {
       if (await this.#records.isOthers(id, userId)) return null
       await confirmation.extend([this.#keys.session(id)])
@@ -88,6 +93,13 @@ export class Lifecycle {
     }))
     await confirmation.wait()
     return ids.filter((_id, index) => ended[index] !== null)
+  }
+
+  /** The ids that a session has gone on under since this one. */
+  async #successorsOf (id: string | undefined): Promise<Set<string>> {
+    const ids = new Set<string>()
+    for (let next = id === undefined ? null : await this.#records.successor(id); next !== null && !ids.has(next); next = await this.#records.successor(next)) ids.add(next)
+    return ids
   }
 
   /** Ends one session, and in case it had ended already leaves something behind it for a replica to confirm. */
@@ -103,14 +115,15 @@ export class Lifecycle {
   }
 
   /** Lists a login that is under way; it stays so, and can be called off, until that is decided. */
-  async #list (record: SessionRecord, replaces: SessionRecord | null, limit: Limit | null): Promise<string[] | null> {
+  async #list (record: SessionRecord, options: { replaces: SessionRecord | null, from: SessionRecord | null, limit: Limit | null }): Promise<string[] | null> {
+    const { limit } = options
     try {
-      return await this.#lists.confirm(record, replaces, limit === null ? null : { ...limit, evicts: false })
+      return await this.#lists.confirm(record, { ...options, limit: limit === null ? null : { ...limit, evicts: false } })
     } catch (error) {
       if (!(error instanceof errors.LIMIT_REACHED) || record.userId === null) throw error
       // The list may count what is gone, for which nobody has to go: looking at it cleans it.
       await this.#look(record.userId)
-      return await this.#lists.confirm(record, replaces, limit)
+      return await this.#lists.confirm(record, options)
     }
   }
 
@@ -126,9 +139,9 @@ export class Lifecycle {
   }
 
   /** A login has failed. Under its own id its predecessor lives on, and stays listed. */
-  async #undo (record: SessionRecord, isOverwritten: boolean): Promise<void> {
+  async #undo (record: SessionRecord, { isOverwritten, from }: { isOverwritten: boolean, from: SessionRecord | null }): Promise<void> {
     await Promise.all([
-      this.#lists.withdraw(record),
+      this.#lists.withdraw(record, from),
       isOverwritten ? this.#records.deletePending(record.id) : this.#records.take(record.id),
       isOverwritten ? null : this.#lists.remove(record)
     ])

@@ -84,12 +84,12 @@ return dropped`)
 /**
  * KEYS  the user's list
  * ARGV  the login under way · its member · score · how many the user may have, or 0 · 'evict' or 'reject' ·
- *       the member it replaces, or ''
+ *       the member it replaces, or '' · 'moves' if it is a session on its way to another id, which stays announced, or ''
  * Returns 1, the members to end to keep the limit, those that had expired: the login is listed · 0 it was
  *         called off by 'take' · -1, nothing, those that had expired: the user has as many as they may, and
  *         the login is still under way
  *
- * What is to be ended stays listed until it has ended.
+ * What is to be ended stays listed until it has ended. A session on its way counts once, and has to go under both ids.
  */
 export const confirmScript = script(1, `${listUpkeep}
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return { 0 } end
@@ -97,16 +97,26 @@ local dropped = drop()
 local max = tonumber(ARGV[4])
 local evicted = {}
 if max > 0 then
-  local others = {}
-  for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  local others, isListed, origin, isOrigin = {}, {}, {}, {}
+  local members = redis.call('ZRANGE', KEYS[1], 0, -1)
+  for _, member in ipairs(members) do isListed[member] = true end
+  for _, member in ipairs(members) do
+    local to, from = string.match(member, '^%+([^\\n]+)\\n(.*)$')
+    if to and isListed[to] and isListed[from] then origin[to], isOrigin[from] = from, true end
+  end
+  for _, member in ipairs(members) do
     local createdAt = string.match(member, '^[^+].*:(%w+)$')
-    if createdAt and member ~= ARGV[2] and member ~= ARGV[6] then others[#others + 1] = { member, tonumber(createdAt, 36) } end
+    if createdAt and member ~= ARGV[2] and member ~= ARGV[6] and not isOrigin[member] then others[#others + 1] = { member, tonumber(createdAt, 36) } end
   end
   if #others >= max and ARGV[5] == 'reject' then return { -1, {}, dropped } end
   table.sort(others, function (a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
-  for index = 1, #others - max + 1 do evicted[index] = others[index][1] end
+  for index = 1, #others - max + 1 do
+    local member = others[index][1]
+    evicted[#evicted + 1] = member
+    evicted[#evicted + 1] = origin[member]
+  end
 end
-redis.call('ZREM', KEYS[1], ARGV[1])
+if ARGV[7] ~= 'moves' then redis.call('ZREM', KEYS[1], ARGV[1]) end
 redis.call('ZADD', KEYS[1], 'GT', ARGV[3], ARGV[2])
 expire()
 return { 1, evicted, dropped }`)
@@ -153,12 +163,15 @@ return 1`)
 
 /**
  * KEYS  the user's list
+ * ARGV  what the members of a session begin with that goes on, also under another id, or ''
  * Returns its members, after calling off the logins under way. What is to be ended stays listed until it
  * has ended. Needs no memory.
  */
 export const takeScript = script(1, `
 local members = redis.call('ZRANGE', KEYS[1], 0, -1)
 for _, member in ipairs(members) do
-  if string.sub(member, 1, 1) == '+' then redis.call('ZREM', KEYS[1], member) end
+  local from = string.match(member, '\\n(.*)$') or ''
+  local goesOn = ARGV[1] ~= '' and string.sub(from, 1, #ARGV[1]) == ARGV[1] and string.match(string.sub(from, #ARGV[1] + 1), '^%w+$')
+  if string.sub(member, 1, 1) == '+' and not goesOn then redis.call('ZREM', KEYS[1], member) end
 end
 return members`)

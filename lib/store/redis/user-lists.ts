@@ -35,29 +35,30 @@ export class UserLists {
     this.#onExpired = onExpired
   }
 
-  /** A login of the user is under way. */
-  async announce (record: SessionRecord): Promise<void> {
-    if (record.userId !== null) await this.#add(record.userId, this.#keys.pendingMemberOf(record), Math.ceil(this.#link.now()) + PENDING_MS)
+  /** A login of the user is under way; `from`: a session on its way from that one's id. */
+  async announce (record: SessionRecord, from: SessionRecord | null = null): Promise<void> {
+    if (record.userId !== null) await this.#add(record.userId, this.#keys.announcementOf(record, from), Math.ceil(this.#link.now()) + PENDING_MS)
   }
 
   /**
-   * Lists a session whose login was announced. Gives the members that have to end for it, which stay
+   * Lists a session whose login was announced; of one on its way the announcement stays until it is withdrawn.
+   * Gives the members that have to end for it, which stay
    * listed until they have; `null` when it was called off.
    * @throws ERR_SESSION_LIMIT_REACHED; the login is still announced then
    */
-  async confirm (record: SessionRecord, replaces: SessionRecord | null, limit: Limit | null): Promise<string[] | null> {
+  async confirm (record: SessionRecord, { replaces = null, from = null, limit = null }: { replaces?: SessionRecord | null, from?: SessionRecord | null, limit?: Limit | null } = {}): Promise<string[] | null> {
     const { userId } = record
     if (userId === null) return []
-    const [status, evicted = [], dropped = []] = await this.#script(confirmScript, userId, this.#keys.pendingMemberOf(record), this.#keys.memberOf(record), this.#score(record),
-      limit?.max ?? 0, limit?.evicts === false ? 'reject' : 'evict', replaces === null ? '' : this.#keys.memberOf(replaces)) as [number, string[]?, string[]?]
+    const [status, evicted = [], dropped = []] = await this.#script(confirmScript, userId, this.#keys.announcementOf(record, from), this.#keys.memberOf(record), this.#score(record),
+      limit?.max ?? 0, limit?.evicts === false ? 'reject' : 'evict', replaces === null ? '' : this.#keys.memberOf(replaces), from === null ? '' : 'moves') as [number, string[]?, string[]?]
     this.#tellExpired(userId, dropped)
     if (status === -1) throw new errors.LIMIT_REACHED()
     return status === 1 ? evicted : null
   }
 
-  /** The announced login has failed. */
-  async withdraw (record: SessionRecord): Promise<void> {
-    if (record.userId !== null) await this.#remove(record.userId, this.#keys.pendingMemberOf(record))
+  /** The announced login has failed, or the session has arrived. */
+  async withdraw (record: SessionRecord, from: SessionRecord | null = null): Promise<void> {
+    if (record.userId !== null) await this.#remove(record.userId, this.#keys.announcementOf(record, from))
   }
 
   /** Keeps a session listed for as long as it lives now. */
@@ -85,10 +86,16 @@ export class UserLists {
     return members.filter((member) => !member.startsWith('+'))
   }
 
-  /** Calls off the logins of a user that are under way. Gives the ids of theirs and of all sessions listed. */
-  async callOff (userId: string): Promise<string[]> {
-    const members = await this.#script(takeScript, userId) as string[]
-    return members.map((member) => this.#keys.idOfMember(member))
+  /**
+   * Calls off the logins of a user that are under way. Gives the ids of theirs and of all sessions listed, but
+   * `except` and that to which it is on its way.
+   */
+  async callOff (userId: string, except: string | undefined): Promise<string[]> {
+    const start = except === undefined ? '' : this.#keys.memberStartOf(except)
+    const members = await this.#script(takeScript, userId, start) as string[]
+    const goingOn = members.filter((member) => except !== undefined && this.#keys.originOf(member)?.startsWith(start) === true)
+    const spared = new Set([except, ...goingOn.map((member) => this.#keys.idOfMember(member))])
+    return [...new Set(members.map((member) => this.#keys.idOfMember(member)))].filter((id) => !spared.has(id))
   }
 
   /** Takes off what was not found, unless it `exists`: it is being activated this very moment. */
