@@ -122,6 +122,56 @@ t.test('at whatever step of a login its user is signed out everywhere, it does n
   t.strictSame(await keysOf(redis.client, ours), [])
 })
 
+t.test('at whatever step of a sign-out the session moves, or is signed out by another as well, it is gone when that is done', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  for (const moves of ['before', 'meanwhile']) {
+    let steps = 0
+    for (let done = false; !done; steps++) {
+      const session = record({ now: other.now() })
+      const moved = { ...session, id: record().id }
+      const move = () => other.create(moved, { replaces: session, moves: true })
+      await other.create(session)
+      if (moves === 'before') await move()
+      const { store, held, release } = await stepwise(t, ours, steps)
+      const logout = store.delete(session.id)
+      done = await Promise.race([held.then(() => false), logout.then(() => true)])
+      if (moves === 'before') await other.delete(session.id)
+      else await move()
+      if (moves === 'before') t.equal(await other.find(moved.id), null, `the other was done at step ${steps}`)
+      release()
+      await logout
+      t.equal(await other.find(session.id), null, `step ${steps}`)
+      t.equal(await other.find(moved.id), null, `step ${steps}`)
+      t.strictSame(await other.listByUser('ada'), [])
+    }
+    t.ok(steps > 1, 'every step was tried')
+  }
+})
+
+t.test('at whatever step of a move the session is signed out, it does not go on', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  for (const toItself of [false, true]) {
+    let steps = 0
+    for (let done = false; !done; steps++) {
+      const session = record({ now: other.now() })
+      const moved = { ...session, id: toItself ? session.id : record().id, data: '{"moved":1}' }
+      await other.create(session)
+      const { store, held, release } = await stepwise(t, ours, steps)
+      const move = store.create(moved, { replaces: session, moves: true })
+      done = await Promise.race([held.then(() => false), move.then(() => true)])
+      await other.delete(session.id)
+      release()
+      t.equal(await move !== null, done, `step ${steps}`)
+      t.equal(await other.find(session.id), null, `step ${steps}`)
+      t.equal(await other.find(moved.id), null, `step ${steps}`)
+      t.strictSame(await other.listByUser('ada'), [])
+    }
+    t.ok(steps > 3, 'every step was tried')
+  }
+})
+
 t.test('nor does a login that the limit would refuse, though there is room for it afterwards', async (t) => {
   const ours = prefix()
   const other = await openStore(t, redis.url, { prefix: ours })
@@ -265,8 +315,7 @@ t.test('every operation sends the commands that RedisStore documents', async (t)
     `evalsha list ${list}`,
     `set ${pending(session.id)} PX NX`,
     `evalsha confirm ${list}`,
-    `getdel ${pending(anonymous.id)}`,
-    `getdel ${key(anonymous.id)}`,
+    `evalsha end ${pending(anonymous.id)} ${key(anonymous.id)}`,
     `evalsha activate ${pending(session.id)} ${key(session.id)}`
   ])
   t.strictSame(await sent(ours, () => store.find(session.id)), [`get ${key(session.id)}`])
@@ -274,8 +323,8 @@ t.test('every operation sends the commands that RedisStore documents', async (t)
   t.strictSame(await sent(ours, () => store.touch(session)), [`evalsha list ${list}`, `evalsha touch ${key(session.id)}`])
   await store.create(next)
   t.strictSame((await sent(ours, () => store.listByUser('ada'))).sort(), [...[session, next].map(({ id }) => `get ${key(id)}`), `zrange ${list}`].sort())
-  t.strictSame(await sent(ours, () => store.delete(next.id)), [`getdel ${pending(next.id)}`, `getdel ${key(next.id)}`, `zrem ${list}`])
-  t.strictSame(await sent(ours, () => store.deleteByUser('ada')), [`evalsha take ${list}`, `getdel ${pending(session.id)}`, `getdel ${key(session.id)}`, `zrem ${list}`])
+  t.strictSame(await sent(ours, () => store.delete(next.id)), [`evalsha end ${pending(next.id)} ${key(next.id)}`, `zrem ${list}`])
+  t.strictSame(await sent(ours, () => store.deleteByUser('ada')), [`evalsha take ${list}`, `evalsha end ${pending(session.id)} ${key(session.id)}`, `zrem ${list}`])
 })
 
 t.test('what lies under a session\'s key and is no session is absent, told once each, and left alone', async (t) => {
@@ -457,7 +506,7 @@ async function stepwise (t: Test, prefix: string, step: number) {
       const member: unknown = Reflect.get(target, name, target)
       if (typeof member !== 'function') return member
       // ZREM is left out: a login does not wait for it.
-      if (!['evalsha', 'eval', 'set', 'call', 'del', 'getdel'].includes(String(name))) return member.bind(target)
+      if (!['evalsha', 'eval', 'set', 'call', 'del'].includes(String(name))) return member.bind(target)
       return async (...args: unknown[]) => {
         if (sent++ === step) {
           reach()

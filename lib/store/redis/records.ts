@@ -7,7 +7,7 @@ import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
 import { isWrongType } from './driver-errors.ts'
 import type { RedisLink } from './link.ts'
-import { activateScript, leaveScript, touchScript } from './scripts.ts'
+import { activateScript, endScript, leaveScript, touchScript } from './scripts.ts'
 
 /** How long a login may take between its first and its last command. */
 export const PENDING_MS = 10_000
@@ -110,16 +110,8 @@ export class Records {
 
   /** Ends one session, wherever in its life it is, also if it has just moved to another id. Gives what was live. */
   async take (id: string, hasMoved = false): Promise<SessionRecord | null> {
-    const [pending, key] = this.#both(id)
-    // In this order: a login activated in between is then found under its key.
-    const [beside, ended] = await Promise.all([
-      this.link.run(pending, (client) => client.getdel(pending)).catch(absentIfWrongType),
-      this.link.run(key, (client) => client.getdel(key)).then((value) => this.read(id, value), async (error: unknown) => {
-        if (!isWrongType(error)) throw error
-        await this.link.run(key, (client) => client.del(key))
-        return null
-      })
-    ])
+    const [beside, value] = await this.link.script(endScript, this.#both(id)) as [string | null, string | null]
+    const ended = this.read(id, value)
     if (ended !== null || beside === null) return ended
     if (beside.startsWith(MOVED)) return await this.take(beside.slice(MOVED.length), true)
     // On its way to its new id it was live all the time.

@@ -149,6 +149,19 @@ return present`)
 
 /**
  * KEYS  the session being created · the session
+ * Returns what lay beside the session, or false · the session, or false
+ * Ends both, in one step: it may be about to move. That it has moved stays known, others may be ending it
+ * at the same time. Needs no memory.
+ */
+export const endScript = script(2, `
+local function text (key) return redis.call('TYPE', key).ok == 'string' and redis.call('GET', key) end
+local beside, present = text(KEYS[1]), text(KEYS[2])
+if not beside or string.sub(beside, 1, 1) ~= '>' then redis.call('DEL', KEYS[1]) end
+redis.call('DEL', KEYS[2])
+return { beside, present }`)
+
+/**
+ * KEYS  the session being created · the session
  * ARGV  sha1 of what was put there for it · the session's value, or '' to give it up · time to live in ms
  * Returns 1 done · 0 what is there is another's, or nothing
  * RENAME comes first: a full Redis refuses what needs memory only as a script's first write.

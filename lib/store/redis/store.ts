@@ -31,15 +31,15 @@ export interface ExpressSessions {
  *                    signed in: EVALSHA list @sess:user:<userId>      "+<id>": a login is under way
  *                               SET @{sess:<id>} … PX 10000 NX        at the same time
  *                               EVALSHA confirm @sess:user:<userId>   0 if the user was signed out everywhere meanwhile
- *                               GETDEL @{sess:<old id>}, GETDEL sess:<old id>, ZREM …   the sessions it evicts or replaces, if any;
+ *                               EVALSHA end @{sess:<old id>} sess:<old id>, ZREM …   the sessions it evicts or replaces, if any;
  *                               for one that moves EVALSHA leave, which remembers the new id beside the old for 10 s,
  *                               and ZREM of "+<member>\n<member>", by which it was under way until here
  *                               EVALSHA activate @{sess:<id>} sess:<id>
  *     update         EVALSHA update sess:<id>                         compare the data line, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
- *     delete         GETDEL @{sess:<id>}, GETDEL sess:<id>, ZREM @sess:user:<userId> <id>
+ *     delete         EVALSHA end @{sess:<id>} sess:<id>, ZREM @sess:user:<userId> <id>
  *     listByUser     ZRANGE @sess:user:<userId> 0 -1, GET of each; of what is gone EXISTS, ZREM
- *     deleteByUser   EVALSHA take @sess:user:<userId>, GETDEL, GETDEL and ZREM of each
+ *     deleteByUser   EVALSHA take @sess:user:<userId>, EVALSHA end and ZREM of each
  *     listAll        SCAN for sess:*, GET of each
  *     with durability 'replicated' WAIT 1 200 before a login ends anything and when it is live, and after a deletion
  *     bus            PUBLISH, SUBSCRIBE @sess:events
