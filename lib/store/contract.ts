@@ -70,7 +70,8 @@ export interface SessionStore {
    * Stores a new session and lists it under its user.
    *
    * `replaces`, if given, is dead before this resolves, and still alive if the new session could not be
-   * written: a full store signs nobody out. It may have the new record's own id; then it is overwritten.
+   * written: a full store signs nobody out. It may have the new record's own id; then it is overwritten, and
+   * the new session may be refused where it has ended.
    * Nobody finds the new session before its predecessor is gone.
    *
    * What other requests changed in `replaces` up to its end is not lost: if its data is not what `replaces`

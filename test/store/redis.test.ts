@@ -172,6 +172,31 @@ t.test('at whatever step of a move the session is signed out, it does not go on'
   }
 })
 
+t.test('at whatever step of a sign-in under the session\'s own id that is ended, nothing lives that is not listed', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  for (const userId of ['ada', null]) {
+    let steps = 0
+    for (let done = false; !done; steps++) {
+      const now = other.now()
+      const before = record({ now, userId })
+      await other.create(before)
+      const session = record({ now, id: before.id })
+      const { store, held, release } = await stepwise(t, ours, steps)
+      const login = store.create(session, { replaces: before })
+      done = await Promise.race([held.then(() => false), login.then(() => true)])
+      // Who ends it takes it off the list last: by then the login may be done.
+      await redis.client.del(ours + session.id)
+      release()
+      t.equal(await login !== null, done, `step ${steps}`)
+      await redis.client.zrem(`@${ours}user:ada`, `${session.id}:${session.createdAt.toString(36)}`)
+      t.equal(await other.find(session.id), null, `step ${steps}`)
+    }
+    t.ok(steps > 3, 'every step was tried')
+  }
+  t.strictSame(await keysOf(redis.client, ours), [])
+})
+
 t.test('nor does a login that the limit would refuse, though there is room for it afterwards', async (t) => {
   const ours = prefix()
   const other = await openStore(t, redis.url, { prefix: ours })

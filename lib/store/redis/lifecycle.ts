@@ -60,7 +60,7 @@ export class Lifecycle {
           await this.#records.setPending(stored, 'XX')
         }
       }
-      const live = goesOn && await this.#records.activate(record, { onto: moves && isOverwritten })
+      const live = goesOn && await this.#records.activate(record, { onto: isOverwritten })
       if (live && isOverwritten && (replaces.userId !== record.userId || this.#keys.memberOf(replaces) !== this.#keys.memberOf(record))) await this.#lists.remove(replaces)
       if (!live) await this.#undo(record, { isOverwritten, from })
       // Not waited for: an announcement goes by itself.
@@ -138,13 +138,11 @@ export class Lifecycle {
     return ended
   }
 
-  /** A login has failed. Under its own id its predecessor lives on, and stays listed. */
+  /** A login has failed. Under its own id its predecessor lives on, and stays listed, unless it was ended. */
   async #undo (record: SessionRecord, { isOverwritten, from }: { isOverwritten: boolean, from: SessionRecord | null }): Promise<void> {
-    await Promise.all([
-      this.#lists.withdraw(record, from),
-      isOverwritten ? this.#records.deletePending(record.id) : this.#records.take(record.id),
-      isOverwritten ? null : this.#lists.remove(record)
-    ])
+    await Promise.all([this.#lists.withdraw(record, from), isOverwritten ? this.#records.deletePending(record.id) : this.#records.take(record.id)])
+    if (!isOverwritten) await this.#lists.remove(record)
+    else if (record.userId !== null) await this.#lists.clean(record.userId, [this.#keys.memberOf(record)], async (id) => await this.#records.exists(id))
   }
 
   async #confirmationOf (...subjects: Array<{ id: string | null, userId: string | null } | null>): Promise<Confirmation> {
