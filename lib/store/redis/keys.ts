@@ -74,7 +74,8 @@ export class Keys {
 
   /**
    * What a user's list holds of a session: its name, and when it began, which is what a limit goes by. A name may
-   * begin with what marks a login under way: Express apps choose their own.
+   * begin with what marks a login under way: Express apps choose their own. A session that is overwritten under its
+   * own id is listed twice meanwhile, and longer where that was broken off.
    */
   memberOf ({ id, createdAt }: { id: string, createdAt: number }): string {
     return this.memberStartOf(id) + createdAt.toString(36)

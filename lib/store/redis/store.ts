@@ -125,7 +125,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
     const records = await Promise.all(members.map(async (member) => await this.find(this.keys.idOfMember(member))))
     const gone = members.filter((_member, index) => records[index]?.userId !== userId)
     if (gone.length > 0) await this.#lists.clean(userId, gone, async (id) => await this.#records.exists(id))
-    return records.filter((record) => record !== null).filter((record) => record.userId === userId).sort((a, b) => b.createdAt - a.createdAt)
+    return [...new Map(records.flatMap((record) => record?.userId === userId ? [[record.id, record] as const] : [])).values()].sort((a, b) => b.createdAt - a.createdAt)
   }
 
   async deleteByUser (userId: string, options: { except?: string | undefined } = {}): Promise<string[]> {
