@@ -35,10 +35,11 @@ const nodeOptions = {
   enableOfflineQueue: false,
   maxRetriesPerRequest: 0,
   connectTimeout: 1000,
-  socketTimeout: 2000,
+  // This and the longest pause between two attempts are what service may take to resume behind a link that was half-open.
+  socketTimeout: 1400,
   autoResendUnfulfilledCommands: false,
   keepAlive: 5000,
-  retryStrategy: (times: number) => Math.min(50 * times, 1000) + Math.random() * 50,
+  retryStrategy: (times: number) => Math.min(50 * times, 250) + Math.random() * 50,
   // 1: reconnect and do not resend. A demoted master must be left, or it answers with sessions that have ended.
   reconnectOnError: (error: Error) => error.message.startsWith('READONLY') ? 1 as const : false
 } satisfies RedisOptions
