@@ -193,7 +193,7 @@ export class SessionCore {
       return await this.#store.create(record, { ...options, limit: this.options.limit })
     } catch (error) {
       // Without a cause nothing was sent: the store was known to be down.
-      if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#endings.add(record.id)
+      if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#endings.addRefused(record.id)
       throw error
     }
   }
