@@ -288,11 +288,19 @@ function mastersOf ({ client }: Backend): Redis[] {
   return 'nodes' in client ? client.nodes('master') : [client]
 }
 
-/** Every step of every operation; in `npm test` each once, and of those every `nth`. */
+/** Everything that an operation of so many commands may have left, each once: none of them carried out, one, … all. */
+function states (commands: number): Step[] {
+  return Array.from({ length: commands + 1 }, (_, done) => done % 2 === 0 && done < commands ? { command: done + 1, mode: 'unsent' } : { command: done, mode: 'unanswered' })
+}
+
+/** Every step of every operation in every mode; in `npm test` all that they may leave, and of that every `nth`. */
 function allTries (commands: number[], { modes, nth }: { modes: StopMode[], nth: number }): Try[] {
-  const steps = Object.keys(operations).flatMap((name, operation) => Array.from({ length: commands[operation] ?? 0 }, (_, index) => ({ name, command: index + 1 })))
-  if (isSoak) return modes.flatMap((mode) => steps.map(({ name, command }) => ({ name, step: { command, mode } })))
-  return steps.map(({ name, command }, index) => ({ name, step: { command, mode: modes[index % modes.length] as StopMode } })).filter((_, index) => index % nth === 0)
+  const inMode = (mode: StopMode, count: number): Step[] => Array.from({ length: count }, (_, index) => ({ command: index + 1, mode }))
+  return Object.keys(operations).flatMap((name, operation) => {
+    const count = commands[operation] ?? 0
+    const steps = isSoak ? modes.flatMap((mode) => inMode(mode, count)) : [...states(count), ...modes.includes('overtaken') ? inMode('overtaken', count) : []]
+    return steps.map((step) => ({ name, step }))
+  }).filter((_, index) => isSoak || index % nth === 0)
 }
 
 async function crashEverywhere (t: Test, backend: Backend, { on, modes, nth, kills }: { on: string, modes: StopMode[], nth: number, kills: number }): Promise<void> {
@@ -334,5 +342,5 @@ t.test('nor on a Cluster, in whatever order its nodes get to know', async (t) =>
   const { client } = connect({ cluster: cluster.nodes })
   t.teardown(() => client.disconnect())
   await until('the connection', () => client.status === 'ready')
-  await crashEverywhere(t, { client, ports: cluster.ports, isCluster: true }, { on: 'Redis Cluster', modes: ['overtaken', 'unanswered', 'unsent'], nth: 3, kills: 50 })
+  await crashEverywhere(t, { client, ports: cluster.ports, isCluster: true }, { on: 'Redis Cluster', modes: ['overtaken', 'unanswered', 'unsent'], nth: 5, kills: 50 })
 })
