@@ -163,7 +163,7 @@ async function liveIds ({ client, keyPrefix }: Scene): Promise<string[]> {
 }
 
 /** Looks what an operation left that will never be gone on with, and ends it all. */
-async function judge (scene: Scene, prepared: Awaited<ReturnType<Operation['prepare']>>, { operation: { kind, limit }, endsAll, say, findings }: { operation: Operation, endsAll: boolean, say: (what: string) => void, findings: Findings }): Promise<void> {
+async function judge (scene: Scene, prepared: Awaited<ReturnType<Operation['prepare']>>, { operation: { kind, limit }, gaveUp, endsAll, say, findings }: { operation: Operation, gaveUp: boolean, endsAll: boolean, say: (what: string) => void, findings: Findings }): Promise<void> {
   const { client, store, app, keyPrefix } = scene
   const keys = await keysOf(client, keyPrefix)
   const pending = keys.filter((key) => key.startsWith('@{'))
@@ -193,7 +193,8 @@ async function judge (scene: Scene, prepared: Awaited<ReturnType<Operation['prep
     if (live.includes(old) && begun.length > 0) say('both the old session and the new one are alive')
     if (live.length === 0) {
       findings.signedOut++
-      if (!(await Promise.all(pending.map((key) => client.get(key)))).some((value) => value?.startsWith('{') === true)) say('the old session is gone and no new one was under way')
+      // An operation that was out of time has undone its login, alive.
+      if (!gaveUp && !(await Promise.all(pending.map((key) => client.get(key)))).some((value) => value?.startsWith('{') === true)) say('the old session is gone and no new one was under way')
     }
   }
   if (kind === 'use' && !live.includes(old ?? '')) say('the session is gone')
@@ -277,7 +278,7 @@ async function crash (t: Test, { client, ports, isCluster }: Backend, next: Retu
     // Where this machine is too busy for the deadlines, an operation may end in 503 before.
     else if (answer !== 503) findings.wrong.push(`${where}: was not reached, but answered ${answer}`)
     if (step === null && answer !== 200) isComplete = false
-    await judge(scene, prepared, { operation, endsAll: (index + findings.kills) % 2 === 0, findings, say: (what) => findings.wrong.push(`${where}: ${what}`) })
+    await judge(scene, prepared, { operation, gaveUp: answer === 503, endsAll: (index + findings.kills) % 2 === 0, findings, say: (what) => findings.wrong.push(`${where}: ${what}`) })
     await scene.app.close()
     await scene.store.close()
   }
