@@ -1,0 +1,123 @@
+import type { Test } from 'tap'
+import { MemoryStore } from '../../lib/index.ts'
+import type { SessionOptions, SessionStore } from '../../lib/index.ts'
+import type { Client } from '../../lib/store/redis/client.ts'
+import { prefix, startCluster, startRedis, until } from './redis.ts'
+import { age, keysOf, openStore } from './redis-store.ts'
+import { PENDING_MS } from '../../lib/store/redis/records.ts'
+
+/** Two processes' views of the same sessions. */
+export interface Arena {
+  views: readonly [SessionStore, SessionStore]
+  /** `null`: the sessions are in this process. */
+  client: Client | null
+  keyPrefix: string
+}
+
+export interface Ground {
+  name: string
+  /** Of all tries, the share that is made here; in npm test the slow ones have less. */
+  share: number
+  inTests: number
+  open: (t: Test) => Promise<Arena>
+  /** The same as options of the plugin: applications that are given them use the same sessions. */
+  options: () => Partial<SessionOptions>
+}
+
+/** Where races are run: in this process's memory, on one Redis and on a Cluster of three. */
+export async function startGrounds (t: Test): Promise<Ground[]> {
+  const [redis, cluster] = await Promise.all([startRedis(t), startCluster(t)])
+  const inRedis = (target: Parameters<typeof openStore>[1], client: Client) => async (t: Test): Promise<Arena> => {
+    const keyPrefix = prefix()
+    const open = async () => await openStore(t, target, { prefix: keyPrefix })
+    return { views: [await open(), await open()], client, keyPrefix }
+  }
+  return [
+    {
+      name: 'memory',
+      share: 0.2,
+      inTests: 0.6,
+      open: async () => {
+        const store = new MemoryStore()
+        return { views: [store, store], client: null, keyPrefix: '' }
+      },
+      options: () => ({ store: new MemoryStore() })
+    },
+    {
+      name: 'Redis',
+      share: 0.5,
+      inTests: 0.25,
+      open: inRedis(redis.url, redis.client),
+      options: () => ({ redis: redis.url, keyPrefix: prefix() })
+    },
+    {
+      name: 'Redis Cluster',
+      share: 0.3,
+      inTests: 0.15,
+      open: inRedis({ cluster: cluster.nodes }, cluster.client),
+      options: () => ({ redis: { cluster: cluster.nodes }, keyPrefix: prefix() })
+    }
+  ]
+}
+
+/** Redis, or this process itself, was kept from running for so long that an answer was given up: nothing is known of the race. */
+export class Interrupted extends Error {}
+
+/**
+ * Does a race `count` times, many at once, so that every order of events comes up; `after` each batch what is to be
+ * looked at. One that was interrupted is done again, under a number of its own. Gives how many were.
+ * @throws when that is no exception
+ */
+export async function rounds (count: number, race: (round: number) => Promise<void>, { atOnce = 50, after }: { atOnce?: number, after?: () => Promise<void> } = {}): Promise<number> {
+  let interrupted = 0
+  const untilDone = async (first: number): Promise<void> => {
+    for (let round = first; ; round += count) {
+      try {
+        return await race(round)
+      } catch (error) {
+        if (!(error instanceof Interrupted || isGivenUp(error)) || ++interrupted > 100 + count / 10) throw error
+        await new Promise((resolve) => setTimeout(resolve, 200))
+      }
+    }
+  }
+  for (let from = 0; from < count; from += atOnce) {
+    await Promise.all(Array.from({ length: Math.min(atOnce, count - from) }, (_, each) => untilDone(from + each)))
+    await after?.()
+  }
+  return interrupted
+}
+
+/** What a store says when an answer did not come in time, and for as long as it does not ask again. */
+function isGivenUp (error: unknown): boolean {
+  const { code, cause } = error as { code?: unknown, cause?: { message?: string } }
+  return code === 'ERR_SESSION_STORE_UNAVAILABLE' && (cause === undefined || /^no answer within/.test(cause.message ?? ''))
+}
+
+/** Waits for any number of turns of the loop, often none: about as long as two answers of Redis take. */
+export async function hops (most = 8): Promise<void> {
+  for (let left = Math.floor(Math.random() * 2 * most) - most; left > 0; left--) await new Promise((resolve) => setImmediate(resolve))
+}
+
+export function pick<T> (choices: readonly T[]): T {
+  return choices[Math.floor(Math.random() * choices.length)] as T
+}
+
+/** Starts all of them, in any order, each after a while of its own, and waits for all, also where one fails. */
+export async function atOnce (racers: Array<() => Promise<unknown>>): Promise<void> {
+  const order = racers.map((racer) => ({ racer, turn: Math.random() })).sort((a, b) => a.turn - b.turn)
+  const outcomes = await Promise.allSettled(order.map(async ({ racer }) => {
+    await hops()
+    await racer()
+  }))
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
+}
+
+/** What is left under the prefix once what expires within moments has expired. What was `interrupted` may have left sessions. */
+export async function leftovers ({ client, keyPrefix, views: [view] }: Arena, { interrupted }: { interrupted: number }): Promise<string[]> {
+  if (client === null) return []
+  if (interrupted > 0) for await (const { id } of view.listAll()) await view.delete(id)
+  // Taking a session off its list is not waited for where another took its place.
+  await until('what is cleaned up in the background', async () => (await keysOf(client, keyPrefix)).every((key) => !key.startsWith(`@${keyPrefix}user:`))).catch(() => {})
+  await age(client, keyPrefix, PENDING_MS)
+  return await keysOf(client, keyPrefix)
+}
