@@ -7,6 +7,8 @@ export interface StoreEvents {
   down: [cause: unknown]
   /** The backend answers again. */
   up: []
+  /** The backend answers, but refuses what it is asked; what to do, and its own words. Told once while it goes on. */
+  refused: [advice: string, cause: unknown]
   /** What lies under a session's key is not a session: treated as absent. */
   unreadable: [id: string]
   /**

@@ -15,6 +15,7 @@ export function logStoreEvents (log: Log, { events }: SessionStore): () => void 
   const listeners: { [Name in Told]: (...args: StoreEvents[Name]) => void } = {
     down: (cause) => log.error({ err: cause }, 'the session store does not answer'),
     up: () => log.info('the session store answers again'),
+    refused: (advice, cause) => log.error({ err: cause }, `the session store refuses what it is asked: ${advice}`),
     unreadable: (id) => log.warn({ sessionId: id }, 'what is stored for a session cannot be read; treated as no session')
   }
   const names = Object.keys(listeners) as Told[]

@@ -1,5 +1,6 @@
 import type { Bus } from '../contract.ts'
 import type { Client } from './client.ts'
+import { withoutCommand } from './driver-errors.ts'
 import type { RedisLink } from './link.ts'
 
 /** How often a connection that may hear nothing for long is asked whether it still hears. */
@@ -54,17 +55,21 @@ export class RedisBus implements Bus {
     subscriber.on('message', (_channel: string, message: string) => {
       for (const { onMessage } of this.#listeners) onMessage(message)
     })
-    // The driver subscribes again by itself, but after it says that it is ready.
     subscriber.on('ready', () => { void this.#listenAgain(subscriber) })
     subscriber.on('error', () => {})
     // Waits for Redis if that is down.
-    void subscriber.subscribe(this.#channel).catch(() => {})
+    void this.#subscribe(subscriber)
     // An unanswered one makes the driver leave a connection that has gone silent.
     this.#ping = setInterval(() => { subscriber.ping().catch(() => {}) }, PING_EVERY_MS)
   }
 
   async #listenAgain (subscriber: Client): Promise<void> {
-    await subscriber.subscribe(this.#channel).catch(() => {})
+    await this.#subscribe(subscriber)
     for (const { onGap } of this.#listeners) onGap()
+  }
+
+  /** Where Redis refuses, what must not miss an end looks again by itself. */
+  async #subscribe (subscriber: Client): Promise<void> {
+    await subscriber.subscribe(this.#channel).catch((error: unknown) => this.#link.refused(withoutCommand(error)))
   }
 }

@@ -9,6 +9,7 @@ import { isCluster } from './client.ts'
 import type { Client } from './client.ts'
 import { RedisClock } from './clock.ts'
 import { isOutage, isReply, replyOf, withoutCommand } from './driver-errors.ts'
+import { Refusals } from './refusals.ts'
 import type { Script } from './scripts.ts'
 import { unsuitable } from './suitability.ts'
 
@@ -27,6 +28,7 @@ export class RedisLink {
   readonly events: EventEmitter<StoreEvents>
   readonly client: Client
   readonly #clock: RedisClock
+  readonly #refusals = new Refusals((advice, cause) => this.events.emit('refused', advice, cause))
   readonly #breakers = new Map<string, Breaker>()
   readonly #onError = (error: Error): void => {
     this.#lastError = withoutCommand(error)
@@ -79,10 +81,16 @@ export class RedisLink {
       return await breaker.run(() => command().catch((error: unknown) => { throw withoutCommand(error) }))
     } catch (error) {
       if (error instanceof errors.STORE_UNAVAILABLE) throw error
+      this.refused(error)
       if (replyOf(error).includes('OOM ')) throw new errors.STORE_FULL({ cause: error })
       if (isReply(error) || isOutage(error)) throw new errors.STORE_UNAVAILABLE({ cause: error })
       throw error
     }
+  }
+
+  /** Tells of an error that Redis answered. One about a key of another type is not about Redis. */
+  refused (error: unknown): void {
+    if (isReply(error) && !error.message.startsWith('WRONGTYPE')) this.#refusals.seen(error)
   }
 
   /** Runs a script by its name, and by its text when Redis does not know it (after a restart or a failover). */
@@ -107,12 +115,12 @@ export class RedisLink {
     return new RedisLink(isCluster(this.client) ? this.client.duplicate() : this.client.duplicate(), this)
   }
 
-  /** A connection of its own for pub/sub, where other commands are not taken. It waits for Redis as long as it takes. */
+  /** A connection of its own for pub/sub. It waits for Redis as long as it takes, and is told again what to listen to. */
   subscriber (): Client {
     const patience = { enableOfflineQueue: true, enableAutoPipelining: false }
     return isCluster(this.client)
       ? this.client.duplicate([], patience)
-      : this.client.duplicate({ ...patience, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true })
+      : this.client.duplicate({ ...patience, autoResubscribe: false, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true })
   }
 
   /**

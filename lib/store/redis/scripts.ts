@@ -154,7 +154,11 @@ return present`)
  * at the same time. Needs no memory.
  */
 export const endScript = script(2, `
-local function text (key) return redis.call('TYPE', key).ok == 'string' and redis.call('GET', key) end
+local function text (key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE') then error(value.err) end
+  return type(value) == 'string' and value
+end
 local beside, present = text(KEYS[1]), text(KEYS[2])
 if not beside or string.sub(beside, 1, 1) ~= '>' then redis.call('DEL', KEYS[1]) end
 redis.call('DEL', KEYS[2])
