@@ -1,12 +1,13 @@
 import type { Test } from 'tap'
-import { MemoryStore } from '../../lib/index.ts'
+import { MemoryStore, RedisStore } from '../../lib/index.ts'
 import type { SessionOptions, SessionStore } from '../../lib/index.ts'
+import { connect } from '../../lib/store/redis/client.ts'
 import type { Client } from '../../lib/store/redis/client.ts'
 import { prefix, startCluster, startRedis, until } from './redis.ts'
 import { age, keysOf, openStore } from './redis-store.ts'
 import { PENDING_MS } from '../../lib/store/redis/records.ts'
 
-/** Two processes' views of the same sessions. */
+/** Two processes' views of the same sessions. The commands of the second overtake each other where it does not wait for one. */
 export interface Arena {
   views: readonly [SessionStore, SessionStore]
   /** `null`: the sessions are in this process. */
@@ -29,8 +30,14 @@ export async function startGrounds (t: Test): Promise<Ground[]> {
   const [redis, cluster] = await Promise.all([startRedis(t), startCluster(t)])
   const inRedis = (target: Parameters<typeof openStore>[1], client: Client) => async (t: Test): Promise<Arena> => {
     const keyPrefix = prefix()
-    const open = async () => await openStore(t, target, { prefix: keyPrefix })
-    return { views: [await open(), await open()], client, keyPrefix }
+    const { client: own } = connect(target)
+    const slow = new RedisStore({ client: unordered(own), prefix: keyPrefix })
+    t.teardown(async () => {
+      await slow.close()
+      own.disconnect()
+    })
+    await until('the connection', () => own.status === 'ready')
+    return { views: [await openStore(t, target, { prefix: keyPrefix }), slow], client, keyPrefix }
   }
   return [
     {
@@ -85,6 +92,21 @@ export async function rounds (count: number, race: (round: number) => Promise<vo
     await untilDone(() => after?.())
   }
   return interrupted
+}
+
+/** A client that sends each command after a while of its own, as to the nodes of a Cluster some of which are slow. */
+function unordered (client: Client): Client {
+  return new Proxy(client, {
+    get: (target, name) => {
+      const member: unknown = Reflect.get(target, name, target)
+      if (typeof member !== 'function') return member
+      if (!['evalsha', 'eval', 'set', 'call', 'del', 'get', 'zrem', 'zrange', 'zscore', 'exists'].includes(String(name))) return member.bind(target) as unknown
+      return async (...args: unknown[]): Promise<unknown> => {
+        await hops()
+        return await (member.apply(target, args) as Promise<unknown>)
+      }
+    }
+  })
 }
 
 /** What a store says when an answer did not come in time, and for as long as it does not ask again. */

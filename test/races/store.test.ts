@@ -218,10 +218,10 @@ for (const { name, share, inTests, open } of grounds) {
         if (stored !== null) await Promise.all([pick(views).touch(stored), pick(views).update(stored, adds({ on: 1 }))])
       }
       const end = async (): Promise<void> => {
-        // What is on the list before that has begun, whoever began it.
+        // What is on the list before that has begun, whoever began it; and what the same connection was given before.
         const seen = client === null || round % 2 === 0 ? [] : await client.zrange(`@${keyPrefix}user:${userId}`, '0', '-1')
         isEnding = true
-        const before = logins.filter(({ id, view, isEarlier }) => isEarlier && (view === ender || seen.some((member) => member.includes(id))))
+        const before = logins.filter(({ id, view, isEarlier }) => isEarlier && ((view === ender && view === views[0]) || seen.some((member) => member.includes(id))))
         for (const { id } of before) dead.add(id)
         await ender.deleteByUser(userId)
       }
