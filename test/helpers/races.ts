@@ -72,24 +72,24 @@ export class Interrupted extends Error {}
 
 /**
  * Does a race `count` times, many at once, so that every order of events comes up; `after` each batch what is to be
- * looked at. One that was interrupted is done again, under a number of its own. Gives how many were.
+ * looked at. One that was interrupted is done again, under a number of its own. Gives the numbers of those that were.
  * @throws when that is no exception
  */
-export async function rounds (count: number, race: (round: number) => Promise<void>, { atOnce = 50, after }: { atOnce?: number, after?: () => Promise<void> } = {}): Promise<number> {
-  let interrupted = 0
-  const untilDone = async (attempt: (again: number) => Promise<void> | undefined): Promise<void> => {
-    for (let again = 0; ; again++) {
+export async function rounds (count: number, race: (round: number) => Promise<void>, { atOnce = 50, after }: { atOnce?: number, after?: () => Promise<void> } = {}): Promise<number[]> {
+  const interrupted: number[] = []
+  const untilDone = async (attempt: (round: number) => Promise<void> | undefined, first: number): Promise<void> => {
+    for (let round = first; ; round += count) {
       try {
-        return await attempt(again)
+        return await attempt(round)
       } catch (error) {
-        if (!(error instanceof Interrupted || isGivenUp(error)) || ++interrupted > 100 + count / 10) throw error
+        if (!(error instanceof Interrupted || isGivenUp(error)) || interrupted.push(round) > 100 + count / 10) throw error
         await new Promise((resolve) => setTimeout(resolve, 200))
       }
     }
   }
   for (let from = 0; from < count; from += atOnce) {
-    await Promise.all(Array.from({ length: Math.min(atOnce, count - from) }, (_, each) => untilDone((again) => race(from + each + again * count))))
-    await untilDone(() => after?.())
+    await Promise.all(Array.from({ length: Math.min(atOnce, count - from) }, (_, each) => untilDone(race, from + each)))
+    await untilDone(() => after?.(), -count)
   }
   return interrupted
 }
@@ -134,14 +134,13 @@ export async function atOnce (racers: Array<() => Promise<unknown>>): Promise<vo
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
 }
 
-/** Some of what is left under the prefix once what expires within moments has expired. What was `interrupted` may have left more, which does not count. */
-export async function leftovers ({ client, keyPrefix, views: [view] }: Arena, { interrupted }: { interrupted: number }): Promise<string[]> {
+/** Some of what is left under the prefix once what expires within moments has expired. What the users of interrupted races left does not count. */
+export async function leftovers ({ client, keyPrefix, views: [view] }: Arena, interrupted: string[]): Promise<string[]> {
   if (client === null) return []
-  if (interrupted > 0) for await (const { id } of view.listAll()) await view.delete(id)
-  const lists = async (): Promise<string[]> => (await keysOf(client, keyPrefix)).filter((key) => key.startsWith(`@${keyPrefix}user:`))
-  if (interrupted > 0) for (const list of await lists()) await view.deleteByUser(list.slice(`@${keyPrefix}user:`.length))
+  for await (const { id, userId } of view.listAll()) if (interrupted.length > 0 && (userId === null || interrupted.includes(userId))) await view.delete(id)
+  for (const userId of interrupted) await view.deleteByUser(userId)
   // Taking a session off its list is not waited for where another took its place.
-  await until('what is cleaned up in the background', async () => (await lists()).length === 0).catch(() => {})
+  await until('what is cleaned up in the background', async () => (await keysOf(client, `@${keyPrefix}user:`)).length === 0).catch(() => {})
   await age(client, keyPrefix, PENDING_MS)
   return (await keysOf(client, keyPrefix)).slice(0, 5)
 }

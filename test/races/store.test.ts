@@ -128,10 +128,10 @@ for (const { name, share, inTests, open } of grounds) {
       }
       await Promise.all([...race.signIns].map((id) => race.view.delete(id)))
     })
-    t.comment(`${interrupted} of ${tries} were interrupted and done again`)
+    t.comment(`${interrupted.length} of ${tries} were interrupted and done again`)
     t.strictSame(wrong, {})
     t.equal(resurrected, 0)
-    t.strictSame(await leftovers(arena, { interrupted }), [], 'and nothing of them is left')
+    t.strictSame(await leftovers(arena, interrupted.map((round) => `ada${round}`)), [], 'and nothing of them is left')
     report({ scenario: 'logout against save, touch, read, move, sign-in, at the store', on: name, tries, resurrected })
   })
 
@@ -265,10 +265,10 @@ for (const { name, share, inTests, open } of grounds) {
         users = new Set()
       }
     })
-    t.comment(`${interrupted} of ${tries} were interrupted and done again`)
+    t.comment(`${interrupted.length} of ${tries} were interrupted and done again`)
     t.equal(survivors, 0)
     t.strictSame(wrong, {})
-    t.strictSame(await leftovers(arena, { interrupted }), [], 'and nothing of them is left')
+    t.strictSame(await leftovers(arena, interrupted.map((round) => `ada${round}`)), [], 'and nothing of them is left')
     report({ scenario: 'revokeUser against sign-ins, moves, save, touch, read, at the store', on: name, tries, resurrected: survivors, lost: 0 })
   })
 }
