@@ -31,7 +31,7 @@ export type RedisTarget = string | RedisOptions | RedisClusterOptions | ClientLi
  * for more than a minute), leave a socket that has gone silent, never send a command twice, and join
  * the commands of one tick.
  */
-const nodeOptions = {
+const nodeOptions = () => ({
   enableOfflineQueue: false,
   maxRetriesPerRequest: 0,
   connectTimeout: 1000,
@@ -40,9 +40,30 @@ const nodeOptions = {
   autoResendUnfulfilledCommands: false,
   keepAlive: 5000,
   retryStrategy: (times: number) => Math.min(50 * times, 250) + Math.random() * 50,
-  // 1: reconnect and do not resend. A demoted master must be left, or it answers with sessions that have ended.
-  reconnectOnError: (error: Error) => error.message.startsWith('READONLY') ? 1 as const : false
-} satisfies RedisOptions
+  reconnectOnError: leaveReplicas()
+}) satisfies RedisOptions
+
+/** How long to stay with a server that takes no writes, when a new connection has led to it again. */
+const STAY_MS = 1_500
+
+const leftAt = new WeakMap<object, number>()
+
+/** A demoted master must be left, or it answers with sessions that have ended. */
+function leaveReplicas (): (error: Error) => 1 | false {
+  const leave = (error: Error): 1 | false => {
+    if (!error.message.startsWith('READONLY') || performance.now() - (leftAt.get(leave) ?? -Infinity) < STAY_MS) return false
+    leftAt.set(leave, performance.now())
+    // Reconnect, and do not resend.
+    return 1
+  }
+  return leave
+}
+
+/** When a connection of ours last left a server for taking no writes, on the monotonic clock. */
+export function lastLeftAt (client: Client): number {
+  const { reconnectOnError } = (isCluster(client) ? client.options.redisOptions : client.options) ?? {}
+  return leftAt.get(reconnectOnError ?? {}) ?? -Infinity
+}
 
 const clusterOptions = {
   enableOfflineQueue: false,
@@ -54,7 +75,8 @@ const clusterOptions = {
 /** Whether `value` is a client of the driver, also of another copy of it. */
 export function isClient (value: unknown): value is Client {
   const client = value as Partial<Client> | null
-  return typeof client === 'object' && client !== null && typeof client.duplicate === 'function' && typeof client.get === 'function'
+  // Other drivers' clients have the first two as well.
+  return typeof client === 'object' && client !== null && [client.duplicate, client.get, client.defineCommand].every((method) => typeof method === 'function')
 }
 
 /** Whether a client speaks to a Cluster. */
@@ -67,21 +89,21 @@ export function isCluster (client: Client): client is Cluster {
  * Of a client only its options are read: it stays its owner's, to use and to close.
  */
 export function connect (target: RedisTarget): { client: Client, keyPrefix: string } {
-  if (typeof target === 'string') return { client: new Redis(target, { ...nodeOptions, enableAutoPipelining: true }), keyPrefix: '' }
+  if (typeof target === 'string') return { client: new Redis(target, { ...nodeOptions(), enableAutoPipelining: true }), keyPrefix: '' }
   if (isClient(target)) {
     const keyPrefix = target.options.keyPrefix ?? ''
     const client = isCluster(target)
-      ? target.duplicate([], { ...clusterOptions, keyPrefix: '', redisOptions: merged(target.options.redisOptions, nodeOptions) })
-      : target.duplicate({ ...nodeOptions, enableAutoPipelining: true, keyPrefix: '', lazyConnect: false })
+      ? target.duplicate([], { ...clusterOptions, keyPrefix: '', redisOptions: merged(target.options.redisOptions, nodeOptions()) })
+      : target.duplicate({ ...nodeOptions(), enableAutoPipelining: true, keyPrefix: '', lazyConnect: false })
     return { client, keyPrefix }
   }
   if ('cluster' in target) {
     const { cluster, tls, username, password } = target
-    return { client: new Cluster(cluster, { ...clusterOptions, redisOptions: merged({ tls, username, password }, nodeOptions) }), keyPrefix: '' }
+    return { client: new Cluster(cluster, { ...clusterOptions, redisOptions: merged({ tls, username, password }, nodeOptions()) }), keyPrefix: '' }
   }
   // Neither a URL nor a client nor a Cluster: plain options.
   const { keyPrefix = '', ...options } = target as RedisOptions
-  return { client: new Redis(merged(options, { ...nodeOptions, enableAutoPipelining: true, lazyConnect: false })), keyPrefix }
+  return { client: new Redis(merged(options, { ...nodeOptions(), enableAutoPipelining: true, lazyConnect: false })), keyPrefix }
 }
 
 /** Closes a connection of our own. Answers under way may arrive; a server that does not answer is not waited for. */

@@ -23,3 +23,8 @@ export function isOutage (error: unknown): boolean {
   if (isReply(error)) return /^(LOADING|CLUSTERDOWN|MASTERDOWN) /.test(error.message)
   return error instanceof Error && !(error instanceof TypeError) && !(error instanceof RangeError)
 }
+
+/** A refusal at connecting that waiting does not mend. After that of a database the driver would go on with database 0. */
+export function isRefusal (error: unknown): boolean {
+  return /^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH|ERR DB index|ERR invalid DB|ERR SELECT)/.test(replyOf(error))
+}

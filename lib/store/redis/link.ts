@@ -5,10 +5,11 @@ import { TIMED_OUT, withDeadline } from '../../deadline.ts'
 import { errors } from '../../errors.ts'
 import { Breaker } from '../breaker.ts'
 import type { StoreEvents } from '../contract.ts'
-import { isCluster } from './client.ts'
+import { isCluster, lastLeftAt } from './client.ts'
 import type { Client } from './client.ts'
 import { RedisClock } from './clock.ts'
-import { isOutage, isReply, replyOf, withoutCommand } from './driver-errors.ts'
+import { isOutage, isRefusal, isReply, replyOf, withoutCommand } from './driver-errors.ts'
+import { Reach } from './reach.ts'
 import { Refusals } from './refusals.ts'
 import type { Script } from './scripts.ts'
 import { unsuitable } from './suitability.ts'
@@ -16,9 +17,6 @@ import { unsuitable } from './suitability.ts'
 /** How long one command may take, and how often a server that is down is asked again. */
 const COMMAND_DEADLINE_MS = 500
 const PROBE_EVERY_MS = 100
-
-/** A refusal at connecting that waiting does not mend. After that of a database the driver would go on with database 0. */
-const REFUSED = /^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password|ERR Client sent AUTH|ERR DB index|ERR invalid DB|ERR SELECT)/
 
 /**
  * One way to Redis: sends commands under a deadline, says what failed in this package's errors, keeps
@@ -28,11 +26,12 @@ export class RedisLink {
   readonly events: EventEmitter<StoreEvents>
   readonly client: Client
   readonly #clock: RedisClock
+  readonly #reach: Reach
   readonly #refusals = new Refusals((advice, cause) => this.events.emit('refused', advice, cause))
   readonly #breakers = new Map<string, Breaker>()
   readonly #onError = (error: Error): void => {
     this.#lastError = withoutCommand(error)
-    if (REFUSED.test(replyOf(error))) this.#refusal = error
+    if (isRefusal(error)) this.#refusal = error
   }
 
   readonly #onReady = (): void => {
@@ -40,8 +39,6 @@ export class RedisLink {
     void this.#clock.read().catch(() => {})
   }
 
-  /** How many nodes do not answer, of all links that tell of the same Redis. */
-  readonly #down: { nodes: number }
   #lastError: Error | undefined
   #refusal: Error | undefined
 
@@ -49,7 +46,7 @@ export class RedisLink {
   constructor (client: Client, beside?: RedisLink) {
     this.client = client
     this.events = beside === undefined ? new EventEmitter() : beside.events
-    this.#down = beside === undefined ? { nodes: 0 } : beside.#down
+    this.#reach = beside === undefined ? new Reach(this.events, () => lastLeftAt(client)) : beside.#reach
     this.#clock = new RedisClock(() => client.time())
     // However many stores share a client.
     client.setMaxListeners(client.getMaxListeners() + 1)
@@ -175,7 +172,7 @@ export class RedisLink {
       const reading = this.#clock.read().then(() => null, (error: Error) => withoutCommand(error))
       const answer = await withDeadline(reading, giveUpAt - performance.now())
       const failure = answer === TIMED_OUT ? new Error(`no answer within ${ms} ms`) : answer
-      const refusal = this.#refusal ?? (failure !== null && REFUSED.test(replyOf(failure)) ? failure : undefined)
+      const refusal = this.#refusal ?? (failure !== null && isRefusal(failure) ? failure : undefined)
       if (refusal !== undefined) throw new errors.INVALID_OPTIONS('redis: the server refused the user name, the password, the database or a command this package needs', { cause: refusal })
       if (failure === null || performance.now() >= giveUpAt) return failure === null ? null : this.#lastError ?? failure
       await new Promise((resolve) => setTimeout(resolve, 20))
@@ -185,6 +182,7 @@ export class RedisLink {
   /** Stops watching the connection, which stays open; its failed attempts are still not printed. Twice is safe. */
   close (): void {
     for (const breaker of this.#breakers.values()) breaker.close()
+    this.#reach.close()
     if (!this.client.listeners('ready').includes(this.#onReady)) return
     this.client.off('ready', this.#onReady)
     this.client.off('error', this.#onError)
@@ -202,8 +200,8 @@ export class RedisLink {
         probeEveryMs: PROBE_EVERY_MS,
         probe,
         isOutage,
-        onDown: (cause) => { if (this.#down.nodes++ === 0) this.events.emit('down', this.#lastError ?? cause) },
-        onUp: () => { if (--this.#down.nodes === 0) this.events.emit('up') }
+        onDown: (cause) => this.#reach.lost(this.#lastError ?? cause),
+        onUp: () => this.#reach.found()
       })
       this.#breakers.set(node, breaker)
     }

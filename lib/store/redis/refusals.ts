@@ -27,11 +27,13 @@ export class Refusals {
 
   /** Redis answered with this error. */
   seen (error: Error): void {
+    const advice = ADVICE.find(([says]) => says.test(error.message))?.[1]
+    // Of what its user lacks, each command is news: one line would hide the next.
+    const kind = advice === undefined || advice.includes('README') ? error.message : advice
     const now = performance.now()
-    const before = this.#seenAt.get(error.message) ?? -Infinity
+    const before = this.#seenAt.get(kind) ?? -Infinity
     if (this.#seenAt.size > MAX_KINDS) this.#seenAt.clear()
-    this.#seenAt.set(error.message, now)
-    if (now - before < QUIET_MS) return
-    this.#tell(ADVICE.find(([says]) => says.test(error.message))?.[1] ?? 'see what it says', error)
+    this.#seenAt.set(kind, now)
+    if (now - before >= QUIET_MS) this.#tell(advice ?? 'see what it says', error)
   }
 }
