@@ -4,6 +4,7 @@ import type { ValueError } from '@sinclair/typebox/value'
 import { durationFault, durationMs } from './duration.ts'
 import { errors } from './errors.ts'
 import { SessionOptions } from './options.ts'
+import { isClient } from './store/redis/client.ts'
 
 /** What Fastify itself takes at `register`. */
 const FASTIFY_OPTIONS = ['prefix', 'logLevel', 'logSerializers']
@@ -50,6 +51,20 @@ export function shapeOf (input: unknown, faults: Faults): Partial<SessionOptions
     else options[name] = Object.fromEntries(Object.entries(nested).filter(([key]) => key !== member))
   }
   return options
+}
+
+const REDIS_TARGET = 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client'
+
+/** What is wrong with the `redis` option, if anything. What the driver would not understand, it would take for localhost. */
+export function redisFault (redis: unknown): string | null {
+  if (typeof redis === 'string') return /^rediss?:\/\//.test(redis) && URL.canParse(redis) ? null : REDIS_TARGET
+  if (typeof redis !== 'object' || redis === null || Array.isArray(redis)) return REDIS_TARGET
+  if (isClient(redis)) return null
+  if (['get', 'connect', 'sendCommand'].some((name) => typeof (redis as Record<string, unknown>)[name] === 'function')) return 'must be an ioredis client: one of another driver will not do, but its URL will'
+  if ('url' in redis) return 'must be the URL itself, or ioredis options, which have no url'
+  if ('socket' in redis) return 'must be ioredis options: host and port stand in no socket there'
+  if (!('cluster' in redis)) return null
+  return Array.isArray(redis.cluster) && redis.cluster.length > 0 && !redis.cluster.some((node) => node == null) ? null : REDIS_TARGET
 }
 
 /** The errors of an optional object's members in place of the one that it is not what it should be. */

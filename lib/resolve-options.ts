@@ -1,8 +1,7 @@
-import { Faults, shapeOf } from './option-faults.ts'
+import { Faults, redisFault, shapeOf } from './option-faults.ts'
 import type { SessionOptions } from './options.ts'
 import { isSessionStore } from './store/contract.ts'
 import { isExpressStore } from './store/express-store.ts'
-import { isClient } from './store/redis/client.ts'
 
 const MIN_SECRET_LENGTH = 32
 /** RFC 6265bis 4.1.1: a cookie name is a token. */
@@ -117,20 +116,14 @@ function secretsOf ({ secret }: Partial<SessionOptions>, faults: Faults, warning
 function backendOf ({ redis, store, keyPrefix, durability = 'default' }: Partial<SessionOptions>, faults: Faults): Pick<ResolvedOptions, 'redis' | 'store' | 'keyPrefix' | 'durability'> {
   if (redis !== undefined && store !== undefined) faults.add('store', 'cannot be given together with redis')
   if (redis === undefined && store === undefined && process.env.NODE_ENV === 'production') faults.add('redis', 'is required in production; pass store: new MemoryStore() to keep sessions in memory on purpose')
-  if (redis !== undefined && !isRedisTarget(redis)) faults.add('redis', 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client')
+  const fault = redis === undefined ? null : redisFault(redis)
+  if (fault !== null) faults.add('redis', fault)
   if (store !== undefined && !isSessionStore(store) && !isExpressStore(store)) faults.add('store', 'must be a MemoryStore, a RedisStore or an express-session compatible store')
   if (keyPrefix !== undefined && redis === undefined && store !== undefined) faults.add('keyPrefix', 'goes with redis: a store has its own')
   if (keyPrefix !== undefined && !/^[\x21-\x3F\x41-\x7E][\x21-\x7E]{0,127}$/.test(keyPrefix)) faults.add('keyPrefix', 'must be 1 to 128 printable characters, the first not @')
   else if (keyPrefix !== undefined && /[{}]/.test(keyPrefix)) faults.add('keyPrefix', 'must not contain braces: they would put all sessions on one Cluster node')
   if (durability === 'replicated' && redis === undefined) faults.add('durability', store === undefined ? 'needs redis, with a replica' : 'goes with redis: a RedisStore has its own')
   return { redis, store, keyPrefix: keyPrefix ?? 'sess:', durability }
-}
-
-function isRedisTarget (redis: unknown): boolean {
-  if (typeof redis === 'string') return /^rediss?:\/\//.test(redis) && URL.canParse(redis)
-  if (typeof redis !== 'object' || redis === null || Array.isArray(redis)) return false
-  if (isClient(redis) || !('cluster' in redis)) return true
-  return Array.isArray(redis.cluster) && redis.cluster.length > 0 && !redis.cluster.some((node) => node == null)
 }
 
 function cookieOf ({ cookie = {} }: Partial<SessionOptions>, faults: Faults, warnings: ResolvedOptions['warnings']): CookieAttributes {

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { MemoryStore, sessionPlugin } from '../lib/index.ts'
+import { MemoryStore, RedisStore, sessionPlugin } from '../lib/index.ts'
 import type { SessionOptions } from '../lib/index.ts'
 import { resolveOptions } from '../lib/resolve-options.ts'
 import { Browser, secret, startApp } from './helpers/app.ts'
@@ -148,6 +148,32 @@ t.test('a wrong value is refused, by the option\'s name', async (t) => {
   for (const [option, fault, values] of WRONG) {
     const [name = '', member] = option.split('.')
     for (const value of values) t.strictSame(faultsOf(t, { secret, [name]: member === undefined ? value : { [member]: value } }), [`${option} ${fault}`])
+  }
+})
+
+/** What node-redis gives, as far as it can be told from ioredis' client. */
+const nodeRedis = { options: { socket: {} }, isOpen: false, duplicate () {}, get () {}, connect () {}, sendCommand () {} }
+
+t.test('what another driver takes for Redis is refused, and not taken for localhost', async (t) => {
+  const faults: Array<[fault: RegExp, redis: unknown]> = [
+    [/an ioredis client/, nodeRedis],
+    [/an ioredis client/, { get () {}, set () {} }],
+    [/an ioredis client/, new (class Upstash { get () {} })()],
+    [/the URL itself/, { url: 'redis://LEAKED' }],
+    [/no socket/, { socket: { host: 'LEAKED' } }]
+  ]
+  for (const [fault, redis] of faults) t.match(faultsOf(t, { secret, redis }), [fault])
+})
+
+t.test('a RedisStore without a client of ioredis is refused in words', async (t) => {
+  for (const options of [undefined, {}, { client: null }, { client: 'redis://LEAKED' }, { client: nodeRedis }]) {
+    try {
+      // JavaScript has no types.
+      const store = new RedisStore(options as never)
+      t.fail(`made ${String(store)}`)
+    } catch (error) {
+      t.strictSame(told(t, error), ['client must be a Redis or Cluster of ioredis'])
+    }
   }
 })
 

@@ -3,6 +3,7 @@ import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { errors } from '../../errors.ts'
 import { apply, diff } from '../../session/changes.ts'
 import type { StoreEvents } from '../contract.ts'
+import { isClient } from './client.ts'
 import type { Client } from './client.ts'
 import { compareAndSet } from './compare-and-set.ts'
 import { connectRedisClient } from './connect-redis-client.ts'
@@ -90,7 +91,8 @@ export class ExpressSide extends ConnectRedis {
   protected readonly keys: Keys
   readonly #overwrite: boolean
 
-  constructor ({ client, overwrite = false, durability: _durability, ...options }: RedisStoreOptions, names?: Names, link = new RedisLink(client)) {
+  /** @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis */
+  constructor ({ client, overwrite = false, durability: _durability, ...options }: RedisStoreOptions = {} as RedisStoreOptions, names?: Names, link = linkOf(client)) {
     const keys = new Keys(options.prefix ?? 'sess:', client.options.keyPrefix, names)
     super({ ...options, client: connectRedisClient(link, keys) })
     this.link = link
@@ -187,6 +189,11 @@ export class ExpressSide extends ConnectRedis {
       return null
     }
   }
+}
+
+function linkOf (client: unknown): RedisLink {
+  if (!isClient(client)) throw new errors.INVALID_OPTIONS('client must be a Redis or Cluster of ioredis')
+  return new RedisLink(client)
 }
 
 /** Gives a promise's outcome to a callback, once, and outside of the promise: what it throws is its caller's. */
