@@ -117,7 +117,8 @@ t.test('a Redis that cannot save to its disk, and so takes no writes, signs nobo
 })
 
 t.test('a master that becomes a replica is left for whoever is the master, and takes nobody\'s cookie meanwhile', async (t) => {
-  const [redis, other] = [await startRedis(t), await startRedis(t)]
+  const args = ['--repl-diskless-sync-delay', '0']
+  const [redis, other] = [await startRedis(t, { args }), await startRedis(t, { args })]
   const { app, signIn, said } = await startService(t, { redis: redis.url })
   const ada = await signIn('ada')
   await other.client.replicaof('127.0.0.1', redis.port)
