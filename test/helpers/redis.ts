@@ -12,11 +12,11 @@ import { findServer } from './redis-binary.ts'
 
 export { findServer } from './redis-binary.ts'
 
-const HOST = '127.0.0.1'
+export const HOST = '127.0.0.1'
 const START_WITHIN_MS = 10_000
 
 /** What `t.teardown` is all that is needed of a test. */
-type Owner = Pick<Test, 'teardown'>
+export type Owner = Pick<Test, 'teardown'>
 
 export interface TestRedis {
   port: number
@@ -120,7 +120,8 @@ export async function until (what: string, condition: () => Promise<boolean> | b
   }
 }
 
-function assertions (port: number): Redis {
+/** A client of a test's own: waits for its server as long as it takes. */
+export function assertions (port: number): Redis {
   const client = new Redis({ host: HOST, port, retryStrategy: () => 10, maxRetriesPerRequest: null })
   client.on('error', () => {})
   return client
@@ -141,8 +142,13 @@ async function answers (client: Redis, server: ChildProcess): Promise<void> {
 }
 
 async function launch (directory: string, port: number, args: string[]): Promise<ChildProcess> {
+  return await launchWith(['--bind', HOST, '--port', String(port), '--dir', directory, '--save', '', '--appendonly', 'no', '--daemonize', 'no', ...args])
+}
+
+/** A server that ends with this process. */
+export async function launchWith (args: string[]): Promise<ChildProcess> {
   const { path, env } = await findServer()
-  const server = spawn(path, ['--bind', HOST, '--port', String(port), '--dir', directory, '--save', '', '--appendonly', 'no', '--daemonize', 'no', ...args], { env, stdio: 'ignore' })
+  const server = spawn(path, args, { env, stdio: 'ignore' })
   await once(server, 'spawn')
   guard(server)
   return server
@@ -155,7 +161,7 @@ function guard (server: ChildProcess): void {
   server.once('exit', () => shell.stdin.end('ended\n'))
 }
 
-async function kill (server: ChildProcess): Promise<void> {
+export async function kill (server: ChildProcess): Promise<void> {
   if (server.exitCode !== null || server.signalCode !== null) return
   const exited = once(server, 'exit')
   server.kill('SIGKILL')
@@ -163,7 +169,7 @@ async function kill (server: ChildProcess): Promise<void> {
 }
 
 /** Below the ports that the system gives to outgoing connections, so that nobody takes it during a restart. */
-async function freePort (): Promise<number> {
+export async function freePort (): Promise<number> {
   for (;;) {
     const port = randomInt(15_000, 32_000)
     const server = createServer()

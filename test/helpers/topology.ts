@@ -1,0 +1,254 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import calculateSlot from 'cluster-key-slot'
+import { newMember, newRedis } from './member.ts'
+import type { Member } from './member.ts'
+import { freePort, HOST, until } from './redis.ts'
+import type { Owner } from './redis.ts'
+
+/** How long what was broken may take to be whole again. */
+const HEALTHY_WITHIN_MS = 30_000
+const NAME = 'sessions'
+
+/** Servers of which one takes over where another fails. */
+export abstract class Topology {
+  readonly members: Member[]
+
+  constructor (members: Member[]) {
+    this.members = members
+  }
+
+  /** Those that say they are a master, as far as they answer. */
+  async masters (): Promise<Member[]> {
+    const roles = await Promise.all(this.members.filter(({ isUp }) => isUp).map(async (member) => ({ member, role: (await member.replication()).role })))
+    return roles.filter(({ role }) => role === 'master').map(({ member }) => member)
+  }
+
+  /** The replicas that a master has. */
+  async replicasOf (master: Member): Promise<Member[]> {
+    const said = await master.replication()
+    const ports = Object.entries(said).filter(([name]) => /^slave\d+$/.test(name)).map(([, value]) => Number(/port=(\d+)/.exec(value)?.[1]))
+    return this.members.filter(({ port }) => ports.includes(port))
+  }
+
+  /**
+   * From now on no replica hears what is written to this master, which goes on; `mend` once it is dead. Replicas that
+   * are only stopped get what lies in their sockets as soon as they are resumed: their links have to be cut as well.
+   */
+  async cut (master: Member): Promise<() => void> {
+    const replicas = await this.replicasOf(master)
+    for (const replica of replicas) replica.freeze()
+    await master.client.call('CLIENT', 'KILL', 'TYPE', 'replica')
+    return () => { for (const replica of replicas) replica.resume() }
+  }
+
+  /** When another than `old` took the place of a master: says so itself, and takes writes. In ms as of `performance.now()`. */
+  async takeover (old: Member, others: Member[]): Promise<{ at: number, master: Member }> {
+    let master: Member | undefined
+    await until('another master', async () => {
+      master = (await this.masters()).find((member) => member !== old && others.includes(member))
+      return master !== undefined
+    }, HEALTHY_WITHIN_MS)
+    return { at: performance.now(), master: master as Member }
+  }
+
+  /** Waits until all replicas are there, have all, and everybody agrees on the masters. */
+  abstract healthy (): Promise<void>
+}
+
+/** One master, two replicas, and three Sentinels who take a second to call it down. */
+export class SentinelTopology extends Topology {
+  readonly sentinels: Member[]
+  /** What the `redis` option takes. */
+  readonly target: { sentinels: Array<{ host: string, port: number }>, name: string }
+
+  constructor (members: Member[], sentinels: Member[]) {
+    super(members)
+    this.sentinels = sentinels
+    this.target = { sentinels: sentinels.map(({ port }) => ({ host: HOST, port })), name: NAME }
+  }
+
+  /** Whom the Sentinels name, once they are of one mind. */
+  async master (): Promise<Member> {
+    let ports: unknown[] = []
+    await until('the Sentinels to be of one mind', async () => {
+      ports = await Promise.all(this.sentinels.filter(({ isUp }) => isUp).map(async ({ client }) => (await client.call('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', NAME) as [string, string])[1]))
+      return new Set(ports).size === 1
+    }, HEALTHY_WITHIN_MS)
+    return this.members.find(({ port }) => String(port) === ports[0]) as Member
+  }
+
+  /** Tells a Sentinel to have another take over, without an outage. */
+  async failover (): Promise<void> {
+    const [sentinel] = this.sentinels
+    await until('a Sentinel that can', async () => await (sentinel as Member).client.call('SENTINEL', 'FAILOVER', NAME).then(() => true, (error: Error) => {
+      if (!/INPROG|NOGOODSLAVE/.test(error.message)) throw error
+      return false
+    }), HEALTHY_WITHIN_MS)
+  }
+
+  /** Brings back who was killed, and makes of who was resumed what he is now: a replica of the one that took over. */
+  async repair (master: Member): Promise<void> {
+    await until('the Sentinels to name who took over', async () => await this.master() === master, HEALTHY_WITHIN_MS)
+    for (const member of this.members) {
+      if (member === master) continue
+      if (!member.isUp) await member.start('--replicaof', HOST, String(master.port))
+      else await member.client.replicaof(HOST, master.port)
+    }
+    await this.healthy()
+  }
+
+  async healthy (): Promise<void> {
+    // While nobody measures, they may look at each other more often than they do by default.
+    await this.#look({ everyMs: 100, publishEveryMs: 100 })
+    await until('replicas in sync, and Sentinels that agree', async () => {
+      const master = await this.master()
+      return await isInSync(master, this.members.length - 1) && (await Promise.all(this.sentinels.map((sentinel) => agrees(sentinel, master, this)))).every(Boolean)
+    }, HEALTHY_WITHIN_MS)
+    await this.#look({ everyMs: 10_000, publishEveryMs: 2_000 })
+  }
+
+  async #look ({ everyMs, publishEveryMs }: { everyMs: number, publishEveryMs: number }): Promise<void> {
+    await Promise.all(this.sentinels.map(({ client }) => client.call('SENTINEL', 'DEBUG', 'INFO-PERIOD', everyMs, 'PUBLISH-PERIOD', publishEveryMs)))
+  }
+}
+
+export async function startSentinels (t: Owner, { downAfterMs = 1_000 }: { downAfterMs?: number } = {}): Promise<SentinelTopology> {
+  const members = await Promise.all([newRedis(t), newRedis(t), newRedis(t)])
+  const [master, ...replicas] = members as [Member, Member, Member]
+  await master.start()
+  await Promise.all(replicas.map((replica) => replica.start('--replicaof', HOST, String(master.port))))
+  const sentinels = await Promise.all([1, 2, 3].map(() => newMember(t, async (_port, directory) => {
+    const file = join(directory, 'sentinel.conf')
+    await writeFile(file, [
+      `sentinel monitor ${NAME} ${HOST} ${master.port} 2`,
+      `sentinel down-after-milliseconds ${NAME} ${downAfterMs}`,
+      `sentinel failover-timeout ${NAME} 3000`,
+      `sentinel parallel-syncs ${NAME} 2`,
+      ''
+    ].join('\n'))
+    return [file, '--sentinel']
+  })))
+  await Promise.all(sentinels.map((sentinel) => sentinel.start()))
+  const topology = new SentinelTopology(members, sentinels)
+  await topology.healthy()
+  return topology
+}
+
+/** Three masters, a replica of each, and every slot served. */
+export class ClusterTopology extends Topology {
+  /** What the `redis` option takes. */
+  readonly target: { cluster: Array<{ host: string, port: number }> }
+
+  constructor (members: Member[]) {
+    super(members)
+    this.target = { cluster: members.map(({ port }) => ({ host: HOST, port })) }
+  }
+
+  /** Who holds a slot, by what a majority would say: the masters alone know. */
+  async masterOf (slot: number): Promise<Member> {
+    for (const member of await this.masters()) {
+      const [first] = await slotsOf(member)
+      if (first !== undefined && first.some(([from, to]) => from <= slot && slot <= to)) return member
+    }
+    throw new Error(`nobody holds slot ${slot}`)
+  }
+
+  async masterOfKey (key: string): Promise<Member> {
+    return await this.masterOf(calculateSlot(key))
+  }
+
+  async idOf (member: Member): Promise<string> {
+    return await member.client.call('CLUSTER', 'MYID') as string
+  }
+
+  /** Gives slots of one master to another, with all that is in them, while both are in use. */
+  async move (slots: number[], from: Member, to: Member): Promise<void> {
+    const [fromId, toId] = await Promise.all([this.idOf(from), this.idOf(to)])
+    await Promise.all(slots.map((slot) => to.client.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', fromId)))
+    await Promise.all(slots.map((slot) => from.client.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', toId)))
+    for (const slot of slots) {
+      for (;;) {
+        const keys = await from.client.call('CLUSTER', 'GETKEYSINSLOT', slot, 10) as string[]
+        if (keys.length === 0) break
+        await from.client.call('MIGRATE', HOST, to.port, '', 0, 5_000, 'KEYS', ...keys)
+      }
+      await to.client.call('CLUSTER', 'SETSLOT', slot, 'NODE', toId)
+      await from.client.call('CLUSTER', 'SETSLOT', slot, 'NODE', toId)
+    }
+  }
+
+  /** Has a replica of the master take over, without an outage. */
+  async failover (master: Member): Promise<void> {
+    const [replica] = await this.replicasOf(master)
+    await (replica as Member).client.call('CLUSTER', 'FAILOVER')
+  }
+
+  /** Brings back who was killed: it learns what it is now. */
+  async repair (): Promise<void> {
+    await Promise.all(this.members.filter(({ isUp }) => !isUp).map((member) => member.start()))
+    await this.healthy()
+  }
+
+  async healthy (): Promise<void> {
+    await until('a whole Cluster', async () => {
+      const masters = await this.masters()
+      if (masters.length !== this.members.length / 2) return false
+      const states = await Promise.all(this.members.map(async ({ client }) => {
+        const info = await client.call('CLUSTER', 'INFO') as string
+        return info.includes('cluster_state:ok') && info.includes('cluster_slots_ok:16384') && info.includes('cluster_size:3\r') && !/fail|handshake/.test(await client.call('CLUSTER', 'NODES') as string)
+      }))
+      return states.every(Boolean) && (await Promise.all(masters.map((master) => isInSync(master, 1)))).every(Boolean)
+    }, HEALTHY_WITHIN_MS)
+  }
+}
+
+export async function startReplicatedCluster (t: Owner, { nodeTimeoutMs = 1_500 }: { nodeTimeoutMs?: number } = {}): Promise<ClusterTopology> {
+  const members = await Promise.all(Array.from({ length: 6 }, async () => await newRedis(t, [
+    '--cluster-enabled', 'yes', '--cluster-port', String(await freePort()), '--cluster-node-timeout', String(nodeTimeoutMs), '--cluster-config-file', 'nodes.conf',
+    '--cluster-require-full-coverage', 'no', '--cluster-allow-replica-migration', 'no', '--cluster-replica-validity-factor', '0'
+  ])))
+  await Promise.all(members.map((member) => member.start()))
+  const slotsEach = Math.ceil(16384 / 3)
+  await Promise.all(members.map(async ({ client }, index) => {
+    if (index < 3) await client.call('CLUSTER', 'ADDSLOTSRANGE', index * slotsEach, Math.min((index + 1) * slotsEach, 16384) - 1)
+    await client.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1)
+  }))
+  const buses = await Promise.all(members.map(async ({ client }) => Number((await client.config('GET', 'cluster-port') as string[])[1])))
+  for (const [index, { port }] of members.entries()) {
+    await Promise.all(members.slice(0, index).map(({ client }) => client.call('CLUSTER', 'MEET', HOST, port, buses[index] as number)))
+  }
+  const topology = new ClusterTopology(members)
+  for (const [index, master] of members.slice(0, 3).entries()) {
+    const id = await topology.idOf(master)
+    const replica = members[index + 3] as Member
+    await until('the master to be known', async () => await replica.client.call('CLUSTER', 'REPLICATE', id).then(() => true, () => false))
+  }
+  await topology.healthy()
+  return topology
+}
+
+/** The ranges of slots of each master, this one's first. */
+async function slotsOf (member: Member): Promise<Array<Array<[number, number]>>> {
+  const nodes = (await member.client.call('CLUSTER', 'NODES') as string).trim().split('\n').map((line) => line.split(' '))
+  const own = nodes.filter(([, , flags]) => flags?.includes('myself'))
+  return own.map((fields) => fields.slice(8).filter((field) => !field.startsWith('[')).map((field) => {
+    const [from, to = from] = field.split('-').map(Number)
+    return [from as number, to as number]
+  }))
+}
+
+/** That a replica is online means that it has all but what was written a moment ago. */
+async function isInSync (master: Member, replicas: number): Promise<boolean> {
+  const said = await master.replication()
+  const lines = Object.entries(said).filter(([name]) => /^slave\d+$/.test(name)).map(([, value]) => value)
+  return said.role === 'master' && lines.length === replicas && lines.every((line) => line.includes('state=online'))
+}
+
+async function agrees (sentinel: Member, master: Member, { members, sentinels }: SentinelTopology): Promise<boolean> {
+  const pairs = (fields: string[]): Record<string, string> => Object.fromEntries(fields.flatMap((field, index) => index % 2 === 0 ? [[field, fields[index + 1] ?? '']] : []))
+  const seen = pairs(await sentinel.client.call('SENTINEL', 'MASTER', NAME) as string[])
+  const replicas = (await sentinel.client.call('SENTINEL', 'REPLICAS', NAME) as string[][]).map(pairs)
+  return seen.port === String(master.port) && seen.flags === 'master' && seen['num-other-sentinels'] === String(sentinels.length - 1) &&
+    replicas.length === members.length - 1 && replicas.every(({ flags }) => flags === 'slave')
+}
