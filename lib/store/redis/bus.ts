@@ -30,7 +30,7 @@ export class RedisBus implements Bus {
   }
 
   async publish (message: string): Promise<void> {
-    await this.#link.run(this.#channel, (client) => client.publish(this.#channel, message)).catch(() => {})
+    await this.#link.publish(this.#channel, message).catch(() => {})
   }
 
   subscribe (onMessage: (message: string) => void, onGap: () => void): () => Promise<void> {

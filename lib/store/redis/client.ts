@@ -5,6 +5,9 @@ import { withDeadline } from '../../deadline.ts'
 /** How long closing waits for commands under way, in milliseconds. */
 const QUIT_MS = 500
 
+/** How soon a connection is tried again that the driver has given up, in milliseconds. */
+const TRY_AGAIN_MS = 100
+
 /** A connection of the driver: one server (or Sentinel), or a Cluster. */
 export type Client = Redis | Cluster
 
@@ -27,6 +30,20 @@ export interface ClientLike {
 export type RedisTarget = string | RedisOptions | RedisClusterOptions | ClientLike
 
 /**
+ * Behind Sentinel. What was master and does not know better answers with sessions that have ended, for as long as
+ * somebody asks: the Sentinels are listened to, and when they name another master the old one is left.
+ */
+const sentinelOptions = {
+  role: 'master' as const,
+  failoverDetector: true,
+  // Without it a frozen Sentinel is waited for without end, though the next one knows.
+  sentinelCommandTimeout: 300,
+  sentinelRetryStrategy: (times: number) => Math.min(50 * times, 500),
+  // For listening; the default is a minute.
+  sentinelReconnectStrategy: (times: number) => Math.min(100 * times, 1000)
+} satisfies RedisOptions
+
+/**
  * What a request path needs of a connection: fail at once when the link is down (the default waits
  * for more than a minute), leave a socket that has gone silent, never send a command twice, and join
  * the commands of one tick.
@@ -40,7 +57,10 @@ const nodeOptions = () => ({
   autoResendUnfulfilledCommands: false,
   keepAlive: 5000,
   retryStrategy: (times: number) => Math.min(50 * times, 250) + Math.random() * 50,
-  reconnectOnError: leaveReplicas()
+  reconnectOnError: leaveReplicas(),
+  // A frozen server says no goodbye; the default waits two seconds for it, also when a Sentinel has named another.
+  disconnectTimeout: 100,
+  ...sentinelOptions
 }) satisfies RedisOptions
 
 /** How long to stay with a server that takes no writes, when a new connection has led to it again. */
@@ -65,12 +85,31 @@ export function lastLeftAt (client: Client): number {
   return leftAt.get(reconnectOnError ?? {}) ?? -Infinity
 }
 
+/**
+ * Of a Cluster, masters alone are asked, also where a client handed in asks replicas. A command whose connection
+ * was lost is not sent again: it may have happened.
+ */
 const clusterOptions = {
   enableOfflineQueue: false,
-  enableAutoPipelining: true,
+  // Each node does that for itself: see `sent` in cluster.ts.
+  enableAutoPipelining: false,
+  lazyConnect: false,
+  scaleReads: 'master',
+  clusterRetryStrategy: (times: number) => Math.min(100 * times, 500),
+  slotsRefreshTimeout: 200,
+  slotsRefreshInterval: 5000,
+  retryDelayOnFailover: 0,
+  // While a slot moves, what concerns two keys has to wait until both have moved, and while a replica takes over
+  // nobody may know who answers. The deadline of a command ends this.
+  retryDelayOnClusterDown: 20,
+  retryDelayOnTryAgain: 20,
+  maxRedirections: 16,
   // ElastiCache's certificates name hosts, not addresses.
   dnsLookup: (address: string, callback: (error: null, address: string) => void) => callback(null, address)
 } satisfies ClusterOptions
+
+/** ASKING is about the very next command. */
+const clusterNodeOptions = () => ({ ...nodeOptions(), enableAutoPipelining: true, autoPipeliningIgnoredCommands: ['asking', 'readwrite'], keyPrefix: '' }) satisfies RedisOptions
 
 /** Whether `value` is a client of the driver, also of another copy of it. */
 export function isClient (value: unknown): value is Client {
@@ -89,17 +128,30 @@ export function isCluster (client: Client): client is Cluster {
  * Of a client only its options are read: it stays its owner's, to use and to close.
  */
 export function connect (target: RedisTarget): { client: Client, keyPrefix: string } {
+  const { client, keyPrefix } = open(target)
+  keepTrying(client)
+  return { client, keyPrefix }
+}
+
+/** One more connection like this one, but for `options`, of our own as well. */
+export function another (client: Redis, options: Partial<RedisOptions> = {}): Redis {
+  const other = client.duplicate(options)
+  keepTrying(other)
+  return other
+}
+
+function open (target: RedisTarget): { client: Client, keyPrefix: string } {
   if (typeof target === 'string') return { client: new Redis(target, { ...nodeOptions(), enableAutoPipelining: true }), keyPrefix: '' }
   if (isClient(target)) {
     const keyPrefix = target.options.keyPrefix ?? ''
     const client = isCluster(target)
-      ? target.duplicate([], { ...clusterOptions, keyPrefix: '', redisOptions: merged(target.options.redisOptions, nodeOptions()) })
+      ? target.duplicate([], { ...clusterOptions, keyPrefix: '', redisOptions: merged(target.options.redisOptions, clusterNodeOptions()) })
       : target.duplicate({ ...nodeOptions(), enableAutoPipelining: true, keyPrefix: '', lazyConnect: false })
     return { client, keyPrefix }
   }
   if ('cluster' in target) {
     const { cluster, tls, username, password } = target
-    return { client: new Cluster(cluster, { ...clusterOptions, redisOptions: merged({ tls, username, password }, nodeOptions()) }), keyPrefix: '' }
+    return { client: new Cluster(cluster, { ...clusterOptions, redisOptions: merged({ tls, username, password }, clusterNodeOptions()) }), keyPrefix: '' }
   }
   // Neither a URL nor a client nor a Cluster: plain options.
   const { keyPrefix = '', ...options } = target as RedisOptions
@@ -124,4 +176,27 @@ type NodeOptions = Omit<RedisOptions, 'replyMapping'>
 /** Theirs under ours. The driver's types refuse `undefined` where its code takes it. */
 function merged (theirs: object | undefined, ours: RedisOptions): NodeOptions {
   return { ...theirs, ...ours } as NodeOptions
+}
+
+/**
+ * A failover that is told while a Sentinel is being asked for the master makes the driver give up for good. Unless
+ * it was told to leave, it tries again.
+ */
+function keepTrying (client: Client): void {
+  if (isCluster(client) || client.options.sentinels == null) return
+  let left = false
+  let wasClosed = false
+  let timer: NodeJS.Timeout | undefined
+  const { disconnect } = client
+  client.disconnect = (reconnect = false) => {
+    left ||= !reconnect
+    clearTimeout(timer)
+    disconnect.call(client, reconnect)
+  }
+  client.on('connecting', () => { wasClosed = false })
+  client.on('close', () => { wasClosed = true })
+  client.on('end', () => {
+    // After `close` the end was asked for.
+    if (!left && !wasClosed) timer = setTimeout(() => { client.connect().catch(() => {}) }, TRY_AGAIN_MS)
+  })
 }

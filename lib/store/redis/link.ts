@@ -1,13 +1,14 @@
 import { EventEmitter } from 'node:events'
-import calculateSlot from 'cluster-key-slot'
 import type { Redis } from 'ioredis'
 import { TIMED_OUT, withDeadline } from '../../deadline.ts'
 import { errors } from '../../errors.ts'
 import { Breaker } from '../breaker.ts'
 import type { StoreEvents } from '../contract.ts'
-import { isCluster, lastLeftAt } from './client.ts'
+import { another, isCluster, lastLeftAt } from './client.ts'
 import type { Client } from './client.ts'
 import { RedisClock } from './clock.ts'
+import { ConnectionWatch } from './connection-watch.ts'
+import { connected, mastersOf, ownerOf, refreshed, sent } from './cluster.ts'
 import { isOutage, isRefusal, isReply, replyOf, withoutCommand } from './driver-errors.ts'
 import { Reach } from './reach.ts'
 import { Refusals } from './refusals.ts'
@@ -29,18 +30,7 @@ export class RedisLink {
   readonly #reach: Reach
   readonly #refusals = new Refusals((advice, cause) => this.events.emit('refused', advice, cause))
   readonly #breakers = new Map<string, Breaker>()
-  readonly #onError = (error: Error): void => {
-    this.#lastError = withoutCommand(error)
-    if (isRefusal(error)) this.#refusal = error
-  }
-
-  readonly #onReady = (): void => {
-    this.#lastError = undefined
-    void this.#clock.read().catch(() => {})
-  }
-
-  #lastError: Error | undefined
-  #refusal: Error | undefined
+  readonly #watch: ConnectionWatch
 
   /** `beside`: a link to the same Redis, of which nobody is to hear twice. */
   constructor (client: Client, beside?: RedisLink) {
@@ -48,11 +38,7 @@ export class RedisLink {
     this.events = beside === undefined ? new EventEmitter() : beside.events
     this.#reach = beside === undefined ? new Reach(this.events, () => lastLeftAt(client)) : beside.#reach
     this.#clock = new RedisClock(() => client.time())
-    // However many stores share a client.
-    client.setMaxListeners(client.getMaxListeners() + 1)
-    // Unheard, the driver would print every failed attempt to connect.
-    client.on('error', this.#onError)
-    client.on('ready', this.#onReady)
+    this.#watch = new ConnectionWatch(client, () => { void this.#clock.read().catch(() => {}) })
   }
 
   /** Redis' clock, in milliseconds since 1970. */
@@ -65,8 +51,11 @@ export class RedisLink {
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; the driver's error is the `cause`
    */
   async run<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
-    const node = isCluster(this.client) ? this.client.slots[calculateSlot(key)]?.[0] ?? '' : ''
-    return await this.#guarded(this.#breakerOf(node, () => this.client.exists(key)), () => command(this.client))
+    return await this.#guarded(this.#breakerFor(key), () => this.#send(key, command))
+  }
+
+  async #send<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
+    return await (isCluster(this.client) ? sent(this.client, key, command) : command(this.client))
   }
 
   async #runOn<T> (name: string, master: Redis, command: () => Promise<T>): Promise<T> {
@@ -92,14 +81,27 @@ export class RedisLink {
 
   /** Runs a script by its name, and by its text when Redis does not know it (after a restart or a failover). */
   async script (script: Script, keys: readonly string[], ...args: Array<string | number>): Promise<unknown> {
-    return await this.run(keys[0] ?? '', async (client) => {
+    const [key = ''] = keys
+    return await this.#guarded(this.#breakerFor(key), async () => {
       try {
-        return await client.evalsha(script.sha, script.keys, ...keys, ...args)
+        return await this.#send(key, (client) => client.evalsha(script.sha, script.keys, ...keys, ...args))
       } catch (error) {
         if (!replyOf(error).startsWith('NOSCRIPT')) throw error
-        return await client.eval(script.lua, script.keys, ...keys, ...args)
+        return await this.#send(key, (client) => client.eval(script.lua, script.keys, ...keys, ...args))
       }
     })
+  }
+
+  /**
+   * Tells everybody who listens; in a Cluster the nodes pass it on to each other.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE
+   */
+  async publish (channel: string, message: string): Promise<void> {
+    // A channel is no key: any of them will do, and the first may be down.
+    for (const [name, master] of connected(this.client)) {
+      if (await this.#runOn(name, master, () => master.publish(channel, message)).then(() => true, () => false)) return
+    }
+    throw new errors.STORE_UNAVAILABLE()
   }
 
   /** Of a server with several. */
@@ -109,15 +111,14 @@ export class RedisLink {
 
   /** A second connection with the same options, of which its own is all that has to be closed. */
   another (): RedisLink {
-    return new RedisLink(isCluster(this.client) ? this.client.duplicate() : this.client.duplicate(), this)
+    return new RedisLink(isCluster(this.client) ? this.client.duplicate() : another(this.client), this)
   }
 
   /** A connection of its own for pub/sub. It waits for Redis as long as it takes, and is told again what to listen to. */
   subscriber (): Client {
     const patience = { enableOfflineQueue: true, enableAutoPipelining: false }
-    return isCluster(this.client)
-      ? this.client.duplicate([], patience)
-      : this.client.duplicate({ ...patience, autoResubscribe: false, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true })
+    if (isCluster(this.client)) return this.client.duplicate([], patience)
+    return another(this.client, { ...patience, autoResubscribe: false, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true })
   }
 
   /**
@@ -125,7 +126,7 @@ export class RedisLink {
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
   async ping (): Promise<void> {
-    await Promise.all(this.#masters().map(async ([name, master]) => await this.#runOn(name, master, () => master.ping())))
+    await Promise.all(mastersOf(this.client).map(async ([name, master]) => await this.#runOn(name, master, () => master.ping())))
   }
 
   /**
@@ -133,7 +134,7 @@ export class RedisLink {
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
   async * scan (pattern: string, count: number): AsyncGenerator<string[]> {
-    for (const [name, master] of this.#masters()) {
+    for (const [name, master] of mastersOf(this.client)) {
       let cursor = '0'
       do {
         const [next, found] = await this.#runOn(name, master, () => master.scan(cursor, 'MATCH', pattern, 'COUNT', count))
@@ -145,20 +146,7 @@ export class RedisLink {
 
   /** What Redis says of itself that is not good for sessions; nothing where it does not answer. */
   async warnings (): Promise<string[]> {
-    return [...new Set((await Promise.all(connected(this.client).map(unsuitable))).flat())]
-  }
-
-  /** The servers that hold keys, by the names of their breakers. All of them: what is on one that is missing would seem not to be. */
-  #masters (): Array<[name: string, master: Redis]> {
-    const { client } = this
-    if (!isCluster(client)) return [['', client]]
-    const nodes = new Map(connected(client).map((node) => [`${node.options.host}:${node.options.port}`, node]))
-    const names = [...new Set(client.slots.map((slot) => slot?.[0] ?? ''))]
-    return (names.length === 0 ? [''] : names).map((name) => {
-      const master = nodes.get(name)
-      if (master === undefined) throw new errors.STORE_UNAVAILABLE({ cause: new Error('a master of the Cluster is not connected') })
-      return [name, master]
-    })
+    return [...new Set((await Promise.all(connected(this.client).map(([, master]) => unsuitable(master)))).flat())]
   }
 
   /**
@@ -172,9 +160,9 @@ export class RedisLink {
       const reading = this.#clock.read().then(() => null, (error: Error) => withoutCommand(error))
       const answer = await withDeadline(reading, giveUpAt - performance.now())
       const failure = answer === TIMED_OUT ? new Error(`no answer within ${ms} ms`) : answer
-      const refusal = this.#refusal ?? (failure !== null && isRefusal(failure) ? failure : undefined)
+      const refusal = this.#watch.refusal ?? (failure !== null && isRefusal(failure) ? failure : undefined)
       if (refusal !== undefined) throw new errors.INVALID_OPTIONS('redis: the server refused the user name, the password, the database or a command this package needs', { cause: refusal })
-      if (failure === null || performance.now() >= giveUpAt) return failure === null ? null : this.#lastError ?? failure
+      if (failure === null || performance.now() >= giveUpAt) return failure === null ? null : this.#watch.lastError ?? failure
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }
@@ -183,13 +171,18 @@ export class RedisLink {
   close (): void {
     for (const breaker of this.#breakers.values()) breaker.close()
     this.#reach.close()
-    if (!this.client.listeners('ready').includes(this.#onReady)) return
-    this.client.off('ready', this.#onReady)
-    this.client.off('error', this.#onError)
-    this.client.on('error', quiet)
-    this.client.setMaxListeners(this.client.getMaxListeners() - 1)
-    // One for all stores that were on it.
-    if (this.client.listeners('error').filter((listener) => listener === quiet).length > 1) this.client.off('error', quiet)
+    this.#watch.close()
+  }
+
+  /** @throws ERR_SESSION_STORE_UNAVAILABLE when no node of a Cluster can answer */
+  #breakerFor (key: string): Breaker {
+    const { client } = this
+    if (!isCluster(client)) return this.#breakerOf('', () => client.exists(key))
+    return this.#breakerOf(ownerOf(client, key), async () => {
+      // Another node may answer for it by now.
+      await refreshed(client)
+      await this.#send(key, (node) => node.exists(key))
+    })
   }
 
   #breakerOf (node: string, probe: () => Promise<unknown>): Breaker {
@@ -200,7 +193,7 @@ export class RedisLink {
         probeEveryMs: PROBE_EVERY_MS,
         probe,
         isOutage,
-        onDown: (cause) => this.#reach.lost(this.#lastError ?? cause),
+        onDown: (cause) => this.#reach.lost(this.#watch.lastError ?? cause),
         onUp: () => this.#reach.found()
       })
       this.#breakers.set(node, breaker)
@@ -208,11 +201,3 @@ export class RedisLink {
     return breaker
   }
 }
-
-/** The servers that hold keys, as far as there is a connection. */
-function connected (client: Client): Redis[] {
-  return isCluster(client) ? client.nodes('master') : [client]
-}
-
-/** What is left where a store listened. */
-function quiet (): void {}

@@ -1,8 +1,8 @@
-import calculateSlot from 'cluster-key-slot'
 import type { Redis } from 'ioredis'
 import { errors } from '../../errors.ts'
 import { isCluster } from './client.ts'
 import type { Client } from './client.ts'
+import { connected, ownerOf } from './cluster.ts'
 import type { RedisLink } from './link.ts'
 
 /** How long replicas have to confirm, in milliseconds: a sign-in asks twice within what a request may wait. */
@@ -68,8 +68,7 @@ export class Replication {
   /** What to say at boot; nothing where Redis does not answer. */
   async warnings (): Promise<string[]> {
     const { client } = this.#link
-    const masters = isCluster(client) ? client.nodes('master') : [client]
-    const replicas = await Promise.all(masters.map((master) => master.wait(1, CONFIRM_MS).catch(() => 1)))
+    const replicas = await Promise.all(connected(client).map(([, master]) => master.wait(1, CONFIRM_MS).catch(() => 1)))
     return replicas.includes(0) ? [NOBODY_CONFIRMS] : []
   }
 
@@ -95,8 +94,8 @@ export class Replication {
 /** @throws ERR_SESSION_STORE_UNAVAILABLE when there is no connection to it */
 function masterOf (client: Client, key: string): Redis {
   if (!isCluster(client)) return client
-  const name = client.slots[calculateSlot(key)]?.[0]
-  const master = client.nodes('master').find(({ options: { host, port } }) => `${host}:${port}` === name)
+  const owner = ownerOf(client, key)
+  const [, master] = connected(client).find(([name]) => name === owner) ?? []
   if (master === undefined) throw new errors.STORE_UNAVAILABLE({ cause: new Error('a master of the Cluster is not connected') })
   return master
 }

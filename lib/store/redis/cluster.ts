@@ -1,0 +1,81 @@
+import calculateSlot from 'cluster-key-slot'
+import type { Cluster, Redis } from 'ioredis'
+import { errors } from '../../errors.ts'
+import { isCluster } from './client.ts'
+import type { Client } from './client.ts'
+import { replyOf } from './driver-errors.ts'
+
+/** How long it is looked for who answers, and how soon again, in milliseconds. */
+const SEARCH_MS = 300
+const SEARCH_AGAIN_MS = 20
+/** What a node answers to a command that it did not run because of where the key is, or is about to be. */
+const ELSEWHERE = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /
+
+/**
+ * The node that answers for `key`, as far as is known; `''` before anything is.
+ * @throws ERR_SESSION_STORE_UNAVAILABLE when no node does, or only replicas are connected, which the driver would ask instead
+ */
+export function ownerOf (cluster: Cluster, key: string): string {
+  if (cluster.slots.length === 0) return ''
+  const owner = cluster.slots[calculateSlot((cluster.options.keyPrefix ?? '') + key)]?.[0]
+  if (owner === undefined) throw new errors.STORE_UNAVAILABLE({ cause: new Error('no node of the Cluster answers for this slot') })
+  if (cluster.nodes('master').length === 0) throw new errors.STORE_UNAVAILABLE({ cause: new Error('no master of the Cluster is connected') })
+  return owner
+}
+
+/** The servers that hold keys, by their names, as far as there is a connection; where there is only one its name is ''. */
+export function connected (client: Client): Array<[name: string, master: Redis]> {
+  if (!isCluster(client)) return [['', client]]
+  return client.nodes('master').map((node) => [`${node.options.host}:${node.options.port}`, node])
+}
+
+/**
+ * All servers that hold keys: what is on one that is missing would seem not to be.
+ * @throws ERR_SESSION_STORE_UNAVAILABLE
+ */
+export function mastersOf (client: Client): Array<[name: string, master: Redis]> {
+  const masters = connected(client)
+  if (!isCluster(client)) return masters
+  const names = [...new Set(client.slots.map((slot) => slot?.[0] ?? ''))]
+  const found = (names.length === 0 ? [''] : names).map((name) => masters.find(([each]) => each === name))
+  if (found.includes(undefined)) throw new errors.STORE_UNAVAILABLE({ cause: new Error('a master of the Cluster is not connected') })
+  return found.filter((each) => each !== undefined)
+}
+
+/**
+ * Sends what concerns `key` to the node that answers for it, and where that says another does, there.
+ *
+ * Commands are joined node by node. Those that the driver itself joins for a Cluster it sends again all together to
+ * where one of them was told to ask, which does not know the others' keys yet: a session would seem not to be.
+ */
+export async function sent<T> (cluster: Cluster, key: string, command: (client: Client) => Promise<T>): Promise<T> {
+  const owner = ownerOf(cluster, key)
+  const [, node] = connected(cluster).find(([name]) => name === owner) ?? []
+  // One that is just being connected to has the command wait for that; through the Cluster it would fail.
+  const isUsable = node !== undefined && node.status !== 'close' && node.status !== 'end' && (node.options.keyPrefix ?? '') === (cluster.options.keyPrefix ?? '')
+  if (!isUsable) return await command(cluster)
+  try {
+    return await command(node)
+  } catch (error) {
+    if (!ELSEWHERE.test(replyOf(error))) throw error
+    return await search(cluster, command)
+  }
+}
+
+/** Has the driver find who answers. Nothing has happened so far, so the command may be sent again. */
+async function search<T> (cluster: Cluster, command: (cluster: Cluster) => Promise<T>): Promise<T> {
+  for (const giveUpAt = performance.now() + SEARCH_MS; ;) {
+    try {
+      return await command(cluster)
+    } catch (error) {
+      // Two nodes that send it to each other do so for milliseconds, in which the driver goes back and forth often.
+      if (!(error instanceof Error) || !error.message.startsWith('Too many Cluster redirections') || performance.now() > giveUpAt) throw error
+      await new Promise((resolve) => setTimeout(resolve, SEARCH_AGAIN_MS))
+    }
+  }
+}
+
+/** Asks some node which node answers for what. */
+export async function refreshed (cluster: Cluster): Promise<void> {
+  await new Promise<void>((resolve) => cluster.refreshSlotsCache(() => resolve()))
+}

@@ -1,0 +1,153 @@
+import { Redis } from 'ioredis'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { SessionOptions } from '../../lib/index.ts'
+import { connect } from '../../lib/store/redis/client.ts'
+import { sessionsOf } from '../helpers/history.ts'
+import type { Member } from '../helpers/member.ts'
+import { prefix, until } from '../helpers/redis.ts'
+import { report, times } from '../helpers/scale.ts'
+import { startSentinels } from '../helpers/topology.ts'
+import { Load, startService } from './load.ts'
+
+const topology = await startSentinels(t)
+
+/** Two processes' worth of connections: one by options, one by a client of the application's own, with the driver's defaults. */
+async function startLoad (t: Test, options: Partial<SessionOptions> = {}): Promise<Load> {
+  const theirs = new Redis(topology.target)
+  theirs.on('error', () => {})
+  t.teardown(() => theirs.disconnect())
+  const keyPrefix = prefix()
+  const load = new Load(t, [
+    await startService(t, { redis: topology.target, keyPrefix, ...options }),
+    await startService(t, { redis: theirs, keyPrefix, ...options })
+  ])
+  load.start()
+  await load.served(performance.now())
+  return load
+}
+
+interface Fault {
+  name: string
+  /** Makes the master fail, and gives what ends the fault once another has taken over. */
+  strike: (master: Member) => Promise<(() => void) | undefined>
+}
+
+const FAULTS: Fault[] = [
+  { name: 'master killed', strike: async (master) => { await master.kill(); return undefined } },
+  { name: 'master frozen and resumed', strike: async (master) => { master.freeze(); return () => master.resume() } },
+  { name: 'planned', strike: async () => { await topology.failover(); return undefined } }
+]
+
+for (const { name, strike } of FAULTS) {
+  t.test(`another master takes over by Sentinel, ${name}`, { timeout: 600_000 }, async (t) => {
+    const load = await startLoad(t)
+    let [recoveryMs, oursMs] = [0, 0]
+    const rounds = times(10, 2)
+    for (let round = 0; round < rounds; round++) {
+      const old = await topology.master()
+      const struckAt = performance.now()
+      const end = await strike(old)
+      const { at, master } = await topology.takeover(old, topology.members)
+      const servedAt = await load.served(at)
+      recoveryMs = Math.max(recoveryMs, servedAt - struckAt)
+      oursMs = Math.max(oursMs, servedAt - at)
+      t.comment(`${name}: another took over after ${(at - struckAt).toFixed()} ms, first login ${(servedAt - at).toFixed()} ms later`)
+      end?.()
+      // Who was resumed takes itself for the master until a Sentinel tells it.
+      await load.served(performance.now())
+      await topology.repair(master)
+      await load.served(performance.now())
+    }
+    await load.settle()
+    const findings = load.history.check()
+    t.comment(load.summary)
+    t.strictSame(load.wrong, [])
+    t.ok(load.slowestMs <= 700, `the slowest answer after ${load.slowestMs.toFixed()} ms`)
+    t.ok(recoveryMs <= 6_000, `service after ${recoveryMs.toFixed()} ms`)
+    report({ scenario: `failover by Sentinel, ${name}`, on: 'Sentinel', tries: load.requests, resurrected: sessionsOf(findings.resurrected), lost: sessionsOf(findings.lost), slowestMs: load.slowestMs, recoveryMs })
+  })
+}
+
+for (const { name, strike } of FAULTS.slice(1)) {
+  t.test(`who was master and still takes itself for it is not asked any more, ${name}`, async (t) => {
+    const options = { redis: topology.target, keyPrefix: prefix() }
+    const ours = await startService(t, options)
+    const login = await ours.inject({ method: 'POST', url: '/login/ada' })
+    const { id } = login.json<{ id: string }>()
+    const headers = { cookie: `sid=${login.cookies[0]?.value ?? ''}` }
+    const read = async () => (await ours.inject({ url: '/me', headers })).statusCode
+    t.equal(await read(), 200)
+    const old = await topology.master()
+    const end = await strike(old)
+    const { master } = await topology.takeover(old, topology.members)
+    await until('the Sentinels to name it', async () => await topology.master() === master)
+    end?.()
+    const theirs = await startService(t, options)
+    t.equal((await theirs.inject({ method: 'POST', url: `/revoke/${id}` })).json<{ ended: boolean }>().ended, true)
+    t.equal(await old.client.exists(options.keyPrefix + id), 1, 'the old master does not know that')
+    t.equal((await old.replication()).role, 'master')
+    // Longer than a connection that was asked in vain is kept.
+    for (const until = performance.now() + 2_000; performance.now() < until;) {
+      t.not(await read(), 200)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    t.equal(await read(), 401)
+    await topology.repair(master)
+  })
+}
+
+t.test('a Sentinel that is frozen keeps nobody from finding the master', async (t) => {
+  const [first] = topology.sentinels as [Member]
+  first.freeze()
+  t.teardown(() => first.resume())
+  const service = await startService(t, { redis: topology.target, keyPrefix: prefix() })
+  await until('service', async () => (await service.inject({ method: 'POST', url: '/login/ada' })).statusCode === 200, 2_000)
+})
+
+t.test('a failover that is told while a Sentinel is asked for the master is no reason to give up', async (t) => {
+  for (const sentinel of topology.sentinels) sentinel.freeze()
+  t.teardown(() => { for (const sentinel of topology.sentinels) sentinel.resume() })
+  const { client } = connect(topology.target)
+  t.teardown(() => client.disconnect())
+  client.on('error', () => {})
+  await until('it to ask', () => client.status === 'connecting')
+  // What the driver does when it hears of a failover.
+  ;(client as unknown as { connector: { disconnect: () => void } }).connector.disconnect()
+  for (const sentinel of topology.sentinels) sentinel.resume()
+  await until('the connection', () => client.status === 'ready')
+  client.disconnect()
+  await until('the end, which was asked for', () => client.status === 'end')
+})
+
+for (const durability of ['default', 'replicated'] as const) {
+  t.test(`a master is killed after its replicas have heard nothing for a while, with durability ${durability}`, { timeout: 600_000 }, async (t) => {
+    const load = await startLoad(t, { durability })
+    let recoveryMs = 0
+    for (let round = 0; round < times(10, 2); round++) {
+      const old = await topology.master()
+      const mend = await topology.cut(old)
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      const struckAt = performance.now()
+      await old.kill()
+      mend()
+      const { at, master } = await topology.takeover(old, topology.members)
+      recoveryMs = Math.max(recoveryMs, await load.served(at) - struckAt)
+      await topology.repair(master)
+      await load.served(performance.now())
+    }
+    await load.settle()
+    const findings = load.history.check()
+    const [resurrected, lost] = [sessionsOf(findings.resurrected), sessionsOf(findings.lost)]
+    t.comment(load.summary)
+    t.strictSame(load.wrong, [])
+    t.ok(load.slowestMs <= 700, `the slowest answer after ${load.slowestMs.toFixed()} ms`)
+    if (durability === 'default') {
+      t.ok(lost > 0 && resurrected > 0, 'what was confirmed by the master alone is lost, and seen to be')
+    } else {
+      t.strictSame(findings, { resurrected: [], lost: [], unended: [] })
+      t.ok((load.answers['/login 503'] ?? 0) > 0, 'what nobody confirms is not said to be done')
+    }
+    report({ scenario: `failover after the replicas were cut off, durability ${durability}`, on: 'Sentinel', tries: load.requests, resurrected, lost, slowestMs: load.slowestMs, recoveryMs })
+  })
+}
