@@ -87,6 +87,16 @@ t.test('a session that takes long on its way to another id counts once, and goes
   t.equal(await store.find(moving.id), null)
 })
 
+t.test('signing a user out everywhere also clears their list of what was gone before', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const [lost, live] = [record({ now: store.now() }), record({ now: store.now() })]
+  for (const each of [lost, live]) await store.create(each)
+  await redis.client.del(ours + lost.id)
+  t.strictSame(await store.deleteByUser('ada'), [live.id])
+  t.strictSame(await keysOf(redis.client, ours), [])
+})
+
 t.test('nothing is left in Redis of logins that were called off', async (t) => {
   const ours = prefix()
   const store = await openStore(t, redis.url, { prefix: ours })

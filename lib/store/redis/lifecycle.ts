@@ -91,6 +91,8 @@ export class Lifecycle {
       await confirmation.extend([this.#keys.session(id)])
       return await this.#delete(id, confirmation)
     }))
+    // What was not there is cleaned off: nobody else may look for a day.
+    if (ended.includes(null)) await this.#look(userId)
     await confirmation.wait()
     return ids.filter((_id, index) => ended[index] !== null)
   }
