@@ -108,14 +108,20 @@ t.test('slots that move to another master while they are used cost nobody an ans
 })
 
 t.test('one master is down and nobody takes over: what is on it answers 503, the rest works, and afterwards lists and sessions agree', { timeout: 600_000 }, async (t) => {
-  const { load, services, onMaster } = await startLoad(t)
-  const master = await topology.masterOf(1)
+  const { load, services, keyPrefix, onMaster } = await startLoad(t)
+  const channel = `@${keyPrefix}events`
+  const master = await topology.masterOfKey(channel)
   const others = (await topology.masters()).filter((member) => member !== master)
   const [hit, ...spared] = await Promise.all([onMaster(master), ...others.map(onMaster)])
   const replicas = await topology.replicasOf(master)
   await Promise.all(replicas.map((replica) => replica.kill()))
   master.freeze()
   await until('the outage', async () => (await load.read(hit)).every((status) => status === 503))
+  const listener = (others[0] as Member).client.duplicate()
+  t.teardown(() => listener.disconnect())
+  await listener.subscribe(channel)
+  let heard = 0
+  listener.on('message', () => { heard++ })
   const from = load.requests
   const struckAt = performance.now()
   while (performance.now() < struckAt + times(10_000, 3_000)) {
@@ -125,6 +131,7 @@ t.test('one master is down and nobody takes over: what is on it answers 503, the
   }
   const tries = load.requests - from
   await load.served(performance.now())
+  t.ok(heard > 0, 'processes go on telling each other what happens')
   master.resume()
   const resumedAt = performance.now()
   await until('service', async () => (await load.read(hit)).every((status) => status === 200))

@@ -36,7 +36,16 @@ interface Fault {
 const FAULTS: Fault[] = [
   { name: 'master killed', strike: async (master) => { await master.kill(); return undefined } },
   { name: 'master frozen and resumed', strike: async (master) => { master.freeze(); return () => master.resume() } },
-  { name: 'planned', strike: async () => { await topology.failover(); return undefined } }
+  { name: 'planned', strike: async () => { await topology.failover(); return undefined } },
+  {
+    name: 'planned, with writes paused',
+    strike: async (master) => {
+      // Else it goes on taking writes that are lost, until every process has heard of the other.
+      await master.client.call('CLIENT', 'PAUSE', 4_000, 'WRITE')
+      await topology.failover()
+      return undefined
+    }
+  }
 ]
 
 for (const { name, strike } of FAULTS) {
@@ -49,10 +58,12 @@ for (const { name, strike } of FAULTS) {
       const struckAt = performance.now()
       const end = await strike(old)
       const { at, master } = await topology.takeover(old, topology.members)
-      const servedAt = await load.served(at)
+      const named = until('the Sentinels to name it', async () => await topology.master() === master, 20_000).then(() => performance.now())
+      const [servedAt, namedAt] = [await load.served(at), await named]
+      // Where it was planned the old one may have gone on serving.
       recoveryMs = Math.max(recoveryMs, servedAt - struckAt)
-      oursMs = Math.max(oursMs, servedAt - at)
-      t.comment(`${name}: another took over after ${(at - struckAt).toFixed()} ms, first login ${(servedAt - at).toFixed()} ms later`)
+      oursMs = Math.max(oursMs, servedAt - namedAt, 0)
+      t.comment(`${name}: another took over after ${(at - struckAt).toFixed()} ms, all Sentinels named it ${(namedAt - at).toFixed()} ms later, first login ${(servedAt - namedAt).toFixed()} ms after that`)
       end?.()
       // Who was resumed takes itself for the master until a Sentinel tells it.
       await load.served(performance.now())
@@ -63,13 +74,14 @@ for (const { name, strike } of FAULTS) {
     const findings = load.history.check()
     t.comment(load.summary)
     t.strictSame(load.wrong, [])
+    if (name === 'planned, with writes paused') t.strictSame(findings, { resurrected: [], lost: [], unended: [] })
     t.ok(load.slowestMs <= 700, `the slowest answer after ${load.slowestMs.toFixed()} ms`)
-    t.ok(recoveryMs <= 6_000, `service after ${recoveryMs.toFixed()} ms`)
+    t.ok(recoveryMs <= 6_000, `service after ${recoveryMs.toFixed()} ms, ${oursMs.toFixed()} ms of it after the Sentinels knew`)
     report({ scenario: `failover by Sentinel, ${name}`, on: 'Sentinel', tries: load.requests, resurrected: sessionsOf(findings.resurrected), lost: sessionsOf(findings.lost), slowestMs: load.slowestMs, recoveryMs })
   })
 }
 
-for (const { name, strike } of FAULTS.slice(1)) {
+for (const { name, strike } of FAULTS.slice(1, 3)) {
   t.test(`who was master and still takes itself for it is not asked any more, ${name}`, async (t) => {
     const options = { redis: topology.target, keyPrefix: prefix() }
     const ours = await startService(t, options)
@@ -124,7 +136,7 @@ for (const durability of ['default', 'replicated'] as const) {
   t.test(`a master is killed after its replicas have heard nothing for a while, with durability ${durability}`, { timeout: 600_000 }, async (t) => {
     const load = await startLoad(t, { durability })
     let recoveryMs = 0
-    for (let round = 0; round < times(10, 2); round++) {
+    for (let round = 0; round < times(10, durability === 'default' ? 1 : 2); round++) {
       const old = await topology.master()
       const mend = await topology.cut(old)
       await new Promise((resolve) => setTimeout(resolve, 300))

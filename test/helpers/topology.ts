@@ -180,8 +180,12 @@ export class ClusterTopology extends Topology {
 
   /** Has a replica of the master take over, without an outage. */
   async failover (master: Member): Promise<void> {
-    const [replica] = await this.replicasOf(master)
-    await (replica as Member).client.call('CLUSTER', 'FAILOVER')
+    const [replica] = await this.replicasOf(master) as [Member]
+    // The other masters do not vote about one master twice within seconds.
+    await until('a vote for the replica', async () => {
+      await replica.client.call('CLUSTER', 'FAILOVER').catch(() => {})
+      return await until('its role', async () => (await replica.replication()).role === 'master', 2_000).then(() => true, () => false)
+    }, HEALTHY_WITHIN_MS)
   }
 
   /** Brings back who was killed: it learns what it is now. */
