@@ -202,7 +202,9 @@ export class ClusterTopology extends Topology {
         const info = await client.call('CLUSTER', 'INFO') as string
         return info.includes('cluster_state:ok') && info.includes('cluster_slots_ok:16384') && info.includes('cluster_size:3\r') && !/fail|handshake/.test(await client.call('CLUSTER', 'NODES') as string)
       }))
-      return states.every(Boolean) && (await Promise.all(masters.map((master) => isInSync(master, 1)))).every(Boolean)
+      // Or else what one has not heard of is undone by the next failover, with the master paused for ten seconds.
+      const views = new Set(await Promise.all(this.members.map(viewOf)))
+      return views.size === 1 && states.every(Boolean) && (await Promise.all(masters.map((master) => isInSync(master, 1)))).every(Boolean)
     }, HEALTHY_WITHIN_MS)
   }
 }
@@ -230,6 +232,12 @@ export async function startReplicatedCluster (t: Owner, { nodeTimeoutMs = 1_500 
   }
   await topology.healthy()
   return topology
+}
+
+/** Who is what, since which epoch, and holds which slots, as this one sees it. */
+async function viewOf ({ client }: Member): Promise<string> {
+  const nodes = (await client.call('CLUSTER', 'NODES') as string).trim().split('\n').map((line) => line.split(' '))
+  return nodes.map(([id, , flags, master, , , epoch, , ...slots]) => [id, flags?.replace('myself,', ''), master, epoch, ...slots].join()).sort().join('\n')
 }
 
 /** The ranges of slots of each master, this one's first. */
