@@ -41,9 +41,10 @@ export class MemoryStore implements SessionStore {
   }
 
   async create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions = {}): Promise<SessionRecord | null> {
-    const ended = replaces === null ? null : this.#live(moves ? replaces.id : this.#successors.of(replaces.id, this.#now()) ?? replaces.id)
+    const line = replaces === null ? [] : [...moves ? [replaces.id] : this.#successors.lineOf(replaces.id, this.#now())]
+    const ended = this.#live(line.at(-1) ?? '')
     if (moves && ended === null) return null
-    const others = record.userId === null || limit === null || moves ? [] : this.#liveOf(record.userId).filter(({ id }) => id !== replaces?.id)
+    const others = record.userId === null || limit === null || moves ? [] : this.#liveOf(record.userId).filter(({ id }) => !line.includes(id))
     const evicted = limit === null ? [] : others.slice(limit.max - 1)
     if (evicted.length > 0 && limit?.evicts === false) throw new errors.LIMIT_REACHED()
     this.#makeRoom(replaces)
@@ -121,6 +122,7 @@ export class MemoryStore implements SessionStore {
   }
 
   #end ({ id, userId }: SessionRecord, reason: StoreEvents['ended'][2]): void {
+    if (!this.#sessions.has(id)) return
     this.#remove(id)
     if (userId !== null) this.events.emit('ended', id, userId, reason)
   }

@@ -75,6 +75,19 @@ export function lifeTests (test: Define): void {
     t.strictSame(await store.find(login.id), login)
   })
 
+  test('a session that has moved twice is replaced by who knew it before', async (t, { store, other, make, lists }) => {
+    const first = make()
+    const second = { ...first, id: record().id }
+    const third = { ...first, id: record().id }
+    const login = make()
+    await store.create(first)
+    await store.create(second, { replaces: first, moves: true })
+    await other.create(third, { replaces: second, moves: true })
+    t.ok(await store.create(login, { replaces: first, ...lists && { limit: { max: 1, evicts: true } } }))
+    for (const { id } of [first, second, third]) t.equal(await store.find(id), null)
+    t.strictSame(await store.find(login.id), login)
+  })
+
   test('an id that was never used is absent, whatever it looks like', async (t, { store }) => {
     for (const id of [record().id, '', 'x', '*', '../../etc/passwd', '__proto__', 'constructor', '\u0000', 'é'.repeat(1000)]) {
       t.equal(await store.find(id), null)
