@@ -152,6 +152,25 @@ t.test('one master is down and nobody takes over: what is on it answers 503, the
   report({ scenario: 'one master down', on: 'Cluster', tries, resurrected: sessionsOf(findings.resurrected), lost: sessionsOf(findings.lost), slowestMs: load.slowestMs, recoveryMs })
 })
 
+t.test('a process that has only asked whether all is well finds a master again that was away', { timeout: 600_000 }, async (t) => {
+  const store = await openStore(t, topology.target, { prefix: prefix() })
+  const session = record({ now: store.now() })
+  await store.create(session)
+  const other = await openStore(t, topology.target, { prefix: store.prefix })
+  await Promise.all([other.ping(), other.bus.publish('hello')])
+  const master = await topology.masterOfKey(store.prefix + session.id)
+  const replicas = await topology.replicasOf(master)
+  await Promise.all(replicas.map((replica) => replica.kill()))
+  await master.kill()
+  for (let ask = 0; ask < 3; ask++) await t.rejects(other.ping(), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  await topology.repair()
+  for (const each of [store, other]) {
+    await until('service', async () => await each.ping().then(() => true, () => false))
+    // Neither master nor replica kept what was in its memory.
+    await until('an answer', async () => await each.find(session.id).then((found) => found === null, () => false))
+  }
+})
+
 t.test('what concerns all sessions sees every master', async (t) => {
   const store = await openStore(t, topology.target, { prefix: prefix() })
   const ids: string[] = []

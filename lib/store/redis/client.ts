@@ -1,12 +1,10 @@
 import { Cluster, Redis } from 'ioredis'
 import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis'
 import { withDeadline } from '../../deadline.ts'
+import { keepTrying, leaveReplicas } from './driver-mends.ts'
 
 /** How long closing waits for commands under way, in milliseconds. */
 const QUIT_MS = 500
-
-/** How soon a connection is tried again that the driver has given up, in milliseconds. */
-const TRY_AGAIN_MS = 100
 
 /** A connection of the driver: one server (or Sentinel), or a Cluster. */
 export type Client = Redis | Cluster
@@ -63,28 +61,6 @@ const nodeOptions = () => ({
   ...sentinelOptions
 }) satisfies RedisOptions
 
-/** How long to stay with a server that takes no writes, when a new connection has led to it again. */
-const STAY_MS = 1_500
-
-const leftAt = new WeakMap<object, number>()
-
-/** A demoted master must be left, or it answers with sessions that have ended. */
-function leaveReplicas (): (error: Error) => 1 | false {
-  const leave = (error: Error): 1 | false => {
-    if (!error.message.startsWith('READONLY') || performance.now() - (leftAt.get(leave) ?? -Infinity) < STAY_MS) return false
-    leftAt.set(leave, performance.now())
-    // Reconnect, and do not resend.
-    return 1
-  }
-  return leave
-}
-
-/** When a connection of ours last left a server for taking no writes, on the monotonic clock. */
-export function lastLeftAt (client: Client): number {
-  const { reconnectOnError } = (isCluster(client) ? client.options.redisOptions : client.options) ?? {}
-  return leftAt.get(reconnectOnError ?? {}) ?? -Infinity
-}
-
 /**
  * Of a Cluster, masters alone are asked, also where a client handed in asks replicas. A command whose connection
  * was lost is not sent again: it may have happened.
@@ -129,13 +105,16 @@ export function isCluster (client: Client): client is Cluster {
  */
 export function connect (target: RedisTarget): { client: Client, keyPrefix: string } {
   const { client, keyPrefix } = open(target)
-  keepTrying(client)
+  if (!isCluster(client)) keepTrying(client)
   return { client, keyPrefix }
 }
 
 /** One more connection like this one, but for `options`, of our own as well. */
-export function another (client: Redis, options: Partial<RedisOptions> = {}): Redis {
-  const other = client.duplicate(options)
+export function another (client: Client, options: { enableOfflineQueue?: boolean, enableAutoPipelining?: boolean } = {}, nodes: Partial<RedisOptions> = {}): Client {
+  // Each leaves its server for itself.
+  const reconnectOnError = leaveReplicas()
+  if (isCluster(client)) return client.duplicate([], { ...options, redisOptions: merged(client.options.redisOptions, { reconnectOnError }) })
+  const other = client.duplicate({ ...options, ...nodes, reconnectOnError })
   keepTrying(other)
   return other
 }
@@ -176,27 +155,4 @@ type NodeOptions = Omit<RedisOptions, 'replyMapping'>
 /** Theirs under ours. The driver's types refuse `undefined` where its code takes it. */
 function merged (theirs: object | undefined, ours: RedisOptions): NodeOptions {
   return { ...theirs, ...ours } as NodeOptions
-}
-
-/**
- * A failover that is told while a Sentinel is being asked for the master makes the driver give up for good. Unless
- * it was told to leave, it tries again.
- */
-function keepTrying (client: Client): void {
-  if (isCluster(client) || client.options.sentinels == null) return
-  let left = false
-  let wasClosed = false
-  let timer: NodeJS.Timeout | undefined
-  const { disconnect } = client
-  client.disconnect = (reconnect = false) => {
-    left ||= !reconnect
-    clearTimeout(timer)
-    disconnect.call(client, reconnect)
-  }
-  client.on('connecting', () => { wasClosed = false })
-  client.on('close', () => { wasClosed = true })
-  client.on('end', () => {
-    // After `close` the end was asked for.
-    if (!left && !wasClosed) timer = setTimeout(() => { client.connect().catch(() => {}) }, TRY_AGAIN_MS)
-  })
 }

@@ -1,10 +1,13 @@
+import { isCluster } from './client.ts'
 import type { Client } from './client.ts'
 import { isRefusal, withoutCommand } from './driver-errors.ts'
+import { hearAsking } from './driver-mends.ts'
 
 /** Listens to a connection, which others may be using as well: what went wrong last, and whether waiting may mend it. */
 export class ConnectionWatch {
   readonly #client: Client
   readonly #whenReady: () => void
+  readonly #stopHearing: () => void
   /** Since it was ready last. */
   lastError: Error | undefined
   /** What only other options will mend. */
@@ -27,12 +30,14 @@ export class ConnectionWatch {
     // Unheard, the driver would print every failed attempt to connect.
     client.on('error', this.#onError)
     client.on('ready', this.#onReady)
+    this.#stopHearing = isCluster(client) ? hearAsking(client) : () => {}
   }
 
   /** Stops listening; failed attempts to connect are still not printed. Twice is safe. */
   close (): void {
     const client = this.#client
     if (!client.listeners('ready').includes(this.#onReady)) return
+    this.#stopHearing()
     client.off('ready', this.#onReady)
     client.off('error', this.#onError)
     client.on('error', quiet)

@@ -1,15 +1,15 @@
 import { EventEmitter } from 'node:events'
-import type { Redis } from 'ioredis'
 import { TIMED_OUT, withDeadline } from '../../deadline.ts'
 import { errors } from '../../errors.ts'
 import { Breaker } from '../breaker.ts'
 import type { StoreEvents } from '../contract.ts'
-import { another, isCluster, lastLeftAt } from './client.ts'
+import { another, isCluster } from './client.ts'
 import type { Client } from './client.ts'
 import { RedisClock } from './clock.ts'
 import { ConnectionWatch } from './connection-watch.ts'
 import { connected, mastersOf, ownerOf, refreshed, sent } from './cluster.ts'
 import { isOutage, isRefusal, isReply, replyOf, withoutCommand } from './driver-errors.ts'
+import { lastLeftAt } from './driver-mends.ts'
 import { Reach } from './reach.ts'
 import { Refusals } from './refusals.ts'
 import type { Script } from './scripts.ts'
@@ -28,15 +28,19 @@ export class RedisLink {
   readonly client: Client
   readonly #clock: RedisClock
   readonly #reach: Reach
-  readonly #refusals = new Refusals((advice, cause) => this.events.emit('refused', advice, cause))
+  readonly #refusals: Refusals
   readonly #breakers = new Map<string, Breaker>()
+  /** Of each node of a Cluster, the key it was asked for last. */
+  readonly #asked = new Map<string, string>()
   readonly #watch: ConnectionWatch
 
   /** `beside`: a link to the same Redis, of which nobody is to hear twice. */
   constructor (client: Client, beside?: RedisLink) {
     this.client = client
     this.events = beside === undefined ? new EventEmitter() : beside.events
-    this.#reach = beside === undefined ? new Reach(this.events, () => lastLeftAt(client)) : beside.#reach
+    this.#reach = beside === undefined ? new Reach(this.events) : beside.#reach
+    this.#reach.watch(() => lastLeftAt(client))
+    this.#refusals = beside === undefined ? new Refusals((advice, cause) => this.events.emit('refused', advice, cause)) : beside.#refusals
     this.#clock = new RedisClock(() => client.time())
     this.#watch = new ConnectionWatch(client, () => { void this.#clock.read().catch(() => {}) })
   }
@@ -58,8 +62,8 @@ export class RedisLink {
     return await (isCluster(this.client) ? sent(this.client, key, command) : command(this.client))
   }
 
-  async #runOn<T> (name: string, master: Redis, command: () => Promise<T>): Promise<T> {
-    return await this.#guarded(this.#breakerOf(name, () => master.ping()), command)
+  async #runOn<T> (name: string, command: () => Promise<T>): Promise<T> {
+    return await this.#guarded(this.#breakerOf(name), command)
   }
 
   async #guarded<T> (breaker: Breaker, command: () => Promise<T>): Promise<T> {
@@ -99,7 +103,7 @@ export class RedisLink {
   async publish (channel: string, message: string): Promise<void> {
     // A channel is no key: any of them will do, and the first may be down.
     for (const [name, master] of connected(this.client)) {
-      if (await this.#runOn(name, master, () => master.publish(channel, message)).then(() => true, () => false)) return
+      if (await this.#runOn(name, () => master.publish(channel, message)).then(() => true, () => false)) return
     }
     throw new errors.STORE_UNAVAILABLE()
   }
@@ -111,14 +115,17 @@ export class RedisLink {
 
   /** A second connection with the same options, of which its own is all that has to be closed. */
   another (): RedisLink {
-    return new RedisLink(isCluster(this.client) ? this.client.duplicate() : another(this.client), this)
+    return new RedisLink(another(this.client), this)
   }
 
   /** A connection of its own for pub/sub. It waits for Redis as long as it takes, and is told again what to listen to. */
   subscriber (): Client {
-    const patience = { enableOfflineQueue: true, enableAutoPipelining: false }
-    if (isCluster(this.client)) return this.client.duplicate([], patience)
-    return another(this.client, { ...patience, autoResubscribe: false, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true })
+    return another(this.client, { enableOfflineQueue: true, enableAutoPipelining: false }, { autoResubscribe: false, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true })
+  }
+
+  /** Tells of what is not Redis' refusal but comes to the same. */
+  unconfirmed (error: Error): void {
+    this.#refusals.seen(error)
   }
 
   /**
@@ -126,7 +133,7 @@ export class RedisLink {
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
   async ping (): Promise<void> {
-    await Promise.all(mastersOf(this.client).map(async ([name, master]) => await this.#runOn(name, master, () => master.ping())))
+    await Promise.all(mastersOf(this.client).map(async ([name, master]) => await this.#runOn(name, () => master.ping())))
   }
 
   /**
@@ -137,7 +144,7 @@ export class RedisLink {
     for (const [name, master] of mastersOf(this.client)) {
       let cursor = '0'
       do {
-        const [next, found] = await this.#runOn(name, master, () => master.scan(cursor, 'MATCH', pattern, 'COUNT', count))
+        const [next, found] = await this.#runOn(name, () => master.scan(cursor, 'MATCH', pattern, 'COUNT', count))
         cursor = next
         yield found
       } while (cursor !== '0')
@@ -176,22 +183,30 @@ export class RedisLink {
 
   /** @throws ERR_SESSION_STORE_UNAVAILABLE when no node of a Cluster can answer */
   #breakerFor (key: string): Breaker {
-    const { client } = this
-    if (!isCluster(client)) return this.#breakerOf('', () => client.exists(key))
-    return this.#breakerOf(ownerOf(client, key), async () => {
-      // Another node may answer for it by now.
-      await refreshed(client)
-      await this.#send(key, (node) => node.exists(key))
-    })
+    const node = isCluster(this.client) ? ownerOf(this.client, key) : ''
+    this.#asked.set(node, key)
+    return this.#breakerOf(node)
   }
 
-  #breakerOf (node: string, probe: () => Promise<unknown>): Breaker {
+  /** Rejects while a node that has slots does not answer for them. */
+  async #probe (node: string): Promise<void> {
+    const { client } = this
+    const key = this.#asked.get(node)
+    if (isCluster(client)) await refreshed(client)
+    if (isCluster(client) && !client.slots.some((owners) => owners?.[0] === node)) return
+    const [, master] = connected(client).find(([name]) => name === node) ?? []
+    if (master === undefined) throw new Error('a master of the Cluster is not connected')
+    if (key === undefined || (isCluster(client) && ownerOf(client, key) !== node)) await master.ping()
+    else await master.exists(key)
+  }
+
+  #breakerOf (node: string): Breaker {
     let breaker = this.#breakers.get(node)
     if (breaker === undefined) {
       breaker = new Breaker({
         deadlineMs: COMMAND_DEADLINE_MS,
         probeEveryMs: PROBE_EVERY_MS,
-        probe,
+        probe: () => this.#probe(node),
         isOutage,
         onDown: (cause) => this.#reach.lost(this.#watch.lastError ?? cause),
         onUp: () => this.#reach.found()

@@ -7,15 +7,18 @@ const LEAVE_MS = 1_000
 /** Tells once that Redis is out of reach, and once that it answers again, however many servers it has. */
 export class Reach {
   readonly #events: EventEmitter<StoreEvents>
-  readonly #leftAt: () => number
+  readonly #leftAt: Array<() => number> = []
   #missing = 0
   #isTold = false
   #timer: NodeJS.Timeout | undefined
 
-  /** `leftAt`: when a connection was last left on purpose. */
-  constructor (events: EventEmitter<StoreEvents>, leftAt: () => number) {
+  constructor (events: EventEmitter<StoreEvents>) {
     this.#events = events
-    this.#leftAt = leftAt
+  }
+
+  /** `leftAt`: when one of its connections was last left on purpose. */
+  watch (leftAt: () => number): void {
+    this.#leftAt.push(leftAt)
   }
 
   /** A server is out of reach. */
@@ -25,7 +28,7 @@ export class Reach {
       this.#isTold = true
       this.#events.emit('down', cause)
     }
-    if (performance.now() - this.#leftAt() > LEAVE_MS) tell()
+    if (performance.now() - Math.max(...this.#leftAt.map((each) => each())) > LEAVE_MS) tell()
     else this.#timer = setTimeout(tell, LEAVE_MS)
   }
 

@@ -10,6 +10,7 @@ const ADVICE: Array<[says: RegExp, advice: string]> = [
   [/NOAUTH|WRONGPASS/, 'it wants another user name or password'],
   [/OOM /, 'it is full: nobody can sign in. Give it more memory'],
   [/MISCONF/, 'it cannot save to its disk, and takes no writes until it can'],
+  [/no replica/, 'none follows, or not fast enough: signing in and out is answered 503 until one does'],
   [/READONLY|NOREPLICAS/, 'it takes no writes: it has become a replica, or lacks its own']
 ]
 
