@@ -87,6 +87,21 @@ t.test('a session that takes long on its way to another id counts once, and goes
   t.equal(await store.find(moving.id), null)
 })
 
+t.test('names that begin alike are not taken for each other when one session is to go on', async (t) => {
+  const link = new RedisLink(redis.client)
+  t.teardown(() => link.close())
+  const lists = new UserLists(link, new Keys(prefix()), { persist: false, untilEnd: false, onExpired: () => {} })
+  const now = link.now()
+  const [kept, other, moved] = [record({ now, id: 'u1' }), record({ now, id: 'u1:x' }), record({ now, id: 'u2' })]
+  for (const each of [kept, other]) {
+    await lists.announce(each)
+    await lists.confirm(each, {})
+  }
+  await lists.announce(moved, other)
+  await lists.confirm(moved, { from: other })
+  t.same(new Set(await lists.callOff('ada', 'u1')), new Set(['u1:x', 'u2']))
+})
+
 t.test('signing a user out everywhere also clears their list of what was gone before', async (t) => {
   const ours = prefix()
   const store = await openStore(t, redis.url, { prefix: ours })

@@ -17,7 +17,7 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  *   (`@<prefix><id>` where the prefix has a hash tag of its own, such as `{app}:sess:`.)
  * - `@{<prefix><id>}:trace`: with `durability: 'replicated'`, for a millisecond.
  * - `@<prefix>user:<userId>`: a sorted set of that user's sessions, scored by expiry: `<id>:<createdAt in base 36>`;
- *   `+<id>` is a login under way, `+<member>\\n<member>` a session on its way to another id.
+ *   `+<id>` is a login under way, `+<member>\n<member>` a session on its way to another id.
  * - `@<prefix>events`: not a key but the channel on which processes tell each other what happened to sessions.
  *
  * Nothing but sessions lies under the prefix, so that counting or clearing `<prefix>*` means sessions.
@@ -97,10 +97,5 @@ export class Keys {
     if (member.includes('\n') && member.startsWith('+')) return this.idOfMember(member.slice(1, member.indexOf('\n')))
     if (member.startsWith('+')) return this.#names.toId(member.slice(1))
     return this.#names.toId(member.slice(member.startsWith('=') ? 1 : 0, member.lastIndexOf(':')))
-  }
-
-  /** The member from which a session is on its way, of an announcement that says so. */
-  originOf (announcement: string): string | null {
-    return announcement.startsWith('+') && announcement.includes('\n') ? announcement.slice(announcement.indexOf('\n') + 1) : null
   }
 }

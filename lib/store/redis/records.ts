@@ -7,7 +7,7 @@ import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
 import { isWrongType } from './driver-errors.ts'
 import type { RedisLink } from './link.ts'
-import { activateScript, endScript, leaveScript, touchScript } from './scripts.ts'
+import { activateScript, endScript, leaveScript, touchScript, traceScript } from './scripts.ts'
 
 /** How long a login may take between its first and its last command. */
 export const PENDING_MS = 10_000
@@ -120,11 +120,7 @@ export class Records {
 
   /** Writes what is gone at once: for who asks whether all that was written before is with a replica. */
   async leaveTrace (id: string): Promise<void> {
-    const key = this.keys.trace(id)
-    await this.link.run(key, (client) => client.set(key, '', 'PX', 1)).catch((error: unknown) => {
-      // Up to Redis 7.0 WAIT needs no write to go by.
-      if (!(error instanceof errors.STORE_FULL)) throw error
-    })
+    await this.link.script(traceScript, [this.keys.trace(id)])
   }
 
   #both (id: string): [pending: string, live: string] {

@@ -181,14 +181,31 @@ return 1`)
 /**
  * KEYS  the user's list
  * ARGV  what the members of a session begin with that goes on, also under another id, or ''
- * Returns its members, after calling off the logins under way. What is to be ended stays listed until it
- * has ended. Needs no memory.
+ * Returns the members of what is to end, after calling off the logins under way. They stay listed until they
+ * have ended. Needs no memory.
  */
 export const takeScript = script(1, `
 local members = redis.call('ZRANGE', KEYS[1], 0, -1)
+local ending, goesOn = {}, {}
 for _, member in ipairs(members) do
-  local from = string.match(member, '\\n(.*)$') or ''
-  local goesOn = ARGV[1] ~= '' and string.sub(from, 1, #ARGV[1]) == ARGV[1] and string.match(string.sub(from, #ARGV[1] + 1), '^%w+$')
-  if string.sub(member, 1, 1) == '+' and not goesOn then redis.call('ZREM', KEYS[1], member) end
+  local to, from = string.match(member, '^%+([^\\n]+)\\n(.*)$')
+  if to and ARGV[1] ~= '' and string.sub(from, 1, #ARGV[1]) == ARGV[1] and string.match(string.sub(from, #ARGV[1] + 1), '^%w+$') then
+    goesOn[member], goesOn[to] = true, true
+  end
 end
-return members`)
+for _, member in ipairs(members) do
+  if not goesOn[member] then
+    if string.sub(member, 1, 1) == '+' then redis.call('ZREM', KEYS[1], member) end
+    ending[#ending + 1] = member
+  end
+end
+return ending`)
+
+/**
+ * KEYS  a key of nobody's
+ * Writes, whatever there is room for: a full Redis refuses what needs memory only as a script's first write.
+ */
+export const traceScript = script(1, `
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], '', 'PX', 1)
+return 1`)

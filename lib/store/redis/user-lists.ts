@@ -91,11 +91,8 @@ export class UserLists {
    * `except` and that to which it is on its way.
    */
   async callOff (userId: string, except: string | undefined): Promise<string[]> {
-    const start = except === undefined ? '' : this.#keys.memberStartOf(except)
-    const members = await this.#script(takeScript, userId, start) as string[]
-    const goingOn = members.filter((member) => except !== undefined && this.#keys.originOf(member)?.startsWith(start) === true)
-    const spared = new Set([except, ...goingOn.map((member) => this.#keys.idOfMember(member))])
-    return [...new Set(members.map((member) => this.#keys.idOfMember(member)))].filter((id) => !spared.has(id))
+    const members = await this.#script(takeScript, userId, except === undefined ? '' : this.#keys.memberStartOf(except)) as string[]
+    return [...new Set(members.map((member) => this.#keys.idOfMember(member)))].filter((id) => id !== except)
   }
 
   /** Takes off what was not found, unless it `exists`: it is being activated this very moment. */
