@@ -202,7 +202,7 @@ t.test('who may not listen, from the beginning or from now on, is told so in one
 
 t.test('what only some need is named as well', async (t) => {
   const withoutChannels = BESIDES.filter((rule) => rule.startsWith('+'))
-  t.strictSame(withoutChannels, ['+getdel', '+pttl', '+wait', '+expire', '+select', '+cluster|slots', '+cluster|info'])
+  t.strictSame(withoutChannels, ['+getdel', '+pttl', '+wait', '+role', '+expire', '+select', '+cluster|slots', '+cluster|info', '+asking'])
   const express = await startExpress(t, { client: redis.client, keyPrefix: 'sess:' })
   const shared = async (t: Test): Promise<boolean> => {
     const shop = await startShop(t, { redis: target(redis), keyPrefix: 'sess:', expressSession: 'share' })
@@ -244,7 +244,7 @@ t.test('what only some need is named as well', async (t) => {
     return await app.sessions.revoke((await app.sessions.create({ userId: 'ada' })).session.id)
   }
 
-  for (const [work, rules] of [[adopted, ['+getdel']], [shared, ['+pttl']], [confirmed, ['+wait']], [mended, ['+expire']], [elsewhere, ['+select', '&@2:sess:*']]] as const) {
+  for (const [work, rules] of [[adopted, ['+getdel']], [shared, ['+pttl']], [confirmed, ['+wait', '+role']], [mended, ['+expire']], [elsewhere, ['+select', '&@2:sess:*']]] as const) {
     await grant(redis.client, { besides: [...rules] })
     t.ok(await works(t, work), rules.join(' '))
     for (const rule of rules) {

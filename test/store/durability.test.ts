@@ -6,6 +6,7 @@ import { RedisLink } from '../../lib/store/redis/link.ts'
 import { Replication } from '../../lib/store/redis/replication.ts'
 import { storeContract } from '../contract/store-contract.ts'
 import { Browser, startApp } from '../helpers/app.ts'
+import { record } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { age, openStore } from '../helpers/redis-store.ts'
@@ -113,10 +114,33 @@ t.test('a sign-out that no replica confirms is 503, takes the cookie back and is
     // What has ended already is no more confirmed than before.
     t.equal((await before.post('/logout')).statusCode, 503)
     await t.rejects(app.sessions.revoke(id), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+    const { session } = await app.sessions.create({ userId: 'bob' }).catch(() => ({ session: null }))
+    t.equal(session, null)
   })
   await until('the replica to have it', async () => await replica.client.exists(`${keyPrefix}${id}`) === 0)
   t.equal((await before.post('/logout')).statusCode, 200)
-  t.strictSame(said(), [], 'Redis itself was never away')
+  t.strictSame(said().map((msg) => msg.replace(/: .*/, '')), ['the session store refuses what it is asked'], 'once; Redis itself was never away')
+})
+
+t.test('signing out everywhere is not done before it is confirmed, also when it is asked for again', async (t) => {
+  const { app, ada } = await startService(t)
+  await ada.post('/login')
+  await withoutReplica(async () => {
+    for (let again = 0; again < 3; again++) await t.rejects(app.sessions.revokeUser('ada'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+    t.equal((await ada.get('/me')).statusCode, 401)
+  })
+  t.equal(await app.sessions.revokeUser('ada'), 0)
+})
+
+t.test('a login that nobody confirmed needs nobody to end it: it goes by itself', async (t) => {
+  const store = await openStore(t, master.url, { prefix: prefix(), durability: 'replicated' })
+  await withoutReplica(async () => {
+    // What has no cause has left nothing behind.
+    const failure = await store.create(record({ now: store.now() })).then(() => null, (error: Error) => error)
+    t.match(failure, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+    t.equal(failure?.cause, undefined)
+  })
+  t.strictSame(await store.listByUser('ada'), [])
 })
 
 t.test('who reads a session does not wait while others wait for a replica', async (t) => {

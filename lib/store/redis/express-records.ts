@@ -80,7 +80,7 @@ export class ExpressRecords extends Records {
 
   /** Express may have signed in another: theirs is not to end with what was on the list of the first. */
   override async isOthers (id: string, userId: string): Promise<boolean> {
-    await this.deletePending(id)
+    if (await this.successor(id) === null) await this.deletePending(id)
     const record = await this.find(id)
     return record !== null && record.userId !== userId
   }

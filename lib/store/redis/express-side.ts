@@ -36,8 +36,9 @@ export interface RedisStoreOptions {
   /** Plain express-session: lets `set` overwrite a session that it did not read first, as connect-redis does. Default `false`. */
   overwrite?: boolean | undefined
   /**
-   * `'replicated'`: what begins or ends a session resolves when a replica has it, else rejects with
-   * ERR_SESSION_STORE_UNAVAILABLE; on a connection of its own. Default `'default'`: when the master has it.
+   * `'replicated'`: what begins or ends a session resolves when all replicas that follow have it, else rejects with
+   * ERR_SESSION_STORE_UNAVAILABLE; on a second connection, which `close` closes. Not for what express-session
+   * itself sets and destroys. Default `'default'`: when the master has it.
    */
   durability?: 'default' | 'replicated' | undefined
 }

@@ -1,6 +1,6 @@
 import { errors } from '../../errors.ts'
 import type { SessionRecord } from '../../session/record.ts'
-import type { CreateOptions, Limit } from '../contract.ts'
+import type { Change, CreateOptions, Limit } from '../contract.ts'
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
 import { UNCONFIRMED } from './replication.ts'
@@ -42,25 +42,16 @@ export class Lifecycle {
   async create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions): Promise<SessionRecord | null> {
     const isOverwritten = replaces?.id === record.id
     const from = moves && !isOverwritten ? replaces : null
-    const confirmation = await this.#confirmationOf(record, replaces)
+    const confirmation = await this.#confirmationOf([record.id, replaces?.id], [record.userId, replaces?.userId])
     try {
       await Promise.all([this.#lists.announce(record, from), this.#records.setPending(record, 'NX')])
       const tooMany = await this.#list(record, { replaces, from, limit: moves ? null : limit })
-      let goesOn = tooMany !== null
-      // Before anything ends: where nobody confirms, nobody is signed out.
-      if (goesOn) await confirmation.wait()
+      // Before anything ends: where nobody confirms, nobody is signed out, and nothing is left that would not go by itself.
+      if (tooMany !== null) await confirmation.wait().catch(() => { throw new errors.STORE_UNAVAILABLE() })
       await confirmation.extend((tooMany ?? []).map((member) => this.#keys.session(this.#keys.idOfMember(member))))
-      await Promise.all((tooMany ?? []).map(async (member) => await this.#end(record.userId, member, 'evicted')))
-      let stored = record
-      if (goesOn && replaces !== null && !isOverwritten) {
-        const ended = await this.#end(replaces.userId, this.#keys.memberOf(replaces), 'replaced', moves ? record.id : null)
-        goesOn = ended !== null || !moves
-        if (ended !== null && ended.data !== replaces.data && carry !== undefined) {
-          stored = { ...record, data: carry(ended.data) }
-          await this.#records.setPending(stored, 'XX')
-        }
-      }
-      const live = goesOn && await this.#records.activate(record, { onto: isOverwritten })
+      await Promise.all((tooMany ?? []).map(async (member) => await this.#end(record.userId, member, 'evicted', { confirmation })))
+      const stored = tooMany === null || replaces === null || isOverwritten ? record : await this.#replace(replaces, record, { carry, moves, confirmation })
+      const live = tooMany !== null && stored !== null && await this.#records.activate(record, { onto: isOverwritten })
       if (live && isOverwritten && (replaces.userId !== record.userId || this.#keys.memberOf(replaces) !== this.#keys.memberOf(record))) await this.#lists.remove(replaces)
       if (!live) await this.#undo(record, { isOverwritten, from })
       // Not waited for: an announcement goes by itself.
@@ -75,25 +66,28 @@ export class Lifecycle {
   }
 
   async delete (id: string): Promise<SessionRecord | null> {
-    const confirmation = await this.#confirmationOf({ id, userId: null })
-    const ended = await this.#delete(id, confirmation)
+    const confirmation = await this.#confirmationOf([id])
+    const ended = await this.#take(id, confirmation)
     await confirmation.wait()
+    // Not before: who asks again because nobody confirmed finds it there.
+    if (ended !== null) await this.#lists.remove(ended)
     return ended
   }
 
   async deleteByUser (userId: string, { except }: { except?: string | undefined }): Promise<string[]> {
-    const confirmation = await this.#confirmationOf({ id: null, userId })
+    const confirmation = await this.#confirmationOf([], [userId])
     const listed = await this.#lists.callOff(userId, except)
     const spared = await this.#successorsOf(except)
     const ids = listed.filter((id) => !spared.has(id))
     const ended = await Promise.all(ids.map(async (id) => {
       if (await this.#records.isOthers(id, userId)) return null
       await confirmation.extend([this.#keys.session(id)])
-      return await this.#delete(id, confirmation)
+      return await this.#take(id, confirmation)
     }))
+    await confirmation.wait()
+    await Promise.all(ended.map(async (record) => { if (record !== null) await this.#lists.remove(record) }))
     // What was not there is cleaned off: nobody else may look for a day.
     if (ended.includes(null)) await this.#look(userId)
-    await confirmation.wait()
     return ids.filter((_id, index) => ended[index] !== null)
   }
 
@@ -104,16 +98,25 @@ export class Lifecycle {
     return ids
   }
 
-  /** Ends one session, and in case it had ended already leaves something behind it for a replica to confirm. */
-  async #delete (id: string, confirmation: Confirmation): Promise<SessionRecord | null> {
+  /** Ends one session; one that had ended, or moved, leaves something that comes after that for a replica to confirm. */
+  async #take (id: string, confirmation: Confirmation): Promise<SessionRecord | null> {
     const ended = await this.#records.take(id)
-    if (ended !== null) await this.#lists.remove(ended)
     if (this.#replication !== null && ended?.id !== id) {
       const ids = ended === null ? [id] : [id, ended.id]
       await confirmation.extend(ids.map((each) => this.#keys.session(each)))
       await Promise.all(ids.map(async (each) => await this.#records.leaveTrace(each)))
     }
     return ended
+  }
+
+  /** Ends the session that another one replaces. Gives that one as it is to be, or `null` when it may not begin. */
+  async #replace (replaces: SessionRecord, record: SessionRecord, { carry, moves, confirmation }: { carry: Change | undefined, moves: boolean, confirmation: Confirmation }): Promise<SessionRecord | null> {
+    const ended = await this.#end(replaces.userId, this.#keys.memberOf(replaces), 'replaced', { confirmation, movesTo: moves ? record.id : null })
+    if (ended === null && moves) return null
+    if (ended === null || ended.data === replaces.data || carry === undefined) return record
+    const carrying = { ...record, data: carry(ended.data) }
+    await this.#records.setPending(carrying, 'XX')
+    return carrying
   }
 
   /** Lists a login that is under way; it stays so, and can be called off, until that is decided. */
@@ -130,10 +133,10 @@ export class Lifecycle {
   }
 
   /** Ends a session that has to go for another. */
-  async #end (userId: string | null, member: string, reason: 'evicted' | 'replaced', movesTo: string | null = null): Promise<SessionRecord | null> {
+  async #end (userId: string | null, member: string, reason: 'evicted' | 'replaced', { confirmation, movesTo = null }: { confirmation: Confirmation, movesTo?: string | null }): Promise<SessionRecord | null> {
     const id = this.#keys.idOfMember(member)
     const spared = reason === 'evicted' && userId !== null && await this.#records.isOthers(id, userId)
-    const ended = spared ? null : movesTo === null ? await this.#records.take(id) : await this.#records.leave(id, movesTo)
+    const ended = spared ? null : movesTo === null ? await this.#take(id, confirmation) : await this.#records.leave(id, movesTo)
     // Not waited for: a list may hold what is gone.
     if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
     if (ended?.userId != null) this.#onEnded(ended.id, ended.userId, reason)
@@ -147,9 +150,9 @@ export class Lifecycle {
     else if (record.userId !== null) await this.#lists.clean(record.userId, [this.#keys.memberOf(record)], async (id) => await this.#records.exists(id))
   }
 
-  async #confirmationOf (...subjects: Array<{ id: string | null, userId: string | null } | null>): Promise<Confirmation> {
-    if (this.#replication === null) return UNCONFIRMED
-    const keys = subjects.filter((subject) => subject !== null).flatMap(({ id, userId }) => [id === null ? [] : [this.#keys.session(id)], userId === null ? [] : [this.#keys.user(userId)]].flat())
-    return await this.#replication.of(keys)
+  async #confirmationOf (ids: Array<string | undefined>, userIds: Array<string | null | undefined> = []): Promise<Confirmation> {
+    const sessions = ids.filter((id) => id !== undefined).map((id) => this.#keys.session(id))
+    const lists = userIds.filter((userId) => userId != null).map((userId) => this.#keys.user(userId))
+    return await this.#replication?.of([...sessions, ...lists]) ?? UNCONFIRMED
   }
 }

@@ -10,12 +10,12 @@ const CONFIRM_MS = 200
 /** What is said at boot when they do not. */
 const NOBODY_CONFIRMS = 'no replica of this Redis confirms what is written: with durability replicated, signing in and out is answered 503 until one does'
 
-/** What is written from now on, and whether a replica has it. */
+/** What is written from now on, and whether replicas have it. */
 export interface Confirmation {
   /** Also what is written to where these keys are. */
   extend (keys: string[]): Promise<void>
   /**
-   * Resolves when a replica has all of it.
+   * Resolves when every replica that follows has all of it, and there is one.
    * @throws ERR_SESSION_STORE_UNAVAILABLE when that cannot be told: a failover may undo it
    */
   wait (): Promise<void>
@@ -33,7 +33,7 @@ export class Replication {
   readonly #link: RedisLink
   /** Of each master, the WAIT that is under way and the one that follows it. */
   readonly #current = new Map<Redis, Promise<unknown>>()
-  readonly #next = new Map<Redis, Promise<number>>()
+  readonly #next = new Map<Redis, Promise<boolean>>()
 
   constructor (link: RedisLink) {
     this.#link = link
@@ -44,7 +44,7 @@ export class Replication {
     const connections = new Map<Redis, { key: string, stream: unknown }>()
     const extend = async (more: string[]): Promise<void> => {
       for (const key of more) {
-        const master = masterOf(this.#link.client, key)
+        const master = await this.#masterOf(key)
         if (connections.has(master)) continue
         if (master.status !== 'ready') await this.#link.run(key, () => master.ping())
         connections.set(master, { key, stream: master.stream })
@@ -55,10 +55,12 @@ export class Replication {
       extend,
       wait: async () => {
         await Promise.all([...connections].map(async ([master, { key, stream }]) => {
-          const replicas = await this.#wait(master, key)
+          const isConfirmed = await this.#wait(master, key)
           // Another connection, or another master, knows nothing of what was written on this one.
-          if (replicas === 0 || master.stream !== stream || masterOf(this.#link.client, key) !== master) {
-            throw new errors.STORE_UNAVAILABLE({ cause: new Error('no replica has confirmed in time') })
+          if (!isConfirmed || master.stream !== stream || knownMasterOf(this.#link.client, key) !== master) {
+            const cause = new Error('no replica has confirmed in time')
+            this.#link.unconfirmed(cause)
+            throw new errors.STORE_UNAVAILABLE({ cause })
           }
         }))
       }
@@ -68,11 +70,23 @@ export class Replication {
   /** What to say at boot; nothing where Redis does not answer. */
   async warnings (): Promise<string[]> {
     const { client } = this.#link
-    const replicas = await Promise.all(connected(client).map(([, master]) => master.wait(1, CONFIRM_MS).catch(() => 1)))
-    return replicas.includes(0) ? [NOBODY_CONFIRMS] : []
+    const answers = await Promise.all(connected(client).map(([, master]) => confirmed(master).catch(() => true)))
+    return answers.includes(false) ? [NOBODY_CONFIRMS] : []
   }
 
-  async #wait (master: Redis, key: string): Promise<number> {
+  /** @throws ERR_SESSION_STORE_UNAVAILABLE when there is no connection to it */
+  async #masterOf (key: string): Promise<Redis> {
+    const { client } = this.#link
+    const known = knownMasterOf(client, key)
+    if (known !== undefined) return known
+    // Asked for anything, the driver looks who answers by now.
+    await this.#link.run(key, (node) => node.exists(key))
+    const found = knownMasterOf(client, key)
+    if (found === undefined) throw new errors.STORE_UNAVAILABLE({ cause: new Error('a master of the Cluster is not connected') })
+    return found
+  }
+
+  async #wait (master: Redis, key: string): Promise<boolean> {
     let next = this.#next.get(master)
     if (next === undefined) {
       next = this.#after(this.#current.get(master), master, key)
@@ -81,21 +95,26 @@ export class Replication {
     return await next
   }
 
-  async #after (current: Promise<unknown> | undefined, master: Redis, key: string): Promise<number> {
+  async #after (current: Promise<unknown> | undefined, master: Redis, key: string): Promise<boolean> {
     await current
     this.#next.delete(master)
-    const replicas = this.#link.run(key, () => master.wait(1, CONFIRM_MS))
-    const settled = replicas.catch(() => {}).then(() => { if (this.#current.get(master) === settled) this.#current.delete(master) })
+    const isConfirmed = this.#link.run(key, () => confirmed(master))
+    const settled = isConfirmed.catch(() => {}).then(() => { if (this.#current.get(master) === settled) this.#current.delete(master) })
     this.#current.set(master, settled)
-    return await replicas
+    return await isConfirmed
   }
 }
 
-/** @throws ERR_SESSION_STORE_UNAVAILABLE when there is no connection to it */
-function masterOf (client: Client, key: string): Redis {
+/** Whichever replica is to take over has to have it: Sentinels know which has most only as of seconds ago. */
+async function confirmed (master: Redis): Promise<boolean> {
+  const [role, , followers] = await master.role() as [string, number, unknown[]]
+  const replicas = role === 'master' ? Math.max(1, followers.length) : Infinity
+  return replicas !== Infinity && await master.wait(replicas, CONFIRM_MS) >= replicas
+}
+
+/** The server that answers for `key`, if there is a connection to it. */
+function knownMasterOf (client: Client, key: string): Redis | undefined {
   if (!isCluster(client)) return client
   const owner = ownerOf(client, key)
-  const [, master] = connected(client).find(([name]) => name === owner) ?? []
-  if (master === undefined) throw new errors.STORE_UNAVAILABLE({ cause: new Error('a master of the Cluster is not connected') })
-  return master
+  return connected(client).find(([name]) => name === owner)?.[1]
 }

@@ -32,16 +32,18 @@ export interface ExpressSessions {
  *                               SET @{sess:<id>} … PX 10000 NX        at the same time
  *                               EVALSHA confirm @sess:user:<userId>   0 if the user was signed out everywhere meanwhile
  *                               EVALSHA end @{sess:<old id>} sess:<old id>, ZREM …   the sessions it evicts or replaces, if any;
- *                               for one that moves EVALSHA leave, which remembers the new id beside the old for 10 s,
- *                               and ZREM of "+<member>\n<member>", by which it was under way until here
+ *                               for one that moves EVALSHA leave, which remembers the new id beside the old for 10 s
  *                               EVALSHA activate @{sess:<id>} sess:<id>
+ *                               for one that moves ZREM of "+<member>\n<member>", by which it was under way
+ *                               at the limit before confirm ZRANGE, GET of each; where the replaced data changed SET @{sess:<id>} … XX
  *     update         EVALSHA update sess:<id>                         compare the data line, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
  *     delete         EVALSHA end @{sess:<id>} sess:<id>, ZREM @sess:user:<userId> <id>
  *     listByUser     ZRANGE @sess:user:<userId> 0 -1, GET of each; of what is gone EXISTS, ZREM
- *     deleteByUser   EVALSHA take @sess:user:<userId>, EVALSHA end and ZREM of each
+ *     deleteByUser   EVALSHA take @sess:user:<userId>, EVALSHA end and ZREM of each; with an exception GET @{sess:<its id>}
  *     listAll        SCAN for sess:*, GET of each
- *     with durability 'replicated' WAIT 1 200 before a login ends anything and when it is live, and after a deletion
+ *     with durability 'replicated' ROLE and WAIT before a login ends anything and when it is live, and after a deletion;
+ *                    of what had ended already EVALSHA trace @{sess:<id>}:trace before that
  *     bus            PUBLISH, SUBSCRIBE @sess:events
  *     adopt          GET sess:<Express id>, the steps of a login (which one process takes on), GETDEL it before the last
  *
