@@ -6,7 +6,7 @@ import type { Client } from './client.ts'
 import { replyOf } from './driver-errors.ts'
 
 /** How long it is looked for who answers, and how soon again, in milliseconds. */
-const SEARCH_MS = 300
+const SEARCH_MS = 400
 const SEARCH_AGAIN_MS = 20
 /** What a node answers to a command that it did not run because of where the key is, or is about to be. */
 const ELSEWHERE = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /
@@ -69,7 +69,9 @@ async function search<T> (cluster: Cluster, command: (cluster: Cluster) => Promi
       return await command(cluster)
     } catch (error) {
       // Two nodes that send it to each other do so for milliseconds, in which the driver goes back and forth often.
-      if (!(error instanceof Error) || !error.message.startsWith('Too many Cluster redirections') || performance.now() > giveUpAt) throw error
+      if (!(error instanceof Error) || !error.message.startsWith('Too many Cluster redirections')) throw error
+      // All of them answer: this costs one command, and no node is taken for down.
+      if (performance.now() > giveUpAt) throw new errors.STORE_UNAVAILABLE({ cause: error })
       await new Promise((resolve) => setTimeout(resolve, SEARCH_AGAIN_MS))
     }
   }

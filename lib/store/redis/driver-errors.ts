@@ -1,3 +1,5 @@
+import { errors } from '../../errors.ts'
+
 /** The driver's errors carry the command they are about: the password of AUTH, the session of SET. They end up in logs. */
 export function withoutCommand<T> (error: T): T {
   if (typeof error === 'object' && error !== null) delete (error as { command?: unknown }).command
@@ -18,10 +20,10 @@ export function isReply (error: unknown): error is Error {
   return error instanceof Error && error.name === 'ReplyError'
 }
 
-/** The driver's own errors: no connection, lost while waiting, no node known. A programming error is none. */
+/** The driver's own errors: no connection, lost while waiting, no node known. A programming error is none, nor what was looked into already. */
 export function isOutage (error: unknown): boolean {
   if (isReply(error)) return /^(LOADING|CLUSTERDOWN|MASTERDOWN) /.test(error.message)
-  return error instanceof Error && !(error instanceof TypeError) && !(error instanceof RangeError)
+  return error instanceof Error && !(error instanceof TypeError) && !(error instanceof RangeError) && !(error instanceof errors.STORE_UNAVAILABLE)
 }
 
 /** A refusal at connecting that waiting does not mend. After that of a database the driver would go on with database 0. */
