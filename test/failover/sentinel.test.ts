@@ -41,8 +41,7 @@ const FAULTS: Fault[] = [
     name: 'planned, with writes paused',
     strike: async (master) => {
       // Else it goes on taking writes that are lost, until every process has heard of the other.
-      await master.client.call('CLIENT', 'PAUSE', 4_000, 'WRITE')
-      await topology.failover()
+      await topology.failover(async () => await master.client.call('CLIENT', 'PAUSE', 4_000, 'WRITE'))
       return undefined
     }
   }

@@ -78,13 +78,16 @@ export class SentinelTopology extends Topology {
     return this.members.find(({ port }) => String(port) === ports[0]) as Member
   }
 
-  /** Tells a Sentinel to have another take over, without an outage. */
-  async failover (): Promise<void> {
+  /** Tells a Sentinel to have another take over, without an outage; `before` each time that it is told. */
+  async failover (before = async (): Promise<unknown> => undefined): Promise<void> {
     const [sentinel] = this.sentinels
-    await until('a Sentinel that can', async () => await (sentinel as Member).client.call('SENTINEL', 'FAILOVER', NAME).then(() => true, (error: Error) => {
-      if (!/INPROG|NOGOODSLAVE/.test(error.message)) throw error
-      return false
-    }), HEALTHY_WITHIN_MS)
+    await until('a Sentinel that can', async () => {
+      await before()
+      return await (sentinel as Member).client.call('SENTINEL', 'FAILOVER', NAME).then(() => true, (error: Error) => {
+        if (!/INPROG|NOGOODSLAVE/.test(error.message)) throw error
+        return false
+      })
+    }, HEALTHY_WITHIN_MS)
   }
 
   /** Brings back who was killed, and makes of who was resumed what he is now: a replica of the one that took over. */
