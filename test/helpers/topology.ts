@@ -95,10 +95,12 @@ export class SentinelTopology extends Topology {
     await until('the Sentinels to name who took over', async () => await this.master() === master, HEALTHY_WITHIN_MS)
     for (const member of this.members) {
       if (member === master) continue
-      if (!member.isUp) await member.start('--replicaof', HOST, String(master.port))
+      // Not to be promoted before it has all: a Sentinel may change its mind once more.
+      if (!member.isUp) await member.start('--replicaof', HOST, String(master.port), '--replica-priority', '0')
       else await member.client.replicaof(HOST, master.port)
     }
     await this.healthy()
+    await Promise.all(this.members.map(({ client }) => client.config('SET', 'replica-priority', 100)))
   }
 
   async healthy (): Promise<void> {
