@@ -31,3 +31,27 @@ export function timeoutMs (name: string, value: Duration | undefined, fallback: 
   if (fault !== null) throw new TypeError(`${name} ${fault}`)
   return durationMs(value)
 }
+
+/** How long a session may last, as code says it. */
+export interface GivenTimeouts {
+  idleTimeout?: Duration | undefined
+  absoluteTimeout?: Duration | undefined
+}
+
+/** In milliseconds. */
+export interface SessionTimeouts {
+  idleTimeoutMs: number
+  absoluteTimeoutMs: number
+}
+
+/**
+ * The timeouts of one session, of which the idle one is never longer than the other.
+ * @throws TypeError for what is no duration, or longer than `longest`
+ */
+export function sessionTimeouts ({ idleTimeout, absoluteTimeout }: GivenTimeouts, defaults: SessionTimeouts, longest: SessionTimeouts): SessionTimeouts {
+  const absoluteTimeoutMs = timeoutMs('absoluteTimeout', absoluteTimeout, defaults.absoluteTimeoutMs)
+  const idleTimeoutMs = Math.min(timeoutMs('idleTimeout', idleTimeout, defaults.idleTimeoutMs), absoluteTimeoutMs)
+  if (absoluteTimeoutMs > longest.absoluteTimeoutMs) throw new TypeError('absoluteTimeout is longer than the assurance option allows')
+  if (idleTimeoutMs > longest.idleTimeoutMs) throw new TypeError('idleTimeout is longer than the assurance option allows')
+  return { idleTimeoutMs, absoluteTimeoutMs }
+}

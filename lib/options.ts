@@ -48,6 +48,7 @@ export const SessionOptions = Type.Object({
   idleTimeout: optional(Duration({ default: '30m', description: 'Ends a session that nobody uses.' })),
   absoluteTimeout: optional(Duration({ default: '7d', description: 'Ends a session however busy it is.' })),
   remember: optional(RememberOptions),
+  assurance: optional(Type.Union([Type.Literal('aal2'), Type.Literal('aal3')], { description: 'Refuses sessions longer than NIST SP 800-63B-4 allows at that level: 24 hours, and one without use (`aal2`), or 12 hours and 15 minutes (`aal3`). Default timeouts that are longer become that.' })),
   touchAfter: optional(Type.Union([Duration(), Type.Literal(false)], { description: 'An unchanged session is extended at most this often, so it ends up to this much before its idle timeout. Default: a tenth of the idle timeout; `false`: never extended.' })),
   bearer: optional(Type.Boolean({ default: false, description: 'Also accepts `Authorization: Bearer`, for mobile and service clients; `authRoutes` then has `POST /token`.' })),
   maxSessionsPerUser: optional(Type.Integer({ minimum: 1, expects: 'an integer of 1 or more', description: 'How many sessions a user may have at a time. Default: any number.' })),

@@ -1,5 +1,7 @@
 import { Faults, redisFault, shapeOf } from './option-faults.ts'
 import type { SessionOptions } from './options.ts'
+import { timeoutsOf } from './resolve-timeouts.ts'
+import type { ResolvedTimeouts } from './resolve-timeouts.ts'
 import { isSessionStore } from './store/contract.ts'
 import { isExpressStore } from './store/express-store.ts'
 
@@ -30,7 +32,7 @@ export interface Decorators {
 }
 
 /** The options, checked, with every default in place and every duration in milliseconds. */
-export interface ResolvedOptions {
+export interface ResolvedOptions extends ResolvedTimeouts {
   secrets: string[]
   redis: SessionOptions['redis']
   store: SessionOptions['store']
@@ -40,10 +42,6 @@ export interface ResolvedOptions {
   cookie: CookieAttributes
   /** `null`: as long as the session's absolute timeout; `false`: until the browser closes. */
   cookieMaxAgeMs: number | null | false
-  idleTimeoutMs: number
-  absoluteTimeoutMs: number
-  remember: { idleTimeoutMs: number, absoluteTimeoutMs: number }
-  touchAfterMs: number | null | false
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
   origins: string[] | null
   csrf: boolean
@@ -64,20 +62,6 @@ export function resolveOptions (input: unknown): ResolvedOptions {
   const faults = new Faults()
   const options = shapeOf(input, faults)
   const warnings: ResolvedOptions['warnings'] = []
-  const idleTimeoutMs = faults.duration('idleTimeout', options.idleTimeout ?? '30m')
-  const absoluteTimeoutMs = faults.duration('absoluteTimeout', options.absoluteTimeout ?? '7d')
-  if (idleTimeoutMs > absoluteTimeoutMs) faults.add('idleTimeout', 'must not be longer than absoluteTimeout')
-  const remember = {
-    idleTimeoutMs: faults.duration('remember.idleTimeout', options.remember?.idleTimeout ?? '30d'),
-    absoluteTimeoutMs: faults.duration('remember.absoluteTimeout', options.remember?.absoluteTimeout ?? '90d')
-  }
-  if (remember.idleTimeoutMs > remember.absoluteTimeoutMs) faults.add('remember.idleTimeout', 'must not be longer than remember.absoluteTimeout')
-  let touchAfterMs: number | null | false = null
-  if (options.touchAfter === false) touchAfterMs = false
-  else if (options.touchAfter !== undefined) {
-    touchAfterMs = faults.duration('touchAfter', options.touchAfter, { zero: true })
-    if (touchAfterMs >= idleTimeoutMs) faults.add('touchAfter', 'must be shorter than idleTimeout')
-  }
   const cookie = cookieOf(options, faults, warnings)
   const resolved: ResolvedOptions = {
     secrets: secretsOf(options, faults, warnings),
@@ -85,10 +69,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     cookieNames: cookieNamesOf(options, cookie, faults),
     cookie,
     cookieMaxAgeMs: maxAgeOf(options, faults),
-    idleTimeoutMs,
-    absoluteTimeoutMs,
-    remember,
-    touchAfterMs,
+    ...timeoutsOf(options, faults),
     userIdFrom: options.userIdFrom ?? null,
     bearer: options.bearer ?? false,
     expressSession: expressSessionOf(options, faults),

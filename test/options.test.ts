@@ -5,7 +5,7 @@ import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { MemoryStore, RedisStore, sessionPlugin } from '../lib/index.ts'
-import type { SessionOptions } from '../lib/index.ts'
+import type { LoginOptions, SessionOptions } from '../lib/index.ts'
 import { resolveOptions } from '../lib/resolve-options.ts'
 import { Browser, secret, startApp } from './helpers/app.ts'
 import { startRedis } from './helpers/redis.ts'
@@ -108,6 +108,7 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['touchAfter', `${DURATION} or false`, [null, true, [], {}, NaN, 5n]],
   ['touchAfter', DURATION, ['', 'LEAKED']],
   ['touchAfter', 'must not be negative', [-1, '-1s']],
+  ['assurance', 'must be "aal2" or "aal3"', ['aal1', 'AAL2', 2, true]],
   ['touchAfter', 'must be shorter than idleTimeout', ['30m', 30 * 60_000, '1h']],
   ['idleTimeout', 'must not be longer than absoluteTimeout', ['8d']],
   ['remember.idleTimeout', 'must not be longer than remember.absoluteTimeout', ['91d']],
@@ -269,6 +270,7 @@ t.test('these are the defaults', async (t) => {
     absoluteTimeoutMs: 7 * 24 * 3_600_000,
     remember: { idleTimeoutMs: 30 * 24 * 3_600_000, absoluteTimeoutMs: 90 * 24 * 3_600_000 },
     touchAfterMs: null,
+    longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity },
     userIdFrom: null,
     origins: null,
     csrf: true,
@@ -280,7 +282,7 @@ t.test('these are the defaults', async (t) => {
   }
   t.strictSame(resolveOptions({ secret }), defaults)
   const absent = Object.fromEntries(Object.keys(defaults).map((name) => [name, undefined]))
-  const { secrets, cookieNames, cookieMaxAgeMs, idleTimeoutMs, absoluteTimeoutMs, touchAfterMs, limit, warnings, ...names } = absent
+  const { secrets, cookieNames, cookieMaxAgeMs, idleTimeoutMs, absoluteTimeoutMs, touchAfterMs, longest, limit, warnings, ...names } = absent
   const members = (object: object) => Object.fromEntries(Object.keys(object).map((name) => [name, undefined]))
   t.strictSame(resolveOptions({
     ...names,
@@ -295,6 +297,33 @@ t.test('these are the defaults', async (t) => {
     remember: { idleTimeout: undefined, absoluteTimeout: undefined },
     decorators: members(defaults.decorators)
   }), defaults, 'undefined is absent, for every option')
+})
+
+t.test('an assurance level shortens the defaults, and refuses what is longer', async (t) => {
+  const [MINUTE, HOUR] = [60_000, 3_600_000]
+  const { remember, ...aal2 } = resolveOptions({ secret, assurance: 'aal2' })
+  t.match(aal2, { idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 24 * HOUR })
+  t.strictSame(remember, { idleTimeoutMs: HOUR, absoluteTimeoutMs: 24 * HOUR })
+  t.match(resolveOptions({ secret, assurance: 'aal3' }), { idleTimeoutMs: 15 * MINUTE, absoluteTimeoutMs: 12 * HOUR, remember: { idleTimeoutMs: 15 * MINUTE, absoluteTimeoutMs: 12 * HOUR } })
+  t.match(resolveOptions({ secret, assurance: 'aal2', idleTimeout: '1h', absoluteTimeout: '24h' }), { idleTimeoutMs: HOUR, absoluteTimeoutMs: 24 * HOUR })
+  t.strictSame(faultsOf(t, { secret, assurance: 'aal2', idleTimeout: HOUR + 1, absoluteTimeout: '25h', remember: { idleTimeout: '2h', absoluteTimeout: '30d' } }), [
+    'absoluteTimeout must not be longer than 1440 minutes for assurance aal2',
+    'idleTimeout must not be longer than 60 minutes for assurance aal2',
+    'remember.absoluteTimeout must not be longer than 1440 minutes for assurance aal2',
+    'remember.idleTimeout must not be longer than 60 minutes for assurance aal2'
+  ])
+  t.strictSame(faultsOf(t, { secret, assurance: 'aal3', absoluteTimeout: '13h' }), ['absoluteTimeout must not be longer than 720 minutes for assurance aal3'])
+})
+
+t.test('an assurance level holds for single sessions, too', async (t) => {
+  const app = await startApp(t, { store: new MemoryStore(), assurance: 'aal3' })
+  app.post<{ Body: object }>('/login', async (request) => await app.login(request, { id: 'ada' }, request.body as LoginOptions))
+  for (const [payload, status] of [[{}, 200], [{ remember: true }, 200], [{ idleTimeout: '15m', absoluteTimeout: '12h' }, 200], [{ idleTimeout: '16m' }, 500], [{ absoluteTimeout: '13h' }, 500]] as const) {
+    t.equal((await app.inject({ method: 'POST', url: '/login', payload })).statusCode, status, JSON.stringify(payload))
+  }
+  for (const session of await app.sessions.listByUser('ada')) t.ok(session.expiresAt - session.createdAt <= 15 * 60_000)
+  await t.rejects(app.sessions.create({ userId: 'ada', idleTimeout: '16m' }), { name: 'TypeError', message: 'idleTimeout is longer than the assurance option allows' })
+  await t.rejects(app.sessions.create({ userId: 'ada', absoluteTimeout: '13h' }), { name: 'TypeError', message: 'absoluteTimeout is longer than the assurance option allows' })
 })
 
 t.test('what is given is taken', async (t) => {

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { timeoutMs } from '../duration.ts'
+import { sessionTimeouts } from '../duration.ts'
 import type { Duration } from '../duration.ts'
 import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
@@ -87,17 +87,11 @@ function ownData ({ options }: PluginContext, { id }: LoginUser): Data {
 
 function sessionOptions (context: PluginContext, options: LoginOptions): Pick<NewSession, 'label' | 'meta' | 'idleTimeoutMs' | 'absoluteTimeoutMs' | 'persistent'> {
   const { label, meta, remember } = options
-  return { label, meta, ...timeouts(context, options), ...remember !== undefined && { persistent: remember } }
+  const { options: all } = context
+  return { label, meta, ...sessionTimeouts(options, remember === true ? all.remember : all, all.longest), ...remember !== undefined && { persistent: remember } }
 }
 
 /** The secret of CSRF tokens made before a sign-in does not go along (CVE-2023-29020). */
 function withoutCsrfSecret ({ [CSRF_SECRET]: _secret, ...data }: Data): Data {
   return data
-}
-
-function timeouts ({ options }: PluginContext, { remember, idleTimeout, absoluteTimeout }: LoginOptions): { idleTimeoutMs: number, absoluteTimeoutMs: number } {
-  const defaults = remember === true ? options.remember : options
-  const absoluteTimeoutMs = timeoutMs('absoluteTimeout', absoluteTimeout, defaults.absoluteTimeoutMs)
-  const idleTimeoutMs = timeoutMs('idleTimeout', idleTimeout, defaults.idleTimeoutMs)
-  return { idleTimeoutMs: Math.min(idleTimeoutMs, absoluteTimeoutMs), absoluteTimeoutMs }
 }

@@ -1,3 +1,4 @@
+import type { SessionTimeouts } from '../duration.ts'
 import { errors } from '../errors.ts'
 import { EventHub } from '../events.ts'
 import type { EndReason, SessionEvent } from '../events.ts'
@@ -6,7 +7,7 @@ import { Credentials } from './credentials.ts'
 import type { Credential, CredentialsOptions } from './credentials.ts'
 import { Endings } from './endings.ts'
 import { adoptedRecord, assertExpressCanKeep, newRecord } from './new-record.ts'
-import type { NewSession } from './new-record.ts'
+import type { HeldSession, NewSession } from './new-record.ts'
 import { isTouchDue } from './record.ts'
 import type { SessionRecord } from './record.ts'
 import { EndSignals } from './signals.ts'
@@ -15,10 +16,10 @@ import type { Token } from './token.ts'
 import type { TokenFormat } from './token-format.ts'
 import { carryOfUser } from './user-id.ts'
 
-export interface CoreOptions extends CredentialsOptions {
+export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   store: CoreStore
-  idleTimeoutMs: number
-  absoluteTimeoutMs: number
+  /** What no session may exceed. */
+  longest: SessionTimeouts
   /** How often an unchanged session is extended at most; `null`: a tenth of its idle timeout; `false`: never. */
   touchAfterMs: number | null | false
   limit: Limit | null
@@ -28,12 +29,6 @@ export interface CoreOptions extends CredentialsOptions {
   cookieMaxAgeMs?: number | null | false | undefined
   /** The data alone says who is signed in: it is read by others as well. */
   userIsData: boolean
-}
-
-/** A session, and the token that proves it. */
-export interface HeldSession {
-  readonly record: SessionRecord
-  readonly token: Token
 }
 
 /**

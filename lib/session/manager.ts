@@ -1,5 +1,5 @@
 import { TIMED_OUT, withDeadline } from '../deadline.ts'
-import { timeoutMs } from '../duration.ts'
+import { sessionTimeouts } from '../duration.ts'
 import { EVENT_NAMES } from '../events.ts'
 import type { EventName, SessionEvents } from '../events.ts'
 import { assertShallow, parseData } from './changes.ts'
@@ -48,7 +48,7 @@ export class SessionManager {
       label,
       meta,
       data: dataText(this.#core.options.userIdFrom === null ? { ...data, userId: typeof id === 'bigint' ? userId : id } : data),
-      ...this.#timeouts(session),
+      ...sessionTimeouts(session, this.#core.options, this.#core.options.longest),
       replaces: null
     })
     const info = toInfo(record) as SessionInfo
@@ -187,12 +187,6 @@ export class SessionManager {
     if (record === null) return null
     if (touch && this.#core.isTouchDue(record) && !await this.#core.touch(record)) return null
     return toInfo(record)
-  }
-
-  #timeouts ({ idleTimeout, absoluteTimeout }: CreateSession): { idleTimeoutMs: number, absoluteTimeoutMs: number } {
-    const { options } = this.#core
-    const absoluteTimeoutMs = timeoutMs('absoluteTimeout', absoluteTimeout, options.absoluteTimeoutMs)
-    return { absoluteTimeoutMs, idleTimeoutMs: Math.min(timeoutMs('idleTimeout', idleTimeout, options.idleTimeoutMs), absoluteTimeoutMs) }
   }
 }
 

@@ -3,6 +3,7 @@ import type { Data } from './changes.ts'
 import { deviceName } from './device.ts'
 import type { JsonObject, SessionKind, SessionRecord } from './record.ts'
 import { presentable } from './reserved.ts'
+import type { Token } from './token.ts'
 import { userOf } from './user-id.ts'
 
 /** A new session. */
@@ -27,6 +28,12 @@ export interface NewSession {
   carry?: ((endedData: string) => string) | undefined
   /** The session that ends when this one begins. */
   replaces: SessionRecord | null
+}
+
+/** A session, and the token that proves it. */
+export interface HeldSession {
+  readonly record: SessionRecord
+  readonly token: Token
 }
 
 const LABEL_LENGTH = 200
