@@ -41,7 +41,7 @@ export function shapeOf (input: unknown, faults: Faults): Partial<SessionOptions
   const options: Record<string, unknown> = Object.fromEntries(Object.entries(input).filter(([name]) => !FASTIFY_OPTIONS.includes(name)))
   for (const error of [...innermost(Value.Errors(SessionOptions, options))]) {
     const [name = '', member] = error.path.slice(1).split('/')
-    const nested = member !== undefined && ['cookie', 'remember', 'decorators'].includes(name) ? options[name] as object : null
+    const nested = member !== undefined && ['cookie', 'remember', 'encryption', 'decorators'].includes(name) ? options[name] as object : null
     if (name === 'secret') continue // secretsOf has more to say
     if (name === 'cookie' && member === 'secure' && error.value === 'auto') {
       faults.add('cookie.secure', "must be true or false: 'auto' sends the cookie over plain http to whoever asks; set it to false in development and use trustProxy behind a TLS proxy")

@@ -27,6 +27,11 @@ const RememberOptions = Type.Object({
   absoluteTimeout: optional(Duration({ default: '90d' }))
 }, { additionalProperties: false, description: 'The timeouts of `login({ remember: true })`. Default `{ idleTimeout: \'30d\', absoluteTimeout: \'90d\' }`.' })
 
+const EncryptionOptions = Type.Object({
+  keys: Type.Array(Type.String(), { minItems: 1, description: 'Secrets of 32 characters or more. The first encrypts, all decrypt; without the one it is under, a session has ended.' }),
+  acceptPlain: optional(Type.Boolean({ default: false, description: 'Also reads what was stored before there was encryption: for the time it takes those sessions to end.' }))
+}, { additionalProperties: false, description: 'Session data is encrypted at rest, see below.' })
+
 const DecoratorOptions = Type.Object({
   authenticate: optional(Type.String({ default: 'authenticate' })),
   login: optional(Type.String({ default: 'login' })),
@@ -56,6 +61,7 @@ export const SessionOptions = Type.Object({
   userIdFrom: optional(Type.Unsafe<(data: Record<string, unknown>) => unknown>(Type.Any({ description: 'Where the data of `request.session` names its user. Default `(data) => data.userId`. A value that appears or changes there is a sign-in, one that disappears a sign-out.' }))),
   expressSession: optional(Type.Union([Type.Literal('share'), Type.Literal('adopt')], { description: 'Beside an Express app with express-session and connect-redis. `share`: one Redis, one cookie, one layout for both. `adopt`: its sessions become ours on first use, and nobody is signed out.' })),
   durability: optional(Type.Union([Type.Literal('default'), Type.Literal('replicated')], { default: 'default', description: '`replicated`: signing in and out is confirmed by all replicas that follow, one at least (`WAIT`), or answered 503, so that the failure of the master does not undo it.' })),
+  encryption: optional(EncryptionOptions),
   origins: optional(Type.Array(Type.String(), { description: 'Origins such as `https://app.example.com` whose pages may send unsafe requests. Default: the request\'s own protocol and host.' })),
   csrf: optional(Type.Boolean({ default: true, description: 'Refuses unsafe requests from other sites that carry the session cookie, sign in or sign out. A route is exempt with `config: { session: { csrf: false } }`.' })),
   decorators: optional(DecoratorOptions)

@@ -38,6 +38,8 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   store: SessionOptions['store']
   keyPrefix: string
   durability: 'default' | 'replicated'
+  /** `null`: session data is stored as it is. */
+  encryption: { keys: string[], acceptPlain: boolean } | null
   cookieNames: string[]
   cookie: CookieAttributes
   /** `null`: as long as the session's absolute timeout; `false`: until the browser closes. */
@@ -66,6 +68,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
   const resolved: ResolvedOptions = {
     secrets: secretsOf(options, faults, warnings),
     ...backendOf(options, faults),
+    encryption: encryptionOf(options, faults),
     cookieNames: cookieNamesOf(options, cookie, faults),
     cookie,
     cookieMaxAgeMs: maxAgeOf(options, faults),
@@ -121,6 +124,14 @@ function expressSessionOf ({ expressSession, redis, bearer }: Partial<SessionOpt
   if (expressSession !== undefined && redis === undefined) faults.add('expressSession', 'needs redis: that of the Express app')
   if (expressSession === 'share' && bearer === true) faults.add('bearer', 'cannot be given together with expressSession share: an Express session has no place for it')
   return expressSession ?? null
+}
+
+function encryptionOf ({ encryption, expressSession }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['encryption'] {
+  if (encryption === undefined) return null
+  const { keys = [], acceptPlain = false } = encryption as Partial<typeof encryption>
+  if (keys.some((key) => key.length < MIN_SECRET_LENGTH)) faults.add('encryption.keys', 'must each have 32 characters or more')
+  if (expressSession !== undefined) faults.add('encryption', 'cannot be given together with expressSession: an Express app reads what is stored')
+  return { keys, acceptPlain }
 }
 
 function limitOf ({ maxSessionsPerUser, onLimit = 'evict-oldest', store }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['limit'] {

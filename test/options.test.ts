@@ -109,6 +109,10 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['touchAfter', DURATION, ['', 'LEAKED']],
   ['touchAfter', 'must not be negative', [-1, '-1s']],
   ['assurance', 'must be "aal2" or "aal3"', ['aal1', 'AAL2', 2, true]],
+  ['encryption', 'must be an object', [null, 'LEAKED', ['LEAKED'], true]],
+  ['encryption.keys', 'must be an array of strings', [null, secret, []]],
+  ['encryption.keys', 'must be a string', [[5], [secret, null]]],
+  ['encryption.keys', 'must each have 32 characters or more', [['LEAKED'], [secret, '']]],
   ['touchAfter', 'must be shorter than idleTimeout', ['30m', 30 * 60_000, '1h']],
   ['idleTimeout', 'must not be longer than absoluteTimeout', ['8d']],
   ['remember.idleTimeout', 'must not be longer than remember.absoluteTimeout', ['91d']],
@@ -263,6 +267,7 @@ t.test('these are the defaults', async (t) => {
     store: undefined,
     keyPrefix: 'sess:',
     durability: 'default',
+    encryption: null,
     cookieNames: ['__Host-sid'],
     cookie: { secure: true, sameSite: 'lax', httpOnly: true, path: '/', domain: undefined, partitioned: false },
     cookieMaxAgeMs: null,
@@ -324,6 +329,18 @@ t.test('an assurance level holds for single sessions, too', async (t) => {
   for (const session of await app.sessions.listByUser('ada')) t.ok(session.expiresAt - session.createdAt <= 15 * 60_000)
   await t.rejects(app.sessions.create({ userId: 'ada', idleTimeout: '16m' }), { name: 'TypeError', message: 'idleTimeout is longer than the assurance option allows' })
   await t.rejects(app.sessions.create({ userId: 'ada', absoluteTimeout: '13h' }), { name: 'TypeError', message: 'absoluteTimeout is longer than the assurance option allows' })
+})
+
+t.test('encryption is asked for in full', async (t) => {
+  t.strictSame(faultsOf(t, { secret, encryption: { keys: [secret], acceptPlain: 'LEAKED' } }), ['encryption.acceptPlain must be true or false'])
+  t.strictSame(faultsOf(t, { secret, encryption: { keys: [secret], key: 'LEAKED' } }), ['encryption.key is not an option'])
+  t.strictSame(faultsOf(t, { secret, encryption: {} }), ['encryption.keys must be an array of strings'])
+})
+
+t.test('encryption is not for what an Express app reads as well', async (t) => {
+  for (const expressSession of ['share', 'adopt'] as const) {
+    t.strictSame(faultsOf(t, { secret, redis: 'redis://localhost', expressSession, encryption: { keys: [secret] } }), ['encryption cannot be given together with expressSession: an Express app reads what is stored'])
+  }
 })
 
 t.test('what is given is taken', async (t) => {

@@ -2,6 +2,8 @@ import { TIMED_OUT, withDeadline } from '../deadline.ts'
 import { errors } from '../errors.ts'
 import { isSessionStore } from './contract.ts'
 import type { SessionStore } from './contract.ts'
+import { EncryptedStore } from './encrypted.ts'
+import type { EncryptionOptions } from './encrypted.ts'
 import { ExpressStoreAdapter } from './express.ts'
 import type { ExpressStore } from './express-store.ts'
 import { MemoryStore } from './memory.ts'
@@ -21,6 +23,7 @@ export interface OpenOptions {
   store?: SessionStore | ExpressStore | undefined
   keyPrefix: string
   durability: 'default' | 'replicated'
+  encryption: EncryptionOptions | null
   /** Sessions are shared with an Express app, in its layout. */
   express?: ExpressSessions | undefined
 }
@@ -39,7 +42,17 @@ export interface OpenedStore {
  * The store that the options ask for.
  * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials
  */
-export async function openStore ({ redis, store, keyPrefix, durability, express }: OpenOptions): Promise<OpenedStore> {
+export async function openStore (options: OpenOptions): Promise<OpenedStore> {
+  const opened = await open(options)
+  return { ...opened, store: encrypted(opened.store, options) }
+}
+
+/** The store, with what is in it encrypted if that is asked for. */
+export function encrypted (store: SessionStore, { encryption }: Pick<OpenOptions, 'encryption'>): SessionStore {
+  return encryption === null ? store : new EncryptedStore(store, encryption)
+}
+
+async function open ({ redis, store, keyPrefix, durability, express }: OpenOptions): Promise<OpenedStore> {
   if (store !== undefined) {
     if (isSessionStore(store)) {
       const warnings = store instanceof RedisStore ? await warningsOf(store) : []

@@ -1,0 +1,126 @@
+import type { EventEmitter } from 'node:events'
+import type { SessionRecord } from '../session/record.ts'
+import type { Bus, Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
+import { Sealer } from './sealer.ts'
+
+/** Thrown through a change, where what is stored cannot be opened. */
+const UNREADABLE = Symbol('unreadable')
+
+export interface EncryptionOptions {
+  keys: readonly string[]
+  acceptPlain: boolean
+}
+
+/**
+ * A store around a store: the data of sessions is encrypted in it. Each is bound to the session's id, user and
+ * token: data that was put under another session, or a session that was given another user or token, is
+ * unreadable, which is no session.
+ */
+export class EncryptedStore implements SessionStore {
+  readonly events: EventEmitter<StoreEvents>
+  readonly bus: Bus | null
+  readonly #store: SessionStore
+  readonly #sealer: Sealer
+  readonly #acceptPlain: boolean
+
+  /** `acceptPlain`: what was stored before there was encryption is read as it is. */
+  constructor (store: SessionStore, { keys, acceptPlain }: EncryptionOptions) {
+    this.#store = store
+    this.#sealer = new Sealer(keys)
+    this.#acceptPlain = acceptPlain
+    this.events = store.events
+    this.bus = store.bus
+  }
+
+  now (): number {
+    return this.#store.now()
+  }
+
+  async find (id: string): Promise<SessionRecord | null> {
+    return this.#opened(await this.#store.find(id))
+  }
+
+  async create (record: SessionRecord, { replaces, carry, ...options }: CreateOptions = {}): Promise<SessionRecord | null> {
+    const stored = await this.#store.create(this.#sealed(record), {
+      ...options,
+      replaces: replaces && this.#sealed(replaces),
+      carry: carry && replaces ? (ended) => this.#seal(record, carry(this.#open(replaces, ended) ?? '{}')) : undefined
+    })
+    return this.#opened(stored)
+  }
+
+  async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
+    try {
+      return this.#opened(await this.#store.update(this.#sealed(record), (present) => {
+        const data = this.#open(record, present)
+        if (data === null) throw UNREADABLE
+        return this.#seal(record, change(data))
+      }))
+    } catch (error) {
+      if (error !== UNREADABLE) throw error
+      const stored = await this.find(record.id)
+      return stored === null || ownerOf(stored) === ownerOf(record) ? null : await this.update(stored, change)
+    }
+  }
+
+  async touch (record: SessionRecord): Promise<boolean> {
+    return await this.#store.touch(record)
+  }
+
+  async delete (id: string): Promise<SessionRecord | null> {
+    const ended = await this.#store.delete(id)
+    return ended === null ? null : { ...ended, data: this.#open(ended, ended.data) ?? '{}' }
+  }
+
+  async successor (id: string): Promise<string | null> {
+    return await this.#store.successor(id)
+  }
+
+  async listByUser (userId: string): Promise<SessionRecord[]> {
+    return (await this.#store.listByUser(userId)).map((record) => this.#opened(record)).filter((record) => record !== null)
+  }
+
+  async deleteByUser (userId: string, options?: { except?: string | undefined }): Promise<string[]> {
+    return await this.#store.deleteByUser(userId, options)
+  }
+
+  async * listAll (): AsyncGenerator<SessionRecord> {
+    for await (const stored of this.#store.listAll()) {
+      const record = this.#opened(stored)
+      if (record !== null) yield record
+    }
+  }
+
+  async ping (): Promise<void> {
+    await this.#store.ping()
+  }
+
+  async close (): Promise<void> {
+    await this.#store.close()
+  }
+
+  #sealed (record: SessionRecord): SessionRecord {
+    return { ...record, data: this.#seal(record, record.data) }
+  }
+
+  #opened (record: SessionRecord | null): SessionRecord | null {
+    if (record === null) return null
+    const data = this.#open(record, record.data)
+    if (data === null) this.events.emit('unreadable', record.id)
+    return data === null ? null : { ...record, data }
+  }
+
+  #seal (record: SessionRecord, data: string): string {
+    return this.#sealer.seal(ownerOf(record), data)
+  }
+
+  #open (record: SessionRecord, stored: string): string | null {
+    const data = this.#sealer.open(ownerOf(record), stored)
+    return data === null && this.#acceptPlain && !stored.startsWith('{"sealed":') ? stored : data
+  }
+}
+
+/** What a session is known by, none of which can be changed. */
+function ownerOf ({ id, secretHash, kind, userId }: SessionRecord): string {
+  return JSON.stringify([id, secretHash, kind, userId])
+}
