@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import type { Static, TSchema } from '@sinclair/typebox'
+import type { Static, TObject, TSchema } from '@sinclair/typebox'
+import type { Migrate } from './session/data-schema.ts'
 import type { ExpressStore } from './store/express-store.ts'
 import type { RedisTarget } from './store/open.ts'
 import type { SessionStore } from './store/contract.ts'
@@ -59,6 +60,8 @@ export const SessionOptions = Type.Object({
   maxSessionsPerUser: optional(Type.Integer({ minimum: 1, expects: 'an integer of 1 or more', description: 'How many sessions a user may have at a time. Default: any number.' })),
   onLimit: optional(Type.Union([Type.Literal('evict-oldest'), Type.Literal('reject')], { default: 'evict-oldest', description: 'What a sign-in over that limit does: it ends the user\'s oldest session, or is refused with 409 `ERR_SESSION_LIMIT_REACHED`.' })),
   userIdFrom: optional(Type.Unsafe<(data: Record<string, unknown>) => unknown>(Type.Any({ description: 'Where the data of `request.session` names its user. Default `(data) => data.userId`. A value that appears or changes there is a sign-in, one that disappears a sign-out.' }))),
+  sessionSchema: optional(Type.Unsafe<TObject>(Type.Any({ description: 'A TypeBox object schema of the data in `request.session`. What is stored and does not fit any more is dropped when the session is used, key by key, with a log line.' }))),
+  migrate: optional(Type.Unsafe<Migrate>(Type.Any({ description: 'Given the whole data in place of that, where something does not fit: returns it in today\'s shape.' }))),
   expressSession: optional(Type.Union([Type.Literal('share'), Type.Literal('adopt')], { description: 'Beside an Express app with express-session and connect-redis. `share`: one Redis, one cookie, one layout for both. `adopt`: its sessions become ours on first use, and nobody is signed out.' })),
   durability: optional(Type.Union([Type.Literal('default'), Type.Literal('replicated')], { default: 'default', description: '`replicated`: signing in and out is confirmed by all replicas that follow, one at least (`WAIT`), or answered 503, so that the failure of the master does not undo it.' })),
   encryption: optional(EncryptionOptions),

@@ -1,7 +1,9 @@
 import { Faults, redisFault, shapeOf } from './option-faults.ts'
 import type { SessionOptions } from './options.ts'
+import { dataSchemaOf } from './resolve-schema.ts'
 import { timeoutsOf } from './resolve-timeouts.ts'
 import type { ResolvedTimeouts } from './resolve-timeouts.ts'
+import type { DataSchema } from './session/data-schema.ts'
 import { isSessionStore } from './store/contract.ts'
 import { isExpressStore } from './store/express-store.ts'
 
@@ -45,6 +47,7 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   /** `null`: as long as the session's absolute timeout; `false`: until the browser closes. */
   cookieMaxAgeMs: number | null | false
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
+  dataSchema: DataSchema | null
   origins: string[] | null
   csrf: boolean
   bearer: boolean
@@ -74,6 +77,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     cookieMaxAgeMs: maxAgeOf(options, faults),
     ...timeoutsOf(options, faults),
     userIdFrom: options.userIdFrom ?? null,
+    dataSchema: dataSchemaOf(options, faults),
     bearer: options.bearer ?? false,
     expressSession: expressSessionOf(options, faults),
     limit: limitOf(options, faults),

@@ -2,6 +2,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import fc from 'fast-check'
 import { Redis } from 'ioredis'
+import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import type { Test } from 'tap'
 import { MemoryStore, RedisStore, sessionPlugin } from '../lib/index.ts'
@@ -277,6 +278,7 @@ t.test('these are the defaults', async (t) => {
     touchAfterMs: null,
     longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity },
     userIdFrom: null,
+    dataSchema: null,
     origins: null,
     csrf: true,
     bearer: false,
@@ -287,7 +289,7 @@ t.test('these are the defaults', async (t) => {
   }
   t.strictSame(resolveOptions({ secret }), defaults)
   const absent = Object.fromEntries(Object.keys(defaults).map((name) => [name, undefined]))
-  const { secrets, cookieNames, cookieMaxAgeMs, idleTimeoutMs, absoluteTimeoutMs, touchAfterMs, longest, limit, warnings, ...names } = absent
+  const { secrets, cookieNames, cookieMaxAgeMs, idleTimeoutMs, absoluteTimeoutMs, touchAfterMs, longest, dataSchema, limit, warnings, ...names } = absent
   const members = (object: object) => Object.fromEntries(Object.keys(object).map((name) => [name, undefined]))
   t.strictSame(resolveOptions({
     ...names,
@@ -329,6 +331,14 @@ t.test('an assurance level holds for single sessions, too', async (t) => {
   for (const session of await app.sessions.listByUser('ada')) t.ok(session.expiresAt - session.createdAt <= 15 * 60_000)
   await t.rejects(app.sessions.create({ userId: 'ada', idleTimeout: '16m' }), { name: 'TypeError', message: 'idleTimeout is longer than the assurance option allows' })
   await t.rejects(app.sessions.create({ userId: 'ada', absoluteTimeout: '13h' }), { name: 'TypeError', message: 'absoluteTimeout is longer than the assurance option allows' })
+})
+
+t.test('a schema of session data is one of TypeBox, and knows its formats', async (t) => {
+  const OBJECT = 'sessionSchema must be a Type.Object(…) of @sinclair/typebox'
+  for (const sessionSchema of [null, 'LEAKED', {}, [], Type.String(), { type: 'object', properties: {} }, () => {}]) t.strictSame(faultsOf(t, { secret, sessionSchema }), [OBJECT])
+  t.strictSame(faultsOf(t, { secret, sessionSchema: Type.Object({ mail: Type.Optional(Type.Array(Type.String({ format: 'email' }))) }) }), ['sessionSchema uses the format "email", which TypeBox has to be told of: FormatRegistry.Set(…)'])
+  for (const migrate of [null, 'LEAKED', {}]) t.strictSame(faultsOf(t, { secret, sessionSchema: Type.Object({}), migrate }), ['migrate must be a function'])
+  t.strictSame(faultsOf(t, { secret, migrate: () => ({}) }), ['migrate goes with sessionSchema'])
 })
 
 t.test('encryption is asked for in full', async (t) => {

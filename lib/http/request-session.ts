@@ -7,6 +7,7 @@ import type { NewSession } from '../session/new-record.ts'
 import { withoutReserved } from '../session/reserved.ts'
 import type { PluginContext } from './context.ts'
 import { assertKeepsCookies } from './cookie.ts'
+import { fittingData } from './fitting-data.ts'
 import { carryOver, planSave, signsOut } from './save-plan.ts'
 import { adopt, CSRF_SECRET, dataOf, dropCsrfSecret } from './session-object.ts'
 import type { SessionOwner } from './session-object.ts'
@@ -117,7 +118,7 @@ export class RequestSession implements SessionOwner {
 
   /** The application's data as it stands in this request. */
   get data (): Data {
-    return this.#session == null ? this.stored.data : dataOf(this.#session)
+    return this.#session == null ? fittingData(this.#context, this.stored.record?.id, this.stored.data) : dataOf(this.#session)
   }
 
   /** Whether the session object names its user no more: whoever was signed in is not, though that is stored later. */
@@ -207,8 +208,7 @@ export class RequestSession implements SessionOwner {
 
   #build (data: Data): void {
     this.#base = data
-    this.#session = this.#context.build(this.sessionId, withoutReserved(copyOf(data)))
-    adopt(this.#session, this)
+    adopt(this.#session = this.#context.build(this.sessionId, withoutReserved(copyOf(fittingData(this.#context, this.stored.record?.id, data)))), this)
   }
 
   /** The session object belongs to a session that is no more; the next one is built when asked for. */

@@ -5,6 +5,7 @@ import type { EndReason, SessionEvent } from '../events.ts'
 import type { Carry, CoreStore, Limit, OnEnded } from './core-store.ts'
 import { Credentials } from './credentials.ts'
 import type { Credential, CredentialsOptions } from './credentials.ts'
+import type { DataSchema } from './data-schema.ts'
 import { Endings } from './endings.ts'
 import { adoptedRecord, assertExpressCanKeep, newRecord } from './new-record.ts'
 import type { HeldSession, NewSession } from './new-record.ts'
@@ -25,6 +26,7 @@ export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   limit: Limit | null
   /** Where a session's data names its user; `null`: `data.userId`. */
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
+  dataSchema: DataSchema | null
   /** `false`: cookies end with the browser session. */
   cookieMaxAgeMs?: number | null | false | undefined
   /** The data alone says who is signed in: it is read by others as well. */

@@ -91,7 +91,7 @@ export class SessionManager {
   /** The application's data of a session: a copy, or `null` when there is no such session. */
   async data (id: string): Promise<JsonObject | null> {
     const record = await this.#record(id)
-    return record === null ? null : dataOf(record.data)
+    return record === null ? null : this.#dataOf(record.data)
   }
 
   /**
@@ -105,14 +105,14 @@ export class SessionManager {
     const record = await this.#record(id)
     if (record === null) return null
     const updated = await this.#core.update(record, (text) => {
-      const data = dataOf(text)
+      const data = this.#dataOf(text)
       const user = userOf(data, userIdFrom)
       const next = change(data) ?? data
       const written = dataText(next)
       if (userOf(dataOf(written), userIdFrom) !== user) throw new TypeError('update cannot change who is signed in: end the session and create another')
       return written
     })
-    return updated === null ? null : dataOf(updated.data)
+    return updated === null ? null : this.#dataOf(updated.data)
   }
 
   /** Counts as use of the session. `false` when there is none. */
@@ -175,6 +175,11 @@ export class SessionManager {
   async close (): Promise<void> {
     await this.#core.close()
     await this.#closeStore()
+  }
+
+  #dataOf (text: string): JsonObject {
+    const data = dataOf(text)
+    return (this.#core.options.dataSchema?.fit(data).data ?? data) as JsonObject
   }
 
   async #record (id: string): Promise<SessionRecord | null> {
