@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
-import type { Bus, Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
+import type { AttemptCounters, Bus, Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
 import { Sealer } from './sealer.ts'
 
 /** Thrown through a change, where what is stored cannot be opened. */
@@ -19,6 +19,7 @@ export interface EncryptionOptions {
 export class EncryptedStore implements SessionStore {
   readonly events: EventEmitter<StoreEvents>
   readonly bus: Bus | null
+  readonly attempts: AttemptCounters | null
   readonly #store: SessionStore
   readonly #sealer: Sealer
   readonly #acceptPlain: boolean
@@ -30,6 +31,7 @@ export class EncryptedStore implements SessionStore {
     this.#acceptPlain = acceptPlain
     this.events = store.events
     this.bus = store.bus
+    this.attempts = store.attempts
   }
 
   now (): number {

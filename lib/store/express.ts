@@ -25,6 +25,7 @@ const PROBE_EVERY_MS = 500
 export class ExpressStoreAdapter implements SessionStore {
   readonly events = new EventEmitter<StoreEvents>()
   readonly bus = null
+  readonly attempts = null
   readonly #store: ExpressStore
   readonly #now: () => number
   readonly #rows = new Rows()

@@ -3,6 +3,7 @@ import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type { Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
+import { MemoryAttempts } from './memory-attempts.ts'
 import { Successors } from './successors.ts'
 
 export interface MemoryStoreOptions {
@@ -19,6 +20,7 @@ export interface MemoryStoreOptions {
 export class MemoryStore implements SessionStore {
   readonly events = new EventEmitter<StoreEvents>()
   readonly bus = null
+  readonly attempts: MemoryAttempts
   readonly #sessions = new Map<string, SessionRecord>()
   readonly #users = new Map<string, Set<string>>()
   readonly #maxSessions: number
@@ -30,6 +32,7 @@ export class MemoryStore implements SessionStore {
     if (!Number.isInteger(maxSessions) || maxSessions < 1) throw new errors.INVALID_OPTIONS('maxSessions must be an integer of 1 or more')
     this.#maxSessions = maxSessions
     this.#now = now
+    this.attempts = new MemoryAttempts({ now: () => this.#now() })
   }
 
   now (): number {
@@ -105,6 +108,7 @@ export class MemoryStore implements SessionStore {
   async close (): Promise<void> {
     this.#sessions.clear()
     this.#users.clear()
+    this.attempts.clearAll()
   }
 
   /** Newest first, also among those of one millisecond. */

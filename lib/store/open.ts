@@ -1,11 +1,12 @@
 import { TIMED_OUT, withDeadline } from '../deadline.ts'
 import { errors } from '../errors.ts'
 import { isSessionStore } from './contract.ts'
-import type { SessionStore } from './contract.ts'
+import type { AttemptCounters, SessionStore } from './contract.ts'
 import { EncryptedStore } from './encrypted.ts'
 import type { EncryptionOptions } from './encrypted.ts'
 import { ExpressStoreAdapter } from './express.ts'
 import type { ExpressStore } from './express-store.ts'
+import { MemoryAttempts } from './memory-attempts.ts'
 import { MemoryStore } from './memory.ts'
 import { backendOf, connect, disconnect } from './redis/client.ts'
 import type { RedisTarget } from './redis/client.ts'
@@ -45,6 +46,11 @@ export interface OpenedStore {
 export async function openStore (options: OpenOptions): Promise<OpenedStore> {
   const opened = await open(options)
   return { ...opened, store: encrypted(opened.store, options) }
+}
+
+/** What counts attempts for a store: itself, or where it cannot this process. */
+export function countersOf ({ attempts }: Pick<SessionStore, 'attempts'>): AttemptCounters {
+  return attempts ?? new MemoryAttempts()
 }
 
 /** The store, with what is in it encrypted if that is asked for. */

@@ -3,6 +3,7 @@ import type { SessionRecord } from '../../lib/session/record.ts'
 import type { SessionStore } from '../../lib/store/contract.ts'
 import { record } from '../helpers/record.ts'
 import { allTests } from './all.ts'
+import { attemptTests } from './attempts.ts'
 import { changeTests } from './changes.ts'
 import { lifeTests } from './life.ts'
 import { limitTests } from './limits.ts'
@@ -37,7 +38,7 @@ export interface Context extends Subject {
 }
 
 /** One sentence of the contract; those that need what a store lacks are skipped. */
-export type Define = (sentence: string, check: (t: Test, subject: Context) => Promise<void>, needs?: 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry') => void
+export type Define = (sentence: string, check: (t: Test, subject: Context) => Promise<void>, needs?: 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry' | 'attempts') => void
 
 /** The suite that every store runs: lib/store/contract.ts, sentence by sentence. */
 export function storeContract (t: Test, name: string, makeStore: (t: Test) => Promise<Subject> | Subject): void {
@@ -45,9 +46,9 @@ export function storeContract (t: Test, name: string, makeStore: (t: Test) => Pr
     const subject = await makeStore(t)
     const { store, other = store, lists, fill, lose, expiry = true, atomic } = subject
     if (atomic === 'everywhere' && other === store) throw new Error('a store that is atomic everywhere is tested with two of them')
-    const has = { lists, 'no lists': !lists, fill: fill !== undefined, lose: lists && lose !== undefined, expiry: lists && expiry }
+    const has = { lists, 'no lists': !lists, fill: fill !== undefined, lose: lists && lose !== undefined, expiry: lists && expiry, attempts: store.attempts !== null }
     if (needs !== undefined && !has[needs]) return t.plan(0, `this store: ${needs === 'no lists' ? 'has lists' : `no ${needs}`}`)
     await check(t, { ...subject, other, make: (overrides) => record({ now: store.now(), ...overrides }) })
   })
-  for (const define of [lifeTests, changeTests, timeTests, userTests, limitTests, allTests, raceTests]) define(test)
+  for (const define of [lifeTests, changeTests, timeTests, userTests, limitTests, allTests, raceTests, attemptTests]) define(test)
 }

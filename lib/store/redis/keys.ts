@@ -18,6 +18,8 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  * - `@{<prefix><id>}:trace`: with `durability: 'replicated'`, for a millisecond.
  * - `@<prefix>user:<userId>`: a sorted set of that user's sessions, scored by expiry: `<id>:<createdAt in base 36>`;
  *   `+<id>` is a login under way, `+<member>\n<member>` a session on its way to another id.
+ * - `@<prefix>tries:<what>:<hash>`: a sorted set of failed logins of an account, from a network, or of one from the other,
+ *   scored by when each counts no more. Of an account also the networks it is known from, as `@<hash>`.
  * - `@<prefix>events`: not a key but the channel on which processes tell each other what happened to sessions.
  *
  * Nothing but sessions lies under the prefix, so that counting or clearing `<prefix>*` means sessions.
@@ -50,6 +52,11 @@ export class Keys {
 
   user (userId: string): string {
     return `@${this.prefix}user:${userId}`
+  }
+
+  /** A counter of failed logins. */
+  tries (counter: string): string {
+    return `@${this.prefix}tries:${counter}`
   }
 
   /** Channels are one for all databases of a server: `@<prefix>events`, and in database 2 `@2:<prefix>events`. */

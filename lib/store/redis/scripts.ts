@@ -1,15 +1,6 @@
-import { createHash } from 'node:crypto'
+import { script } from './script.ts'
 
-/** A Lua script and the name Redis caches it under. */
-export interface Script {
-  readonly lua: string
-  readonly sha: string
-  readonly keys: number
-}
-
-function script (keys: number, lua: string): Script {
-  return { lua, sha: createHash('sha1').update(lua).digest('hex'), keys }
-}
+export type { Script } from './script.ts'
 
 /**
  * KEYS  session

@@ -2,6 +2,7 @@ import { Rows } from '../../rows.ts'
 import type { SessionRecord } from '../../session/record.ts'
 import type { Change, CreateOptions, SessionStore } from '../contract.ts'
 import { Adoption } from './adoption.ts'
+import { RedisAttempts } from './attempts.ts'
 import { RedisBus } from './bus.ts'
 import { disconnect } from './client.ts'
 import { ExpressRecords } from './express-records.ts'
@@ -42,6 +43,8 @@ export interface ExpressSessions {
  *     listByUser     ZRANGE @sess:user:<userId> 0 -1, GET of each; of what is gone EXISTS, ZREM
  *     deleteByUser   EVALSHA take @sess:user:<userId>, EVALSHA end and ZREM of each; with an exception GET @{sess:<its id>}
  *     listAll        SCAN for sess:*, GET of each
+ *     attempts       take and giveBack: EVALSHA takeAttempt and ZREM @sess:tries:<what>:<hash>, for an account also a network it may
+ *                    be known from; clear and remember: EVALSHA clearAttempts and rememberPlace of the same key
  *     with durability 'replicated' ROLE and WAIT before a login ends anything and when it is live, and after a deletion;
  *                    of what had ended already EVALSHA trace @{sess:<id>}:trace before that
  *     bus            PUBLISH, SUBSCRIBE @sess:events
@@ -56,6 +59,7 @@ export interface ExpressSessions {
 export class RedisStore extends ExpressSide implements SessionStore {
   readonly bus: RedisBus
   readonly adoption: Adoption
+  readonly attempts: RedisAttempts
   readonly #records: Records
   readonly #lists: UserLists
   readonly #lifecycle: Lifecycle
@@ -70,6 +74,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
   constructor (options: RedisStoreOptions, express?: ExpressSessions) {
     super(options, express?.names)
     this.bus = new RedisBus(this.link, this.keys.eventsOf(this.link.database))
+    this.attempts = new RedisAttempts(this.link, this.keys)
     const { records, lists } = this.#over(this.link, express)
     this.#records = records
     this.#lists = lists
