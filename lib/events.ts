@@ -17,6 +17,18 @@ export interface SessionEvent {
   readonly local: boolean
 }
 
+/** A login that has failed; never a name. Who was meant, the application may say in its own log. */
+export interface LoginFailure {
+  /** Where it came from, as it is counted: an IPv4 address, or an IPv6 network such as `2001:db8:1:2::/64`. */
+  readonly network: string
+  /** When, in milliseconds since 1970, by the store's clock. */
+  readonly at: number
+  /** `credentials`: they were wrong. `limit`: too many had failed before, and they were not looked at. */
+  readonly reason: 'credentials' | 'limit'
+  /** Always `true`: only the process where it happened tells of it. */
+  readonly local: true
+}
+
 export interface SessionEvents {
   /** Somebody signed in, or (`reason` is `moved`) a session got a new id. */
   created: [event: SessionEvent]
@@ -24,6 +36,8 @@ export interface SessionEvents {
   revoked: [event: SessionEvent]
   /** A signed-in session had run out. Told once, when somebody notices, which may be a while later. */
   expired: [event: SessionEvent]
+  /** Somebody tried to sign in at `authRoutes` or through `attemptLogin`, and may not; told by each process for itself. */
+  'login-failed': [event: LoginFailure]
   /** The store does not answer; told by each process for itself. */
   'store-down': []
   /** The store answers again. */
@@ -34,7 +48,7 @@ export type EventName = keyof SessionEvents
 type FleetEvent = 'created' | 'revoked' | 'expired'
 
 const FLEET_EVENTS: readonly unknown[] = ['created', 'revoked', 'expired'] satisfies FleetEvent[]
-export const EVENT_NAMES: readonly unknown[] = [...FLEET_EVENTS, 'store-down', 'store-up'] satisfies unknown[]
+export const EVENT_NAMES: readonly unknown[] = [...FLEET_EVENTS, 'login-failed', 'store-down', 'store-up'] satisfies unknown[]
 const REASONS: readonly unknown[] = [null, 'moved', 'logout', 'revoked', 'replaced', 'evicted'] satisfies Array<SessionEvent['reason']>
 
 /** The part of a store's bus that events need. */
@@ -44,8 +58,8 @@ interface Bus {
 }
 
 /**
- * What happens to sessions, told to this process and to all that share the store. Beginnings and ends are also
- * on `diagnostics_channel`, as `fastify-user-sessions:<name>`. Best effort across processes: who must not
+ * What happens to sessions, told to this process and to all that share the store. Beginnings, ends and failed
+ * logins are also on `diagnostics_channel`, as `fastify-user-sessions:<name>`. Best effort across processes: who must not
  * miss an end holds `request.auth.signal`.
  */
 export class EventHub {
@@ -107,8 +121,13 @@ export class EventHub {
     this.#tell(name, { id, userId, at, reason, local: false })
   }
 
+  /** Tells this process alone of a login that failed. */
+  emitFailure (failure: Omit<LoginFailure, 'local'>): void {
+    this.#tell('login-failed', { ...failure, local: true })
+  }
+
   /** Outside of what is going on: what a listener throws is not the session's concern, nor that of other listeners. */
-  #tell (name: FleetEvent, event: SessionEvent): void {
+  #tell (name: FleetEvent | 'login-failed', event: SessionEvent | LoginFailure): void {
     Object.freeze(event)
     process.nextTick(() => {
       channel(`fastify-user-sessions:${name}`).publish(event)
@@ -116,7 +135,7 @@ export class EventHub {
     })
   }
 
-  #tellEach (name: EventName, ...args: SessionEvent[]): void {
+  #tellEach (name: EventName, ...args: Array<SessionEvent | LoginFailure>): void {
     // The emitter's types do not follow a name that may be any.
     for (const listener of this.#emitter.listeners(name)) process.nextTick(listener as (...args: unknown[]) => void, ...args)
   }

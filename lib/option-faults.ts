@@ -26,27 +26,32 @@ export class Faults {
     return NaN
   }
 
+  /** Each as it is told. */
+  get texts (): string[] {
+    return [...this.#faults].map(([option, fault]) => `${option} ${fault}`)
+  }
+
   throwIfAny (): void {
-    if (this.#faults.size === 0) return
-    throw new errors.INVALID_OPTIONS([...this.#faults].map(([option, fault]) => `${option} ${fault}`).join('; '))
+    if (this.#faults.size > 0) throw new errors.INVALID_OPTIONS(this.texts.join('; '))
   }
 }
 
 /** The input as far as its shape is right; what is not is a fault and left out. */
-export function shapeOf (input: unknown, faults: Faults): Partial<SessionOptions> {
+export function shapeOf (input: unknown, faults: Faults, schema: TSchema = SessionOptions): Partial<SessionOptions> {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     faults.add('options', 'must be an object')
     return {}
   }
   const options: Record<string, unknown> = Object.fromEntries(Object.entries(input).filter(([name]) => !FASTIFY_OPTIONS.includes(name)))
-  for (const error of [...innermost(Value.Errors(SessionOptions, options))]) {
-    const [name = '', member] = error.path.slice(1).split('/')
-    const nested = member !== undefined && ['cookie', 'remember', 'encryption', 'decorators'].includes(name) ? options[name] as object : null
+  for (const error of [...innermost(Value.Errors(schema, options))]) {
+    const [name = '', member, ...deeper] = error.path.slice(1).split('/')
+    const nested = member !== undefined && ['cookie', 'remember', 'encryption', 'attempts', 'decorators'].includes(name) ? options[name] as object : null
     if (name === 'secret') continue // secretsOf has more to say
     if (name === 'cookie' && member === 'secure' && error.value === 'auto') {
       faults.add('cookie.secure', "must be true or false: 'auto' sends the cookie over plain http to whoever asks; set it to false in development and use trustProxy behind a TLS proxy")
     }
-    faults.add(nested === null ? name : `${name}.${member}`, error.message.startsWith('Unexpected') ? 'is not an option' : `must be ${expectation(error.schema)}`)
+    const path = name === 'attempts' ? [name, member, ...deeper] : [name, member]
+    faults.add(nested === null ? name : path.join('.'), error.message.startsWith('Unexpected') ? 'is not an option' : `must be ${expectation(error.schema)}`)
     if (nested === null) delete options[name]
     else options[name] = Object.fromEntries(Object.entries(nested).filter(([key]) => key !== member))
   }

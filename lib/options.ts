@@ -33,15 +33,34 @@ const EncryptionOptions = Type.Object({
   acceptPlain: optional(Type.Boolean({ default: false, description: 'Also reads what was stored before there was encryption: for the time it takes those sessions to end.' }))
 }, { additionalProperties: false, description: 'Session data is encrypted at rest, see below.' })
 
+const Limit = (max: number, within: string, description: string) => Type.Optional(Type.Union([
+  Type.Object({
+    max: optional(Type.Integer({ minimum: 1, maximum: 1000, default: max, expects: 'an integer from 1 to 1000' })),
+    within: optional(Duration({ default: within }))
+  }, { additionalProperties: false, default: { max, within } }),
+  Type.Literal(false),
+  Type.Undefined()
+], { description }))
+
+/** Limits on failed logins. */
+export const AttemptOptions = Type.Object({
+  network: Limit(100, '15m', 'From one network.'),
+  accountNetwork: Limit(10, '15m', 'Of one account from one network.'),
+  account: Limit(50, '30d', 'Of one account, from all networks that it did not sign in from in the last 30 days.')
+}, { additionalProperties: false, description: 'Limits on failed logins, for `app.attemptLogin` and, unless they say otherwise, `authRoutes`: [below](#failed-logins). `false`: none.' })
+export type AttemptOptions = Static<typeof AttemptOptions>
+export const AttemptsOption = Type.Optional(Type.Union([AttemptOptions, Type.Literal(false), Type.Undefined()], { description: AttemptOptions.description ?? '' }))
+
 const DecoratorOptions = Type.Object({
   authenticate: optional(Type.String({ default: 'authenticate' })),
   login: optional(Type.String({ default: 'login' })),
   logout: optional(Type.String({ default: 'logout' })),
+  attemptLogin: optional(Type.String({ default: 'attemptLogin' })),
   requireRecentLogin: optional(Type.String({ default: 'requireRecentLogin' })),
   sessions: optional(Type.String({ default: 'sessions' })),
   auth: optional(Type.String({ default: 'auth' })),
   requireAuth: optional(Type.String({ default: 'requireAuth' }))
-}, { additionalProperties: false, description: 'Other names for `authenticate`, `login`, `logout`, `requireRecentLogin`, `sessions` (instance), `auth` and `requireAuth` (request), where the application already has these.' })
+}, { additionalProperties: false, description: 'Other names for `authenticate`, `login`, `logout`, `attemptLogin`, `requireRecentLogin`, `sessions` (instance), `auth` and `requireAuth` (request), where the application already has these.' })
 
 /** The options of `sessionPlugin`. */
 export const SessionOptions = Type.Object({
@@ -67,6 +86,7 @@ export const SessionOptions = Type.Object({
   encryption: optional(EncryptionOptions),
   origins: optional(Type.Array(Type.String(), { description: 'Origins such as `https://app.example.com` whose pages may send unsafe requests. Default: the request\'s own protocol and host.' })),
   csrf: optional(Type.Boolean({ default: true, description: 'Refuses unsafe requests from other sites that carry the session cookie, sign in or sign out. A route is exempt with `config: { session: { csrf: false } }`.' })),
+  attempts: AttemptsOption,
   decorators: optional(DecoratorOptions)
 }, { additionalProperties: false })
 export type SessionOptions = Static<typeof SessionOptions>

@@ -12,7 +12,7 @@ import { resolveOptions } from './resolve-options.ts'
 import { SessionCore } from './session/core.ts'
 import { SessionManager } from './session/manager.ts'
 import { logStoreEvents } from './store/log.ts'
-import { openStore } from './store/open.ts'
+import { countersOf, openStore } from './store/open.ts'
 
 /** Signs users in, keeps them signed in, and signs them out for real. See the README for its options. */
 export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptions) => {
@@ -20,7 +20,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   assertFree(app, options.decorators)
   const layout = sessionLayout(options)
   const { store, backend, warnings, close } = await openStore({ ...options, ...layout })
-  const core = new SessionCore({ ...options, ...layout, store })
+  const core = new SessionCore({ ...options, ...layout, store, counters: countersOf(store) })
   const context: PluginContext = { options, core, sessions: new SessionManager(core), log: app.log, build: () => { throw new Error('the plugin is not ready yet') } }
   const unwatch = logStoreEvents(app.log, store)
   app.addHook('onClose', async () => {

@@ -1,8 +1,10 @@
 import { Faults, redisFault, shapeOf } from './option-faults.ts'
 import type { SessionOptions } from './options.ts'
+import { attemptsOf } from './resolve-attempts.ts'
 import { dataSchemaOf } from './resolve-schema.ts'
 import { timeoutsOf } from './resolve-timeouts.ts'
 import type { ResolvedTimeouts } from './resolve-timeouts.ts'
+import type { AttemptLimits } from './session/attempts.ts'
 import type { DataSchema } from './session/data-schema.ts'
 import { isSessionStore } from './store/contract.ts'
 import { isExpressStore } from './store/express-store.ts'
@@ -27,6 +29,7 @@ export interface Decorators {
   authenticate: string
   login: string
   logout: string
+  attemptLogin: string
   requireRecentLogin: string
   sessions: string
   auth: string
@@ -54,6 +57,8 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   expressSession: 'share' | 'adopt' | null
   /** How many sessions a user may have, and whether a new one ends the oldest. */
   limit: { max: number, evicts: boolean } | null
+  /** How many logins may fail; `null`: any number. */
+  attempts: AttemptLimits | null
   decorators: Decorators
   /** Things to say once, at boot. */
   warnings: Array<{ message: string }>
@@ -83,6 +88,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     limit: limitOf(options, faults),
     origins: originsOf(options, faults),
     csrf: options.csrf ?? true,
+    attempts: attemptsOf(options.attempts, faults),
     decorators: decoratorsOf(options, faults),
     warnings
   }
@@ -181,13 +187,13 @@ function originsOf ({ origins }: Partial<SessionOptions>, faults: Faults): strin
 }
 
 function decoratorsOf ({ decorators = {} }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['decorators'] {
-  const { authenticate = 'authenticate', login = 'login', logout = 'logout', requireRecentLogin = 'requireRecentLogin', sessions = 'sessions', auth = 'auth', requireAuth = 'requireAuth' } = decorators
-  const onInstance = { authenticate, login, logout, requireRecentLogin, sessions }
+  const { authenticate = 'authenticate', login = 'login', logout = 'logout', attemptLogin = 'attemptLogin', requireRecentLogin = 'requireRecentLogin', sessions = 'sessions', auth = 'auth', requireAuth = 'requireAuth' } = decorators
+  const onInstance = { authenticate, login, logout, attemptLogin, requireRecentLogin, sessions }
   const onRequest = { auth, requireAuth }
   const resolved = { ...onInstance, ...onRequest }
   for (const [name, value] of Object.entries(resolved)) {
     if (!IDENTIFIER.test(value)) faults.add(`decorators.${name}`, 'must be an identifier')
   }
-  if (new Set(Object.values(onInstance)).size < 5 || new Set([auth, requireAuth, 'session']).size < 3) faults.add('decorators', 'must differ')
+  if (new Set(Object.values(onInstance)).size < 6 || new Set([auth, requireAuth, 'session']).size < 3) faults.add('decorators', 'must differ')
   return resolved
 }

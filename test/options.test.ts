@@ -118,6 +118,10 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['idleTimeout', 'must not be longer than absoluteTimeout', ['8d']],
   ['remember.idleTimeout', 'must not be longer than remember.absoluteTimeout', ['91d']],
   ['remember', 'must be an object', [null, true, 'LEAKED', 5, [], () => ({})]],
+  ['attempts', 'must be an object or false', [null, true, 'LEAKED', 5, [], () => ({})]],
+  ...['network', 'accountNetwork', 'account'].flatMap((name): typeof WRONG => [
+    [`attempts.${name}`, 'must be an object or false', [null, true, 'LEAKED', 5, []]]
+  ]),
   ['cookie', 'must be an object', [null, true, 'LEAKED', 5, [], () => ({})]],
   ['decorators', 'must be an object', [null, true, 'LEAKED', 5, [], () => ({})]],
   ['secret', 'must be a string or an array of strings', [null, 5, {}, [], [5], [secret, 5], [null], [undefined], [secret, [secret]], new Array(2), Buffer.alloc(64), Symbol('LEAKED')]],
@@ -144,7 +148,7 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['cookie.path', COOKIE_PATH, ['', 'LEAKED', '/; Domain=LEAKED', '/;LEAKED', '/a b', '/\r\nSet-Cookie: LEAKED=1', '/\u0000', '/né', '//evil; Secure']],
   ['cookie.domain', 'must be a string', [null, 5, ['example.com']]],
   ['cookie.domain', 'must be a host name', ['', '.', 'example.com; Path=/LEAKED', 'example.com\r\nLEAKED', 'exa mple.com', 'example..com', '-example.com', 'example.com/', 'https://example.com', `${'a.'.repeat(200)}com`]],
-  ...['authenticate', 'login', 'logout', 'requireRecentLogin', 'sessions', 'auth', 'requireAuth'].flatMap((name): typeof WRONG => [
+  ...['authenticate', 'login', 'logout', 'attemptLogin', 'requireRecentLogin', 'sessions', 'auth', 'requireAuth'].flatMap((name): typeof WRONG => [
     [`decorators.${name}`, 'must be a string', [null, 5, true, [], () => 'x']],
     [`decorators.${name}`, 'must be an identifier', ['', 'sign-in', '1st', 'LEAKED it', 'a.b', 'né']]
   ])
@@ -284,7 +288,8 @@ t.test('these are the defaults', async (t) => {
     bearer: false,
     expressSession: null,
     limit: null,
-    decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
+    attempts: { network: { max: 100, withinMs: 15 * 60_000 }, accountNetwork: { max: 10, withinMs: 15 * 60_000 }, account: { max: 50, withinMs: 30 * 24 * 3_600_000 } },
+    decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
     warnings: []
   }
   t.strictSame(resolveOptions({ secret }), defaults)
@@ -347,6 +352,21 @@ t.test('encryption is asked for in full', async (t) => {
   t.strictSame(faultsOf(t, { secret, encryption: {} }), ['encryption.keys must be an array of strings'])
 })
 
+t.test('a limit on failed logins is a number and a duration, or none', async (t) => {
+  const limitsOf = (attempts: unknown) => resolveOptions({ secret, attempts }).attempts
+  const { attempts: defaults } = resolveOptions({ secret })
+  t.equal(limitsOf(false), null)
+  t.strictSame(limitsOf({}), defaults)
+  t.strictSame(limitsOf({ network: false, account: { max: 20 }, accountNetwork: { within: '1h' } }), { network: null, account: { ...defaults?.account, max: 20 }, accountNetwork: { ...defaults?.accountNetwork, withinMs: 3_600_000 } })
+  for (const name of ['network', 'accountNetwork', 'account']) {
+    for (const max of [0, -1, 1.5, 1001, Infinity, NaN, '5', null, 'LEAKED']) t.strictSame(faultsOf(t, { secret, attempts: { [name]: { max } } }), [`attempts.${name}.max must be an integer from 1 to 1000`])
+    for (const within of ['LEAKED', '', NaN]) t.strictSame(faultsOf(t, { secret, attempts: { [name]: { within } } }), [`attempts.${name}.within ${DURATION}`])
+    t.strictSame(faultsOf(t, { secret, attempts: { [name]: { within: 0 } } }), [`attempts.${name}.within must be positive`])
+    t.strictSame(faultsOf(t, { secret, attempts: { [name]: { LEAKE: 1 } } }), [`attempts.${name}.LEAKE is not an option`])
+  }
+  t.strictSame(faultsOf(t, { secret, attempts: { ip: 5 } }), ['attempts.ip is not an option'])
+})
+
 t.test('encryption is not for what an Express app reads as well', async (t) => {
   for (const expressSession of ['share', 'adopt'] as const) {
     t.strictSame(faultsOf(t, { secret, redis: 'redis://localhost', expressSession, encryption: { keys: [secret] } }), ['encryption cannot be given together with expressSession: an Express app reads what is stored'])
@@ -382,15 +402,15 @@ t.test('what is given is taken', async (t) => {
   t.equal(resolved.userIdFrom, userIdFrom)
   t.strictSame(resolved.origins, ['https://app.example.com', 'http://localhost:3000', 'https://[::1]:8443'])
   t.equal(resolved.csrf, false)
-  t.strictSame(resolved.decorators, { authenticate: 'authenticate', login: 'signIn', logout: 'logout', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: '$auth', requireAuth: 'requireAuth' })
+  t.strictSame(resolved.decorators, { authenticate: 'authenticate', login: 'signIn', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: '$auth', requireAuth: 'requireAuth' })
   t.equal(resolveOptions({ secret, touchAfter: false }).touchAfterMs, false)
   t.equal(resolveOptions({ secret, cookie: { maxAge: '1d' } }).cookieMaxAgeMs, 86_400_000)
   t.strictSame(resolved.warnings, [])
 })
 
 t.test('whatever is given as options, the answer is options or one error that repeats nothing', async (t) => {
-  const names = ['secret', 'redis', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'touchAfter', 'userIdFrom', 'origins', 'csrf', 'decorators', 'prefix']
-  const members = ['secure', 'sameSite', 'httpOnly', 'path', 'domain', 'partitioned', 'maxAge', 'idleTimeout', 'absoluteTimeout', 'authenticate', 'login', 'auth', 'cluster', '__proto__', 'a/b']
+  const names = ['secret', 'redis', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'touchAfter', 'userIdFrom', 'origins', 'csrf', 'attempts', 'decorators', 'prefix']
+  const members = ['secure', 'sameSite', 'httpOnly', 'path', 'domain', 'partitioned', 'maxAge', 'idleTimeout', 'absoluteTimeout', 'authenticate', 'login', 'auth', 'network', 'account', 'max', 'cluster', '__proto__', 'a/b']
   const marker = fc.string({ unit: 'binary' }).map((text) => `LEAKED${text}`)
   const anything = fc.oneof(
     fc.anything({ withBigInt: true, withBoxedValues: true, withDate: true, withMap: true, withNullPrototype: true, withObjectString: true, withSet: true, withSparseArray: true, withTypedArray: true }),
@@ -459,7 +479,7 @@ t.test('a name of Fastify\'s own is refused', async (t) => {
 })
 
 t.test('the plugin is not registered twice in one context, nor below itself', async (t) => {
-  const twice = ['decorators: app.authenticate, app.login, app.logout, app.requireRecentLogin, app.sessions, request.session, request.auth, request.requireAuth exist already', 'do not register another session plugin, or this one twice, in one context']
+  const twice = ['decorators: app.authenticate, app.login, app.logout, app.attemptLogin, app.requireRecentLogin, app.sessions, request.session, request.auth, request.requireAuth exist already', 'do not register another session plugin, or this one twice, in one context']
   const again = async (context: FastifyInstance) => { await context.register(sessionPlugin, { secret, cookieName: 'other' }) }
   for (const where of [again, async (context: FastifyInstance) => { await context.register(again) }]) {
     const app = await startApp(t)

@@ -1,5 +1,6 @@
 import type {} from '@fastify/cookie'
 import type {} from '@fastify/session'
+import type { AttemptLogin } from '../lib/http/attempts.ts'
 import type { Authenticate } from '../lib/http/authenticate.ts'
 import type { RouteSessionConfig } from '../lib/http/context.ts'
 import type { Login } from '../lib/http/login.ts'
@@ -16,6 +17,12 @@ declare module 'fastify' {
     login: Login
     /** Ends the request's session and has its cookie taken back. Does nothing for whoever is not signed in. */
     logout: Logout
+    /**
+     * Checks credentials under the limits on failed logins: `verify` is called if there is room, and what it gives
+     * is handed on; anything falsy is a failed login. For login routes of your own, and resolvers.
+     * @throws ERR_SESSION_TOO_MANY_ATTEMPTS; `verify` was not called
+     */
+    attemptLogin: AttemptLogin
     /** `requireRecentLogin('10m')` is a `preHandler` that lets only those through who signed in within that time; else 401 `ERR_SESSION_REAUTH_REQUIRED`. */
     requireRecentLogin: RequireRecentLogin
     /** Every session of every user: list, revoke, create, watch. */

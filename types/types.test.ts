@@ -47,8 +47,11 @@ export async function routes (app: FastifyInstance): Promise<void> {
       is<number>()(code, true)
       return { id: email, name: 'Ada' }
     },
+    account: ({ email, code }) => code === 0 ? null : email,
+    attempts: { network: { max: 1, within: undefined }, accountNetwork: false, account: { within: '1h' } },
     onLogin: (user, { code }) => ({ label: user.name, meta: { code }, remember: true })
   }))
+  await app.register(authRoutes, { verify: () => null, attempts: false, account: ({ username }) => username })
   // @ts-expect-error verify has to be given
   await app.register(authRoutes, {})
   // @ts-expect-error a user has an id
@@ -67,6 +70,10 @@ export function decorators (): void {
     await app.login(request, { id: 7n }, { label: 'phone', remember: undefined, keep: ['cart'], meta: { a: [1, null] } })
     await app.login(request, { id: 1, name: 'more is fine' } as { id: number })
     await app.logout(request)
+    is<{ id: number } | null>()(await app.attemptLogin(request, 'ada', async () => request.ip === '' ? null : { id: 1 }), true)
+    is<boolean>()(await app.attemptLogin(request, null, () => request.ip === ''), true)
+    // @ts-expect-error what may be anything is no name
+    await app.attemptLogin(request, request.body, () => null)
     await app.logout(request, reply)
     await request.session.regenerate()
     // @ts-expect-error a session is replaced by login and logout, not by hand

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
+import { attemptLogin } from './attempts.ts'
 import { authOf, requireAuth } from './authenticate.ts'
 import { kContext, kReplied, kState } from './context.ts'
 import type { PluginContext } from './context.ts'
@@ -25,6 +26,7 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
   app.decorate(names.authenticate, async (request: FastifyRequest) => { requireAuth(context, request) })
   app.decorate(names.login, async (request: FastifyRequest, user: LoginUser, options?: LoginOptions) => await login(context, request, user, options))
   app.decorate(names.logout, async (request: FastifyRequest) => { await logout(context, request) })
+  app.decorate(names.attemptLogin, async (request: FastifyRequest, account: unknown, verify: () => unknown) => await attemptLogin(context, request, account, verify))
   app.decorate(names.requireRecentLogin, (within: Duration) => requireRecentLogin(context, within))
   app.decorate(names.sessions, context.sessions)
 }
@@ -32,7 +34,7 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
 /** @throws ERR_SESSION_INVALID_OPTIONS when the application has a name already that we would take */
 export function assertFree (app: FastifyInstance, names: PluginContext['options']['decorators']): void {
   const taken = [
-    ...[names.authenticate, names.login, names.logout, names.requireRecentLogin, names.sessions].filter((name) => app.hasDecorator(name)).map((name) => `app.${name}`),
+    ...[names.authenticate, names.login, names.logout, names.attemptLogin, names.requireRecentLogin, names.sessions].filter((name) => app.hasDecorator(name)).map((name) => `app.${name}`),
     ...['session', names.auth, names.requireAuth].filter((name) => app.hasRequestDecorator(name)).map((name) => `request.${name}`)
   ]
   if (taken.length === 0) return

@@ -18,12 +18,12 @@ import { StoreBudget } from './store-budget.ts'
 
 /**
  * The stored side of one request's session: which one it is, what became of it in this request, and
- * what that means for the cookie. Every call to the store is made here, within the request's budget.
+ * what that means for the cookie. Every call about it is made here, within the budget of the request.
  */
 export class StoredSession {
   readonly #context: PluginContext
   readonly #request: FastifyRequest
-  readonly #budget = new StoreBudget()
+  readonly budget = new StoreBudget()
   #record: SessionRecord | null = null
   #token: Token | null = null
   /** The Express session it was, or would be, made of. */
@@ -54,7 +54,7 @@ export class StoredSession {
     this.#isSigned = credential.kind === 'cookie'
     this.#failure = null
     try {
-      this.#record = await this.#budget.within(this.#context.core.find(credential))
+      this.#record = await this.budget.within(this.#context.core.find(credential))
       if (this.#record !== null && credential.renew) this.#cookieWork = 'set'
     } catch (error) {
       this.#failure = error as Error
@@ -112,7 +112,7 @@ export class StoredSession {
       ...this.isBorn && (replaces?.userId === null || same !== null) && { id: replaces?.id },
       replaces
     })
-    this.#hold(await this.#budget.within(creation, (late) => this.#tooLate(late)))
+    this.#hold(await this.budget.within(creation, (late) => this.#tooLate(late)))
   }
 
   /** Does what saving the session object means; `data` is the text of what it holds. There may be no session afterwards. */
@@ -125,13 +125,13 @@ export class StoredSession {
   /** Reads the session again. */
   async reload (): Promise<void> {
     if (this.#record === null || this.#token === null) return
-    this.#become(await this.#budget.within(this.#context.core.find({ token: this.#token, kind: this.#record.kind })), this.#token)
+    this.#become(await this.budget.within(this.#context.core.find({ token: this.#token, kind: this.#record.kind })), this.#token)
   }
 
   /** A new session for a client that keeps the token itself. This request's own stays as it is. */
   async issue (session: Omit<NewSession, 'replaces' | 'kind'>): Promise<HeldSession> {
     assertSameSite(this.#context, this.#request)
-    return await this.#budget.within(this.#context.core.create({ ...this.#client, ...session, kind: 'bearer', replaces: null }), (late) => this.#tooLate(late))
+    return await this.budget.within(this.#context.core.create({ ...this.#client, ...session, kind: 'bearer', replaces: null }), (late) => this.#tooLate(late))
   }
 
   /** Ends the session, also one that could not be loaded, and has its cookie taken back. */
@@ -143,7 +143,7 @@ export class StoredSession {
     this.#become(null, null)
     this.#failure = null
     if (failure !== null) throw failure
-    if (id !== null) await this.#budget.within(this.#context.core.end(id, 'logout', this.#adopts))
+    if (id !== null) await this.budget.within(this.#context.core.end(id, 'logout', this.#adopts))
   }
 
   /**
@@ -161,7 +161,7 @@ export class StoredSession {
     // At its own saves Express sets the cookie to end with the idle timeout from then: it goes on with the session.
     if (this.#context.core.options.userIsData && (this.#record as SessionRecord).createdAt > 0) this.#cookieWork ??= 'set'
     // A use that could not be written down shortens the session a little; the reply is as good.
-    await this.#budget.within(this.#context.core.touch(this.#record as SessionRecord)).catch(() => {})
+    await this.budget.within(this.#context.core.touch(this.#record as SessionRecord)).catch(() => {})
   }
 
   /** Sends or takes back the cookie, if that is still to be done. */
@@ -181,7 +181,7 @@ export class StoredSession {
     if (this.#record === null) return
     assertKeepsCookies(this.#context, this.#request, 'regenerate()')
     assertCookieCanBeSet(this.#context, this.#request)
-    const moved = await this.#budget.within(this.#context.core.move(this.#record, to), (late) => this.#tooLate(late))
+    const moved = await this.budget.within(this.#context.core.move(this.#record, to), (late) => this.#tooLate(late))
     if (moved === null) this.#become(null, null)
     else this.#hold(moved)
   }
@@ -190,7 +190,7 @@ export class StoredSession {
   async #change (changes: Changes): Promise<void> {
     if (this.#record === null) return
     const change = (present: string): string => JSON.stringify(apply(parseData(present) ?? {}, changes))
-    const updated = await this.#budget.within(this.#context.core.update(this.#record, change))
+    const updated = await this.budget.within(this.#context.core.update(this.#record, change))
     if (updated === null) this.#become(null, null)
     else this.#record = updated
   }

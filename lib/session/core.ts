@@ -2,6 +2,7 @@ import type { SessionTimeouts } from '../duration.ts'
 import { errors } from '../errors.ts'
 import { EventHub } from '../events.ts'
 import type { EndReason, SessionEvent } from '../events.ts'
+import type { Counters } from './attempts.ts'
 import type { Carry, CoreStore, Limit, OnEnded } from './core-store.ts'
 import { Credentials } from './credentials.ts'
 import type { Credential, CredentialsOptions } from './credentials.ts'
@@ -19,6 +20,8 @@ import { carryOfUser } from './user-id.ts'
 
 export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   store: CoreStore
+  /** What counts failed logins. */
+  counters: Counters
   /** What no session may exceed. */
   longest: SessionTimeouts
   /** How often an unchanged session is extended at most; `null`: a tenth of its idle timeout; `false`: never. */

@@ -2,6 +2,7 @@ import { TIMED_OUT, withDeadline } from '../deadline.ts'
 import { sessionTimeouts } from '../duration.ts'
 import { EVENT_NAMES } from '../events.ts'
 import type { EventName, SessionEvents } from '../events.ts'
+import { forgetAttempts } from './attempts.ts'
 import { assertShallow, parseData } from './changes.ts'
 import type { Data } from './changes.ts'
 import type { SessionCore } from './core.ts'
@@ -146,6 +147,11 @@ export class SessionManager {
   /** Ends every session of a user but `except`, and their logins under way. Gives how many were ended. */
   async revokeUser (userId: string | number | bigint, { except }: { except?: string | undefined } = {}): Promise<number> {
     return await this.#core.endByUser(userIdText(userId, 'userId'), this.#core.tokens.idFrom(except) ?? undefined)
+  }
+
+  /** Forgets the failed logins of an account, by the name that is typed in: after a password reset. Limits per network stay. */
+  async unlock (account: string | number | bigint): Promise<void> {
+    await forgetAttempts(this.#core.options.counters, account)
   }
 
   /** Whether the store answers, for a readiness probe. Never throws; answers within 600 ms. */

@@ -22,7 +22,8 @@ export interface Service {
 export async function startService (t: Test, options: Partial<SessionOptions>): Promise<Service> {
   const keyPrefix = options.keyPrefix ?? prefix()
   const app = await startApp(t, { keyPrefix, ...options })
-  await app.register(authRoutes, { verify: ({ username }) => ({ id: username }) })
+  // A login that cannot be counted goes no further: here the session itself is to be in trouble.
+  await app.register(authRoutes, { verify: ({ username }) => ({ id: username }), attempts: false })
   app.get('/public', async () => 'welcome')
   app.get('/skipping', { config: { session: false } }, async () => 'welcome')
   app.get('/read', async (request) => ({ cart: request.session.cart ?? null }))

@@ -7,6 +7,7 @@ import type { NewSession } from '../../lib/session/new-record.ts'
 import { OwnTokens } from '../../lib/session/token-format.ts'
 import { Signature } from '../../lib/session/signature.ts'
 import { idOf, newId, newToken } from '../../lib/session/token.ts'
+import { MemoryAttempts } from '../../lib/store/memory-attempts.ts'
 import { DAY, HOUR, MINUTE } from '../helpers/record.ts'
 import { Gate, SpyStore } from '../helpers/spy-store.ts'
 
@@ -23,7 +24,7 @@ interface Subject {
 function open (t: Test, options: Partial<CoreOptions> = {}): Subject {
   let now = 1_700_000_000_000.5
   const store = new SpyStore({ now: () => now })
-  const core = new SessionCore({ store, tokens: new OwnTokens(secrets), cookieNames: ['sid', 'old'], idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY, longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity }, touchAfterMs: null, bearer: false, limit: null, userIdFrom: null, dataSchema: null, adopts: null, userIsData: false, ...options })
+  const core = new SessionCore({ store, counters: new MemoryAttempts(), tokens: new OwnTokens(secrets), cookieNames: ['sid', 'old'], idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY, longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity }, touchAfterMs: null, bearer: false, limit: null, userIdFrom: null, dataSchema: null, adopts: null, userIsData: false, ...options })
   t.teardown(() => core.close())
   return { store, core, now: () => now, age: (ms) => { now += ms } }
 }

@@ -1,6 +1,9 @@
 import type { Static, TObject, TSchema } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
+import type { AttemptOptions } from '../../options.ts'
+import { checkedAttempts } from '../../resolve-attempts.ts'
+import type { AttemptLimits } from '../../session/attempts.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
 import type { DefaultCredentials } from './schemas.ts'
 
@@ -10,11 +13,19 @@ type Awaitable<T> = T | Promise<T>
 export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extends LoginUser = LoginUser> {
   /**
    * Checks the credentials: the user (an object with an `id`), or `null`. Should take as long for an
-   * unknown user as for a wrong password. An error with a `statusCode` goes to the client as it is.
+   * unknown user as for a wrong password. An error with a `statusCode` goes to the client as it is; one
+   * below 500 counts as a failed login.
    */
   verify: (credentials: Credentials, request: FastifyRequest) => Awaitable<User | null | undefined>
   /** TypeBox schema of `POST /login`'s body. Default `{ username, password, remember? }`. */
   credentials?: TObject | undefined
+  /** Limits on failed logins; what is left out is as the plugin's `attempts` says. `false`: none. */
+  attempts?: AttemptOptions | false | undefined
+  /**
+   * What credentials name the account by, for those limits: what was typed in, whether there is such an account or
+   * not. Default `username`, where the credentials have that; else, and for `null`, logins are limited by network only.
+   */
+  account?: ((credentials: Credentials) => string | number | bigint | null | undefined) | undefined
   /** Finds the user of a session for `GET /info`; `null` ends the session. Required with `user`. */
   findUser?: ((id: string, request: FastifyRequest) => Awaitable<LoginUser | null | undefined>) | undefined
   /** TypeBox schema of what may be shown of a user: an allow-list. Default `{ id }`. */
@@ -36,15 +47,18 @@ export function authRoutesOptions<Schema extends TObject, User extends LoginUser
   return options as unknown as AuthRoutesOptions
 }
 
-const NAMES = ['verify', 'credentials', 'findUser', 'user', 'onLogin', 'redirects', 'prefix', 'logLevel', 'logSerializers']
+const NAMES = ['verify', 'credentials', 'findUser', 'user', 'onLogin', 'redirects', 'attempts', 'account', 'prefix', 'logLevel', 'logSerializers']
 const REDIRECTS = ['login', 'failure', 'logout']
 
-/** @throws ERR_SESSION_INVALID_OPTIONS */
-export function checkAuthRoutesOptions (options: AuthRoutesOptions): void {
-  const faults: string[] = []
+/**
+ * Gives the limits on failed logins; `base`: the plugin's.
+ * @throws ERR_SESSION_INVALID_OPTIONS
+ */
+export function checkAuthRoutesOptions (options: AuthRoutesOptions, base: AttemptLimits | null): AttemptLimits | null {
+  const { limits, faults } = checkedAttempts(options.attempts, base)
   const isSchema = (value: unknown): value is TSchema => typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'object'
   if (typeof options.verify !== 'function') faults.push('verify is required: a function')
-  for (const name of ['findUser', 'onLogin'] as const) {
+  for (const name of ['findUser', 'onLogin', 'account'] as const) {
     if (options[name] !== undefined && typeof options[name] !== 'function') faults.push(`${name} must be a function`)
   }
   for (const name of ['credentials', 'user'] as const) {
@@ -58,4 +72,5 @@ export function checkAuthRoutesOptions (options: AuthRoutesOptions): void {
   }
   for (const name of Object.keys(options)) if (!NAMES.includes(name)) faults.push(`${name} is not an option`)
   if (faults.length > 0) throw new errors.INVALID_OPTIONS(faults.map((fault) => `authRoutes: ${fault}`).join('; '))
+  return limits
 }

@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
+import { attemptLogin } from '../attempts.ts'
 import { authOf } from '../authenticate.ts'
 import { keepPrivate } from '../cookie.ts'
 import { issueToken, login } from '../login.ts'
@@ -14,13 +15,16 @@ import { contextOf, ignoreBodies, sameSiteOnly } from './shared.ts'
 
 /** `POST /login`, `GET /info` and `POST /logout`; with `bearer` also `POST /token`. Register it after `sessionPlugin`, in its context or below. */
 export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, options) => {
-  checkAuthRoutesOptions(options)
   const context = contextOf(app, 'authRoutes')
+  const limits = checkAuthRoutesOptions(options, context.options.attempts)
   const { verify, findUser, onLogin, redirects = {}, credentials = DefaultCredentials, user: userSchema = DefaultUser } = options
   const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, Object.keys(userSchema.properties as object))
   const onRequest = [sameSiteOnly(context)]
+  const account = options.account ?? ('username' in credentials.properties ? ({ username }: DefaultCredentials) => username : null)
+  if (account === null && limits !== null) context.log.warn('authRoutes: failed logins are limited by network only: set account, which tells whom credentials name')
   const check = async (request: FastifyRequest): Promise<LoginUser | null> => {
-    const user: unknown = await verify(request.body as DefaultCredentials, request)
+    const body = request.body as DefaultCredentials
+    const user: unknown = await attemptLogin(context, request, account?.(body), async () => await verify(body, request), { limits, defaultStatus: 500 })
     return user == null || user === false ? null : user as LoginUser
   }
   const optionsOf = async (user: LoginUser, request: FastifyRequest): Promise<LoginOptions> => {
@@ -35,7 +39,7 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
     schema: {
       summary: 'Sign in',
       body: credentials,
-      response: { 200: signedIn, 303: Redirect, 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 503: ErrorReply }
+      response: { 200: signedIn, 303: Redirect, 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 429: ErrorReply, 503: ErrorReply }
     }
   }, async (request, reply) => {
     // Its client keeps a token, and would not see the cookie.
@@ -58,7 +62,7 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
         summary: 'Get a bearer token',
         description: 'Signs in a client that keeps no cookies. The token is in no other reply.',
         body: credentials,
-        response: { 200: Type.Object({ token: Token, user: userSchema, session: SessionView }, { description: 'The token, who it speaks for, and the session.' }), 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 503: ErrorReply }
+        response: { 200: Type.Object({ token: Token, user: userSchema, session: SessionView }, { description: 'The token, who it speaks for, and the session.' }), 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 429: ErrorReply, 503: ErrorReply }
       }
     }, async (request, reply) => {
       const user = await check(request)

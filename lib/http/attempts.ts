@@ -1,0 +1,55 @@
+import type { FastifyRequest } from 'fastify'
+import { errors } from '../errors.ts'
+import { LoginAttempt } from '../session/attempts.ts'
+import type { AttemptLimits } from '../session/attempts.ts'
+import { networkOf } from '../session/network.ts'
+import type { PluginContext } from './context.ts'
+import { stateOf } from './state.ts'
+
+/** `account`: what was typed in as the user's name, whether there is such a user or not; `null`: only the network counts. */
+export type AttemptLogin = <T>(request: FastifyRequest, account: string | number | bigint | null | undefined, verify: () => T | Promise<T>) => Promise<T>
+
+/** How one caller wants it. */
+interface Manner {
+  limits?: AttemptLimits | null
+  /** What an error without a status is answered with. */
+  defaultStatus?: number
+}
+
+/**
+ * Runs `verify` if fewer logins have failed than the limits allow, and gives what that gives. It counts as failed
+ * from before it runs, and no more once it has succeeded. An error is a failed login, too, unless its status says
+ * that it is the server's: a wrong code may well be thrown.
+ *
+ * @throws ERR_SESSION_TOO_MANY_ATTEMPTS, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; `verify` was not run then, or has succeeded
+ */
+export async function attemptLogin<T> (context: PluginContext, request: FastifyRequest, account: unknown, verify: () => T | Promise<T>, { limits = context.options.attempts, defaultStatus = 400 }: Manner = {}): Promise<T> {
+  const { core } = context
+  const { budget } = stateOf(context, request).stored
+  const network = networkOf(request.ip)
+  const attempt = new LoginAttempt(core.options.counters, { account, network, limits })
+  const tell = (reason: 'credentials' | 'limit'): void => core.events.emitFailure({ network, at: Math.floor(core.now()), reason })
+  try {
+    // Late, it is refused: it was none then.
+    await budget.within(attempt.reserve(), () => { attempt.giveBack().catch(() => {}) })
+  } catch (error) {
+    if (error instanceof errors.TOO_MANY_ATTEMPTS) tell('limit')
+    throw error
+  }
+  let result: T
+  try {
+    result = await verify()
+  } catch (error) {
+    if (statusOf(error, defaultStatus) < 500) tell('credentials')
+    else await budget.within(attempt.giveBack()).catch(() => {})
+    throw error
+  }
+  if (result) await budget.within(attempt.succeed())
+  else tell('credentials')
+  return result
+}
+
+function statusOf (error: unknown, byDefault: number): number {
+  const { statusCode, status = byDefault } = (error ?? {}) as { statusCode?: unknown, status?: unknown }
+  return Number(statusCode ?? status)
+}
