@@ -70,11 +70,14 @@ export async function buildApp ({ redis = process.env.REDIS_URL, users = new Map
         await app.login(request, user)
         return user
       },
-      // Aliases put many logins into one request: limit attempts here, per name and address, not only requests.
+      // Aliases put many logins into one request: attemptLogin counts each of them.
       login: async (_, { username, password }: Credentials, { request }) => {
-        const user = users.get(username)
-        const matches = await verify(user?.passwordHash ?? nobodysHash, password)
-        if (user === undefined || !matches) throw refusal('INVALID_CREDENTIALS', 'Invalid credentials')
+        const user = await app.attemptLogin(request, username, async () => {
+          const found = users.get(username)
+          const matches = await verify(found?.passwordHash ?? nobodysHash, password)
+          return matches ? found : undefined
+        })
+        if (user === undefined) throw refusal('INVALID_CREDENTIALS', 'Invalid credentials')
         await app.login(request, user)
         return user
       },

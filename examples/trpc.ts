@@ -48,10 +48,14 @@ const withCredentials = t.procedure.input((input) => {
   return input
 })
 
-async function verified ({ username, password }: Credentials) {
-  const user = users.get(username)
-  const matches = await verify(user?.passwordHash ?? nobodysHash, password)
-  if (user === undefined || !matches) throw new TRPCError({ code: 'UNAUTHORIZED', message: 'Invalid credentials' })
+/** A batch may hold many guesses at a password: attemptLogin counts each of them. */
+async function verified (request: FastifyRequest, { username, password }: Credentials) {
+  const user = await request.server.attemptLogin(request, username, async () => {
+    const found = users.get(username)
+    const matches = await verify(found?.passwordHash ?? nobodysHash, password)
+    return matches ? found : undefined
+  })
+  if (user === undefined) throw new TRPCError({ code: 'UNAUTHORIZED', message: 'Invalid credentials' })
   return user
 }
 
@@ -62,12 +66,12 @@ const appRouter = t.router({
   login: withCredentials.mutation(async ({ ctx: { request, isStreamed }, input }) => {
     // Of a streamed reply the headers have gone before a procedure runs.
     if (isStreamed) throw new TRPCError({ code: 'BAD_REQUEST', message: 'Send login through httpBatchLink or httpLink' })
-    const { userId } = await request.server.login(request, await verified(input))
+    const { userId } = await request.server.login(request, await verified(request, input))
     return { userId }
   }),
   // For clients that keep no cookies: they send `Authorization: Bearer <token>` from now on.
   token: withCredentials.mutation(async ({ ctx: { request }, input }) => {
-    const { id: userId } = await verified(input)
+    const { id: userId } = await verified(request, input)
     const { token } = await request.server.sessions.create({ userId, kind: 'bearer' })
     return { token }
   }),
@@ -92,7 +96,6 @@ export async function buildApp ({ redis = process.env.REDIS_URL } = {}): Promise
     trpcOptions: {
       router: appRouter,
       createContext: ({ req: request, info }) => ({ request, isStreamed: info.accept !== null, get auth () { return request.auth } }),
-      // A batch may hold many guesses at a password: limit attempts per name and address as well.
       maxBatchSize: 10
     }
   } satisfies FastifyTRPCPluginOptions<AppRouter>)

@@ -98,6 +98,14 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.same(await server.redis.client.keys('sess:*'), sessions)
   })
 
+  test('who guesses too often is not listened to any more, and hears so by its code', async (t) => {
+    const server = await startServer(t, buildApp)
+    await new Browser(server).send(signIn('register', 'ada', 'lovelace'))
+    const mallory = new Browser(server)
+    for (let guess = 0; guess < 10; guess++) t.same((await mallory.send(signIn('login', 'ada', `wrong ${guess}`))).codes, ['INVALID_CREDENTIALS'])
+    for (const password of ['wrong', 'lovelace']) t.same((await mallory.send(signIn('login', 'ada', password))).codes, ['ERR_SESSION_TOO_MANY_ATTEMPTS'])
+  })
+
   test('an unknown name costs as much as a wrong password: one hash compared, of the same cost', async (t) => {
     const compared: string[] = []
     const verify = async (hash: string, password: string) => {
@@ -184,7 +192,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.same((await ada.send(ME)).data, ADA)
     t.match((await ada.send(`mutation { ${login} logout }`)).setCookie, /^sid=; Max-Age=0;/)
     t.same((await ada.send(ME)).data, NOBODY)
-    t.same(await server.redis.client.keys('*'), [])
+    t.same((await server.redis.client.keys('*')).filter((key) => !key.startsWith('@sess:tries:')), [])
   })
 
   test('run by hand it says where it listens, and works without a Redis', async (t) => {
