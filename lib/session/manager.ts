@@ -3,15 +3,13 @@ import { sessionTimeouts } from '../duration.ts'
 import { EVENT_NAMES } from '../events.ts'
 import type { EventName, SessionEvents } from '../events.ts'
 import { forgetAttempts } from './attempts.ts'
-import { assertShallow, parseData } from './changes.ts'
-import type { Data } from './changes.ts'
 import type { SessionCore } from './core.ts'
 import type { Credential } from './credentials.ts'
+import { assertObject, dataOf, dataText } from './data-text.ts'
 import type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } from './manager-types.ts'
 import { toInfo } from './record.ts'
 import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
 import { header } from './request-header.ts'
-import { assertNotReserved } from './reserved.ts'
 import { fromBearer, toBearer } from './token.ts'
 import { userIdText, userOf } from './user-id.ts'
 
@@ -203,22 +201,4 @@ export class SessionManager {
 
 function infos (records: SessionRecord[]): SessionInfo[] {
   return records.map(toInfo).filter((info) => info !== null)
-}
-
-function dataOf (text: string): JsonObject {
-  return (parseData(text) ?? {}) as JsonObject
-}
-
-/** A promise is what an `async` change gives, and would be stored as `{}`. */
-function assertObject (data: unknown): asserts data is object {
-  if (typeof data !== 'object' || data === null || Array.isArray(data) || data instanceof Promise) throw new TypeError('data must be an object')
-}
-
-function dataText (data: unknown): string {
-  assertObject(data)
-  assertNotReserved(data)
-  assertShallow(data as Data)
-  const text: unknown = JSON.stringify(data)
-  if (typeof text !== 'string' || !text.startsWith('{')) throw new TypeError('data must be an object')
-  return text
 }
