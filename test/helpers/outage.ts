@@ -24,6 +24,7 @@ export async function startService (t: Test, options: Partial<SessionOptions>): 
   const app = await startApp(t, { keyPrefix, ...options })
   // A login that cannot be counted goes no further: here the session itself is to be in trouble.
   await app.register(authRoutes, { verify: ({ username }) => ({ id: username }), attempts: false })
+  app.post('/attempt', async (request) => await app.attemptLogin(request, 'ada', async () => ({ id: 'ada' })))
   app.get('/public', async () => 'welcome')
   app.get('/skipping', { config: { session: false } }, async () => 'welcome')
   app.get('/read', async (request) => ({ cart: request.session.cart ?? null }))

@@ -65,6 +65,7 @@ async function failureOf (t: Test, server: TestRedis, eventWithinMs: number): Pr
   const ada = new Browser(here.app)
   const ok = async (answer: Promise<{ statusCode: number }>): Promise<boolean> => (await answer).statusCode < 300
   await step('put something into a cart', () => ok(ada.post('/write')))
+  await step('an attempt', () => ok(ada.post('/attempt')))
   await step('sign in', () => ok(post(ada, 'ada')))
   await step('events', () => until('the event', () => heard.includes('created ada'), eventWithinMs))
   await step('info', async () => (await ada.get('/info')).json().authenticated)
