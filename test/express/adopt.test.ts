@@ -161,12 +161,15 @@ t.test('nobody makes a session of one that was ended while it was on its way, ho
     const store = await openStore(t, redis.url, { prefix: keyPrefix })
     const turns: Array<() => void> = []
     const run = store['link'].run.bind(store['link'])
+    const script = store['link'].script.bind(store['link'])
+    const inTurn = async <T>(command: () => Promise<T>): Promise<T> => {
+      await new Promise<void>((resolve) => turns.push(resolve))
+      underWay++
+      return await command().finally(() => { underWay-- })
+    }
     Object.assign(store['link'], {
-      run: async (...args: Parameters<typeof run>) => {
-        await new Promise<void>((resolve) => turns.push(resolve))
-        underWay++
-        return await run(...args).finally(() => { underWay-- })
-      }
+      run: async (...args: Parameters<typeof run>) => await inTurn(() => run(...args)),
+      script: async (...args: Parameters<typeof script>) => await inTurn(() => script(...args))
     })
     return { store, turns }
   }
@@ -205,11 +208,17 @@ t.test('nobody makes a session of one that was ended while it was on its way, ho
 async function interrupted (t: Test, keyPrefix: string, nth: number, interrupt: () => Promise<unknown>): Promise<RedisStore> {
   const store = await openStore(t, redis.url, { prefix: keyPrefix })
   const run = store['link'].run.bind(store['link'])
+  const script = store['link'].script.bind(store['link'])
   let commands = 0
+  const count = async (): Promise<void> => { if (++commands === nth) await interrupt() }
   Object.assign(store['link'], {
     run: async (...args: Parameters<typeof run>) => {
-      if (++commands === nth) await interrupt()
+      await count()
       return await run(...args)
+    },
+    script: async (...args: Parameters<typeof script>) => {
+      await count()
+      return await script(...args)
     }
   })
   return store
