@@ -1,10 +1,8 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rm } from 'node:fs/promises'
 import type { Redis } from 'ioredis'
-import { assertions, freePort, HOST, kill, launchWith } from './redis.ts'
+import { assertions, freePort, HOST, kill, launchWith, newDirectory } from './redis.ts'
 import type { Owner } from './redis.ts'
 
 /** What all of them are started with. A replica that was away is in sync again in a moment. */
@@ -78,7 +76,7 @@ export class Member {
 
 /** A server that is not started yet, gone when the test ends. */
 export async function newMember (t: Owner, args: (port: number, directory: string) => Promise<string[]> | string[] = () => []): Promise<Member> {
-  const directory = await mkdtemp(join(tmpdir(), 'fus-redis-'))
+  const directory = await newDirectory()
   const port = await freePort()
   const member = new Member(port, directory, await args(port, directory))
   t.teardown(async () => { await member.close() })

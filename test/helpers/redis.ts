@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { randomBytes, randomInt } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -43,9 +44,18 @@ export function prefix (): string {
   return `t${randomBytes(4).toString('hex')}:`
 }
 
+/**
+ * A directory for a server's files, in memory where there is such a place: a node of a Cluster waits for the disk at
+ * each slot that moves, which takes as long as the disk is busy.
+ */
+export async function newDirectory (): Promise<string> {
+  const parent = await access('/dev/shm', constants.W_OK).then(() => '/dev/shm', tmpdir)
+  return await mkdtemp(join(parent, 'fus-redis-'))
+}
+
 /** A Redis of this test's own, without persistence, gone when the test ends. */
 export async function startRedis (t: Owner, { args = [] }: { args?: string[] } = {}): Promise<TestRedis> {
-  const directory = await mkdtemp(join(tmpdir(), 'fus-redis-'))
+  const directory = await newDirectory()
   let server: ChildProcess | undefined
   let client: Redis | undefined
   t.teardown(async () => {
