@@ -33,7 +33,10 @@ const EncryptionOptions = Type.Object({
   acceptPlain: optional(Type.Boolean({ default: false, description: 'Also reads what was stored before there was encryption: for the time it takes those sessions to end.' }))
 }, { additionalProperties: false, description: 'Session data is encrypted at rest, see below.' })
 
-const Limit = (max: number, within: string, description: string) => Type.Optional(Type.Union([
+/** How many logins may fail within which time, by default. */
+export const ATTEMPTS = { network: { max: 100, within: '15m' }, accountNetwork: { max: 10, within: '15m' }, account: { max: 50, within: '30d' } }
+
+const Limit = ({ max, within }: { max: number, within: string }, description: string) => Type.Optional(Type.Union([
   Type.Object({
     max: optional(Type.Integer({ minimum: 1, maximum: 1000, default: max, expects: 'an integer from 1 to 1000' })),
     within: optional(Duration({ default: within }))
@@ -44,9 +47,9 @@ const Limit = (max: number, within: string, description: string) => Type.Optiona
 
 /** Limits on failed logins. */
 export const AttemptOptions = Type.Object({
-  network: Limit(100, '15m', 'From one network.'),
-  accountNetwork: Limit(10, '15m', 'Of one account from one network.'),
-  account: Limit(50, '30d', 'Of one account, from all networks that it did not sign in from in the last 30 days.')
+  network: Limit(ATTEMPTS.network, 'From one network.'),
+  accountNetwork: Limit(ATTEMPTS.accountNetwork, 'Of one account from one network.'),
+  account: Limit(ATTEMPTS.account, 'Of one account, from all networks that it did not sign in from in the last 30 days.')
 }, { additionalProperties: false, description: 'Limits on failed logins, for `app.attemptLogin` and, unless they say otherwise, `authRoutes`: [below](#failed-logins). `false`: none.' })
 export type AttemptOptions = Static<typeof AttemptOptions>
 export const AttemptsOption = Type.Optional(Type.Union([AttemptOptions, Type.Literal(false), Type.Undefined()], { description: AttemptOptions.description ?? '' }))
