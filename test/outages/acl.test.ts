@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import calculateSlot from 'cluster-key-slot'
+import type { Cluster, Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionManager } from '../../lib/index.ts'
@@ -9,6 +11,7 @@ import { Jar, startExpress, startShop } from '../helpers/express-app.ts'
 import { openManager } from '../helpers/managers.ts'
 import { idOf, post, startService } from '../helpers/outage.ts'
 import type { Service } from '../helpers/outage.ts'
+import { record } from '../helpers/record.ts'
 import { startCluster, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { openStore } from '../helpers/redis-store.ts'
@@ -272,4 +275,25 @@ t.test('and in a Cluster', async (t) => {
     await grantAll({ besides: rules, without: rule })
     t.notOk(await works().catch(() => false), `${rule} is needed`)
   }
+
+  await grantAll({ besides: [...rules, '+asking'] })
+  const store = await openStore(t, { cluster: nodes, username: NAME, password: PASSWORD }, {})
+  const session = record({ now: store.now() })
+  await store.create(session)
+  await onItsWay(client, `sess:${session.id}`)
+  t.strictSame(await store.find(session.id), session, 'a session is found while its slot is on its way')
+  await grantAll({ besides: rules })
+  // Nobody may be left without an answer, or this process would end.
+  await t.rejects(store.find(session.id), { code: 'ERR_SESSION_STORE_UNAVAILABLE' }, '+asking is needed')
 })
+
+/** Moves a key to another node, while its slot is still this one's. */
+async function onItsWay (client: Cluster, key: string): Promise<void> {
+  const slot = calculateSlot(key)
+  const owner = client.slots[slot]?.[0]
+  const [from, to] = [true, false].map((owns) => client.nodes('master').find(({ options: { host, port } }) => (`${host}:${port}` === owner) === owns) as Redis) as [Redis, Redis]
+  const [fromId, toId] = [await from.call('CLUSTER', 'MYID') as string, await to.call('CLUSTER', 'MYID') as string]
+  await to.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', fromId)
+  await from.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', toId)
+  await from.call('MIGRATE', to.options.host as string, to.options.port as number, key, 0, 5_000)
+}
