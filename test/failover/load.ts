@@ -5,6 +5,7 @@ import { startApp } from '../helpers/app.ts'
 import type { LogLine } from '../helpers/app.ts'
 import { History, sessionsOf } from '../helpers/history.ts'
 import type { Known } from '../helpers/history.ts'
+import type { Member } from '../helpers/member.ts'
 import { until } from '../helpers/redis.ts'
 
 export type Service = FastifyInstance & { lines: LogLine[], causes: string[] }
@@ -28,6 +29,12 @@ export async function startService (t: Test, options: Partial<SessionOptions>): 
   app.post<{ Params: { id: string } }>('/revoke/:id', async (request) => ({ ended: await app.sessions.revoke(request.params.id) }))
   app.post<{ Params: { user: string } }>('/revoke-user/:user', async (request) => ({ ended: await app.sessions.revokeUser(request.params.user) }))
   return Object.assign(app, { causes })
+}
+
+export interface Fault {
+  name: string
+  /** Makes the master fail, and gives what ends the fault once another has taken over. */
+  strike: (master: Member) => Promise<(() => void) | undefined>
 }
 
 /** Who was signed in, and by what they prove it. */

@@ -9,6 +9,7 @@ import { prefix, until } from '../helpers/redis.ts'
 import { report, times } from '../helpers/scale.ts'
 import { startSentinels } from '../helpers/topology.ts'
 import { Load, startService } from './load.ts'
+import type { Fault } from './load.ts'
 
 const topology = await startSentinels(t)
 
@@ -25,12 +26,6 @@ async function startLoad (t: Test, options: Partial<SessionOptions> = {}): Promi
   load.start()
   await load.served(performance.now())
   return load
-}
-
-interface Fault {
-  name: string
-  /** Makes the master fail, and gives what ends the fault once another has taken over. */
-  strike: (master: Member) => Promise<(() => void) | undefined>
 }
 
 const FAULTS: Fault[] = [
@@ -138,7 +133,8 @@ for (const durability of ['default', 'replicated'] as const) {
     for (let round = 0; round < times(10, durability === 'default' ? 1 : 2); round++) {
       const old = await topology.master()
       const mend = await topology.cut(old)
-      await new Promise((resolve) => setTimeout(resolve, 300))
+      const from = load.requests
+      await until('people to sign in and out meanwhile', () => load.requests > from + 30)
       const struckAt = performance.now()
       await old.kill()
       mend()

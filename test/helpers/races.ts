@@ -72,10 +72,11 @@ export class Interrupted extends Error {}
 
 /**
  * Does a race `count` times, many at once, so that every order of events comes up; `after` each batch what is to be
- * looked at. One that was interrupted is done again, under a number of its own. Gives the numbers of those that were.
+ * looked at. One that was interrupted is done again, under a number of its own, once the store `isBack`. Gives the
+ * numbers of those that were.
  * @throws when that is no exception
  */
-export async function rounds (count: number, race: (round: number) => Promise<void>, { atOnce = 50, after }: { atOnce?: number, after?: () => Promise<void> } = {}): Promise<number[]> {
+export async function rounds (count: number, race: (round: number) => Promise<void>, { isBack, atOnce = 50, after }: { isBack: () => Promise<boolean> | boolean, atOnce?: number, after?: () => Promise<void> }): Promise<number[]> {
   const interrupted: number[] = []
   const untilDone = async (attempt: (round: number) => Promise<void> | undefined, first: number): Promise<void> => {
     for (let round = first; ; round += count) {
@@ -83,7 +84,7 @@ export async function rounds (count: number, race: (round: number) => Promise<vo
         return await attempt(round)
       } catch (error) {
         if (!(error instanceof Interrupted || isGivenUp(error)) || interrupted.push(round) > 100 + count / 10) throw error
-        await new Promise((resolve) => setTimeout(resolve, 200))
+        await until('the store to answer again', isBack)
       }
     }
   }
@@ -92,6 +93,11 @@ export async function rounds (count: number, race: (round: number) => Promise<vo
     await untilDone(() => after?.(), -count)
   }
   return interrupted
+}
+
+/** Whether all of them answer. */
+export async function answer (views: readonly SessionStore[]): Promise<boolean> {
+  return (await Promise.allSettled(views.map(async (view) => await view.ping()))).every(({ status }) => status === 'fulfilled')
 }
 
 /** A client that sends each command after a while of its own, as to the nodes of a Cluster some of which are slow. */

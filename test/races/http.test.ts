@@ -16,6 +16,7 @@ async function startProcess (t: Test, options: Partial<SessionOptions>): Promise
   app.addHook('preHandler', () => hops(4))
   app.sessions.on('store-down', () => down.add(app))
   app.sessions.on('store-up', () => down.delete(app))
+  app.addHook('onClose', async () => { down.delete(app) })
   app.post<{ Params: { id: string } }>('/login/:id', async (request) => { await app.login(request, { id: request.params.id }, { keep: true }) })
   app.post<{ Params: { id: string } }>('/assign/:id', async ({ session, params }) => { session.userId = params.id })
   app.post('/logout', async (request) => { await app.logout(request) })
@@ -45,7 +46,7 @@ const GIVEN_UP_MS = 450
 const down = new Set<FastifyInstance>()
 
 /** Few at once: what a request may wait for the store is not to be used up by its neighbours. */
-const rounds = async (count: number, race: (round: number) => Promise<void>, atOnce = 8): Promise<void> => { await roundsOf(count, race, { atOnce }) }
+const rounds = async (count: number, race: (round: number) => Promise<void>, atOnce = 8): Promise<void> => { await roundsOf(count, race, { atOnce, isBack: () => down.size === 0 }) }
 
 interface Reply {
   status: number

@@ -2,7 +2,7 @@ import t from 'tap'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import type { SessionStore } from '../../lib/index.ts'
 import { record } from '../helpers/record.ts'
-import { atOnce, hops, leftovers, pick, rounds, startGrounds } from '../helpers/races.ts'
+import { answer, atOnce, hops, leftovers, pick, rounds, startGrounds } from '../helpers/races.ts'
 import type { Arena } from '../helpers/races.ts'
 import { report, times } from '../helpers/scale.ts'
 
@@ -127,7 +127,7 @@ for (const { name, share, inTests, open } of grounds) {
         if (live.length !== listed.length) count(`${kind}: the list and the sessions differ`)
       }
       await Promise.all([...race.signIns].map((id) => race.view.delete(id)))
-    })
+    }, { isBack: () => answer(views) })
     t.comment(`${interrupted.length} of ${tries} were interrupted and done again`)
     t.strictSame(wrong, {})
     t.equal(resurrected, 0)
@@ -156,7 +156,7 @@ for (const { name, share, inTests, open } of grounds) {
         const data = JSON.parse((await view.find(session.id))?.data ?? '{}') as Data
         lost.push(...fresh.filter((key) => data[key] !== 1), ...there.filter((key) => key in data))
       }
-    }, { atOnce: 10 })
+    }, { atOnce: 10, isBack: () => answer(views) })
     t.equal(lost.length, 0, `lost: ${lost.slice(0, 5).join()}`)
     report({ scenario: 'changes to different keys of shared sessions, at the store', on: name, tries: sessions * WRITERS, lost: lost.length })
   })
@@ -179,7 +179,7 @@ for (const { name, share, inTests, open } of grounds) {
       confirmed += kept.length
       const data = JSON.parse((await pick(views).find(moved.id))?.data ?? '{}') as Data
       lost.push(...kept.filter((key) => data[key] !== 1))
-    })
+    }, { isBack: () => answer(views) })
     t.ok(confirmed > tries, 'some came before the move')
     t.equal(lost.length, 0, `lost: ${lost.slice(0, 5).join()}`)
     report({ scenario: 'changes while the session moves to another id, at the store', on: name, tries: confirmed, lost: lost.length })
@@ -250,6 +250,7 @@ for (const { name, share, inTests, open } of grounds) {
     }
 
     const interrupted = await rounds(tries, race, {
+      isBack: () => answer(views),
       after: async () => {
         const [view, other] = views
         const listed = (await Promise.all([...users].map((userId) => other.listByUser(userId)))).flat().map(({ id }) => id)
