@@ -137,7 +137,7 @@ export class StoredSession {
   /** Ends the session, also one that could not be loaded, and has its cookie taken back. */
   async end (): Promise<void> {
     if (this.#failure instanceof errors.SKIPPED) throw this.#failure
-    const id = this.#mayEnd && this.#token !== null ? this.#context.core.tokens.idOf(this.#token) : null
+    const id = this.#mayEnd ? this.#record?.id ?? (this.#token === null ? null : this.#context.core.tokens.idOf(this.#token)) : null
     const failure = this.#mayEnd ? null : this.#failure
     this.#cookieWork = this.#cookieSent || hasSessionCookie(this.#context, this.#request) ? 'clear' : null
     this.#become(null, null)
@@ -191,8 +191,9 @@ export class StoredSession {
     if (this.#record === null) return
     const change = (present: string): string => JSON.stringify(apply(parseData(present) ?? {}, changes))
     const updated = await this.budget.within(this.#context.core.update(this.#record, change))
-    if (updated === null) this.#become(null, null)
-    else this.#record = updated
+    // Where it has moved meanwhile, who moved it has the token.
+    if (updated?.id === this.#record.id) this.#record = updated
+    else this.#become(updated, null)
   }
 
   get #client (): { ip: string, userAgent: string | null } {

@@ -17,6 +17,7 @@ import { secretHashOf } from './token.ts'
 import type { Token } from './token.ts'
 import type { TokenFormat } from './token-format.ts'
 import { carryOfUser } from './user-id.ts'
+import { updateWhereItIs } from './whereabouts.ts'
 
 export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   store: CoreStore
@@ -75,8 +76,7 @@ export class SessionCore {
   /** The live session that a credential proves, or `null`. */
   async find ({ token, kind, adopts }: Pick<Credential, 'token' | 'kind' | 'adopts'>): Promise<SessionRecord | null> {
     const id = this.tokens.idOf(token)
-    let record = await this.get(id)
-    if (record === null && adopts !== undefined) record = await this.#adopt(adopts, id, token)
+    const record = await this.get(id) ?? (adopts === undefined ? null : await this.#adopt(adopts, id, token))
     return record !== null && record.kind === kind && this.tokens.proves(token, record.secretHash) ? record : null
   }
 
@@ -141,9 +141,9 @@ export class SessionCore {
     return { record, token }
   }
 
-  /** Replaces the session's data by `change` of it; `null` when the session has ended, and nothing is written. */
+  /** Replaces the session's data by `change` of it, also where that has moved since; `null` when it has ended, and nothing is written. */
   async update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {
-    return await this.#store.update(record, change)
+    return await updateWhereItIs(this.#store, record, change)
   }
 
   /** Whether this use of the session has to be written down. */

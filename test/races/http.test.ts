@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionOptions } from '../../lib/index.ts'
@@ -20,12 +20,22 @@ async function startProcess (t: Test, options: Partial<SessionOptions>): Promise
   app.post<{ Params: { id: string } }>('/login/:id', async (request) => { await app.login(request, { id: request.params.id }, { keep: true }) })
   app.post<{ Params: { id: string } }>('/assign/:id', async ({ session, params }) => { session.userId = params.id })
   app.post('/logout', async (request) => { await app.logout(request) })
-  app.post<{ Params: { key: string } }>('/put/:key', async ({ session, params }) => { session[params.key] = 1 })
-  app.post<{ Params: { key: string } }>('/save/:key', async ({ session, params }) => {
-    session[params.key] = 1
-    await session.save()
+  const add = ({ session, params: { key } }: FastifyRequest<{ Params: { key: string } }>) => { session[key] = Number(session[key] ?? 0) + 1 }
+  const whose = ({ auth }: FastifyRequest) => ({ userId: auth?.userId ?? null, data: {} })
+  app.post<{ Params: { key: string } }>('/put/:key', async (request) => {
+    add(request)
+    return whose(request)
   })
-  app.post<{ Params: { key: string } }>('/drop/:key', async ({ session, params }) => { delete session[params.key] })
+  app.post<{ Params: { key: string } }>('/save/:key', async (request) => {
+    const reply = whose(request)
+    add(request)
+    await request.session.save()
+    return reply
+  })
+  app.post<{ Params: { key: string } }>('/drop/:key', async (request) => {
+    delete request.session[request.params.key]
+    return whose(request)
+  })
   app.post('/reload', async ({ session }) => {
     await session.reload()
     session.reloaded = 1
@@ -239,13 +249,16 @@ for (const { name, share, inTests, options } of grounds) {
     const both = await startService(t, options())
     const tries = times(2_000 * share, 200 * inTests)
     const tally = new Tally()
+    const lost: string[] = []
+    let changes = 0
     await rounds(tries, async (round) => {
       const userId = `ada${round}`
       const apps = round % 2 === 0 ? both : [pick(both)]
       const before = await signIn(pick(apps), userId)
-      await send(pick(apps), '/put/cart', before)
+      for (const key of ['cart', 'a', 'b']) await send(pick(apps), `/put/${key}`, before)
       let after: string | null = null
       const others: string[] = []
+      const kept: string[] = []
       await atOnce([
         async () => {
           const reply = await send(pick(apps), '/regenerate', before)
@@ -255,12 +268,18 @@ for (const { name, share, inTests, options } of grounds) {
         ...['/put/a', '/save/b', '/drop/cart'].map((url) => async () => {
           const reply = await send(pick(apps), url, before)
           tally.check([reply])
+          if (reply.body.userId === userId) kept.push(url)
           // Of a tab that came when the session had moved, and began another.
           if (reply.cookie !== null) others.push(reply.cookie)
         })
       ])
-      const { userId: who } = (await send(pick(both), '/me', after)).body
+      const { userId: who, data } = (await send(pick(both), '/me', after)).body
       if (who !== userId) tally.count('the new cookie does not sign in')
+      changes += kept.length
+      for (const url of kept) {
+        const [, action, key = ''] = url.split('/')
+        if (data[key] !== (action === 'drop' ? undefined : 2)) lost.push(`${url} in round ${round}`)
+      }
       const old = await Promise.all([before, ...others].map((cookie) => send(pick(both), '/me', cookie)))
       if (old.some(({ body }) => body.userId !== null)) tally.count('another cookie signs in')
       for (const app of both) {
@@ -268,7 +287,9 @@ for (const { name, share, inTests, options } of grounds) {
       }
     })
     t.strictSame(tally.wrong, {})
-    report({ scenario: 'regenerate against save', on: name, tries, lost: 0 })
+    t.ok(changes > tries, 'most tabs came while they were signed in')
+    t.strictSame(lost, [], 'what they changed goes along')
+    report({ scenario: 'regenerate against save', on: name, tries, lost: lost.length })
   })
 
   t.test(`of two sign-outs at once one ends the session, and both are told that it has ended, on ${name}`, async (t) => {
