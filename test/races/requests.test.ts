@@ -221,6 +221,33 @@ for (const [name, makeOptions] of Object.entries(stores)) {
     t.equal((await ada.get('/private')).statusCode, 401)
   })
 
+  t.test(`who keeps something in a session that has moved meanwhile keeps it there, and signs out there, on ${name}`, async (t) => {
+    const { app, actions, copyOf } = await startService(t, makeOptions())
+    actions.login = ({ session }) => { session.userId = 'ada' }
+    actions.regenerate = async ({ session }) => { await session.regenerate(['userId']) }
+    const ada = new Browser(app)
+    await ada.post('/do/login')
+    const otherTab = copyOf(ada)
+    actions.keep = async ({ session }) => {
+      await ada.post('/do/regenerate')
+      session.cart = ['book']
+    }
+    const kept = await otherTab.post('/do/keep')
+    t.strictSame([kept.statusCode, kept.headers['set-cookie']], [200, undefined], 'who moved it has the cookie')
+    t.strictSame((await ada.get('/me')).json().data.cart, ['book'])
+
+    const thirdTab = copyOf(ada)
+    actions.keepAndLeave = async (request) => {
+      await ada.post('/do/regenerate')
+      request.session.cart = []
+      await request.session.save()
+      t.equal(request.requireAuth().userId, 'ada')
+      await app.logout(request)
+    }
+    t.equal((await thirdTab.post('/do/keepAndLeave')).statusCode, 200)
+    t.equal((await ada.get('/private')).statusCode, 401)
+  })
+
   t.test(`a session that has just moved is revoked by its old id, as that of its user alone, on ${name}`, async (t) => {
     const { app, actions } = await startService(t, makeOptions())
     actions.login = ({ session }) => { session.userId = 'ada' }
