@@ -167,12 +167,12 @@ export class ClusterTopology extends Topology {
     return await member.client.call('CLUSTER', 'MYID') as string
   }
 
-  /** Gives slots of one master to another, with all that is in them, while both are in use. */
+  /** Gives slots of one master to another, with all that is in them, one by one as `redis-cli --cluster reshard` does. */
   async move (slots: number[], from: Member, to: Member): Promise<void> {
     const [fromId, toId] = await Promise.all([this.idOf(from), this.idOf(to)])
-    await Promise.all(slots.map((slot) => to.client.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', fromId)))
-    await Promise.all(slots.map((slot) => from.client.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', toId)))
     for (const slot of slots) {
+      await to.client.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', fromId)
+      await from.client.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', toId)
       for (;;) {
         const keys = await from.client.call('CLUSTER', 'GETKEYSINSLOT', slot, 10) as string[]
         if (keys.length === 0) break

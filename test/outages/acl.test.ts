@@ -1,7 +1,5 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import calculateSlot from 'cluster-key-slot'
-import type { Cluster, Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionManager } from '../../lib/index.ts'
@@ -15,6 +13,7 @@ import { record } from '../helpers/record.ts'
 import { startCluster, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { openStore } from '../helpers/redis-store.ts'
+import { beginMove } from '../helpers/slots.ts'
 
 const README = await readFile(join(import.meta.dirname, '../../README.md'), 'utf8')
 /** The user that the README has the reader make: its name, and its rules. */
@@ -280,20 +279,10 @@ t.test('and in a Cluster', async (t) => {
   const store = await openStore(t, { cluster: nodes, username: NAME, password: PASSWORD }, {})
   const session = record({ now: store.now() })
   await store.create(session)
-  await onItsWay(client, `sess:${session.id}`)
+  const key = `sess:${session.id}`
+  await (await beginMove(client, key)).bring(key)
   t.strictSame(await store.find(session.id), session, 'a session is found while its slot is on its way')
   await grantAll({ besides: rules })
   // Nobody may be left without an answer, or this process would end.
   await t.rejects(store.find(session.id), { code: 'ERR_SESSION_STORE_UNAVAILABLE' }, '+asking is needed')
 })
-
-/** Moves a key to another node, while its slot is still this one's. */
-async function onItsWay (client: Cluster, key: string): Promise<void> {
-  const slot = calculateSlot(key)
-  const owner = client.slots[slot]?.[0]
-  const [from, to] = [true, false].map((owns) => client.nodes('master').find(({ options: { host, port } }) => (`${host}:${port}` === owner) === owns) as Redis) as [Redis, Redis]
-  const [fromId, toId] = [await from.call('CLUSTER', 'MYID') as string, await to.call('CLUSTER', 'MYID') as string]
-  await to.call('CLUSTER', 'SETSLOT', slot, 'IMPORTING', fromId)
-  await from.call('CLUSTER', 'SETSLOT', slot, 'MIGRATING', toId)
-  await from.call('MIGRATE', to.options.host as string, to.options.port as number, key, 0, 5_000)
-}

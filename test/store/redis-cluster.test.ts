@@ -3,6 +3,7 @@ import { storeContract } from '../contract/store-contract.ts'
 import { record } from '../helpers/record.ts'
 import { prefix, startCluster } from '../helpers/redis.ts'
 import { age, openStore } from '../helpers/redis-store.ts'
+import { beginMove } from '../helpers/slots.ts'
 
 const cluster = await startCluster(t)
 const target = { cluster: cluster.nodes }
@@ -32,4 +33,21 @@ t.test('when a master is gone, what needs all of them says so instead of leaving
   const listed: string[] = []
   await t.rejects((async () => { for await (const { id } of store.listAll()) listed.push(id) })(), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
   t.ok(listed.length < 30)
+})
+
+t.test('a slot that is long on its way keeps waiting whoever needs both of its halves, and nobody else', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, target, { prefix: ours })
+  const session = record({ now: store.now() })
+  await store.create(session)
+  const outages: unknown[] = []
+  store.events.on('down', (cause) => outages.push(cause))
+  const move = await beginMove(cluster.client, `${ours}${session.id}`)
+  // What lies beside the session is on neither side: the one has it ask the other, and that one says to wait.
+  await t.rejects(store.delete(session.id), { code: 'ERR_SESSION_STORE_UNAVAILABLE', cause: { message: /^Too many Cluster redirections/ } })
+  t.strictSame(await store.find(session.id), session)
+  t.strictSame(outages, [], 'the node answers')
+  const ended = store.delete(session.id)
+  await move.callOff()
+  t.strictSame(await ended, session, 'whoever waits is served when it has arrived')
 })

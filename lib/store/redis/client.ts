@@ -76,10 +76,10 @@ const clusterOptions = {
   slotsRefreshInterval: 5000,
   retryDelayOnFailover: 0,
   // While a slot moves, what concerns two keys has to wait until both have moved, and while a replica takes over
-  // nobody may know who answers. The deadline of a command ends this.
+  // nobody may know who answers. `search` in cluster.ts goes on with it, and ends it.
   retryDelayOnClusterDown: 20,
   retryDelayOnTryAgain: 20,
-  maxRedirections: 16,
+  maxRedirections: 4,
   // ElastiCache's certificates name hosts, not addresses.
   dnsLookup: (address: string, callback: (error: null, address: string) => void) => callback(null, address)
 } satisfies ClusterOptions

@@ -1,15 +1,21 @@
 import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
+import { TIMED_OUT, withDeadline } from '../../deadline.ts'
 import { errors } from '../../errors.ts'
 import { isCluster } from './client.ts'
 import type { Client } from './client.ts'
 import { replyOf } from './driver-errors.ts'
 
-/** How long it is looked for who answers, and how soon again, in milliseconds. */
-const SEARCH_MS = 400
+/** How long it is looked for who answers, well within what one command may take, and how soon again, in milliseconds. */
+const SEARCH_MS = 300
 const SEARCH_AGAIN_MS = 20
 /** What a node answers to a command that it did not run because of where the key is, or is about to be. */
 const ELSEWHERE = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /
+
+/** How the driver gives up: nodes send it to each other, or there is none to answer. */
+const TOO_MANY = 'Too many Cluster redirections'
+/** All of them answer: the slot is on its way from one to the other. */
+const ON_ITS_WAY = /Last error: ReplyError: (MOVED|ASK|TRYAGAIN) /
 
 /**
  * The node that answers for `key`, as far as is known; `''` before anything is.
@@ -53,7 +59,7 @@ export async function sent<T> (cluster: Cluster, key: string, command: (client: 
   const [, node] = connected(cluster).find(([name]) => name === owner) ?? []
   // One that is just being connected to has the command wait for that; through the Cluster it would fail.
   const isUsable = node !== undefined && node.status !== 'close' && node.status !== 'end' && (node.options.keyPrefix ?? '') === (cluster.options.keyPrefix ?? '')
-  if (!isUsable) return await command(cluster)
+  if (!isUsable) return await search(cluster, command)
   try {
     return await command(node)
   } catch (error) {
@@ -64,16 +70,21 @@ export async function sent<T> (cluster: Cluster, key: string, command: (client: 
 
 /** Has the driver find who answers. Nothing has happened so far, so the command may be sent again. */
 async function search<T> (cluster: Cluster, command: (cluster: Cluster) => Promise<T>): Promise<T> {
+  let onItsWay: Error | undefined
   for (const giveUpAt = performance.now() + SEARCH_MS; ;) {
     try {
-      return await command(cluster)
+      const reply = command(cluster)
+      const answer = onItsWay === undefined ? await reply : await withDeadline(reply, giveUpAt - performance.now())
+      if (answer !== TIMED_OUT) return answer
     } catch (error) {
-      // Two nodes that send it to each other do so for milliseconds, in which the driver goes back and forth often.
-      if (!(error instanceof Error) || !error.message.startsWith('Too many Cluster redirections')) throw error
-      // All of them answer: this costs one command, and no node is taken for down.
-      if (performance.now() > giveUpAt) throw new errors.STORE_UNAVAILABLE({ cause: error })
-      await new Promise((resolve) => setTimeout(resolve, SEARCH_AGAIN_MS))
+      if (!(error instanceof Error) || !error.message.startsWith(TOO_MANY)) throw error
+      onItsWay = ON_ITS_WAY.test(error.message) ? error : undefined
+      if (onItsWay === undefined && performance.now() > giveUpAt) throw error
     }
+    // The nodes answer: this costs one command, and none is taken for down.
+    if (performance.now() > giveUpAt) throw new errors.STORE_UNAVAILABLE({ cause: onItsWay })
+    // Two that send it to each other do so for milliseconds, in which the driver goes back and forth often.
+    await new Promise((resolve) => setTimeout(resolve, SEARCH_AGAIN_MS))
   }
 }
 
