@@ -132,6 +132,14 @@ t.test('signing out everywhere is not done before it is confirmed, also when it 
   t.equal(await app.sessions.revokeUser('ada'), 0)
 })
 
+t.test('a session of an Express app has ended when a replica knows that, however often somebody signs out', async (t) => {
+  const store = await openStore(t, master.url, { prefix: prefix(), durability: 'replicated' })
+  await withoutReplica(async () => {
+    for (let time = 0; time < 2; time++) await t.rejects(store.adoption.discard('sid'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  })
+  await store.adoption.discard('sid')
+})
+
 t.test('a login that nobody confirmed needs nobody to end it: it goes by itself', async (t) => {
   const store = await openStore(t, master.url, { prefix: prefix(), durability: 'replicated' })
   await withoutReplica(async () => {

@@ -29,12 +29,16 @@ export class Adoption {
   readonly #keys: Keys
   readonly #records: Records
   readonly #lists: UserLists
+  /** Ends the Express session, adopted or not. */
+  readonly discard: (sid: string) => Promise<void>
 
-  constructor (link: RedisLink, keys: Keys, records: Records, lists: UserLists) {
+  /** `discard`: deletes an Express session. */
+  constructor (link: RedisLink, { keys, records, lists, discard }: { keys: Keys, records: Records, lists: UserLists, discard: (sid: string) => Promise<void> }) {
     this.#link = link
     this.#keys = keys
     this.#records = records
     this.#lists = lists
+    this.discard = discard
   }
 
   /**
@@ -56,12 +60,6 @@ export class Adoption {
       await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
     }
     throw new errors.STORE_UNAVAILABLE({ cause: new Error('an Express session was claimed by a process that does not go on') })
-  }
-
-  /** Ends the Express session, adopted or not. */
-  async discard (sid: string): Promise<void> {
-    const key = this.#keys.session(sid)
-    await this.#link.run(key, (client) => client.del(key))
   }
 
   /** The steps of a login; what it takes the place of is the Express session. `undefined` when somebody else claimed or took that. */

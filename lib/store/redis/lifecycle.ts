@@ -91,6 +91,15 @@ export class Lifecycle {
     return ids.filter((_id, index) => ended[index] !== null)
   }
 
+  /** Deletes what is under an id, and no session of ours. */
+  async discard (id: string): Promise<void> {
+    const confirmation = await this.#confirmationOf([id])
+    await this.#records.discard(id)
+    // Who asks again, because nobody confirmed, deletes nothing.
+    if (this.#replication !== null) await this.#records.leaveTrace(id)
+    await confirmation.wait()
+  }
+
   /** The ids that a session has gone on under since this one. */
   async #successorsOf (id: string | undefined): Promise<Set<string>> {
     const ids = new Set<string>()

@@ -56,6 +56,11 @@ export class Records {
     await this.link.run(key, (client) => client.call('SET', key, this.encode(record), 'PX', PENDING_MS, mode))
   }
 
+  async discard (id: string): Promise<void> {
+    const key = this.keys.session(id)
+    await this.link.run(key, (client) => client.del(key))
+  }
+
   async deletePending (id: string): Promise<void> {
     const key = this.keys.pending(id)
     await this.link.run(key, (client) => client.del(key))

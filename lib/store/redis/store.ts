@@ -78,7 +78,6 @@ export class RedisStore extends ExpressSide implements SessionStore {
     const { records, lists } = this.#over(this.link, express)
     this.#records = records
     this.#lists = lists
-    this.adoption = new Adoption(this.link, this.keys, records, lists)
     if (options.durability === 'replicated') this.#confirmed = this.link.another()
     this.#replication = this.#confirmed === null ? null : new Replication(this.#confirmed)
     this.#lifecycle = new Lifecycle({
@@ -88,6 +87,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
       look: async (userId) => await this.listByUser(userId),
       onEnded: (id, userId, reason) => this.events.emit('ended', id, userId, reason)
     })
+    this.adoption = new Adoption(this.link, { keys: this.keys, records, lists, discard: async (sid) => { await this.#lifecycle.discard(sid) } })
   }
 
   now (): number {
