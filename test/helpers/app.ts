@@ -1,8 +1,9 @@
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyServerOptions, InjectOptions } from 'fastify'
-import type { Test } from 'tap'
 import { sessionPlugin } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
+import { assertNoLeaks, learnOptions, sightOf } from './leak-hunt.ts'
+import type { Owner } from './redis.ts'
 
 export const secret = 'a-secret-of-the-tests-with-32-characters-or-more'
 
@@ -22,14 +23,30 @@ export type TestResponse = Awaited<ReturnType<FastifyInstance['inject']>> & { se
 /** One log line of an application under test. */
 export interface LogLine { level: number, msg: string, [key: string]: unknown }
 
-/** An application with the plugin, over plain http, closed when the test ends. `log` grows with what it logs. */
-export async function startApp (t: Test, options: Partial<SessionOptions> = {}, server: FastifyServerOptions = {}): Promise<FastifyInstance & { lines: LogLine[] }> {
+/**
+ * An application with the plugin, over plain http, closed when the test ends, which fails where a token, its hash or a
+ * secret of the options was seen outside of the session cookie. `lines` grows with what it logs.
+ */
+export async function startApp (t: Owner, options: Partial<SessionOptions> = {}, server: FastifyServerOptions = {}): Promise<FastifyInstance & { lines: LogLine[] }> {
   const lines: LogLine[] = []
-  const stream = { write: (line: string) => { lines.push(JSON.parse(line) as LogLine) } }
+  const stream = {
+    write: (text: string) => {
+      const line = JSON.parse(text) as LogLine
+      lines.push(line)
+      sightOf(app).see(() => `the log line "${line.msg}"`, withoutUrl(text, line))
+    }
+  }
+  learnOptions({ secret, ...options })
   const app = Fastify({ logger: { level: 'trace', stream }, ...server } as FastifyServerOptions) as unknown as FastifyInstance
+  t.teardown(() => assertNoLeaks(app))
   t.teardown(async () => { await app.close() })
   await app.register(sessionPlugin, { secret, cookie: { secure: false }, ...options })
   return Object.assign(app, { lines })
+}
+
+/** Fastify's own line says which URL was asked for, and a client may put its token there, where nobody asks for it. */
+function withoutUrl (text: string, { msg, req }: LogLine): string {
+  return msg === 'incoming request' ? JSON.stringify({ req: { ...req as object, url: '' } }) : text
 }
 
 /** A person's browser: keeps cookies as a browser does (per name and path; Max-Age=0 takes one back). */
