@@ -1,8 +1,21 @@
 import { errors } from '../../errors.ts'
 
-/** The driver's errors carry the command they are about: the password of AUTH, the session of SET. They end up in logs. */
+/** What Redis repeats of a command that it does not know. */
+const ARGUMENTS = /, with args beginning with:.*/
+
+/**
+ * The driver's errors carry the command they are about, and some Redis' own words repeat it: the password of AUTH,
+ * the session of SET. They end up in logs.
+ */
 export function withoutCommand<T> (error: T): T {
-  if (typeof error === 'object' && error !== null) delete (error as { command?: unknown }).command
+  if (typeof error !== 'object' || error === null) return error
+  delete (error as { command?: unknown }).command
+  // Of a Cluster of which no node would have us: why not the last.
+  withoutCommand((error as { lastNodeError?: unknown }).lastNodeError)
+  if (isReply(error) && ARGUMENTS.test(error.message)) {
+    error.message = error.message.replace(ARGUMENTS, '')
+    error.stack = `${error.stack}`.replace(ARGUMENTS, '')
+  }
   return error
 }
 
