@@ -14,7 +14,8 @@ import { stateOf } from './state.ts'
 /** Puts what applications use on the instance and on the request. */
 export function addDecorators (app: FastifyInstance, context: PluginContext): void {
   const names = context.options.decorators
-  app.decorate(kContext, context)
+  // Not enumerable: it holds the secrets of the options, and applications get logged and inspected.
+  Object.defineProperty(app, kContext, { value: context })
   app.decorateRequest(kState, null)
   app.decorateRequest(kReplied, false)
   app.decorateRequest('session', {
