@@ -114,7 +114,7 @@ const RIVALS: Rival[] = [
 ]
 
 for (const { name, share, inTests, options } of grounds) {
-  t.test(`no cookie signs anybody in once they have signed out, whatever their other tabs do, on ${name}`, async (t) => {
+  t.test(`[7.4.1, CVE-2025-46336] no cookie signs anybody in once they have signed out, whatever their other tabs do, on ${name}`, async (t) => {
     const both = await startService(t, options())
     const tries = times(10_000 * share, 1_000 * inTests)
     const tally = new Tally()
