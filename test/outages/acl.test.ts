@@ -275,6 +275,8 @@ t.test('and in a Cluster', async (t) => {
     t.notOk(await works().catch(() => false), `${rule} is needed`)
   }
 
+  await t.rejects(openStore(t, { cluster: nodes, username: NAME, password: 'wrong' }, {}), { code: 'ERR_SESSION_INVALID_OPTIONS' }, 'a wrong password')
+
   await grantAll({ besides: [...rules, '+asking'] })
   const store = await openStore(t, { cluster: nodes, username: NAME, password: PASSWORD }, {})
   const session = record({ now: store.now() })

@@ -14,7 +14,9 @@ export class ConnectionWatch {
   refusal: Error | undefined
   readonly #onError = (error: Error): void => {
     this.lastError = withoutCommand(error)
-    if (isRefusal(error)) this.refusal = error
+    // Of a Cluster: why not the last of its nodes.
+    const refusal = [error, (error as { lastNodeError?: Error }).lastNodeError].find(isRefusal)
+    if (refusal !== undefined) this.refusal = refusal
   }
 
   readonly #onReady = (): void => {
