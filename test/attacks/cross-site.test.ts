@@ -96,14 +96,14 @@ async function site (t: Test, options: Partial<SessionOptions> = {}, server: Fas
 
 const who = async (browser: Browser, headers: Headers = HOST): Promise<string | null> => (await browser.get('/me', { headers })).json().userId
 
-t.test('who may act with a session', async (t) => {
+t.test('[3.5.1] who may act with a session', async (t) => {
   const { ada, reached } = await site(t)
   const browser = await ada()
   for (const [why, headers] of ALLOWED) t.equal((await browser.post('/transfer', {}, { headers: { ...HOST, ...headers } })).statusCode, 200, why)
   t.strictSame(reached, ALLOWED.map(() => 'POST ada'))
 })
 
-t.test('a page of another site cannot act with a session', async (t) => {
+t.test('[3.5.1] a page of another site cannot act with a session', async (t) => {
   const { ada, reached } = await site(t)
   const browser = await ada()
   for (const [why, headers] of REFUSED) t.strictSame((await browser.post('/transfer', {}, { headers: { ...HOST, ...headers } })).json(), REJECTED, why)
@@ -111,7 +111,7 @@ t.test('a page of another site cannot act with a session', async (t) => {
   t.equal(await who(browser), 'ada', 'and it goes on')
 })
 
-t.test('who may sign somebody in', async (t) => {
+t.test('[3.5.1] who may sign somebody in', async (t) => {
   const { app } = await site(t)
   for (const [why, headers] of ALLOWED) {
     for (const url of ['/login', '/hand-written', '/assigned', '/assigned-and-saved']) {
@@ -122,7 +122,7 @@ t.test('who may sign somebody in', async (t) => {
   }
 })
 
-t.test('a page of another site cannot sign anybody in', async (t) => {
+t.test('[3.5.1] a page of another site cannot sign anybody in', async (t) => {
   const { app, ada, reached } = await site(t)
   const signedIn = await ada()
   for (const [why, headers] of REFUSED) {
@@ -139,7 +139,7 @@ t.test('a page of another site cannot sign anybody in', async (t) => {
   t.strictSame(reached, [], 'no password is even looked at')
 })
 
-t.test('who may sign out', async (t) => {
+t.test('[3.5.1, 7.4.4] who may sign out', async (t) => {
   const { ada } = await site(t)
   for (const [why, headers] of ALLOWED) {
     for (const [url, status] of [['/logout', 204], ['/signed-out', 200]] as const) {
@@ -151,7 +151,7 @@ t.test('who may sign out', async (t) => {
   }
 })
 
-t.test('a page of another site cannot sign anybody out, with or without a body', async (t) => {
+t.test('[3.5.1, 3.5.2] a page of another site cannot sign anybody out, with or without a body of whatever type', async (t) => {
   const { ada, app } = await site(t)
   const browser = await ada()
   for (const [why, headers] of REFUSED) {
@@ -167,7 +167,7 @@ t.test('a page of another site cannot sign anybody out, with or without a body',
   t.equal(await who(browser), 'ada')
 })
 
-t.test('a rejected request costs no look at its session', async (t) => {
+t.test('[3.5.1] a rejected request costs no look at its session', async (t) => {
   const { ada, store } = await site(t)
   const browser = await ada()
   store.calls = 0
@@ -181,7 +181,7 @@ t.test('a rejected request costs no look at its session', async (t) => {
 
 const CROSS_SITE = { ...HOST, origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' }
 
-t.test('every unsafe method is checked, no safe one is', async (t) => {
+t.test('[3.5.1, 3.5.3] every unsafe method is checked, no safe one is', async (t) => {
   const { ada, reached } = await site(t)
   const browser = await ada()
   for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'] as const) t.equal((await browser.request(method, '/transfer', { headers: CROSS_SITE })).statusCode, 403, method)
@@ -190,7 +190,7 @@ t.test('every unsafe method is checked, no safe one is', async (t) => {
   t.strictSame(reached, ['GET ada', 'HEAD ada', 'OPTIONS ada'])
 })
 
-t.test('the opening of a WebSocket with a session is checked, as no CORS rule guards it', async (t) => {
+t.test('[3.5.1] the opening of a WebSocket with a session is checked, as no CORS rule guards it', async (t) => {
   const { ada, app, reached } = await site(t)
   const browser = await ada()
   const open = async (upgrade: string, headers: Headers) => (await browser.get('/transfer', { headers: { connection: 'Upgrade', upgrade, ...headers } })).statusCode
@@ -203,7 +203,7 @@ t.test('the opening of a WebSocket with a session is checked, as no CORS rule gu
   t.equal((await app.inject({ url: '/transfer', headers: { ...CROSS_SITE, connection: 'Upgrade', upgrade: 'websocket' } })).statusCode, 200, 'without a session it is the application\'s own affair')
 })
 
-t.test('without a session an unsafe request is the application\'s own affair', async (t) => {
+t.test('[3.5.1] without a session an unsafe request is the application\'s own affair', async (t) => {
   const { app, ada, reached } = await site(t)
   const cookie = (await ada()).header
   const forged = cookie.slice(0, -1) + (cookie.endsWith('A') ? 'B' : 'A')
@@ -213,7 +213,7 @@ t.test('without a session an unsafe request is the application\'s own affair', a
   t.strictSame(new Set(reached), new Set(['POST nobody']))
 })
 
-t.test('coming back from another site may sign in, by GET', async (t) => {
+t.test('[3.5.1] coming back from another site may sign in, by GET', async (t) => {
   const { app } = await site(t)
   for (const url of ['/callback', '/callback-assigned']) {
     const browser = new Browser(app)
@@ -222,7 +222,7 @@ t.test('coming back from another site may sign in, by GET', async (t) => {
   }
 })
 
-t.test('named origins may act, and then no others', async (t) => {
+t.test('[3.5.1] named origins may act, and then no others', async (t) => {
   const { app, ada } = await site(t, { origins: ['https://app.example.com', 'http://localhost:3000'] })
   const browser = await ada()
   const act = async (headers: Headers) => {
@@ -242,14 +242,14 @@ t.test('named origins may act, and then no others', async (t) => {
   }
 })
 
-t.test('an empty list of origins is none', async (t) => {
+t.test('[3.5.1] an empty list of origins is none', async (t) => {
   const { ada } = await site(t, { origins: [] })
   const browser = await ada()
   t.equal((await browser.post('/transfer', {}, { headers: { ...HOST, origin: OWN } })).statusCode, 200)
   t.equal((await browser.post('/transfer', {}, { headers: { ...HOST, origin: 'https://evil.example' } })).statusCode, 403)
 })
 
-t.test('own is what the host says, whatever its form', async (t) => {
+t.test('[3.5.1] own is what the host says, whatever its form', async (t) => {
   const { ada } = await site(t)
   const browser = await ada()
   const status = async (host: string, origin: string) => (await browser.post('/transfer', {}, { headers: { host, origin } })).statusCode
@@ -265,7 +265,7 @@ t.test('own is what the host says, whatever its form', async (t) => {
   }
 })
 
-t.test('behind a proxy, own is what the proxy says, if it is trusted', async (t) => {
+t.test('[3.5.1, 4.1.3] behind a proxy, own is what the proxy says, if it is trusted', async (t) => {
   const proxied = { host: '10.0.0.5:3000', 'x-forwarded-host': 'app.example', 'x-forwarded-proto': 'https', 'x-forwarded-for': '203.0.113.7' }
   for (const [trustProxy, own, foreign] of [[true, 'https://app.example', 'http://10.0.0.5:3000'], [false, 'http://10.0.0.5:3000', 'https://app.example']] as const) {
     const { ada } = await site(t, {}, { trustProxy })
@@ -279,7 +279,7 @@ t.test('behind a proxy, own is what the proxy says, if it is trusted', async (t)
   }
 })
 
-t.test('a direct client cannot make itself own by forwarded headers', async (t) => {
+t.test('[3.5.1, 4.1.3, 15.3.4, CVE-2026-3635] a direct client cannot make itself own by forwarded headers', async (t) => {
   const { app } = await site(t)
   const response = await app.inject({
     method: 'POST', url: '/login', payload: { username: 'mallory', password: 'right' }, headers: { ...HOST, origin: 'https://evil.example', 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'https', forwarded: 'host=evil.example;proto=https' }
@@ -287,7 +287,7 @@ t.test('a direct client cannot make itself own by forwarded headers', async (t) 
   t.strictSame(response.json(), REJECTED)
 })
 
-t.test('csrf: false checks nothing', async (t) => {
+t.test('[3.5.1] csrf: false checks nothing', async (t) => {
   const { app, ada, reached } = await site(t, { csrf: false })
   const browser = await ada()
   for (const [, headers] of REFUSED) t.equal((await browser.post('/transfer', {}, { headers: { ...HOST, ...headers } })).statusCode, 200)
@@ -301,7 +301,7 @@ t.test('csrf: false checks nothing', async (t) => {
   t.equal(await who(browser), null)
 })
 
-t.test('a route can be exempt, for a sign-in that another site posts', async (t) => {
+t.test('[3.5.1] a route can be exempt, for a sign-in that another site posts', async (t) => {
   const { app, ada, reached } = await site(t)
   const exempt = { config: { session: { csrf: false } } }
   app.post('/saml', exempt, async (request) => await app.login(request, { id: 'ada' }))
@@ -325,14 +325,14 @@ t.test('a route can be exempt, for a sign-in that another site posts', async (t)
   t.strictSame(reached, ['ada'])
 })
 
-t.test('a route without sessions is not checked', async (t) => {
+t.test('[3.5.1] a route without sessions is not checked', async (t) => {
   const { app, ada } = await site(t)
   app.post('/hook', { config: { session: false } }, async () => 'got it')
   const browser = await ada()
   t.equal((await browser.post('/hook', {}, { headers: CROSS_SITE })).body, 'got it')
 })
 
-t.test('a refused sign-in by assignment leaves the session as it was', async (t) => {
+t.test('[3.5.1] a refused sign-in by assignment leaves the session as it was', async (t) => {
   const { app, ada } = await site(t)
   app.post('/switch', async (request) => {
     request.session.userId = 'mallory'

@@ -7,6 +7,8 @@ import { sessionPlugin } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import type { TestResponse } from '../helpers/app.ts'
+import { Jar, startShop } from '../helpers/express-app.ts'
+import { prefix, startRedis } from '../helpers/redis.ts'
 import { SpyStore } from '../helpers/spy-store.ts'
 
 const https = { 'x-forwarded-proto': 'https' }
@@ -35,14 +37,14 @@ function lines ({ setCookies }: TestResponse): string[] {
 
 // -- the lines ----------------------------------------------------------------------------------------------
 
-t.test('the cookie over https, as it is set and taken back', async (t) => {
+t.test('[3.3.1, 3.3.2, 3.3.3, 3.3.4] the cookie over https, as it is set and taken back', async (t) => {
   const { app } = await openShop(t)
   const ada = new Browser(app)
   t.strictSame(lines(await ada.post('/login', undefined, { headers: https })), ['__Host-sid=<token>; Max-Age=604800; Path=/; HttpOnly; Secure; SameSite=Lax'])
   t.strictSame(lines(await ada.post('/logout', undefined, { headers: https })), ['__Host-sid=; Max-Age=0; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; HttpOnly; Secure; SameSite=Lax'])
 })
 
-t.test('what the cookie options say is in the cookie, as it is set and taken back', async (t) => {
+t.test('[3.3.1, 3.3.2, 3.3.4] what the cookie options say is in the cookie, as it is set and taken back', async (t) => {
   for (const [cookie, name, attributes, end = ''] of [
     [{ secure: false }, 'sid', 'HttpOnly; SameSite=Lax'],
     [{ domain: 'example.com' }, 'sid', 'HttpOnly; Secure; SameSite=Lax', 'Domain=example.com; '],
@@ -60,7 +62,7 @@ t.test('what the cookie options say is in the cookie, as it is set and taken bac
   t.strictSame(lines(await ada.post('/assign', undefined, { headers: https })), ['sid=<token>; Max-Age=604800; Path=/shop; HttpOnly; Secure; SameSite=Lax'])
 })
 
-t.test('the browser keeps the cookie as long as the session can last, or as long as maxAge says if that is less', async (t) => {
+t.test('[6265bis] the browser keeps the cookie as long as the session can last, or as long as maxAge says if that is less', async (t) => {
   for (const [options, ordinary, remembered] of [
     [{ absoluteTimeout: '2h' }, 7200, 7_776_000],
     [{ cookie: { maxAge: '1h' } }, 3600, 3600],
@@ -74,14 +76,14 @@ t.test('the browser keeps the cookie as long as the session can last, or as long
   }
 })
 
-t.test('with maxAge false the cookie ends with the browser session', async (t) => {
+t.test('[6265bis] with maxAge false the cookie ends with the browser session', async (t) => {
   const { app } = await openShop(t, { cookie: { maxAge: false } })
   for (const path of ['/login', '/assign']) {
     t.strictSame(lines(await new Browser(app).post(path, undefined, { headers: https })), ['__Host-sid=<token>; Path=/; HttpOnly; Secure; SameSite=Lax'])
   }
 })
 
-t.test('a cookie that is issued again lasts as long as the session still can', async (t) => {
+t.test('[7.3.2] a cookie that is issued again lasts as long as the session still can', async (t) => {
   let now = Date.now()
   const store = new SpyStore({ now: () => now })
   const { app } = await openShop(t, { store, cookieName: 'old', absoluteTimeout: '2h' })
@@ -94,9 +96,50 @@ t.test('a cookie that is issued again lasts as long as the session still can', a
   t.match(lines(await moved.get('/me', { headers: https })), [/^new=.*; Max-Age=6000;/, /^old=;/])
 })
 
+// -- whose attributes they are ----------------------------------------------------------------------------------
+
+t.test('[3.3.1, 3.3.2, 3.3.3, 3.3.4] a session of yesterday\'s configuration has the attributes of today\'s', async (t) => {
+  const store = new SpyStore()
+  const { app: before } = await openShop(t, { store, cookieName: 'sid', cookie: { httpOnly: false, sameSite: 'none', maxAge: '3d' } })
+  const ada = new Browser(before)
+  t.match(lines(await ada.post('/login', undefined, { headers: https })), [/SameSite=None/])
+  const { app: today } = await openShop(t, { store, cookieName: ['__Host-sid', 'sid'], cookie: { sameSite: 'strict', maxAge: '1h' } })
+  const moved = new Browser(today)
+  moved.cookies.set('sid', ada.cookies.get('sid') ?? '')
+  t.match(lines(await moved.get('/me', { headers: https })), ['__Host-sid=<token>; Max-Age=3600; Path=/; HttpOnly; Secure; SameSite=Strict', /^sid=; Max-Age=0; Path=\/; .*HttpOnly; Secure; SameSite=Strict$/])
+})
+
+t.test('[3.3.1, 3.3.2, 3.3.4, CVE-2024-35220] what an Express app stored of its cookie changes neither attributes nor timeouts', async (t) => {
+  const redis = await startRedis(t)
+  const keyPrefix = prefix()
+  const shop = await startShop(t, { redis: redis.url, keyPrefix, expressSession: 'share', touchAfter: 0, idleTimeout: '10m', absoluteTimeout: '1h' })
+  const jar = new Jar()
+  const [set = ''] = (await jar.post(shop, '/in/ada')).setCookies
+  const [key = ''] = await redis.client.keys(`${keyPrefix}*`)
+  const record = JSON.parse(await redis.client.get(key) ?? '')
+  for (const cookie of [
+    { originalMaxAge: 1e12, maxAge: 1e12, expires: '2999-01-01T00:00:00.000Z', httpOnly: false, secure: false, sameSite: 'none', domain: 'evil.example', path: '/; Domain=evil.example' },
+    { originalMaxAge: null, expires: null, path: '/x' },
+    { originalMaxAge: 'x', expires: 'garbage', path: 5, domain: {}, sameSite: 'bogus', partitioned: true }
+  ]) {
+    await redis.client.set(key, JSON.stringify({ ...record, cookie }), 'PX', 24 * 3_600_000)
+    const { status, setCookies } = await jar.get(shop, '/me')
+    t.equal(status, 200)
+    t.strictSame(setCookies.map((line) => line.replace(/^[^;]*; Max-Age=\d+/, '')), [set.replace(/^[^;]*; Max-Age=\d+/, '')])
+    t.ok(Number(/Max-Age=(\d+)/.exec(setCookies[0] ?? '')?.[1]) <= 3600)
+    const [session] = await shop.sessions.listByUser('ada')
+    t.ok((session?.expiresAt ?? Infinity) <= Date.now() + 3_600_000 + 1_000)
+    const [, left = ''] = /"e":(\d+)/.exec(await redis.client.get(key) ?? '') ?? []
+    t.equal(Number(left), record._session.e, 'the absolute deadline is as it was')
+  }
+  record._session.e = Date.now() - 1_000
+  await redis.client.set(key, JSON.stringify({ ...record, cookie: { originalMaxAge: 1e12, expires: '2999-01-01T00:00:00.000Z', path: '/' } }), 'PX', 24 * 3_600_000)
+  t.equal(await jar.user(shop), null)
+})
+
 // -- renaming and rotating ------------------------------------------------------------------------------------
 
-t.test('a cookie under an older name is read, issued under the new one, and taken back', async (t) => {
+t.test('[3.3.3] a cookie under an older name is read, issued under the new one, and taken back', async (t) => {
   const store = new SpyStore()
   const { app } = await openShop(t, { store, cookieName: 'old' })
   const ada = new Browser(app)
@@ -116,7 +159,7 @@ t.test('a cookie under an older name is read, issued under the new one, and take
   t.same([again.json(), again.setCookies], [{ userId: 'ada' }, []])
 })
 
-t.test('a logout takes the cookie back under every name the browser has it', async (t) => {
+t.test('[7.4.4] a logout takes the cookie back under every name the browser has it', async (t) => {
   const { app } = await openShop(t, { cookieName: ['new', 'old'] })
   const ada = new Browser(app)
   await ada.post('/login', undefined, { headers: https })
@@ -125,7 +168,7 @@ t.test('a logout takes the cookie back under every name the browser has it', asy
   t.equal(ada.cookies.size, 0)
 })
 
-t.test('a rotated secret signs nobody out, and the cookie is signed anew when it is next used', async (t) => {
+t.test('[7.2.1] a rotated secret signs nobody out, the cookie is signed anew when it is next used, and who was not there in time is out with the old secret', async (t) => {
   const store = new SpyStore()
   const newer = 'another-secret-of-the-tests-with-32-characters'
   const { app: before } = await openShop(t, { store })
@@ -152,7 +195,7 @@ t.test('a rotated secret signs nobody out, and the cookie is signed anew when it
   }
 })
 
-t.test('a cookie of an ended session is not issued again', async (t) => {
+t.test('[7.4.1] a cookie of an ended session is not issued again', async (t) => {
   const { app, store } = await openShop(t, { secret: ['another-secret-of-the-tests-with-32-characters', secret], cookieName: ['new', 'old'] })
   const { app: before } = await openShop(t, { store, cookieName: 'old' })
   const ada = new Browser(before)
@@ -165,13 +208,13 @@ t.test('a cookie of an ended session is not issued again', async (t) => {
   t.same([response.json(), response.setCookies], [{ userId: null }, []])
 })
 
-t.test('two session cookies of one name are no session', async (t) => {
+t.test('[CVE-2023-27495, 6265bis] a cookie planted beside the session cookie under its name (tossed) makes both no session', async (t) => {
   const { app, store } = await openShop(t, { cookie: { secure: false } })
   const ada = new Browser(app)
   const mallory = new Browser(app)
   for (const browser of [ada, mallory]) await browser.post('/login')
   const [hers, planted] = [ada, mallory].map((browser) => browser.cookies.get('sid'))
-  for (const cookie of [`sid=${planted}; sid=${hers}`, `sid=${hers}; sid=${planted}`, `sid=x; a=b; sid=${hers}`, `sid=${hers};sid=`]) {
+  for (const cookie of [`sid=${planted}; sid=${hers}`, `sid=${hers}; sid=${planted}`, `sid=x; a=b; sid=${hers}`, `sid=${hers};sid=`, `sid=${hers}; sid="${hers}"`, `sid="${planted}"; sid=${hers}`, `sid=${hers}; sid=${hers}`, `sid=${hers};\tsid =${planted}`]) {
     let response: TestResponse | undefined
     const asked = await store.during(async () => { response = await new Browser(app).get('/me', { headers: { cookie } }) })
     t.same(response?.json(), { userId: null }, cookie.slice(0, 5))
@@ -182,7 +225,7 @@ t.test('two session cookies of one name are no session', async (t) => {
 
 // -- caches ---------------------------------------------------------------------------------------------------
 
-t.test('a reply with the session cookie may be stored by no cache', async (t) => {
+t.test('[14.3.2, CVE-2023-30861, CVE-2024-26144, CVE-2025-48947] a reply with the session cookie may be stored by no cache, whatever the application says', async (t) => {
   const { app } = await openShop(t, { cookie: { secure: false } })
   app.post('/cached', async (request, reply) => {
     reply.header('cache-control', 'public, max-age=60')
@@ -195,7 +238,7 @@ t.test('a reply with the session cookie may be stored by no cache', async (t) =>
   }
 })
 
-t.test('a reply without the session cookie is left to the application\'s caching', async (t) => {
+t.test('[14.3.2] a reply without the session cookie is left to the application\'s caching', async (t) => {
   const { app } = await openShop(t, { cookie: { secure: false } })
   app.get('/cached', async (_request, reply) => reply.header('cache-control', 'public, max-age=60').send('cached'))
   const ada = new Browser(app)
@@ -204,7 +247,7 @@ t.test('a reply without the session cookie is left to the application\'s caching
   t.same([headers['cache-control'], headers.vary], ['public, max-age=60', undefined])
 })
 
-t.test('a Vary of the application stays', async (t) => {
+t.test('[14.3.2] a Vary of the application stays, beside Cookie', async (t) => {
   const { app } = await openShop(t, { cookie: { secure: false } })
   app.post<{ Params: { vary: string } }>('/vary/:vary', async (request, reply) => {
     reply.header('vary', request.params.vary.includes('+') ? request.params.vary.split('+') : request.params.vary)
@@ -224,7 +267,7 @@ t.test('a Vary of the application stays', async (t) => {
 
 // -- beside other cookies -----------------------------------------------------------------------------------------
 
-t.test('cookies that the application sets in the same reply survive', async (t) => {
+t.test('[6265bis] cookies that the application sets in the same reply survive', async (t) => {
   const { app } = await openShop(t, { cookie: { secure: false } })
   app.addHook('onRequest', async (_request, reply) => { reply.setCookie('first', '1') })
   app.addHook('onSend', async (_request, reply) => { reply.setCookie('last', '4') })
@@ -243,7 +286,7 @@ t.test('cookies that the application sets in the same reply survive', async (t) 
   t.strictSame([...ada.cookies.keys()].sort(), ['after', 'before', 'first', 'last', 'raw'])
 })
 
-t.test('an application may have registered @fastify/cookie with its own secret and options', async (t) => {
+t.test('[6265bis] options of an application\'s own @fastify/cookie do not reach the session cookie', async (t) => {
   const app = Fastify() as unknown as FastifyInstance
   t.teardown(() => app.close())
   await app.register(fastifyCookie, { secret: 'the application\'s own', parseOptions: { domain: 'example.com', path: '/elsewhere' } })
@@ -263,7 +306,7 @@ t.test('an application may have registered @fastify/cookie with its own secret a
 
 // -- plain http ---------------------------------------------------------------------------------------------------
 
-t.test('a cookie for https alone is not sent over plain http: signing in there is an error that says why, and leaves no session', async (t) => {
+t.test('[3.3.1] a cookie for https alone is not sent over plain http: signing in there is an error that says why, and leaves no session', async (t) => {
   const { app, store } = await openShop(t)
   app.post('/save', async (request) => {
     request.session.userId = 'ada'
@@ -281,7 +324,7 @@ t.test('a cookie for https alone is not sent over plain http: signing in there i
   t.equal((await new Browser(app).get('/me')).statusCode, 200, 'whoever needs no cookie is served')
 })
 
-t.test('over plain http a session that is there goes on and can be ended', async (t) => {
+t.test('[3.3.1] over plain http a session that is there goes on and can be ended', async (t) => {
   const { app } = await openShop(t)
   const ada = new Browser(app)
   await ada.post('/login', undefined, { headers: https })
