@@ -12,8 +12,13 @@ import { isExpressStore } from './store/express-store.ts'
 const MIN_SECRET_LENGTH = 32
 /** RFC 6265bis 4.1.1: a cookie name is a token. */
 const COOKIE_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-const ATTRIBUTE = /^[\x21-\x3A\x3C-\x7E]+$/
-const DOMAIN = /^\.?[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/i
+/**
+ * RFC 6265bis 5.6: browsers leave out an attribute of more than 1,024 characters, which makes another cookie of it. A
+ * comma may end the cookie where somebody on the way joins header lines; @fastify/cookie writes no `<`.
+ */
+const PATH = /^\/[\x21-\x2B\x2D-\x3A\x3D-\x7E]{0,1023}$/
+/** RFC 1035 2.3.4: labels of at most 63 characters, 253 in all. */
+const DOMAIN = /^(?=.{1,253}$)\.?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/i
 const IDENTIFIER = /^[A-Za-z_$][\w$]*$/
 
 export interface CookieAttributes {
@@ -124,8 +129,8 @@ function cookieOf ({ cookie = {} }: Partial<SessionOptions>, faults: Faults, war
   const { secure = true, sameSite = 'lax', httpOnly = true, path = '/', domain, partitioned = false } = cookie
   if (sameSite === 'none' && !secure) faults.add('cookie.sameSite', 'none needs cookie.secure')
   if (partitioned && !secure) faults.add('cookie.partitioned', 'needs cookie.secure')
-  if (!path.startsWith('/') || !ATTRIBUTE.test(path)) faults.add('cookie.path', 'must begin with / and hold no space, semicolon or control character')
-  if (domain !== undefined && (!DOMAIN.test(domain) || domain.length > 253)) faults.add('cookie.domain', 'must be a host name')
+  if (!PATH.test(path)) faults.add('cookie.path', 'must begin with / and be at most 1,024 characters of ASCII without space, comma, semicolon or <')
+  if (domain !== undefined && !DOMAIN.test(domain)) faults.add('cookie.domain', 'must be a host name')
   if (!httpOnly) warnings.push({ message: 'cookie.httpOnly is false: any script in a page can read the session' })
   return { secure, sameSite, httpOnly, path, domain, partitioned }
 }

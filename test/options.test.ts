@@ -12,7 +12,7 @@ import { Browser, secret, startApp } from './helpers/app.ts'
 import { startRedis } from './helpers/redis.ts'
 
 const DURATION = 'must be milliseconds or a string such as \'30m\''
-const COOKIE_PATH = 'must begin with / and hold no space, semicolon or control character'
+const COOKIE_PATH = 'must begin with / and be at most 1,024 characters of ASCII without space, comma, semicolon or <'
 const REDIS = 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client'
 const STORE = 'must be a MemoryStore, a RedisStore or an express-session compatible store'
 const PREFIX = 'must be 1 to 128 printable characters, the first not @'

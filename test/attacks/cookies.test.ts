@@ -1,4 +1,5 @@
 import fastifyCookie from '@fastify/cookie'
+import fc from 'fast-check'
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -9,6 +10,7 @@ import { Browser, secret, startApp } from '../helpers/app.ts'
 import type { TestResponse } from '../helpers/app.ts'
 import { Jar, startShop } from '../helpers/express-app.ts'
 import { prefix, startRedis } from '../helpers/redis.ts'
+import { times } from '../helpers/scale.ts'
 import { SpyStore } from '../helpers/spy-store.ts'
 
 const https = { 'x-forwarded-proto': 'https' }
@@ -94,6 +96,50 @@ t.test('[7.3.2] a cookie that is issued again lasts as long as the session still
   const moved = new Browser(renamed)
   moved.cookies.set('old', ada.cookies.get('old') ?? '')
   t.match(lines(await moved.get('/me', { headers: https })), [/^new=.*; Max-Age=6000;/, /^old=;/])
+})
+
+// -- what is put into a cookie line ---------------------------------------------------------------------------
+
+t.test('[CVE-2024-47764] an option that would add to the cookie line, or of which no line can be made, is refused at boot', async (t) => {
+  const refused: Array<[name: string, options: Partial<SessionOptions>]> = [
+    ...['/; Domain=evil.example', '/;', '/\r\nSet-Cookie: a=1', '/\n', '/a b', '/, sid=planted', '/<', '/\u0000', '/\u007f', '/né', '/\u2028', 'no slash', `/${'x'.repeat(1024)}`].map((path): typeof refused[number] => ['cookie.path', { cookie: { path } }]),
+    ...['evil.example; Path=/x', 'a.example, b.example', 'a.example\r\n', 'a b', 'né.example', 'a..example', `${'x'.repeat(64)}.example`, `${'x.'.repeat(126)}xy`].map((domain): typeof refused[number] => ['cookie.domain', { cookie: { domain } }]),
+    ...['a=b', 'a b', 'a;b', 'a,b', 'sid\n', 'né', '"sid"', 'a\u0000', '', 'x'.repeat(129)].flatMap((cookieName): typeof refused => [['cookieName', { cookieName }], ['cookieName', { cookieName: ['sid', cookieName] }]])
+  ]
+  for (const [name, options] of refused) {
+    await t.rejects(startApp(t, { store: new SpyStore(), ...options }), { code: 'ERR_SESSION_INVALID_OPTIONS', message: new RegExp(`^Invalid session options: ${name} [^;]*$`) }, encodeURI(JSON.stringify(options)).slice(0, 80))
+  }
+})
+
+t.test('[CVE-2024-47764] whatever the options, they are refused, or the cookie has the attributes they say and no other', async (t) => {
+  const nasty = fc.string({ unit: fc.oneof(fc.constantFrom(';', ',', '=', ' ', '<', '\n', '"', '.', '/', 'a', 'Z', '-', 'é'), fc.string({ minLength: 1, maxLength: 1 })), maxLength: 6 })
+  let taken = 0
+  await fc.assert(fc.asyncProperty(nasty.map((text) => `/${text}`), fc.option(nasty, { nil: undefined }), nasty, async (path, domain, cookieName) => {
+    const app = Fastify()
+    try {
+      await app.register(sessionPlugin, { secret, store: new SpyStore(), cookieName, cookie: { secure: false, path, domain } })
+    } catch (error) {
+      return (error as { code: string }).code === 'ERR_SESSION_INVALID_OPTIONS'
+    }
+    taken++
+    app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
+    const line = String((await app.inject({ method: 'POST', url: '/login' })).headers['set-cookie'])
+    await app.close()
+    return line.replace(/=[\w-]{22}\.[\w-]{32}\.[\w-]{43};/, '=<token>;') === `${cookieName}=<token>; Max-Age=604800;${domain === undefined ? '' : ` Domain=${domain};`} Path=${path}; HttpOnly; SameSite=Lax`
+  }), { numRuns: times(20_000, 1_000) })
+  t.ok(taken > 0, `${taken} were taken`)
+})
+
+t.test('[6265bis] the longest name, path and domain there can be make a cookie that browsers take', async (t) => {
+  const cookieName = 'x'.repeat(128)
+  const path = `/${'p'.repeat(1023)}`
+  const domain = `${`${'d'.repeat(62)}.`.repeat(4)}d`
+  const { app } = await openShop(t, { cookieName, cookie: { path, domain } })
+  const [line = ''] = (await new Browser(app).post('/login', undefined, { headers: https })).setCookies
+  const [pair = '', ...attributes] = line.split('; ')
+  t.ok(pair.length <= 4096, `${pair.length} bytes of name and value`)
+  t.match(attributes, [/^Max-Age=/, `Domain=${domain}`, `Path=${path}`, 'HttpOnly', 'Secure', 'SameSite=Lax'])
+  for (const each of attributes) t.ok((each.split('=')[1] ?? '').length <= 1024, 'an attribute of which no browser leaves anything out')
 })
 
 // -- whose attributes they are ----------------------------------------------------------------------------------
