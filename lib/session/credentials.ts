@@ -59,11 +59,12 @@ export class Credentials {
 
   /**
    * The session cookie of a `Cookie` header, or `null` when there is none that verifies. Two cookies of
-   * one name are none: one of them was planted.
+   * one name are none, and nor is one under an older name then: who planted one may have planted the other.
    */
   readCookie (header: string): Credential | null {
     for (const [index, name] of this.#options.cookieNames.entries()) {
       const values = cookieValues(header, name)
+      if (values.length > 1) return null
       const credential = values.length === 1 ? this.unsign(values[0] as string) ?? this.#adopted(values[0] as string) : null
       if (credential !== null) return { ...credential, renew: credential.renew || index > 0 }
     }

@@ -269,6 +269,17 @@ t.test('[CVE-2023-27495, 6265bis] a cookie planted beside the session cookie und
   t.same((await new Browser(app).get('/me', { headers: { cookie: `xsid=1; sid=${hers}; sidx=2; a` } })).json(), { userId: 'ada' })
 })
 
+t.test('[CVE-2023-27495, 6265bis] who doubles the session cookie is not answered by one planted under an older name', async (t) => {
+  const { app, store } = await openShop(t, { cookie: { secure: false }, cookieName: ['sid', 'old'] })
+  const [ada, mallory] = [new Browser(app), new Browser(app)]
+  for (const browser of [ada, mallory]) await browser.post('/login')
+  const [hers, planted] = [ada, mallory].map((browser) => browser.cookies.get('sid'))
+  for (const cookie of [`sid=${hers}; sid=x; old=${planted}`, `old=${planted}; sid=; sid=${hers}`]) {
+    t.strictSame(await store.during(async () => { t.same((await new Browser(app).get('/me', { headers: { cookie } })).json(), { userId: null }) }), [])
+  }
+  t.same((await new Browser(app).get('/me', { headers: { cookie: `old=${hers}` } })).json(), { userId: 'ada' })
+})
+
 // -- caches ---------------------------------------------------------------------------------------------------
 
 t.test('[14.3.2, CVE-2023-30861, CVE-2024-26144, CVE-2025-48947] a reply with the session cookie may be stored by no cache, whatever the application says', async (t) => {
