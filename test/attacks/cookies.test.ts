@@ -6,6 +6,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { sessionPlugin } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
+import { Signature } from '../../lib/session/signature.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import type { TestResponse } from '../helpers/app.ts'
 import { Jar, startShop } from '../helpers/express-app.ts'
@@ -293,6 +294,23 @@ t.test('[14.3.2, CVE-2023-30861, CVE-2024-26144, CVE-2025-48947] a reply with th
     const { headers, setCookies } = await ada.post(path)
     t.same([setCookies.length, headers['cache-control'], headers.vary], [1, 'no-store', 'Cookie'], path)
   }
+})
+
+t.test('[14.3.2, CVE-2024-26144, CVE-2025-48947] neither a later hook nor what only some caches obey lets a cache keep the session cookie', async (t) => {
+  const { app } = await openShop(t, { cookie: { secure: false }, secret: ['another-secret-of-the-tests-with-32-characters', secret] })
+  app.addHook('onRequest', async (_request, reply) => { reply.headers({ 'cdn-cache-control': 'max-age=60', 'surrogate-control': 'max-age=60', 'Vercel-CDN-Cache-Control': 'max-age=60', 'x-cdn-cache-control-note': 'stays' }) })
+  app.addHook('onSend', async (_request, reply) => { reply.headers({ 'cache-control': 'public, max-age=60', vary: 'Accept-Encoding', 'cloudflare-cdn-cache-control': 'max-age=60' }) })
+  app.get('/page', { onSend: async (_request, reply) => { reply.header('cache-control', 'public, max-age=86400') } }, async () => 'a page for everybody')
+  const ada = new Browser(app)
+  const isKept = ({ headers }: TestResponse): unknown[] => [headers['cache-control'], headers.vary, Object.keys(headers).filter((name) => /cdn|surrogate/.test(name))]
+  for (const path of ['/login', '/logout', '/login']) t.strictSame(isKept(await ada.post(path)), ['no-store', 'Accept-Encoding, Cookie', ['x-cdn-cache-control-note']], path)
+  t.strictSame(isKept(await ada.get('/page')), ['public, max-age=86400', 'Accept-Encoding', ['cdn-cache-control', 'surrogate-control', 'vercel-cdn-cache-control', 'x-cdn-cache-control-note', 'cloudflare-cdn-cache-control']], 'without a cookie it is as the application says')
+  // Signed with the old secret: a page for everybody brings the new cookie.
+  const { headers: { cookie = '' } } = await app.sessions.create({ userId: 'ada' })
+  const old = new Signature([secret]).sign(cookie.slice('sid='.length).split('.').slice(0, 2).join('.'))
+  const renewed = await new Browser(app).get('/page', { headers: { cookie: `sid=${old}` } })
+  t.equal(renewed.setCookies.length, 1)
+  t.strictSame(isKept(renewed), ['no-store', 'Accept-Encoding, Cookie', ['x-cdn-cache-control-note']])
 })
 
 t.test('[14.3.2] a reply without the session cookie is left to the application\'s caching', async (t) => {
