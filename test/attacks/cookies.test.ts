@@ -4,7 +4,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import { sessionPlugin } from '../../lib/index.ts'
+import { authRoutes, sessionPlugin, sessionRoutes } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { Signature } from '../../lib/session/signature.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
@@ -311,6 +311,41 @@ t.test('[14.3.2, CVE-2024-26144, CVE-2025-48947] neither a later hook nor what o
   const renewed = await new Browser(app).get('/page', { headers: { cookie: `sid=${old}` } })
   t.equal(renewed.setCookies.length, 1)
   t.strictSame(isKept(renewed), ['no-store', 'Accept-Encoding, Cookie', ['x-cdn-cache-control-note']])
+})
+
+t.test('[14.3.2] whatever authRoutes and sessionRoutes answer, errors too, is for no cache', async (t) => {
+  const store = new SpyStore()
+  const app = await startApp(t, { store, bearer: true })
+  app.addHook('onRequest', async (_request, reply) => { reply.header('cache-control', 'public, max-age=60') })
+  await app.register(authRoutes, { prefix: '/auth', verify: ({ username, password }) => { if (password === 'broken') throw new Error('no database'); return password === 'right' ? { id: username } : null } })
+  await app.register(sessionRoutes, { prefix: '/auth/sessions' })
+  const ada = new Browser(app)
+  const login = (password: string) => ({ username: 'ada', password })
+  const replies: Array<[status: number, response: TestResponse]> = [
+    [401, await ada.post('/auth/login', login('wrong'))],
+    [400, await ada.post('/auth/login', { username: 'ada' })],
+    [415, await ada.post('/auth/login', 'x', { headers: { 'content-type': 'application/xml' } })],
+    [500, await ada.post('/auth/login', login('broken'))],
+    [403, await ada.post('/auth/login', login('right'), { headers: { 'sec-fetch-site': 'cross-site' } })],
+    [401, await ada.post('/auth/token', login('wrong'))],
+    [200, await ada.post('/auth/token', login('right'))],
+    [401, await ada.get('/auth/sessions')],
+    [200, await ada.get('/auth/info')],
+    [204, await ada.post('/auth/logout')],
+    [200, await ada.post('/auth/login', login('right'))],
+    [200, await ada.get('/auth/info')],
+    [200, await ada.get('/auth/sessions')],
+    [403, await ada.post('/auth/logout', undefined, { headers: { origin: 'https://evil.example' } })],
+    [404, await ada.request('DELETE', '/auth/sessions/nobodys')],
+    [404, await ada.request('DELETE', '/auth/sessions/no/body/s')],
+    [400, await ada.get('/auth/info', { headers: { authorization: 'Bearer x' } })],
+    [200, await ada.request('DELETE', '/auth/sessions')]
+  ]
+  store.failing.add('find')
+  replies.push([503, await ada.get('/auth/info')], [503, await ada.get('/auth/sessions')])
+  store.failing.clear()
+  replies.push([204, await ada.post('/auth/logout')])
+  for (const [status, { statusCode, headers, raw }] of replies) t.same([statusCode, headers['cache-control'], headers.vary], [status, 'no-store', 'Cookie'], `${status} ${raw.req.url}`)
 })
 
 t.test('[14.3.2] a reply without the session cookie is left to the application\'s caching', async (t) => {

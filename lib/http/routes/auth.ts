@@ -3,7 +3,6 @@ import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import { attemptLogin } from '../attempts.ts'
 import { authOf } from '../authenticate.ts'
-import { keepPrivate } from '../cookie.ts'
 import { issueToken, login } from '../login.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
 import { logout } from '../logout.ts'
@@ -11,7 +10,7 @@ import { stateOf } from '../state.ts'
 import { checkAuthRoutesOptions } from './auth-options.ts'
 import type { AuthRoutesOptions } from './auth-options.ts'
 import { DefaultCredentials, DefaultUser, ErrorReply, NoContent, Redirect, SessionView, Token } from './schemas.ts'
-import { contextOf, ignoreBodies, sameSiteOnly } from './shared.ts'
+import { contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
 /** `POST /login`, `GET /info` and `POST /logout`; with `bearer` also `POST /token`. Register it after `sessionPlugin`, in its context or below. */
 export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, options) => {
@@ -20,6 +19,7 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
   const { verify, findUser, onLogin, redirects = {}, credentials = DefaultCredentials, user: userSchema = DefaultUser } = options
   const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, Object.keys(userSchema.properties as object))
   const onRequest = [sameSiteOnly(context)]
+  privateReplies(app)
   const account = options.account ?? ('username' in credentials.properties ? ({ username }: DefaultCredentials) => username : null)
   if (account === null && limits !== null) context.log.warn('authRoutes: failed logins are limited by network only: set account, which tells whom credentials name')
   const check = async (request: FastifyRequest): Promise<LoginUser | null> => {
@@ -46,13 +46,13 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
     if (context.core.credentials.isBearer(request.headers)) throw new errors.AMBIGUOUS_CREDENTIALS()
     const user = await check(request)
     if (user === null) {
-      if (redirects.failure !== undefined && isForm(request)) return keepPrivate(reply).redirect(redirects.failure, 303)
+      if (redirects.failure !== undefined && isForm(request)) return reply.redirect(redirects.failure, 303)
       throw new errors.INVALID_CREDENTIALS()
     }
     const view = shown(user)
     const session = await login(context, request, user, await optionsOf(user, request))
     if (redirects.login !== undefined && isForm(request)) return reply.redirect(redirects.login, 303)
-    return keepPrivate(reply).send({ user: view, session })
+    return reply.send({ user: view, session })
   })
 
   if (context.options.bearer) {
@@ -69,7 +69,7 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
       if (user === null) throw new errors.INVALID_CREDENTIALS()
       const view = shown(user)
       const issued = await issueToken(context, request, user, await optionsOf(user, request))
-      return keepPrivate(reply).send({ ...issued, user: view })
+      return reply.send({ ...issued, user: view })
     })
   }
 
@@ -88,13 +88,13 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
     }
   }, async (request, reply) => {
     const session = authOf(context, request)
-    if (session === null) return keepPrivate(reply).send({ authenticated: false })
+    if (session === null) return reply.send({ authenticated: false })
     const user = findUser === undefined ? { id: session.userId } : await findUser(session.userId, request)
     if (user == null) {
       await stateOf(context, request).end()
-      return keepPrivate(reply).send({ authenticated: false })
+      return reply.send({ authenticated: false })
     }
-    return keepPrivate(reply).send({ authenticated: true, user: shown(user), session })
+    return reply.send({ authenticated: true, user: shown(user), session })
   })
 
   await app.register(async (scope) => {

@@ -2,10 +2,9 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import { errors } from '../../errors.ts'
 import { requireAuth } from '../authenticate.ts'
-import { keepPrivate } from '../cookie.ts'
 import { stateOf } from '../state.ts'
 import { ErrorReply, ListedSession, NoContent, RevokedReply, SessionParams } from './schemas.ts'
-import { contextOf, ignoreBodies, sameSiteOnly } from './shared.ts'
+import { contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
 /** A word for @fastify/swagger, which Fastify's own types do not know. */
 const HIDDEN = { hide: true }
@@ -22,6 +21,7 @@ export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
   const context = contextOf(app, 'sessionRoutes')
   const { sessions } = context
   const onRequest = [sameSiteOnly(context)]
+  privateReplies(app)
   ignoreBodies(app)
 
   app.get('/', {
@@ -33,7 +33,7 @@ export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
   }, async (request, reply) => {
     const { id, userId } = requireAuth(context, request)
     const mine = await sessions.listByUser(userId)
-    return keepPrivate(reply).send(mine.map((session) => ({ ...session, device: session.userAgent, current: session.id === id })))
+    return reply.send(mine.map((session) => ({ ...session, device: session.userAgent, current: session.id === id })))
   })
 
   app.delete('/:id', {
@@ -50,7 +50,7 @@ export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
     // One's own goes as by a logout: its cookie with it.
     if (which === id) await stateOf(context, request).end()
     else if (!await sessions.revoke(which, { userId })) throw new errors.NOT_FOUND()
-    return keepPrivate(reply).code(204).send()
+    return reply.code(204).send()
   })
 
   // What is too long for a parameter, or has slashes, is no session's id either; the router would repeat it.
@@ -67,6 +67,6 @@ export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
     }
   }, async (request, reply) => {
     const { id, userId } = requireAuth(context, request)
-    return keepPrivate(reply).send({ revoked: await sessions.revokeUser(userId, { except: id }) })
+    return reply.send({ revoked: await sessions.revokeUser(userId, { except: id }) })
   })
 }

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import { kContext } from '../context.ts'
 import type { PluginContext } from '../context.ts'
+import { keepPrivate } from '../cookie.ts'
 import { assertSameSite } from '../cross-site.ts'
 
 /**
@@ -17,6 +18,14 @@ export function contextOf (app: FastifyInstance, routes: string): PluginContext 
 /** An `onRequest` that refuses what pages of other sites send, also without a session cookie. */
 export function sameSiteOnly (context: PluginContext) {
   return async (request: FastifyRequest): Promise<void> => { assertSameSite(context, request) }
+}
+
+/** Every reply of these routes is about one person, errors too (ASVS 5.0 14.3.2). */
+export function privateReplies (scope: FastifyInstance): void {
+  scope.addHook('onSend', (_request, reply, payload, done) => {
+    keepPrivate(reply)
+    done(null, payload)
+  })
 }
 
 /** Whatever a client sends along, empty JSON or a form, these routes do not read it. */
