@@ -7,6 +7,7 @@ import { addDecorators, assertFree } from './http/decorators.ts'
 import { registerEngine } from './http/engine.ts'
 import { addHooks } from './http/hooks.ts'
 import { claim } from './http/registrations.ts'
+import { proxyWarnings } from './http/trust-proxy.ts'
 import type { SessionOptions } from './options.ts'
 import { resolveOptions } from './resolve-options.ts'
 import { SessionCore } from './session/core.ts'
@@ -29,7 +30,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
     await close()
   })
   claim(app, options, backend)
-  for (const { message, ...details } of [...options.warnings, ...warnings]) app.log.warn(details, message)
+  for (const { message, ...details } of [...options.warnings, ...warnings, ...proxyWarnings(app)]) app.log.warn(details, message)
 
   if (!app.hasPlugin('@fastify/cookie')) await app.register(fastifyCookie)
   context.build = await registerEngine(app, context)
