@@ -1,9 +1,15 @@
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import cors from '@fastify/cors'
+import websocket from '@fastify/websocket'
+import Fastify from 'fastify'
+import type { FastifyInstance, FastifyServerOptions, InjectOptions } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { FastifyInstance, FastifyServerOptions, InjectOptions } from 'fastify'
-import { authRoutes, MemoryStore } from '../../lib/index.ts'
+import { WebSocket } from 'ws'
+import { authRoutes, MemoryStore, sessionPlugin, sessionRoutes } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
-import { Browser, startApp } from '../helpers/app.ts'
+import { Browser, secret, startApp } from '../helpers/app.ts'
 
 type Headers = Record<string, string>
 
@@ -181,10 +187,16 @@ t.test('[3.5.1] a rejected request costs no look at its session', async (t) => {
 
 const CROSS_SITE = { ...HOST, origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' }
 
-t.test('[3.5.1, 3.5.3] every unsafe method is checked, no safe one is', async (t) => {
-  const { ada, reached } = await site(t)
+t.test('[3.5.1, 3.5.3] every unsafe method is checked, also one that the application made known, no safe one is', async (t) => {
+  const { app, ada, reached } = await site(t)
+  for (const method of ['MKCOL', 'PROPFIND', 'LOCK', 'SEARCH']) {
+    app.addHttpMethod(method)
+    app.route({ method, url: '/folder', handler: async (request) => { reached.push(method, request.auth?.userId ?? 'nobody') } })
+  }
   const browser = await ada()
   for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'] as const) t.equal((await browser.request(method, '/transfer', { headers: CROSS_SITE })).statusCode, 403, method)
+  // What inject's types do not know.
+  for (const method of ['MKCOL', 'PROPFIND', 'LOCK', 'SEARCH'] as never[]) t.equal((await browser.request(method, '/folder', { headers: CROSS_SITE })).statusCode, 403, method)
   t.strictSame(reached, [])
   for (const method of ['GET', 'HEAD', 'OPTIONS'] as const) t.equal((await browser.request(method, '/transfer', { headers: CROSS_SITE })).statusCode, 200, method)
   t.strictSame(reached, ['GET ada', 'HEAD ada', 'OPTIONS ada'])
@@ -202,6 +214,120 @@ t.test('[3.5.1] the opening of a WebSocket with a session is checked, as no CORS
   t.equal(await open('h2c', CROSS_SITE), 200, 'another upgrade is none')
   t.equal((await app.inject({ url: '/transfer', headers: { ...CROSS_SITE, connection: 'Upgrade', upgrade: 'websocket' } })).statusCode, 200, 'without a session it is the application\'s own affair')
 })
+
+t.test('[3.5.1] over a real WebSocket: a page of another site cannot open one in ada\'s name, a page of this one can', async (t) => {
+  const app = Fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
+  t.teardown(() => app.close())
+  await app.register(websocket)
+  await app.register(sessionPlugin, { secret, store: new MemoryStore(), bearer: true, cookie: { secure: false } })
+  app.get('/live', { websocket: true }, (socket, request) => { socket.send(request.auth?.userId ?? 'nobody') })
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const { headers: { cookie = '' } } = await app.sessions.create({ userId: 'ada' })
+  const { headers: { authorization = '' } } = await app.sessions.create({ userId: 'ada', kind: 'bearer' })
+  const open = async (headers: Headers): Promise<string> => {
+    const socket = new WebSocket(`${url.replace('http', 'ws')}/live`, { headers })
+    socket.on('error', () => {})
+    const said = await Promise.race([
+      once(socket, 'message').then(([data]) => String(data)),
+      once(socket, 'unexpected-response').then(([, response]) => String((response as IncomingMessage).statusCode))
+    ])
+    socket.terminate()
+    return said
+  }
+  const evil = 'https://evil.example'
+  for (const [expected, headers] of [
+    ['ada', { cookie, origin: url }],
+    ['ada', { cookie, origin: url, 'sec-fetch-site': 'same-origin' }],
+    ['ada', { cookie }],
+    ['403', { cookie, origin: evil }],
+    ['403', { cookie, origin: 'null' }],
+    ['403', { cookie, origin: url, 'sec-fetch-site': 'cross-site' }],
+    ['403', { cookie, 'sec-fetch-site': 'same-site' }],
+    ['403', { cookie, origin: evil, 'sec-fetch-site': 'none' }],
+    ['ada', { authorization, origin: evil, 'sec-fetch-site': 'cross-site' }],
+    ['400', { cookie, authorization, origin: url }],
+    ['nobody', { origin: evil }]
+  ] as Array<[string, Headers]>) t.equal(await open(headers), expected, JSON.stringify({ ...headers, ...headers.cookie !== undefined && { cookie: 'hers' }, ...headers.authorization !== undefined && { authorization: 'hers' } }))
+})
+
+t.test('[3.5.1] a bearer token is in no other site\'s hands, and beside a cookie that verifies it is refused wherever it comes from', async (t) => {
+  const { app, ada, reached } = await site(t, { bearer: true })
+  const { header: cookie } = await ada()
+  const { headers } = await app.sessions.create({ userId: 'bob', kind: 'bearer' })
+  const AMBIGUOUS = 'ERR_SESSION_AMBIGUOUS_CREDENTIALS'
+  for (const [why, from] of [...ALLOWED, ...REFUSED]) {
+    t.equal((await app.inject({ method: 'POST', url: '/transfer', headers: { ...HOST, ...headers, ...from } })).statusCode, 200, why)
+    for (const authorization of [headers.authorization, 'Bearer nonsense', 'bearer']) {
+      const both = await app.inject({ method: 'POST', url: '/transfer', headers: { ...HOST, ...from, cookie, authorization } })
+      t.same([both.statusCode, both.json().code], [400, AMBIGUOUS], why)
+    }
+  }
+  t.strictSame(new Set(reached), new Set(['POST bob']))
+  for (const [why, from] of REFUSED) t.equal((await app.inject({ method: 'POST', url: '/transfer', headers: { ...HOST, ...from, cookie, authorization: 'Basic c3RhZ2luZzp4' } })).statusCode, 403, `Basic: ${why}`)
+})
+
+t.test('[3.5.1, 3.5.2] no route of ours is reached from another site, whatever method and body, and every one from its own', async (t) => {
+  const { app, ada } = await site(t, { bearer: true })
+  await app.register(sessionRoutes, { prefix: '/sessions' })
+  const other = await ada()
+  const browser = await ada()
+  const { id } = (await app.sessions.listByUser('ada')).find((session) => browser.header.includes(session.id)) ?? { id: '' }
+  const credentials = { username: 'ada', password: 'right' }
+  const ours = [['POST', '/login', credentials], ['POST', '/token', credentials], ['POST', '/logout'], ['DELETE', '/sessions'], ['DELETE', `/sessions/${id}`], ['DELETE', '/sessions/nobodys']] as const
+  for (const [why, headers] of REFUSED) {
+    for (const [method, url, payload] of ours) {
+      for (const cookie of [browser.header, 'sid=x']) {
+        const response = await app.inject({ method, url, ...payload !== undefined && { payload }, headers: { ...HOST, ...headers, cookie } })
+        t.strictSame([response.json(), response.headers['set-cookie']], [REJECTED, undefined], `${method} ${url}: ${why}`)
+      }
+    }
+  }
+  for (const each of [browser, other]) t.equal(await who(each), 'ada', 'and both sessions go on')
+  for (const [why, headers] of ALLOWED) {
+    const statuses: number[] = []
+    for (const [method, url, payload] of ours.slice(0, 5)) {
+      const mine = await ada()
+      const own = mine.header.slice('sid='.length, 'sid='.length + 22)
+      statuses.push((await mine.request(method, url === `/sessions/${id}` ? `/sessions/${own}` : url, { ...payload !== undefined && { payload }, headers: { ...HOST, ...headers } })).statusCode)
+    }
+    t.strictSame(statuses, [200, 200, 204, 200, 204], why)
+  }
+})
+
+t.test('[3.5.1] beside @fastify/cors: a page of a named origin may act and read the answer, others are refused and can tell why', async (t) => {
+  const FRONT = 'https://app.example.com'
+  for (const order of ['before', 'after'] as const) {
+    const app = await corsSite(t, FRONT, order)
+    const ada = new Browser(app)
+    const from = (origin: string) => ({ ...HOST, origin, 'sec-fetch-site': 'cross-site' })
+    const login = await ada.post('/login', { username: 'ada', password: 'right' }, { headers: from(FRONT) })
+    t.same([login.statusCode, login.headers['access-control-allow-origin'], login.headers['access-control-allow-credentials'], login.headers.vary], [200, FRONT, 'true', 'Origin, Cookie'], order)
+    const preflight = await app.inject({ method: 'OPTIONS', url: '/transfer', headers: { ...from(FRONT), cookie: ada.header, 'access-control-request-method': 'DELETE' } })
+    t.same([preflight.statusCode, preflight.headers['access-control-allow-origin']], [204, FRONT], 'OPTIONS is never checked')
+    const acted = await ada.request('DELETE', '/transfer', { headers: from(FRONT) })
+    t.same([acted.statusCode, acted.body, acted.headers['access-control-allow-origin']], [200, 'ada', FRONT])
+    for (const evil of ['https://evil.example', 'null', 'https://app.example.com.evil.example']) {
+      const refused = await ada.request('DELETE', '/transfer', { headers: from(evil) })
+      t.same([refused.statusCode, refused.json().code], [403, 'ERR_SESSION_CSRF_REJECTED'])
+      t.not(refused.headers['access-control-allow-origin'], evil)
+    }
+    t.equal((await new Browser(app).post('/login', { username: 'ada', password: 'right' }, { headers: from('https://evil.example') })).statusCode, 403)
+  }
+})
+
+/** An application whose pages are elsewhere. */
+async function corsSite (t: Test, front: string, order: 'before' | 'after'): Promise<FastifyInstance> {
+  const app = Fastify() as unknown as FastifyInstance
+  t.teardown(() => app.close())
+  const plugins = [
+    async () => { await app.register(cors, { origin: [front], credentials: true, methods: ['GET', 'POST', 'DELETE'] }) },
+    async () => { await app.register(sessionPlugin, { secret, store: new MemoryStore(), origins: [front], cookie: { secure: false } }) }
+  ]
+  for (const register of order === 'before' ? plugins : plugins.reverse()) await register()
+  await app.register(authRoutes, { verify: ({ username }) => ({ id: username }) })
+  app.delete('/transfer', { preHandler: app.authenticate }, async (request) => request.requireAuth().userId)
+  return app
+}
 
 t.test('[3.5.1] without a session an unsafe request is the application\'s own affair', async (t) => {
   const { app, ada, reached } = await site(t)
