@@ -303,14 +303,6 @@ t.test('a body that is no login is refused without repeating it', async (t) => {
   t.equal(store.calls, 0)
 })
 
-t.test('logout is POST only', async (t) => {
-  const { app, ada } = await routes(t)
-  await ada.post('/login', ADA)
-  for (const method of ['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS'] as const) t.equal((await ada.request(method, '/logout')).statusCode, 404, method)
-  for (const method of ['GET', 'HEAD', 'PUT'] as const) t.equal((await app.inject({ method, url: '/login?username=ada&password=lovelace' })).statusCode, 404)
-  t.equal((await ada.get('/me')).statusCode, 200, 'still signed in')
-})
-
 t.test('logout may be repeated, also by who was never signed in', async (t) => {
   const { app, ada, store } = await routes(t)
   const nobody = await app.inject({ method: 'POST', url: '/logout' })
@@ -399,23 +391,6 @@ t.test('signing out succeeds whatever body a client sends along', async (t) => {
 t.test('options that do not exist are named', async (t) => {
   await t.rejects(routes(t, { redirect: {} } as never), { code: 'ERR_SESSION_INVALID_OPTIONS', message: /authRoutes: redirect is not an option/ })
   await t.rejects(routes(t, { redirects: { signin: '/' } } as never), { code: 'ERR_SESSION_INVALID_OPTIONS', message: /authRoutes: redirects\.signin is not an option/ })
-})
-
-t.test('no parameter sends anybody to another site', async (t) => {
-  const apps = [await routes(t), await routes(t, { redirects: { login: '/in', logout: '/out' } }), await routes(t, { redirects: { login: '/in' } })]
-  for (const { app } of apps) {
-    for (const evil of ['//evil.example', '/\\evil.example', 'https:evil.example', 'https://evil.example', '%2f%2fevil.example', '\\\\evil.example', 'javascript:alert(1)']) {
-      for (const name of ['next', 'redirect', 'redirect_uri', 'returnTo', 'url', 'login', 'logout']) {
-        const browser = new Browser(app)
-        const headers = { referer: evil.replace(/[^!-~]/g, ''), 'x-forwarded-host': 'evil.example', 'x-original-url': evil }
-        for (const url of ['/login', '/logout']) {
-          const response = await browser.post(`${url}?${name}=${evil}`, { ...ADA, [name]: evil }, { headers })
-          t.notMatch(`${response.headers.location} ${response.body}`, /evil|javascript/, `${url} ${name}=${evil}`)
-        }
-        t.notMatch(JSON.stringify((await browser.get(`/info?${name}=${evil}`, { headers })).headers), /evil/)
-      }
-    }
-  }
 })
 
 t.test('the routes go where the application puts them', async (t) => {

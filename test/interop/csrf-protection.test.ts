@@ -41,14 +41,14 @@ t.test('a form with its token is taken, one without is not', async (t) => {
   for (const wrong of [undefined, '', 'x', `${token}x`]) t.strictSame(await ada.send('/transfer', wrong), INVALID)
 })
 
-t.test('the token of another visitor is not taken', async (t) => {
+t.test('[CVE-2023-27495] the token of another visitor is not taken', async (t) => {
   const open = await startForms(t)
   const [ada, mallory] = [open(), open()]
   await ada.token()
   t.strictSame(await ada.send('/transfer', await mallory.token()), INVALID)
 })
 
-t.test('a token of before the login is refused after it, and one of after it is taken', async (t) => {
+t.test('[CVE-2023-29020] a token of before the login is refused after it, and one of after it is taken', async (t) => {
   for (const url of ['/login', '/assign']) {
     const open = await startForms(t)
     const ada = open()
@@ -61,11 +61,32 @@ t.test('a token of before the login is refused after it, and one of after it is 
   }
 })
 
-t.test('a token of before the logout is refused after it', async (t) => {
+t.test('[CVE-2023-29020] a token of before the logout is refused after it', async (t) => {
   const open = await startForms(t)
   const ada = open()
   await ada.send('/login', await ada.token())
   const before = await ada.token()
   t.equal((await ada.send('/logout', before)).statusCode, 204)
   t.strictSame(await ada.send('/transfer', before), MISSING)
+})
+
+t.test('[CVE-2023-27495, CVE-2023-29020] a session that was planted together with its token gives neither to whoever signs in by it', async (t) => {
+  for (const url of ['/login', '/assign']) {
+    const open = await startForms(t)
+    const [ada, mallory] = [open(), open()]
+    const planted = await mallory.token()
+    ada.cookies.set('sid', mallory.cookies.get('sid') ?? '')
+    t.equal((await ada.send(url, planted)).statusCode, 200)
+    t.strictSame(await ada.send('/transfer', planted), MISSING)
+    await ada.token()
+    t.strictSame(await ada.send('/transfer', planted), INVALID)
+    t.strictSame(await mallory.send('/transfer', planted), MISSING, 'the planted session is nobody\'s')
+    // Tossed beside hers afterwards, it makes mallory's of nobody.
+    const hers = await ada.token()
+    for (const token of [hers, planted]) {
+      const tossed = await ada.post('/transfer', undefined, { headers: { cookie: `${ada.header}; ${mallory.header}`, 'csrf-token': token } })
+      t.same([tossed.statusCode, tossed.json().code], [403, MISSING.code])
+    }
+    t.equal((await ada.send('/transfer', hers)).statusCode, 200)
+  }
 })

@@ -78,7 +78,7 @@ const services: Record<string, (t: Test, options?: Partial<SessionOptions>) => P
 }
 
 for (const [name, start] of Object.entries(services)) {
-  t.test(`${name}: of fifty logins at once exactly three cookies are worth anything, and three sessions are listed`, async (t) => {
+  t.test(`[7.1.2] ${name}: of fifty logins at once exactly three cookies are worth anything, and three sessions are listed`, async (t) => {
     const [one, two] = await start(t)
     const bob = new Browser(one)
     await bob.post('/login', { ...ADA, username: 'bob' })
@@ -93,7 +93,7 @@ for (const [name, start] of Object.entries(services)) {
     t.strictSame(await signedIn([bob]), [bob])
   })
 
-  t.test(`${name}: a fourth login ends the oldest session, and the others go on`, async (t) => {
+  t.test(`[7.1.2] ${name}: a fourth login ends the oldest session, and the others go on`, async (t) => {
     const [app] = await start(t)
     const told: unknown[] = []
     app.sessions.on('revoked', ({ id, userId, reason, local }) => told.push({ id, userId, reason, local }))
@@ -103,7 +103,7 @@ for (const [name, start] of Object.entries(services)) {
     t.strictSame((await oldest.get('/info')).json(), { authenticated: false })
   })
 
-  t.test(`${name}: where the limit rejects, a fourth login is refused and nobody is signed out`, async (t) => {
+  t.test(`[7.1.2] ${name}: where the limit rejects, a fourth login is refused and nobody is signed out`, async (t) => {
     const [one, two] = await start(t, { onLimit: 'reject' })
     const browsers = await signIn(one, 3)
     for (const app of [one, two]) {
@@ -123,14 +123,14 @@ for (const [name, start] of Object.entries(services)) {
     t.strictSame(await signedIn([...browsers, next]), [...browsers.slice(1), next])
   })
 
-  t.test(`${name}: where the limit rejects, of fifty logins at once three are let in`, async (t) => {
+  t.test(`[7.1.2] ${name}: where the limit rejects, of fifty logins at once three are let in`, async (t) => {
     const { browsers, replies } = await fifty(await start(t, { onLimit: 'reject' }))
     t.equal(replies.filter(({ statusCode }) => statusCode === 200).length, 3)
     t.equal(replies.filter(({ statusCode, setCookies }) => statusCode === 409 && setCookies.length === 0).length, 47)
     t.strictSame(await signedIn(browsers), browsers.filter((_each, index) => replies[index]?.statusCode === 200))
   })
 
-  t.test(`${name}: where the limit rejects, who is signed in may sign in again, and may be given a new id`, async (t) => {
+  t.test(`[7.1.2] ${name}: where the limit rejects, who is signed in may sign in again, and may be given a new id`, async (t) => {
     const [app] = await start(t, { onLimit: 'reject' })
     const browsers = await signIn(app, 3)
     const [ada] = browsers as [Browser]
@@ -143,7 +143,7 @@ for (const [name, start] of Object.entries(services)) {
     t.equal((await app.sessions.listByUser('ada')).length, 3)
   })
 
-  t.test(`${name}: a visitor whose login is refused keeps what was in the cart`, async (t) => {
+  t.test(`[7.1.2] ${name}: a visitor whose login is refused keeps what was in the cart`, async (t) => {
     const [app] = await start(t, { onLimit: 'reject' })
     await signIn(app, 3)
     const visitor = new Browser(app)
@@ -154,7 +154,7 @@ for (const [name, start] of Object.entries(services)) {
     t.strictSame((await visitor.get('/data')).json(), { cart: ['book'] })
   })
 
-  t.test(`${name}: a token counts as a cookie does`, async (t) => {
+  t.test(`[7.1.2] ${name}: a token counts as a cookie does`, async (t) => {
     const [app] = await start(t, { bearer: true, onLimit: 'reject' })
     const browsers = await signIn(app, 2)
     const { token } = (await new Browser(app).post('/token', ADA)).json()
@@ -166,7 +166,7 @@ for (const [name, start] of Object.entries(services)) {
   })
 }
 
-t.test('in Redis a user\'s index holds three after fifty logins, and nothing is left of the others', async (t) => {
+t.test('[7.1.2] in Redis a user\'s index holds three after fifty logins, and nothing is left of the others', async (t) => {
   for (const onLimit of ['evict-oldest', 'reject'] as const) {
     const keyPrefix = prefix()
     const apps = [await open(t, { redis: redis.url, keyPrefix, onLimit }), await open(t, { redis: redis.url, keyPrefix, onLimit })] as const
@@ -178,7 +178,7 @@ t.test('in Redis a user\'s index holds three after fifty logins, and nothing is 
   }
 })
 
-t.test('another process hears of a session that was ended by the limit, and counts it as that one\'s', async (t) => {
+t.test('[7.1.2] another process hears of a session that was ended by the limit, and counts it as that one\'s', async (t) => {
   const shared = { redis: redis.url, keyPrefix: prefix(), maxSessionsPerUser: 1 }
   const [here, there] = [await open(t, shared), await open(t, shared)]
   const told: unknown[] = []
@@ -194,7 +194,7 @@ t.test('another process hears of a session that was ended by the limit, and coun
   t.strictSame(told.sort(), [`here ${idOf(first)} evicted true`, `there ${idOf(first)} evicted false`])
 })
 
-t.test('what waits for the end of a session hears that a limit ended it', async (t) => {
+t.test('[7.1.2] what waits for the end of a session hears that a limit ended it', async (t) => {
   const app = await open(t, { store: new MemoryStore(), maxSessionsPerUser: 1 })
   let signal: AbortSignal | undefined
   app.get('/stream', async (request) => { signal = request.requireAuth().signal })
@@ -206,7 +206,7 @@ t.test('what waits for the end of a session hears that a limit ended it', async 
   t.match(signal?.reason, { name: 'AbortError', message: /evicted/ })
 })
 
-t.test('a limit that the store cannot keep is a boot error', async (t) => {
+t.test('[7.1.2] a limit that the store cannot keep is a boot error', async (t) => {
   const store = new expressSession.MemoryStore()
   const withoutAll = { get: store.get.bind(store), set: store.set.bind(store), destroy: store.destroy.bind(store) } as never
   for (const onLimit of ['evict-oldest', 'reject'] as const) {

@@ -28,7 +28,7 @@ async function open (t: Test, options: Partial<SessionOptions> = {}, within: Dur
   return { app, reached, ada: new Browser(app), age: (ms: number) => { now += ms } }
 }
 
-t.test('what needs a recent sign-in is open for ten minutes after one, and again after the next', async (t) => {
+t.test('[7.5.1, 7.2.4] what needs a recent sign-in is open for ten minutes after one, and again, under a new id and secret, after the next', async (t) => {
   const { ada, age, reached } = await open(t)
   await ada.post('/login', ADA)
   age(10 * MINUTE)
@@ -48,14 +48,14 @@ t.test('what needs a recent sign-in is open for ten minutes after one, and again
   t.strictSame(reached, ['ada', 'ada'])
 })
 
-t.test('a millisecond too late is too late', async (t) => {
+t.test('[7.5.1] a millisecond too late is too late', async (t) => {
   const { ada, age } = await open(t)
   await ada.post('/login', ADA)
   age(10 * MINUTE + 1)
   t.equal((await ada.post('/password')).json().code, 'ERR_SESSION_REAUTH_REQUIRED')
 })
 
-t.test('being busy is not signing in', async (t) => {
+t.test('[7.5.1] being busy is not signing in', async (t) => {
   const { ada, age } = await open(t)
   await ada.post('/login', ADA)
   const { authenticatedAt } = (await ada.get('/me')).json()
@@ -68,7 +68,7 @@ t.test('being busy is not signing in', async (t) => {
   t.strictSame((await ada.post('/password')).json(), REAUTH_REQUIRED)
 })
 
-t.test('the last sign-in counts, not the beginning of the session', async (t) => {
+t.test('[7.5.1] the last sign-in counts, not the beginning of the session', async (t) => {
   const store = new MemoryStore()
   const { app } = await open(t, { store })
   for (const [begun, authenticated, status] of [[60, 5, 200], [5, 60, 401]] as const) {
@@ -79,7 +79,7 @@ t.test('the last sign-in counts, not the beginning of the session', async (t) =>
   }
 })
 
-t.test('signing in by assignment is signing in', async (t) => {
+t.test('[7.5.1] signing in by assignment is signing in', async (t) => {
   const { app, ada, age } = await open(t)
   app.post('/assign', async ({ session }) => { session.userId = 'ada' })
   await ada.post('/assign')
@@ -89,7 +89,7 @@ t.test('signing in by assignment is signing in', async (t) => {
   t.equal((await ada.post('/password')).statusCode, 200)
 })
 
-t.test('who is not signed in at all is told that, also after the session has ended', async (t) => {
+t.test('[7.5.1] who is not signed in at all is told that, also after the session has ended', async (t) => {
   const { app, ada, age, reached } = await open(t)
   const unauthenticated = { statusCode: 401, code: 'ERR_SESSION_UNAUTHENTICATED', error: 'Unauthorized', message: 'Authentication required' }
   t.strictSame((await ada.post('/password')).json(), unauthenticated)
@@ -107,7 +107,7 @@ t.test('who is not signed in at all is told that, also after the session has end
   t.strictSame(reached, [])
 })
 
-t.test('it guards as an onRequest hook, and within a second plugin, as well', async (t) => {
+t.test('[7.5.1] it guards as an onRequest hook, and within a second plugin, as well', async (t) => {
   const { app, ada, age } = await open(t)
   app.get('/early', { onRequest: app.requireRecentLogin(5 * MINUTE) }, async () => 'welcome')
   app.register(async (child) => {
@@ -121,7 +121,7 @@ t.test('it guards as an onRequest hook, and within a second plugin, as well', as
   t.equal((await ada.get('/child')).statusCode, 200)
 })
 
-t.test('a program\'s token is recent for as long', async (t) => {
+t.test('[7.5.1] a program\'s token is recent for as long', async (t) => {
   const { app, age } = await open(t, { bearer: true })
   const { token } = (await new Browser(app).post('/token', ADA)).json()
   const headers = { authorization: `Bearer ${token}` }
@@ -130,7 +130,7 @@ t.test('a program\'s token is recent for as long', async (t) => {
   t.strictSame((await new Browser(app).post('/password', undefined, { headers })).json(), REAUTH_REQUIRED)
 })
 
-t.test('what is no duration is refused where it is written', async (t) => {
+t.test('[7.5.1] what is no duration is refused where it is written', async (t) => {
   const { app } = await open(t)
   const wrong: Record<string, unknown[]> = {
     'requireRecentLogin needs a duration such as \'10m\'': [undefined],
@@ -144,7 +144,7 @@ t.test('what is no duration is refused where it is written', async (t) => {
   for (const value of [1, '10m', '1 hour', 600_000, '90d']) t.doesNotThrow(() => app.requireRecentLogin(value))
 })
 
-t.test('under another name it is the same', async (t) => {
+t.test('[7.5.1] under another name it is the same', async (t) => {
   const app = await startApp(t, { decorators: { requireRecentLogin: 'sudo' } })
   t.equal(app.hasDecorator('requireRecentLogin'), false)
   const { sudo } = app as unknown as { sudo: typeof app.requireRecentLogin }
@@ -156,7 +156,7 @@ t.test('under another name it is the same', async (t) => {
   t.equal((await ada.post('/password')).statusCode, 200)
 })
 
-t.test('Redis\' clock says what is recent', async (t) => {
+t.test('[7.5.1] Redis\' clock says what is recent', async (t) => {
   const redis = await startRedis(t)
   const keyPrefix = prefix()
   const { ada } = await open(t, { store: undefined, redis: redis.url, keyPrefix })

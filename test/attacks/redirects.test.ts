@@ -1,0 +1,71 @@
+import formbody from '@fastify/formbody'
+import t from 'tap'
+import type { Test } from 'tap'
+import { authRoutes, MemoryStore, sessionRoutes } from '../../lib/index.ts'
+import type { AuthRoutesOptions } from '../../lib/index.ts'
+import { Browser, startApp } from '../helpers/app.ts'
+
+const EVIL = [
+  '//evil.example', '///evil.example', '////evil.example', '/\\evil.example', '\\/evil.example', '\\\\evil.example', 'https:evil.example', 'https:/evil.example', 'https://evil.example', 'http:evil.example',
+  '%2f%2fevil.example', '%2F%2Fevil.example', '%5c%5cevil.example', '/%2fevil.example', '/%09/evil.example', '/\t/evil.example', '/ /evil.example', '/.//evil.example', '/..//evil.example', '//evil.example@app.example', 'app.example@evil.example', '@evil.example', '?url=//evil.example', '#//evil.example',
+  'javascript:alert(1)//evil', 'data:text/html,evil', '/%0d%0aLocation:%20//evil.example', '/\r\nLocation: //evil.example', '//evil%E3%80%82example', '〱evil.example'
+]
+
+/** Where applications look for the page to go on to. */
+const NAMES = ['next', 'redirect', 'redirect_to', 'redirect_uri', 'redirects', 'redirects[login]', 'redirects.login', 'return', 'returnTo', 'return_to', 'continue', 'url', 'target', 'goto', 'location', 'login', 'logout', 'failure', 'callback', '__proto__[login]']
+
+const FORM = 'application/x-www-form-urlencoded'
+const REDIRECTS: NonNullable<AuthRoutesOptions['redirects']> = { login: '/welcome', failure: '/login?failed', logout: '/bye' }
+
+async function pages (t: Test, redirects: AuthRoutesOptions['redirects']) {
+  const app = await startApp(t, { store: new MemoryStore(), bearer: true })
+  await app.register(formbody)
+  await app.register(authRoutes, { verify: ({ password }) => password === 'lovelace' ? { id: 'ada' } : null, attempts: false, ...redirects !== undefined && { redirects } })
+  await app.register(sessionRoutes, { prefix: '/sessions' })
+  return app
+}
+
+/** What the application says of itself, in all that a browser may follow. */
+const seen = ({ headers, body }: { headers: Record<string, unknown>, body: string }): string => JSON.stringify([headers.location, headers.refresh, headers.link, headers['content-location'], body])
+
+t.test('[3.7.2] no parameter, header or body of a request sends anybody to another site', async (t) => {
+  for (const redirects of [undefined, REDIRECTS, { login: '/welcome' }]) {
+    const app = await pages(t, redirects)
+    const allowed = new Set([undefined, ...Object.values(redirects ?? {})])
+    for (const evil of EVIL) {
+      const printable = evil.replace(/[^!-~]/g, '')
+      const headers = { referer: printable, 'x-forwarded-host': 'evil.example', 'x-forwarded-prefix': printable, 'x-original-url': printable, 'x-rewrite-url': printable, 'x-forwarded-uri': printable }
+      const query = NAMES.map((name) => `${encodeURIComponent(name)}=${evil.includes('%') ? evil : encodeURIComponent(evil)}`).join('&')
+      for (const [password, type] of [['lovelace', FORM], ['wrong', FORM], ['lovelace', 'application/json'], ['wrong', 'application/json']] as const) {
+        const body = { username: 'ada', password, ...Object.fromEntries(NAMES.map((name) => [name, evil])) }
+        const payload = type === FORM ? new URLSearchParams(body).toString() : JSON.stringify(body)
+        const browser = new Browser(app)
+        for (const [method, url] of [['POST', '/login'], ['GET', '/info'], ['POST', '/token'], ['DELETE', '/sessions'], ['DELETE', '/sessions/x'], ['POST', '/logout']] as const) {
+          const response = await browser.request(method, `${url}?${query}`, { ...method !== 'GET' && { payload }, headers: { ...headers, ...method !== 'GET' && { 'content-type': type } } })
+          t.ok(allowed.has(response.headers.location), `${method} ${url}`)
+          t.notMatch(seen(response), /evil|alert/, `${method} ${url} ${encodeURI(evil)}`)
+          t.ok(response.statusCode < 500)
+        }
+      }
+    }
+  }
+})
+
+t.test('[3.7.2] paths that look like another site\'s lead to none', async (t) => {
+  const app = await pages(t, REDIRECTS)
+  for (const path of ['//evil.example/login', '/%2f%2fevil.example/login', '/\\evil.example/login', '/login//evil.example', '/login/%2f%2fevil.example', '/login/', '//evil.example/logout', '/logout//evil.example/']) {
+    for (const method of ['GET', 'POST'] as const) {
+      const response = await app.inject({ method, url: { pathname: path }, ...method === 'POST' && { payload: 'username=ada&password=lovelace', headers: { 'content-type': FORM } } })
+      t.equal(response.headers.location, undefined, path)
+    }
+  }
+})
+
+t.test('[3.7.2] the pages that the application named are gone to', async (t) => {
+  const app = await pages(t, REDIRECTS)
+  const ada = new Browser(app)
+  const headers = { 'content-type': FORM }
+  t.equal((await ada.post('/login?next=//evil.example', 'username=ada&password=wrong', { headers })).headers.location, REDIRECTS.failure)
+  t.equal((await ada.post('/login?next=//evil.example', 'username=ada&password=lovelace', { headers })).headers.location, REDIRECTS.login)
+  t.equal((await ada.post('/logout?next=//evil.example', '', { headers })).headers.location, REDIRECTS.logout)
+})
