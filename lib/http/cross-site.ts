@@ -11,7 +11,11 @@ const ORIGIN = /^https?:\/\/[^/\\?#@\s]+$/i
 
 /** Whether a request can change something: an unsafe method, or the opening of a WebSocket, which no CORS rule guards. */
 function isUnsafe (request: FastifyRequest): boolean {
-  return !SAFE_METHODS.has(request.method) || request.headers.upgrade?.toLowerCase() === 'websocket'
+  return !SAFE_METHODS.has(request.method) || opensWebSocket(request)
+}
+
+export function opensWebSocket (request: FastifyRequest): boolean {
+  return request.headers.upgrade?.toLowerCase() === 'websocket'
 }
 
 /**

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import { kReplied, kState, routeConfig } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { keepCookiePrivate } from './cookie.ts'
-import { assertSameSite } from './cross-site.ts'
+import { assertSameSite, opensWebSocket } from './cross-site.ts'
 import { stateOf } from './state.ts'
 
 /**
@@ -21,7 +21,10 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     const credential = context.core.credentials.read(request.headers)
     if (credential === null) return done()
     assertSameSite(context, request)
-    return stateOf(context, request, { willLoad: true }).stored.load(credential)
+    const { stored } = stateOf(context, request, { willLoad: true })
+    const loading = stored.load(credential)
+    // Its reply is over when the socket closes; it is used now.
+    return opensWebSocket(request) ? loading.then(() => stored.touchIfDue()) : loading
   })
 
   app.addHook('onSend', (request, reply, payload, done) => {
