@@ -2,6 +2,7 @@ import { FormatRegistry, TypeGuard } from '@sinclair/typebox'
 import type { Faults } from './option-faults.ts'
 import type { SessionOptions } from './options.ts'
 import { DataSchema } from './session/data-schema.ts'
+import { RESERVED_NAMES } from './session/reserved.ts'
 
 /** What `sessionSchema` and `migrate` say of session data; `null`: nothing. */
 export function dataSchemaOf ({ sessionSchema, migrate, userIdFrom }: Partial<SessionOptions>, faults: Faults): DataSchema | null {
@@ -15,6 +16,8 @@ export function dataSchemaOf ({ sessionSchema, migrate, userIdFrom }: Partial<Se
       faults.add('sessionSchema', `uses the format ${JSON.stringify(unknown)}, which TypeBox has to be told of: FormatRegistry.Set(…)`)
       return null
     }
+    const reserved = Object.keys(sessionSchema.properties).find((name) => RESERVED_NAMES.has(name))
+    if (reserved !== undefined) faults.add('sessionSchema', `has ${reserved}, a name that is reserved on request.session`)
     return new DataSchema(sessionSchema, { migrate: migrate ?? null, userIdFrom: userIdFrom ?? null })
   } catch {
     faults.add('sessionSchema', 'must be a Type.Object(…) of @sinclair/typebox')

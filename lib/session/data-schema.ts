@@ -49,7 +49,16 @@ export class DataSchema {
   }
 
   #misfits (data: Data): string[] {
-    return Object.keys(data).filter((key) => !(this.#checks.get(key)?.Check(data[key]) ?? !this.#isClosed))
+    return Object.keys(data).filter((key) => !this.#fits(key, data[key]))
+  }
+
+  /** What a format or a kind of the application's own throws at does not fit. */
+  #fits (key: string, value: unknown): boolean {
+    try {
+      return this.#checks.get(key)?.Check(value) ?? !this.#isClosed
+    } catch {
+      return false
+    }
   }
 
   #without (data: Data, misfits: string[]): { data: Data, dropped: string[] } {

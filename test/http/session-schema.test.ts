@@ -1,4 +1,4 @@
-import { Type } from '@sinclair/typebox'
+import { FormatRegistry, Type } from '@sinclair/typebox'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionOptions } from '../../lib/index.ts'
@@ -114,4 +114,30 @@ t.test('signing in takes along what fits, and an empty session needs nothing of 
   t.equal((await adaToday.post('/fail')).statusCode, 500)
   await adaToday.post('/login')
   t.strictSame(await stored(), { visits: 1, userId: 'ada' })
+})
+
+t.test('what a check of the application\'s own throws at does not fit, and is no error of the request', async (t) => {
+  FormatRegistry.Set('throws', (value) => { throw new Error(`not ${value}`) })
+  t.teardown(() => FormatRegistry.Delete('throws'))
+  const { ada, adaToday, moveOn, warned, stored } = await startBoth(t, { sessionSchema: Type.Object({ theme: Type.String({ format: 'throws' }), visits: Type.Integer() }) })
+  await ada.post('/login')
+  await ada.post('/keep', { theme: 'dark', visits: 3 })
+  moveOn()
+  t.strictSame((await adaToday.get('/data')).json(), { userId: 'ada', visits: 3 })
+  t.equal((await adaToday.get('/me')).body, 'ada')
+  t.strictSame(await stored(), { userId: 'ada', visits: 3 })
+  t.strictSame(warned(), [['data of a session does not fit sessionSchema and was dropped', ['theme']]])
+})
+
+t.test('[15.3.3] a schema cannot have what is reserved on request.session, and migrate brings nothing under such a name', async (t) => {
+  for (const name of ['cookie', 'sessionId', 'save', 'destroy', 'get', 'constructor', '_session']) {
+    await t.rejects(startApp(t, { store: new MemoryStore(), sessionSchema: Type.Object({ [name]: Type.String() }) }), { code: 'ERR_SESSION_INVALID_OPTIONS', message: `Invalid session options: sessionSchema has ${name}, a name that is reserved on request.session` })
+  }
+  const { ada, adaToday, moveOn } = await startBoth(t, { migrate: (data) => JSON.parse(JSON.stringify(data).replace('{', '{"save":1,"cookie":{"maxAge":1},"__proto__":{"userId":"mallory"},')) })
+  await ada.post('/login')
+  await ada.post('/keep', { cart: 5 })
+  moveOn()
+  t.strictSame((await adaToday.get('/data')).json(), { userId: 'ada' })
+  t.equal((await adaToday.post('/keep', { visits: 1 })).statusCode, 200)
+  t.equal((await adaToday.get('/me')).body, 'ada')
 })
