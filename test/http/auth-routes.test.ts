@@ -142,7 +142,7 @@ const PublicUser = Type.Object({
   born: Type.Optional(Type.String({ description: 'The birthday.' }))
 }, { description: 'A user as everybody sees them.' })
 
-t.test('of a user only what the schema names is shown', async (t) => {
+t.test('[15.3.1] of a user only what the schema names is shown', async (t) => {
   const stored = { id: 'ada', name: 'Ada', passwordHash: 'LEAKED', team: { name: 'Engines', budget: 'LEAKED' }, token: 'LEAKED' }
   for (const user of [PublicUser, Type.Object({ ...PublicUser.properties }, { additionalProperties: true })]) {
     const { ada } = await routes(t, { verify: () => stored, findUser: () => stored, user })
@@ -241,7 +241,7 @@ t.test('onLogin may have nothing to say, or refuse', async (t) => {
   t.equal(strict.store.created.length, 0)
 })
 
-t.test('remember decides how long the cookie and the session stay', async (t) => {
+t.test('[7.1.1] remember decides how long the cookie and the session stay', async (t) => {
   const { app, store } = await routes(t)
   const day = 86_400
   for (const [remember, maxAge, idle] of [[undefined, 7 * day, 30 * 60], [true, 90 * day, 30 * day], [false, null, 30 * 60]] as const) {
@@ -273,7 +273,7 @@ t.test('credentials may be of any shape', async (t) => {
   t.strictSame(seen, ['ADA@EXAMPLE.COM', '1'])
 })
 
-t.test('unknown keys of a login reach nobody and are never stored', async (t) => {
+t.test('[15.3.3, CVE-2025-61928] unknown keys of a login reach nobody and are never stored', async (t) => {
   const seen: unknown[] = []
   const { ada, store } = await routes(t, { verify: (credentials) => { seen.push(credentials); return { id: 'ada', role: 'admin' } } })
   await ada.post('/login', { ...ADA, role: 'admin', userId: 'bob', keep: true, label: 'x', absoluteTimeout: '9y' })
@@ -303,7 +303,7 @@ t.test('a body that is no login is refused without repeating it', async (t) => {
   t.equal(store.calls, 0)
 })
 
-t.test('logout may be repeated, also by who was never signed in', async (t) => {
+t.test('[7.4.4] logout may be repeated, also by who was never signed in', async (t) => {
   const { app, ada, store } = await routes(t)
   const nobody = await app.inject({ method: 'POST', url: '/logout' })
   t.equal(nobody.statusCode, 204)
@@ -343,7 +343,7 @@ t.test('logout ends one session of a user, not the others', async (t) => {
   t.equal((await bob.get('/me')).json().userId, 'bob')
 })
 
-t.test('visitors who never sign in cost nothing', async (t) => {
+t.test('[7.6.2] visitors who never sign in cost nothing', async (t) => {
   const { app, store } = await routes(t)
   for (let visit = 0; visit < 1000; visit++) {
     t.equal((await app.inject('/info')).headers['set-cookie'], undefined)

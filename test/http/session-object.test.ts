@@ -379,7 +379,7 @@ t.test('a session that is returned from a route sends its data alone', async (t)
 
 const RESERVED = ['save', 'regenerate', 'reload', 'destroy', 'touch', 'options', 'get', 'set', 'isModified', 'isSaved', 'cookie', 'sessionId', 'encryptedSessionId', 'toJSON', 'constructor', '__proto__']
 
-t.test('a name of the session object itself is refused as data, and the session goes on', async (t) => {
+t.test('[15.3.3] a name of the session object itself is refused as data, and the session goes on', async (t) => {
   const shop = await openShop(t)
   const ada = await signIn(shop)
   for (const name of RESERVED) {
@@ -432,7 +432,7 @@ t.test('names that regenerate is told to keep cannot break the session', async (
   t.equal((await me(old)).userId, null)
 })
 
-t.test('what foreign hands stored under reserved names pollutes nothing and breaks nothing', async (t) => {
+t.test('[15.3.3] what foreign hands stored under reserved names pollutes nothing and breaks nothing', async (t) => {
   const shop = await openShop(t)
   const { id, browser } = await planted(shop, `{"userId":"ada","cart":{"__proto__":{"admin":1}},${RESERVED.map((name) => `"${name}":{"admin":true}`).join(',')}}`)
   await act(shop, browser, async (request) => {
@@ -613,7 +613,7 @@ t.test('a reader that is slow overwrites nothing', async (t) => {
   t.same((await me(ada)).data, { userId: 'ada', cart: ['book'] })
 })
 
-t.test('a session that was logged out meanwhile is not written again, and nobody is signed in', async (t) => {
+t.test('[7.4.1] a session that was logged out meanwhile is not written again, and nobody is signed in', async (t) => {
   const writers: Action[] = [
     ({ session }) => { session.cart = ['book'] },
     async ({ session }) => { session.cart = ['book']; await session.save() },

@@ -171,7 +171,7 @@ t.test('a session that was begun without a browser has no device', async (t) => 
   t.match((await list(ada)).find(({ id }) => id === session.id), { device: null, ip: null, label: 'by the support', current: false })
 })
 
-t.test('who is not signed in sees nothing and ends nothing', async (t) => {
+t.test('[7.5.2] who is not signed in sees nothing and ends nothing', async (t) => {
   const { app, signIn } = await open(t)
   const ada = await signIn('ada')
   const anonymous = new Browser(app)
@@ -185,7 +185,7 @@ t.test('who is not signed in sees nothing and ends nothing', async (t) => {
   t.equal(await signedIn(ada), true)
 })
 
-t.test('a page of another site ends nobody\'s session', async (t) => {
+t.test('[3.5.1] a page of another site ends nobody\'s session', async (t) => {
   const { app, signIn } = await open(t)
   const [phone, laptop] = [await signIn('ada'), await signIn('ada')]
   for (const headers of [{ 'sec-fetch-site': 'cross-site' }, { 'sec-fetch-site': 'same-site' }, { origin: 'https://evil.example' }, { origin: 'null' }] as Array<Record<string, string>>) {

@@ -199,7 +199,7 @@ t.test('the signal of a session that has ended since it was loaded fires', async
   t.equal(held(service.app), 0)
 })
 
-t.test('the signal fires within five seconds after a session ran out, though nobody looks', async (t) => {
+t.test('[7.3.1] the signal fires within five seconds after a session ran out, though nobody looks', async (t) => {
   const service = await startTimed(t)
   const signal = await watch(service, service.ada)
   await service.pass(4_999)
@@ -239,7 +239,7 @@ t.test('a store that does not answer ends nothing', async (t) => {
   t.equal(signal.aborted, true, 'and what ended meanwhile is noticed')
 })
 
-t.test('looking after signals is no use of a session', async (t) => {
+t.test('[7.3.1] looking after signals is no use of a session', async (t) => {
   const service = await startTimed(t)
   const signal = await watch(service, service.ada)
   for (let minute = 0; minute < 29; minute++) {
@@ -387,7 +387,7 @@ t.test('a lost message makes the signal no later than the connection comes back'
   }
 })
 
-t.test('in Redis the signal fires too when a session runs out', async (t) => {
+t.test('[7.3.1] in Redis the signal fires too when a session runs out', async (t) => {
   const keyPrefix = prefix()
   const service = await startService(t, { redis: redis.url, keyPrefix })
   const ada = new Browser(service.app)
