@@ -21,6 +21,17 @@ test('every npm script that the README names exists', async (t) => {
   for (const name of named) t.ok(scripts[name], name)
 })
 
+test('every requirement of the security table is named by a test in the files beside it', async (t) => {
+  const table = /<!-- security -->([^]*?)<!-- \/security -->/.exec(readme)?.[1] ?? ''
+  const rows = [...table.matchAll(/^\| (.+?) \| .+ \| (.+?) \|$/gm)].slice(1).map(([, ids = '', files = '']) => ({ ids: ids.split(', '), files: [...files.matchAll(/`([^`]+)`/g)].map(([, file]) => file ?? '') }))
+  t.ok(rows.length > 25)
+  for (const { ids, files } of rows) {
+    const named = files.map((file) => idsOf(readFileSync(`${root}test/${file}`, 'utf8')))
+    for (const id of ids) t.ok(named.some((each) => each.has(id)), `${id} in ${files.join(' or ')}`)
+    for (const [index, file] of files.entries()) t.ok(ids.some((id) => named[index]?.has(id)), `${file} shows ${ids.join(' or ')}`)
+  }
+})
+
 test('every program compiles under strict and exactOptionalPropertyTypes', async (t) => {
   writePrograms()
   const { code, output } = await run('npx', ['tsc', '-p', folder])
@@ -38,6 +49,11 @@ test('every program runs, and the first one answers as its transcript says', asy
     await program.stop('SIGKILL')
   }
 })
+
+/** The requirements that tests begin their names with, in brackets. */
+function idsOf (tests: string): Set<string> {
+  return new Set([...tests.matchAll(/test\(['`]\[([^\]]+)\]/g)].flatMap(([, ids = '']) => ids.split(', ')))
+}
 
 /** Goes through the transcript and compares what comes back, up to what differs each time. */
 async function follow (t: Test, port: number): Promise<void> {

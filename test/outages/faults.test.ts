@@ -43,7 +43,7 @@ const ASKING: Array<[who: string, method: 'GET' | 'POST', url: string]> = [
 ]
 
 for (const [name, fault] of Object.entries(FAULTS)) {
-  t.test(`${name}: 503 in time, nobody is signed in or out by doubt, and all is well two seconds after it`, async (t) => {
+  t.test(`[16.5] ${name}: 503 in time, nobody is signed in or out by doubt, and all is well two seconds after it`, async (t) => {
     const redis = await startRedis(t, { args: ['--appendonly', 'yes', '--appendfsync', 'always'] })
     const wire = await startWire(t, redis)
     const service = await startService(t, { redis: wire.url })
