@@ -20,6 +20,12 @@ export interface Outcome {
   resurrected?: number
   /** Confirmed sign-ins or changes that were gone. */
   lost?: number
+  /** Made-up credentials taken for real ones, and sessions of whom they were not issued to. */
+  accepted?: number
+  /** Answers of a server's fault. */
+  failed?: number
+  /** Commands, keys or cookies for who had none coming. */
+  costly?: number
   slowestMs?: number
   /** From the end of the fault to the first request served. */
   recoveryMs?: number

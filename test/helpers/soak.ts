@@ -7,13 +7,13 @@ import { root } from './process.ts'
 import type { Outcome } from './scale.ts'
 
 /*
- * Runs the races, the outages and the failovers of the tests with their full numbers, one file at a time, and
+ * Runs the attacks, the races, the outages and the failovers of the tests with their full numbers, one file at a time, and
  * prints what came of each.
  *
  *     npm run test:soak [-- files or options of tap…]
  */
 
-const FOLDERS = ['test/races', 'test/outages', 'test/failover']
+const FOLDERS = ['test/attacks', 'test/races', 'test/outages', 'test/failover']
 const folder = mkdtempSync(join(tmpdir(), 'fus-soak-'))
 const file = join(folder, 'outcomes')
 writeFileSync(file, '')
@@ -32,6 +32,9 @@ const COLUMNS: Array<[string, (outcome: Outcome) => unknown]> = [
   ['tries', ({ tries }) => tries.toLocaleString('en')],
   ['resurrected', ({ resurrected }) => resurrected],
   ['lost', ({ lost }) => lost],
+  ['accepted', ({ accepted }) => accepted],
+  ['5xx', ({ failed }) => failed],
+  ['commands', ({ costly }) => costly],
   ['slowest answer', ({ slowestMs }) => slowestMs === undefined ? undefined : `${Math.round(slowestMs)} ms`],
   ['recovery', ({ recoveryMs }) => recoveryMs === undefined ? undefined : `${(recoveryMs / 1000).toFixed(1)} s`]
 ]
