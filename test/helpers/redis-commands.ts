@@ -4,7 +4,7 @@ import type { Redis } from 'ioredis'
 const NOT_COUNTED = ['info', 'time']
 
 /** What a server was told to do, by name, scripts included. */
-async function counts (client: Redis): Promise<Map<string, number>> {
+export async function counts (client: Redis): Promise<Map<string, number>> {
   const stats = (await client.info('commandstats')).matchAll(/^cmdstat_(\S+?):calls=(\d+)/gm)
   return new Map([...stats].map(([, name = '', calls]) => [name, Number(calls)]))
 }
