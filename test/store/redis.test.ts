@@ -315,6 +315,22 @@ t.test('a user\'s list outlives the longest of their sessions by a day, and no m
   t.strictSame(await keysOf(redis.client, ours), [])
 })
 
+t.test('what foreign hands put on a user\'s list until the end of time keeps nobody from signing in', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const list = `@${ours}user:ada`
+  for (const score of ['1e308', '9223372036854775807', '+inf']) {
+    await redis.client.zadd(list, score, 'x:1')
+    const session = record({ now: store.now() })
+    t.ok(await store.create(session), score)
+    t.ok(await store.touch(session))
+    t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [session.id])
+    t.ok(await store.touch(session))
+    t.ok(await redis.client.pttl(list) > 0, 'and is gone when it was looked at')
+    await store.delete(session.id)
+  }
+})
+
 t.test('that a user\'s only session has run out is told at their next sign-in', async (t) => {
   const ours = prefix()
   const store = await openStore(t, redis.url, { prefix: ours })

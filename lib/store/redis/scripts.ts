@@ -45,6 +45,9 @@ return 1`)
 /** How long a list outlives its last session, in milliseconds, for somebody to notice that it has run out. */
 const LIST_GRACE_MS = 86_400_000
 
+/** What foreign hands put beyond is no time that Redis takes for an expiry. */
+const MAX_SCORE = Number.MAX_SAFE_INTEGER
+
 /** `drop` takes what has expired off the user's list and gives it, `expire` lets the list itself go a day after its last member. */
 const listUpkeep = `
 local function drop ()
@@ -55,7 +58,7 @@ local function drop ()
 end
 local function expire ()
   local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
-  if last == 'inf' then redis.call('PERSIST', KEYS[1])
+  if last == 'inf' or last and tonumber(last) > ${MAX_SCORE} then redis.call('PERSIST', KEYS[1])
   elseif last then redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last + ${LIST_GRACE_MS})) end
 end`
 
