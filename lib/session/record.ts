@@ -56,6 +56,15 @@ export interface SessionInfo {
   readonly userAgent: string | null
 }
 
+export const USER_ID_LENGTH = 255
+/** Half a character: in Redis all of them become the same one, and two users would be one. */
+const LONE_SURROGATE = /\p{Surrogate}/u
+
+/** Whether a text can be the id of a user: well-formed, of 1 to 255 characters. */
+export function isUserIdText (text: string): boolean {
+  return text.length > 0 && text.length <= USER_ID_LENGTH && !LONE_SURROGATE.test(text)
+}
+
 /** When a record ends if it is not used again: the earlier of idle and absolute timeout. */
 export function expiresAt (record: SessionRecord): number {
   return Math.min(record.lastSeenAt + record.idleTimeoutMs, record.endsAt)

@@ -1,12 +1,10 @@
-const USER_ID_LENGTH = 255
-/** Half a character: in Redis all of them become the same one, and two users would be one. */
-const LONE_SURROGATE = /\p{Surrogate}/u
+import { isUserIdText, USER_ID_LENGTH } from './record.ts'
 
 /** Whether a value can be the id of a user: a well-formed string of 1 to 255 characters, a finite number or a bigint. */
 export function isUserId (id: unknown): id is string | number | bigint {
   if (typeof id === 'number') return Number.isFinite(id)
   if (typeof id === 'bigint') return String(id).length <= USER_ID_LENGTH
-  return typeof id === 'string' && id.length > 0 && id.length <= USER_ID_LENGTH && !LONE_SURROGATE.test(id)
+  return typeof id === 'string' && isUserIdText(id)
 }
 
 /** Whom data names, or `null`. `userIdFrom`: where; `null`: `data.userId`. */

@@ -1,4 +1,5 @@
 import { isDeeper } from '../session/changes.ts'
+import { isUserIdText } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 
 type Head = Omit<SessionRecord, 'id' | 'secretHash' | 'lastSeenAt' | 'data'>
@@ -52,7 +53,7 @@ export function encodeHead (record: Head): Record<string, string | number | unde
 /** That of an object, or `null`. */
 export function decodeHead ({ c, e, i, u = null, a = null, l = null, m = null, p = null, b = null, t, k }: Record<string, unknown>): Head | null {
   const known = isInstant(c) && isInstant(e) && isInstant(i) && isText(u) && (a === null || isInstant(a)) && isText(l) && isText(m) && isText(p) && isText(b)
-  if (!known || (m !== null && parseObject(m) === null)) return null
+  if (!known || (u !== null && !isUserIdText(u)) || (m !== null && parseObject(m) === null)) return null
   return {
     kind: k === 1 ? 'bearer' : 'cookie',
     userId: u,

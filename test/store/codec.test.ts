@@ -16,7 +16,7 @@ const records: fc.Arbitrary<SessionRecord> = fc.record({
   id: fc.constant('the id'),
   kind: fc.constantFrom('cookie' as const, 'bearer' as const),
   secretHash: text,
-  userId: maybe,
+  userId: fc.option(text.filter((id) => id !== '')),
   label: maybe,
   meta: fc.option(json),
   createdAt: instant,
@@ -77,6 +77,7 @@ t.test('a member of another type makes it no session', async (t) => {
     for (const wrong of [true, {}, [], name === 'a' ? '1' : 1]) t.equal(decode('a', `${JSON.stringify({ ...members, [name]: wrong })}\n{}`), null, `${name}: ${JSON.stringify(wrong)}`)
   }
   for (const meta of ['', 'x', '1', '[]', 'null']) t.equal(decode('a', `${JSON.stringify({ ...members, m: meta })}\n{}`), null, `m: ${meta}`)
+  for (const user of ['', '\ud800', 'ada\udfff', 'x'.repeat(256)]) t.equal(decode('a', `${JSON.stringify({ ...members, u: user })}\n{}`), null, `u: ${user}`)
   for (const data of ['', 'x', '[]', 'null', '1', '{"cut":', 'x}']) t.equal(decode('a', `${head}\n${data}`), null, `data: ${data}`)
   t.equal(decode('a', head), null, 'no data line')
 })
