@@ -1,11 +1,11 @@
 import { assertShallow, parseData } from './changes.ts'
 import type { Data } from './changes.ts'
 import type { JsonObject } from './record.ts'
-import { assertNotReserved } from './reserved.ts'
+import { assertNotReserved, withoutReserved } from './reserved.ts'
 
-/** The object that stored data is. */
+/** The object that stored data is, as `request.session` shows it: without what foreign hands stored under reserved names. */
 export function dataOf (text: string): JsonObject {
-  return (parseData(text) ?? {}) as JsonObject
+  return withoutReserved(parseData(text) ?? {}) as JsonObject
 }
 
 /** A promise is what an `async` change gives, and would be stored as `{}`. */

@@ -4,7 +4,7 @@ import { inspect } from 'node:util'
 import expressSession from 'express-session'
 import t from 'tap'
 import { MemoryStore, SessionManager } from '../../lib/index.ts'
-import type { Bus, CreateSession, JsonObject, SessionEvent, SessionInfo, SessionManagerOptions } from '../../lib/index.ts'
+import type { Bus, CreateSession, JsonObject, SessionEvent, SessionInfo, SessionManagerOptions, SessionRecord } from '../../lib/index.ts'
 import { RESERVED_NAMES } from '../../lib/session/reserved.ts'
 import { Signature } from '../../lib/session/signature.ts'
 import { fromBearer, newId, newToken, toBearer } from '../../lib/session/token.ts'
@@ -396,6 +396,14 @@ both('what is no session\'s id names no session', async (t, open) => {
     t.equal(await sessions.revoke(any(id), { userId: 'ada' }), false, what)
   }
   t.strictSame(await sessions.data(session.id), { userId: 'ada' })
+})
+
+both('what foreign hands stored under reserved names is not shown, and hinders no update', async (t, open) => {
+  const { sessions, store } = await open()
+  const { session } = await sessions.create({ userId: 'ada', data: { cart: 1 } })
+  await store.update(await store.find(session.id) as SessionRecord, () => '{"cart":1,"constructor":2,"cookie":{},"userId":"ada"}')
+  t.strictSame(await sessions.data(session.id), { cart: 1, userId: 'ada' })
+  t.strictSame(await sessions.update(session.id, (data) => ({ ...data, cart: 2 })), { cart: 2, userId: 'ada' })
 })
 
 both('an anonymous session has data, but nobody is signed in by it', async (t, open) => {
