@@ -30,6 +30,7 @@ function withOtherMembers (text: string): fc.Arbitrary<string> {
     // Twice in one text: the last one counts.
     others(NAMES).map((changed) => line([...head, ...changed])),
     others(NAMES).map((changed) => line([...changed, ...head])),
+    fc.constantFrom('', ' ', '\ud800', 'x\udfff', 'x'.repeat(256), 'bob', '__proto__').map((user) => line([...head, ['u', user]])),
     fc.tuple(fc.constantFrom('s', 'c', 'e', 'i', 'a'), fc.constantFrom(...SPELLINGS)).map(([name, number]) => first.replace(new RegExp(`("${name}":)\\d+`), `$1${number}`))
   )
   const data = fc.oneof(fc.constant(rest.join('\n')), others(DATA).map(line), deep, fc.jsonValue().map((value) => JSON.stringify(value)), fc.string({ unit: 'binary' }).map((inside) => `{${inside}}`))
