@@ -9,6 +9,9 @@ import { isClient } from './store/redis/client.ts'
 /** What Fastify itself takes at `register`. */
 const FASTIFY_OPTIONS = ['prefix', 'logLevel', 'logSerializers']
 
+/** Options whose members are options. */
+const NESTED = ['cookie', 'remember', 'encryption', 'attempts', 'decorators']
+
 /** What is wrong with options, collected so that all of it is said at once. */
 export class Faults {
   readonly #faults = new Map<string, string>()
@@ -42,10 +45,10 @@ export function shapeOf (input: unknown, faults: Faults, schema: TSchema = Sessi
     faults.add('options', 'must be an object')
     return {}
   }
-  const options: Record<string, unknown> = Object.fromEntries(Object.entries(input).filter(([name]) => !FASTIFY_OPTIONS.includes(name)))
+  const options = readOnce(input, faults)
   for (const error of [...innermost(Value.Errors(schema, options))]) {
     const [name = '', member, ...deeper] = error.path.slice(1).split('/')
-    const nested = member !== undefined && ['cookie', 'remember', 'encryption', 'attempts', 'decorators'].includes(name) ? options[name] as object : null
+    const nested = member !== undefined && NESTED.includes(name) ? options[name] as object : null
     if (name === 'secret') continue // secretsOf has more to say
     if (name === 'cookie' && member === 'secure' && error.value === 'auto') {
       faults.add('cookie.secure', "must be true or false: 'auto' sends the cookie over plain http to whoever asks; set it to false in development and use trustProxy behind a TLS proxy")
@@ -56,6 +59,32 @@ export function shapeOf (input: unknown, faults: Faults, schema: TSchema = Sessi
     else options[name] = Object.fromEntries(Object.entries(nested).filter(([key]) => key !== member))
   }
   return options
+}
+
+/** Each option as it is now: what is checked is what is used, whatever getter or proxy gave it. */
+function readOnce (input: object, faults: Faults): Record<string, unknown> {
+  const options: Array<[string, unknown]> = []
+  const read = (name: string): void => {
+    try {
+      const value = (input as Record<string, unknown>)[name]
+      options.push([name, NESTED.includes(name) || Array.isArray(value) ? copied(value) : value])
+    } catch {
+      faults.add(name, 'cannot be read')
+    }
+  }
+  try {
+    for (const name of Object.keys(input)) if (!FASTIFY_OPTIONS.includes(name)) read(name)
+  } catch {
+    faults.add('options', 'cannot be read')
+  }
+  return Object.fromEntries(options)
+}
+
+/** As deep as options go. */
+function copied (value: unknown, levels = 3): unknown {
+  if (levels === 0 || typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return Array.from(value, (each) => copied(each, levels - 1))
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, copied(member, levels - 1)]))
 }
 
 const REDIS_TARGET = 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client'

@@ -112,12 +112,21 @@ function secretsOf ({ secret }: Partial<SessionOptions>, faults: Faults, warning
   return secrets as string[]
 }
 
+/** What an object of the application's says of itself, or `otherwise` where asking throws. */
+function attempted<T> (ask: () => T, otherwise: T): T {
+  try {
+    return ask()
+  } catch {
+    return otherwise
+  }
+}
+
 function backendOf ({ redis, store, keyPrefix, durability = 'default' }: Partial<SessionOptions>, faults: Faults): Pick<ResolvedOptions, 'redis' | 'store' | 'keyPrefix' | 'durability'> {
   if (redis !== undefined && store !== undefined) faults.add('store', 'cannot be given together with redis')
   if (redis === undefined && store === undefined && process.env.NODE_ENV === 'production') faults.add('redis', 'is required in production; pass store: new MemoryStore() to keep sessions in memory on purpose')
-  const fault = redis === undefined ? null : redisFault(redis)
+  const fault = redis === undefined ? null : attempted(() => redisFault(redis), 'cannot be read')
   if (fault !== null) faults.add('redis', fault)
-  if (store !== undefined && !isSessionStore(store) && !isExpressStore(store)) faults.add('store', 'must be a MemoryStore, a RedisStore or an express-session compatible store')
+  if (store !== undefined && !attempted(() => isSessionStore(store) || isExpressStore(store), false)) faults.add('store', 'must be a MemoryStore, a RedisStore or an express-session compatible store')
   if (keyPrefix !== undefined && redis === undefined && store !== undefined) faults.add('keyPrefix', 'goes with redis: a store has its own')
   if (keyPrefix !== undefined && !/^[\x21-\x3F\x41-\x7E][\x21-\x7E]{0,127}$/.test(keyPrefix)) faults.add('keyPrefix', 'must be 1 to 128 printable characters, the first not @')
   else if (keyPrefix !== undefined && /[{}]/.test(keyPrefix)) faults.add('keyPrefix', 'must not contain braces: they would put all sessions on one Cluster node')
@@ -151,7 +160,7 @@ function encryptionOf ({ encryption, expressSession }: Partial<SessionOptions>, 
 
 function limitOf ({ maxSessionsPerUser, onLimit = 'evict-oldest', store }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['limit'] {
   if (maxSessionsPerUser === undefined) return null
-  const canList = store === undefined || isSessionStore(store) || !isExpressStore(store) || typeof store.all === 'function'
+  const canList = attempted(() => store === undefined || isSessionStore(store) || !isExpressStore(store) || typeof store.all === 'function', true)
   if (!canList) faults.add('maxSessionsPerUser', 'needs a store that can list its sessions: this one has no all()')
   return { max: maxSessionsPerUser, evicts: onLimit === 'evict-oldest' }
 }

@@ -84,7 +84,7 @@ async function warningsOf (store: RedisStore): Promise<Array<{ message: string }
 }
 
 async function openRedis (target: RedisTarget, options: { prefix: string, durability: OpenOptions['durability'] }, express: ExpressSessions | undefined): Promise<OpenedStore> {
-  const { client, keyPrefix } = connect(target)
+  const { client, keyPrefix } = connected(target)
   const prefix = keyPrefix + options.prefix
   const store = new RedisStore({ client, ...options, prefix }, express)
   const close = async (): Promise<void> => {
@@ -98,6 +98,15 @@ async function openRedis (target: RedisTarget, options: { prefix: string, durabi
   } catch (error) {
     await close()
     if (error instanceof errors.INVALID_OPTIONS) throw error
+    throw new errors.INVALID_OPTIONS('redis: cannot be used', { cause: error })
+  }
+}
+
+/** @throws ERR_SESSION_INVALID_OPTIONS for what the driver does not take */
+function connected (target: RedisTarget): ReturnType<typeof connect> {
+  try {
+    return connect(target)
+  } catch (error) {
     throw new errors.INVALID_OPTIONS('redis: cannot be used', { cause: error })
   }
 }

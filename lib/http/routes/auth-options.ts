@@ -56,7 +56,7 @@ const REDIRECTS = ['login', 'failure', 'logout']
  */
 export function checkAuthRoutesOptions (options: AuthRoutesOptions, base: AttemptLimits | null): AttemptLimits | null {
   const { limits, faults } = checkedAttempts(options.attempts, base)
-  const isSchema = (value: unknown): value is TSchema => typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'object'
+  const isSchema = (value: unknown): value is TSchema => typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'object' && typeof (value as { properties?: unknown }).properties === 'object' && (value as { properties: unknown }).properties !== null
   if (typeof options.verify !== 'function') faults.push('verify is required: a function')
   for (const name of ['findUser', 'onLogin', 'account'] as const) {
     if (options[name] !== undefined && typeof options[name] !== 'function') faults.push(`${name} must be a function`)

@@ -10,12 +10,12 @@ import { stateOf } from '../state.ts'
 import { checkAuthRoutesOptions } from './auth-options.ts'
 import type { AuthRoutesOptions } from './auth-options.ts'
 import { DefaultCredentials, DefaultUser, ErrorReply, NoContent, Redirect, SessionView, Token } from './schemas.ts'
-import { contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
+import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
 /** `POST /login`, `GET /info` and `POST /logout`; with `bearer` also `POST /token`. Register it after `sessionPlugin`, in its context or below. */
 export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, options) => {
   const context = contextOf(app, 'authRoutes')
-  const limits = checkAuthRoutesOptions(options, context.options.attempts)
+  const limits = checked('authRoutes', () => checkAuthRoutesOptions(options, context.options.attempts))
   const { verify, findUser, onLogin, redirects = {}, credentials = DefaultCredentials, user: userSchema = DefaultUser } = options
   const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, Object.keys(userSchema.properties as object))
   const onRequest = [sameSiteOnly(context)]

@@ -4,7 +4,7 @@ import { errors } from '../../errors.ts'
 import { requireAuth } from '../authenticate.ts'
 import { stateOf } from '../state.ts'
 import { ErrorReply, ListedSession, NoContent, RevokedReply, SessionParams } from './schemas.ts'
-import { contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
+import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
 /** A word for @fastify/swagger, which Fastify's own types do not know. */
 const HIDDEN = { hide: true }
@@ -16,7 +16,7 @@ const NAMES = ['prefix', 'logLevel', 'logSerializers']
  * `sessionPlugin`, in its context or below.
  */
 export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
-  const unknown = Object.keys(options).filter((name) => !NAMES.includes(name))
+  const unknown = checked('sessionRoutes', () => Object.keys(options)).filter((name) => !NAMES.includes(name))
   if (unknown.length > 0) throw new errors.INVALID_OPTIONS(unknown.map((name) => `sessionRoutes: ${name} is not an option`).join('; '))
   const context = contextOf(app, 'sessionRoutes')
   const { sessions } = context

@@ -15,6 +15,19 @@ export function contextOf (app: FastifyInstance, routes: string): PluginContext 
   return context
 }
 
+/**
+ * What checking options gives; what a getter or a proxy among them throws is a fault of theirs.
+ * @throws ERR_SESSION_INVALID_OPTIONS
+ */
+export function checked<T> (routes: string, check: () => T): T {
+  try {
+    return check()
+  } catch (error) {
+    if (error instanceof errors.INVALID_OPTIONS) throw error
+    throw new errors.INVALID_OPTIONS(`${routes}: options cannot be read`, { cause: error })
+  }
+}
+
 /** An `onRequest` that refuses what pages of other sites send, also without a session cookie. */
 export function sameSiteOnly (context: PluginContext) {
   return async (request: FastifyRequest): Promise<void> => { assertSameSite(context, request) }
