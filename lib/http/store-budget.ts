@@ -17,10 +17,17 @@ export class StoreBudget {
    */
   async within<T> (operation: Promise<T>, late: (result: T) => void = () => {}): Promise<T> {
     const startedAt = performance.now()
-    const result = await withDeadline(operation, Math.max(this.#isAnswered ? LEAST_MS : 0, BUDGET_MS - this.#spentMs))
-    this.#isAnswered = result !== TIMED_OUT
-    this.#spentMs += performance.now() - startedAt
-    if (result !== TIMED_OUT) return result
+    const givenMs = Math.max(this.#isAnswered ? LEAST_MS : 0, BUDGET_MS - this.#spentMs)
+    this.#isAnswered = false
+    try {
+      const result = await withDeadline(operation, givenMs)
+      if (result !== TIMED_OUT) {
+        this.#isAnswered = true
+        return result
+      }
+    } finally {
+      this.#spentMs += performance.now() - startedAt
+    }
     operation.then(late, () => {})
     throw new errors.STORE_UNAVAILABLE()
   }

@@ -68,6 +68,8 @@ export class Load {
   requests = 0
   /** The longest that anybody waited, without the time in which this very process was kept from running. */
   slowestMs = 0
+  /** What was asked and answered then. */
+  slowest = ''
   readonly #services: Service[]
   readonly #visitors: Visitor[] = []
   /** Whose end nobody has asked for. */
@@ -120,7 +122,7 @@ export class Load {
   /** What happened, for whoever wonders. */
   get summary (): string {
     const { resurrected, lost, unended } = this.history.check()
-    return JSON.stringify({ ...this.causes, ...this.answers, ...this.history.counts, slowestMs: this.slowestMs, resurrected: sessionsOf(resurrected), lost: sessionsOf(lost), unended: sessionsOf(unended) })
+    return JSON.stringify({ ...this.causes, ...this.answers, ...this.history.counts, slowestMs: this.slowestMs, slowest: this.slowest, resurrected: sessionsOf(resurrected), lost: sessionsOf(lost), unended: sessionsOf(unended) })
   }
 
   async #work (): Promise<void> {
@@ -205,8 +207,9 @@ export class Load {
     this.requests++
     if (service.causes.some((cause) => cause.includes('CROSSSLOT'))) this.wrong.push(`${route}: ${service.causes.join(', ')}`)
     for (const cause of new Set(service.causes.splice(0))) this.causes[cause] = (this.causes[cause] ?? 0) + 1
-    this.slowestMs = Math.max(this.slowestMs, answered - began - (this.#keptMs - keptMs))
     const key = `${route} ${status}`
+    const ms = answered - began - (this.#keptMs - keptMs)
+    if (ms > this.slowestMs) [this.slowestMs, this.slowest] = [ms, key]
     this.answers[key] = (this.answers[key] ?? 0) + 1
     if (!STATUSES.includes(status)) this.wrong.push(`${key} ${body}`)
     const [set] = response.cookies

@@ -1,0 +1,30 @@
+import t from 'tap'
+import { StoreBudget } from '../../lib/http/store-budget.ts'
+
+const later = async <T>(ms: number, value: T): Promise<T> => await new Promise((resolve) => setTimeout(resolve, ms, value))
+const never = async (): Promise<never> => await new Promise(() => {})
+
+/** Whether the next operation is waited for at all, though it is never answered. */
+async function waits (budget: StoreBudget): Promise<boolean> {
+  return await Promise.race([budget.within(never()).then(() => true, () => false), later(300, true)])
+}
+
+t.test('what an operation took that failed is used up like that of any other', async (t) => {
+  const lost = new StoreBudget()
+  await t.rejects(lost.within(later(620, null).then(() => { throw new Error('lost') })), { message: 'lost' })
+  t.notOk(await waits(lost))
+})
+
+t.test('an operation that was not answered uses up all there is', async (t) => {
+  const budget = new StoreBudget()
+  await t.rejects(budget.within(never()), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  t.notOk(await waits(budget))
+})
+
+t.test('after a failure at once, and after an answer however late, the next operation is waited for', async (t) => {
+  const [refused, slow] = [new StoreBudget(), new StoreBudget()]
+  await t.rejects(refused.within(Promise.reject(new Error('refused'))), { message: 'refused' })
+  t.ok(await waits(refused))
+  t.equal(await slow.within(later(590, 'answer')), 'answer')
+  t.equal(await slow.within(later(20, 'the next')), 'the next')
+})
