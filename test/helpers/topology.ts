@@ -90,9 +90,16 @@ export class SentinelTopology extends Topology {
     }, HEALTHY_WITHIN_MS)
   }
 
-  /** Brings back who was killed, and makes of who was resumed what he is now: a replica of the one that took over. */
-  async repair (master: Member): Promise<void> {
-    await until('the Sentinels to name who took over', async () => await this.master() === master, HEALTHY_WITHIN_MS)
+  /**
+   * Brings back who was killed, and makes of who was resumed what he is now: a replica of the one that took over from
+   * `old`. On a busy machine that need not be the first one: a Sentinel that waits too long for it tries another.
+   */
+  async repair (old: Member): Promise<void> {
+    let master = old
+    await until('the Sentinels to name who took over', async () => {
+      master = await this.master()
+      return master !== old && master.isUp
+    }, HEALTHY_WITHIN_MS)
     for (const member of this.members) {
       if (member === master) continue
       // Not to be promoted before it has all: a Sentinel may change its mind once more.
