@@ -6,6 +6,7 @@ import { forgetAttempts } from './attempts.ts'
 import type { SessionCore } from './core.ts'
 import type { Credential } from './credentials.ts'
 import { assertObject, dataOf, dataText } from './data-text.ts'
+import { inTime } from './in-time.ts'
 import type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } from './manager-types.ts'
 import { toInfo } from './record.ts'
 import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
@@ -41,7 +42,7 @@ export class SessionManager {
     if (kind !== 'cookie' && kind !== 'bearer') throw new TypeError('kind must be cookie or bearer')
     const userId = userIdText(id, 'userId')
     assertObject(data)
-    const { record, token } = await this.#core.create({
+    const creation = this.#core.create({
       kind,
       userId,
       label,
@@ -50,6 +51,7 @@ export class SessionManager {
       ...sessionTimeouts(session, this.#core.options, this.#core.options.longest),
       replaces: null
     })
+    const { record, token } = await inTime(creation, { late: (held) => this.#core.endEventually(held.record.id) })
     const info = toInfo(record) as SessionInfo
     if (kind === 'bearer') return { token: toBearer(token), session: info, headers: { authorization: `Bearer ${toBearer(token)}` } }
     const { credentials } = this.#core
@@ -139,12 +141,12 @@ export class SessionManager {
     if (known === null) return false
     // A user that is not there is nobody, and not everybody.
     if ('userId' in options && userIdText(options.userId, 'userId') !== await this.#core.userOf(known)) return false
-    return await this.#core.end(known, 'revoked')
+    return await inTime(this.#core.end(known, 'revoked'))
   }
 
   /** Ends every session of a user but `except`, and their logins under way. Gives how many were ended. */
   async revokeUser (userId: string | number | bigint, { except }: { except?: string | undefined } = {}): Promise<number> {
-    return await this.#core.endByUser(userIdText(userId, 'userId'), this.#core.tokens.idFrom(except) ?? undefined)
+    return await inTime(this.#core.endByUser(userIdText(userId, 'userId'), this.#core.tokens.idFrom(except) ?? undefined))
   }
 
   /** Forgets the failed logins of an account, by the name that is typed in: after a password reset. Limits per network stay. */

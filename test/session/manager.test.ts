@@ -914,3 +914,20 @@ t.test('a session lasts by the store\'s clock, not by this machine\'s', async (t
   await age(1)
   t.equal(await sessions.find(token), null)
 })
+
+t.test('who asks a store that does not answer is told so, and what was asked goes on', async (t) => {
+  const store = new SpyStore()
+  const sessions = await openManager(t, { store })
+  const { session } = await sessions.create({ userId: 'ada' })
+  const [deletion, creation] = [new Gate(), new Gate()]
+  store.gates.set('delete', deletion)
+  store.gates.set('create', creation)
+  await Promise.all([
+    t.rejects(sessions.revoke(session.id), { code: 'ERR_SESSION_STORE_UNAVAILABLE' }),
+    t.rejects(sessions.create({ userId: 'bob' }), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  ])
+  t.equal(await sessions.get(session.id), null, 'refused from now on')
+  creation.open()
+  deletion.open()
+  await until('the end of both', async () => (await store.listByUser('ada')).length + (await store.listByUser('bob')).length === 0)
+})
