@@ -557,6 +557,17 @@ t.test('a closed store answers at once that it is unavailable', async (t) => {
   await t.rejects(store.find('x'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
 })
 
+t.test('a store that was closed before anything was asked takes nobody for down, and asks nobody whether it is back', async (t) => {
+  const { client } = connect(redis.url)
+  const store = new RedisStore({ client, prefix: prefix() })
+  const outages: unknown[] = []
+  store.events.on('down', (cause) => outages.push(cause))
+  await store.close()
+  client.disconnect()
+  await t.rejects(store.find('x'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  t.strictSame(outages, [])
+})
+
 /** A store whose `step`th command, counted from 0, waits until it is released, and whether it has got there. */
 async function stepwise (t: Test, prefix: string, step: number) {
   const { client } = connect(redis.url)

@@ -1,8 +1,9 @@
 import { EventEmitter } from 'node:events'
 import { TIMED_OUT, withDeadline } from '../../deadline.ts'
 import { errors } from '../../errors.ts'
-import { Breaker } from '../breaker.ts'
+import type { Breaker } from '../breaker.ts'
 import type { StoreEvents } from '../contract.ts'
+import { Breakers } from './breakers.ts'
 import { another, isCluster } from './client.ts'
 import type { Client } from './client.ts'
 import { RedisClock } from './clock.ts'
@@ -29,7 +30,15 @@ export class RedisLink {
   readonly #clock: RedisClock
   readonly #reach: Reach
   readonly #refusals: Refusals
-  readonly #breakers = new Map<string, Breaker>()
+  readonly #breakers = new Breakers((node) => ({
+    deadlineMs: COMMAND_DEADLINE_MS,
+    probeEveryMs: PROBE_EVERY_MS,
+    probe: () => this.#probe(node),
+    isOutage,
+    onDown: (cause) => this.#reach.lost(this.#watch.lastError ?? cause),
+    onUp: () => this.#reach.found()
+  }))
+
   /** Of each node of a Cluster, the key it was asked for last. */
   readonly #asked = new Map<string, string>()
   readonly #watch: ConnectionWatch
@@ -63,7 +72,7 @@ export class RedisLink {
   }
 
   async #runOn<T> (name: string, command: () => Promise<T>): Promise<T> {
-    return await this.#guarded(this.#breakerOf(name), command)
+    return await this.#guarded(this.#breakers.of(name), command)
   }
 
   async #guarded<T> (breaker: Breaker, command: () => Promise<T>): Promise<T> {
@@ -176,7 +185,7 @@ export class RedisLink {
 
   /** Stops watching the connection, which stays open; its failed attempts are still not printed. Twice is safe. */
   close (): void {
-    for (const breaker of this.#breakers.values()) breaker.close()
+    this.#breakers.close()
     this.#reach.close()
     this.#watch.close()
   }
@@ -185,7 +194,7 @@ export class RedisLink {
   #breakerFor (key: string): Breaker {
     const node = isCluster(this.client) ? ownerOf(this.client, key) : ''
     this.#asked.set(node, key)
-    return this.#breakerOf(node)
+    return this.#breakers.of(node)
   }
 
   /** Rejects while a node that has slots does not answer for them. */
@@ -198,21 +207,5 @@ export class RedisLink {
     if (master === undefined) throw new Error('a master of the Cluster is not connected')
     if (key === undefined || (isCluster(client) && ownerOf(client, key) !== node)) await master.ping()
     else await master.exists(key)
-  }
-
-  #breakerOf (node: string): Breaker {
-    let breaker = this.#breakers.get(node)
-    if (breaker === undefined) {
-      breaker = new Breaker({
-        deadlineMs: COMMAND_DEADLINE_MS,
-        probeEveryMs: PROBE_EVERY_MS,
-        probe: () => this.#probe(node),
-        isOutage,
-        onDown: (cause) => this.#reach.lost(this.#watch.lastError ?? cause),
-        onUp: () => this.#reach.found()
-      })
-      this.#breakers.set(node, breaker)
-    }
-    return breaker
   }
 }
