@@ -128,15 +128,14 @@ t.test('Redis frozen: one request waits a little, the next not at all, and nobod
   redis.pause()
   const [first, waited] = await timed(() => ada.get('/me'))
   isUnavailable(t, first)
-  t.ok(waited < 1500, `the first after ${waited} ms`)
   for (let request = 0; request < 10; request++) {
     const [next, took] = await timed(() => ada.get(request % 2 === 0 ? '/me' : '/info'))
     isUnavailable(t, next)
-    t.ok(took < 300, `the next after ${took} ms`)
+    t.ok(took < waited, `the next after ${took} ms, the first after ${waited} ms`)
   }
   const [open, took] = await timed(() => ada.get('/public'))
   t.equal(open.statusCode, 200)
-  t.ok(took < 300)
+  t.ok(took < waited)
   t.strictSame(said(), [DOWN])
   redis.resume()
   await until('service', async () => (await ada.get('/me')).statusCode === 200)

@@ -237,10 +237,10 @@ t.test('a store that does not answer costs one wait, then none, and serves again
   const up = once(adapter.events, 'up')
   const startedAt = performance.now()
   await Promise.all(Array.from({ length: 10 }, () => t.rejects(adapter.find(session.id), UNAVAILABLE)))
-  t.ok(performance.now() - startedAt < 1500)
+  const firstMs = performance.now() - startedAt
   const askedAt = performance.now()
   for (const call of everyCall(adapter, session)) await t.rejects(call(), UNAVAILABLE)
-  t.ok(performance.now() - askedAt < 300)
+  t.ok(performance.now() - askedAt < firstMs, 'all of them together sooner than the first ones')
   stuck = false
   await up
   t.strictSame(await adapter.find(session.id), session)
@@ -341,13 +341,15 @@ t.test('a store that does not answer is a 503, at once the second time, and publ
   const ada = new Browser(app)
   await ada.post('/login', { username: 'ada', password: 'x' })
   stuck = true
+  const startedAt = performance.now()
   const first = await ada.get('/me')
+  const firstMs = performance.now() - startedAt
   t.strictSame(first.json(), { statusCode: 503, code: 'ERR_SESSION_STORE_UNAVAILABLE', error: 'Service Unavailable', message: 'The session store is unavailable' })
   t.equal(first.headers['retry-after'], '1')
   const askedAt = performance.now()
   for (let request = 0; request < 5; request++) t.equal((await ada.get('/me')).statusCode, 503)
   t.equal((await ada.get('/public')).statusCode, 200)
-  t.ok(performance.now() - askedAt < 300)
+  t.ok(performance.now() - askedAt < firstMs, 'all of them together sooner than the first')
   const plain = () => app.lines.filter(({ reqId, msg }) => reqId === undefined && msg === 'the session store does not answer')
   // On a busy machine the request gives up a moment before the store is given up.
   await until('the line', () => plain().length > 0)
