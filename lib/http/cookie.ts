@@ -5,6 +5,7 @@ import type { SessionRecord } from '../session/record.ts'
 import type { Token } from '../session/token.ts'
 import { kReplied } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
+import { keepPrivate } from './private-reply.ts'
 
 /**
  * @throws ERR_SESSION_INSECURE_CONNECTION when the browser would drop the cookie that has to be sent
@@ -51,33 +52,11 @@ export function hasSessionCookie ({ options, core }: PluginContext, request: Fas
 
 const EXPIRED = { maxAge: 0, expires: new Date(0) }
 
-/** Replies that have a session cookie. */
-const replies = new WeakSet<FastifyReply>()
-
-/** Takes back what somebody told caches after the session cookie was set. */
-export function keepCookiePrivate (reply: FastifyReply): void {
-  if (replies.has(reply)) keepPrivate(reply)
-}
-
 /** The attributes are always today's configuration: a browser only takes a cookie back when path, domain and Secure are those it was set with. */
 function append (context: PluginContext, reply: FastifyReply, name: string, value: string, lifetime: { maxAge?: number, expires?: Date }): void {
   const { secure, sameSite, httpOnly, path, domain, partitioned } = context.options.cookie
   reply.header('set-cookie', reply.server.serializeCookie(name, value, {
     ...lifetime, path, secure, sameSite, httpOnly, ...domain !== undefined && { domain }, ...partitioned && { partitioned }
   }))
-  replies.add(reply)
   keepPrivate(reply)
-}
-
-/** What caches of one kind or vendor obey in place of `Cache-Control` (RFC 9213, Edge Architecture Specification). */
-const FOR_SOME_CACHES = /^(surrogate|(.+-)?cdn-cache)-control$/
-
-/** Tells caches that a reply is one person's: with a session cookie in it, nobody else may get it (CVE-2023-30861). */
-export function keepPrivate (reply: FastifyReply): FastifyReply {
-  reply.header('cache-control', 'no-store')
-  for (const name of Object.keys(reply.getHeaders())) if (FOR_SOME_CACHES.test(name)) reply.removeHeader(name)
-  const vary = reply.getHeader('vary')
-  if (vary === undefined) reply.header('vary', 'Cookie')
-  else if (!/(^|,)\s*(\*|cookie)\s*(,|$)/i.test(String(vary))) reply.header('vary', `${String(vary)}, Cookie`)
-  return reply
 }

@@ -2,7 +2,6 @@ import type { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { kReplied, kState, routeConfig } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
-import { keepCookiePrivate } from './cookie.ts'
 import { assertSameSite, opensWebSocket } from './cross-site.ts'
 import { stateOf } from './state.ts'
 
@@ -45,14 +44,6 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
       // An error is sent in its place.
       stream?.destroy()
       throw error
-    })
-  })
-
-  // A route's own hooks are the last: whatever the application's others tell caches, a cookie goes into none.
-  app.addHook('onRoute', (route) => {
-    route.onSend = [route.onSend ?? []].flat().concat((_request, reply, payload, done) => {
-      keepCookiePrivate(reply)
-      done(null, payload)
     })
   })
 

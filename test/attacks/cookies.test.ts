@@ -1,10 +1,11 @@
+import { Readable } from 'node:stream'
 import fastifyCookie from '@fastify/cookie'
 import fc from 'fast-check'
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import { authRoutes, sessionPlugin, sessionRoutes } from '../../lib/index.ts'
+import { authRoutes, MemoryStore, sessionPlugin, sessionRoutes } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { Signature } from '../../lib/session/signature.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
@@ -311,6 +312,25 @@ t.test('[14.3.2, CVE-2024-26144, CVE-2025-48947] neither a later hook nor what o
   const renewed = await new Browser(app).get('/page', { headers: { cookie: `sid=${old}` } })
   t.equal(renewed.setCookies.length, 1)
   t.strictSame(isKept(renewed), ['no-store', 'Accept-Encoding, Cookie', ['x-cdn-cache-control-note']])
+})
+
+t.test('[14.3.2, CVE-2023-30861] nor does one of a page that is not found, of a stream, or of an application that did not wait for the plugin', async (t) => {
+  const store = new MemoryStore()
+  const before = await startApp(t, { store, cookie: { secure: false } })
+  const { headers } = await before.sessions.create({ userId: 'ada' })
+  const app = Fastify()
+  t.teardown(async () => { await app.close() })
+  void app.register(sessionPlugin, { store, cookie: { secure: false }, secret: ['another-secret-of-the-tests-with-32-characters', secret] })
+  void app.register(authRoutes, { prefix: '/auth', verify: () => ({ id: 'ada' }) })
+  void app.register(sessionRoutes, { prefix: '/auth/sessions' })
+  app.get('/page', async () => 'a page for everybody')
+  app.get('/stream', async () => Readable.from(['a stream', ' for everybody']))
+  app.addHook('onSend', async (_request, reply) => { reply.headers({ 'cache-control': 'public, max-age=60', 'x-accel-expires': '60', 'edge-control': 'max-age=60' }) })
+  for (const url of ['/nowhere', '/page', '/stream', '/auth/info', '/auth/sessions']) {
+    const reply = await app.inject({ url, headers })
+    t.strictSame([reply.headers['cache-control'], reply.headers.vary, reply.headers['x-accel-expires'], reply.headers['edge-control']], ['no-store', 'Cookie', undefined, undefined], url)
+    t.ok(reply.headers['set-cookie'] !== undefined, 'signed anew')
+  }
 })
 
 t.test('[14.3.2] whatever authRoutes and sessionRoutes answer, errors too, is for no cache', async (t) => {

@@ -2,8 +2,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import { kContext } from '../context.ts'
 import type { PluginContext } from '../context.ts'
-import { keepPrivate } from '../cookie.ts'
 import { assertSameSite } from '../cross-site.ts'
+import { keepPrivate } from '../private-reply.ts'
 
 /**
  * The registration of the plugin that routes mounted here belong to.
