@@ -17,7 +17,7 @@ import { secretHashOf } from './token.ts'
 import type { Token } from './token.ts'
 import type { TokenFormat } from './token-format.ts'
 import { carryOfUser } from './user-id.ts'
-import { updateWhereItIs } from './whereabouts.ts'
+import { updateWhereItIs, userWhereItIs } from './whereabouts.ts'
 
 export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   store: CoreStore
@@ -90,9 +90,7 @@ export class SessionCore {
 
   /** The user of the live session of this id, or of what it has moved to a moment ago; `null` when there is neither. */
   async userOf (id: string): Promise<string | null> {
-    const record = await this.get(id)
-    const successor = record === null ? await this.#store.successor(id) : null
-    return successor === null ? record?.userId ?? null : await this.userOf(successor)
+    return await userWhereItIs(this.#store, id, async (each) => await this.get(each))
   }
 
   /** The user's live sessions, newest first. */

@@ -140,8 +140,9 @@ export class SessionManager {
     const known = this.#core.tokens.idFrom(id)
     if (known === null) return false
     // A user that is not there is nobody, and not everybody.
-    if ('userId' in options && userIdText(options.userId, 'userId') !== await this.#core.userOf(known)) return false
-    return await inTime(this.#core.end(known, 'revoked'))
+    const userId = 'userId' in options ? userIdText(options.userId, 'userId') : null
+    const revoking = async (): Promise<boolean> => (userId === null || userId === await this.#core.userOf(known)) && await this.#core.end(known, 'revoked')
+    return await inTime(revoking())
   }
 
   /** Ends every session of a user but `except`, and their logins under way. Gives how many were ended. */

@@ -7,19 +7,37 @@ const LOOKS = 10
 
 /** Changes the data of a session where that is by now: it may have moved to another id since it was seen. `null`: it has ended. */
 export async function updateWhereItIs (store: CoreStore, seen: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {
-  for (let session: SessionRecord | null = seen; session !== null; session = await successorOf(store, session.id)) {
+  for (let session: SessionRecord | null = seen; session !== null; session = await successorOf(store, session)) {
     const updated = await store.update(session, change)
     if (updated !== null) return updated
   }
   return null
 }
 
-async function successorOf (store: CoreStore, id: string): Promise<SessionRecord | null> {
-  const successor = await store.successor(id)
+/** Whose session this id is, or has become; `get` finds one. */
+export async function userWhereItIs (store: CoreStore, id: string, get: (id: string) => Promise<SessionRecord | null>): Promise<string | null> {
+  const seen = new Set<string>()
+  for (let next: string | null = id; next !== null && !seen.has(next); next = await store.successor(next)) {
+    seen.add(next)
+    const record = await get(next)
+    if (record !== null) return record.userId
+  }
+  return null
+}
+
+/** What a session has moved to. What is said to be, and is another one, is none: a store may answer one what another asked. */
+async function successorOf (store: CoreStore, session: SessionRecord): Promise<SessionRecord | null> {
+  const successor = await store.successor(session.id)
   if (successor === null) return null
   for (let look = 1; ; look++) {
-    const session = await store.find(successor)
-    if (session !== null || look === LOOKS) return session
+    const found = await store.find(successor)
+    if (found !== null) return isSame(found, session) ? found : null
+    if (look === LOOKS) return null
     await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
   }
+}
+
+/** A move changes nothing of these. */
+function isSame (one: SessionRecord, other: SessionRecord): boolean {
+  return one.userId === other.userId && one.kind === other.kind && one.createdAt === other.createdAt && one.authenticatedAt === other.authenticatedAt && one.endsAt === other.endsAt
 }

@@ -226,3 +226,25 @@ for (const encryption of [undefined, { keys: ['k'.repeat(32)] }]) {
     t.equal((await app.inject({ url: '/me' })).statusCode, 401)
   })
 }
+
+t.test('[7.2.1, redis-py March 2023] a save follows its session to another id, and never to somebody else\'s session', async (t) => {
+  const keyPrefix = prefix()
+  const app = await startApp(t, { redis: redis.url, keyPrefix })
+  const [ada, bob] = [await app.sessions.create({ userId: 'ada' }), await app.sessions.create({ userId: 'bob', data: { cart: [] } })]
+  app.post('/keep', async (request) => {
+    await redis.client.multi().del(`${keyPrefix}${ada.session.id}`).set(`@{${keyPrefix}${ada.session.id}}`, `>${bob.session.id}`).exec()
+    request.session.cart = ['of ada']
+    await request.session.save()
+    return request.auth?.userId ?? null
+  })
+  t.not((await app.inject({ method: 'POST', url: '/keep', headers: ada.headers })).body, 'bob')
+  t.strictSame((await app.sessions.data(bob.session.id))?.cart, [])
+})
+
+t.test('[7.5.3] a session that is said to have moved to where it was is nobody\'s', async (t) => {
+  const keyPrefix = prefix()
+  const app = await startApp(t, { redis: redis.url, keyPrefix })
+  const { session } = await app.sessions.create({ userId: 'ada' })
+  await redis.client.multi().del(`${keyPrefix}${session.id}`).set(`@{${keyPrefix}${session.id}}`, `>${session.id}`).exec()
+  t.equal(await app.sessions.revoke(session.id, { userId: 'ada' }), false)
+})
