@@ -84,7 +84,16 @@ function readOnce (input: object, faults: Faults): Record<string, unknown> {
 function copied (value: unknown, levels = 3): unknown {
   if (levels === 0 || typeof value !== 'object' || value === null) return value
   if (Array.isArray(value)) return Array.from(value, (each) => copied(each, levels - 1))
-  return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, copied(member, levels - 1)]))
+  return Object.fromEntries(namesOf(value).map((name) => [name, copied((value as Record<string, unknown>)[name], levels - 1)]))
+}
+
+/** What a plain object has, or one that inherits, or has getters of its class. */
+function namesOf (value: object): string[] {
+  const names = new Set(Object.keys(value))
+  for (let each = Object.getPrototypeOf(value) as object | null; each !== null && each !== Object.prototype; each = Object.getPrototypeOf(each) as object | null) {
+    for (const [name, { get, enumerable }] of Object.entries(Object.getOwnPropertyDescriptors(each))) if (get !== undefined || enumerable === true) names.add(name)
+  }
+  return [...names]
 }
 
 const REDIS_TARGET = 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client'

@@ -540,3 +540,12 @@ t.test('two siblings on one Redis need prefixes that do not overlap', async (t) 
   t.strictSame(await pair({}, { redis: client }), [], 'a client\'s own prefix sets them apart')
   t.strictSame(await pair({ keyPrefix: 'app:sess:' }, { redis: client }), fault, 'or brings them together')
 })
+
+t.test('options that inherit, or are getters of a class, are options as well', async (t) => {
+  class CookieConfig { get sameSite (): string { return 'strict' } get secure (): boolean { return false } }
+  for (const cookie of [new CookieConfig(), Object.create({ sameSite: 'strict', secure: false })]) {
+    const app = await startApp(t, { store: new MemoryStore(), cookie: cookie as SessionOptions['cookie'] })
+    app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
+    t.match((await app.inject({ method: 'POST', url: '/login' })).headers['set-cookie'], /; SameSite=Strict$/)
+  }
+})
