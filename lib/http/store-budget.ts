@@ -1,11 +1,16 @@
+import { errors } from '../errors.ts'
 import { inTime, WAIT_MS } from '../session/in-time.ts'
 
 /** What the next operation gets in any case, if the last was answered: the time may have gone by in this process itself. */
 const LEAST_MS = 100
 
-/** What one request may wait for the store, all of its operations together. */
+/**
+ * What one request may wait for the store, all of its operations together. A request that lives for long, as an open
+ * stream does, has all of it again for what it asks later.
+ */
 export class StoreBudget {
   #spentMs = 0
+  #endedAt = 0
   #isAnswered = true
 
   /**
@@ -14,14 +19,18 @@ export class StoreBudget {
    */
   async within<T> (operation: Promise<T>, late?: (result: T) => void): Promise<T> {
     const startedAt = performance.now()
+    if (startedAt - this.#endedAt > WAIT_MS) [this.#spentMs, this.#isAnswered] = [0, true]
     const ms = Math.max(this.#isAnswered ? LEAST_MS : 0, WAIT_MS - this.#spentMs)
-    this.#isAnswered = false
     try {
       const result = await inTime(operation, { ms, ...late !== undefined && { late } })
       this.#isAnswered = true
       return result
+    } catch (error) {
+      this.#isAnswered = !(error instanceof errors.STORE_UNAVAILABLE)
+      throw error
     } finally {
-      this.#spentMs += performance.now() - startedAt
+      this.#endedAt = performance.now()
+      this.#spentMs += this.#endedAt - startedAt
     }
   }
 }

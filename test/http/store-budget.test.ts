@@ -1,4 +1,5 @@
 import t from 'tap'
+import { errors } from '../../lib/errors.ts'
 import { StoreBudget } from '../../lib/http/store-budget.ts'
 
 const later = async <T>(ms: number, value: T): Promise<T> => await new Promise((resolve) => setTimeout(resolve, ms, value))
@@ -11,7 +12,7 @@ async function waits (budget: StoreBudget): Promise<boolean> {
 
 t.test('what an operation took that failed is used up like that of any other', async (t) => {
   const lost = new StoreBudget()
-  await t.rejects(lost.within(later(620, null).then(() => { throw new Error('lost') })), { message: 'lost' })
+  await t.rejects(lost.within(later(500, null).then(() => { throw new errors.STORE_UNAVAILABLE() })), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
   t.notOk(await waits(lost))
 })
 
@@ -27,4 +28,11 @@ t.test('after a failure at once, and after an answer however late, the next oper
   t.ok(await waits(refused))
   t.equal(await slow.within(later(590, 'answer')), 'answer')
   t.equal(await slow.within(later(20, 'the next')), 'the next')
+})
+
+t.test('what lives for long has all of it again, also after a failure', async (t) => {
+  const budget = new StoreBudget()
+  await t.rejects(budget.within(never()), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  await later(620, null)
+  t.ok(await waits(budget))
 })
