@@ -75,14 +75,14 @@ async function search<T> (cluster: Cluster, command: (cluster: Cluster) => Promi
     try {
       const reply = command(cluster)
       const answer = onItsWay === undefined ? await reply : await withDeadline(reply, giveUpAt - performance.now())
-      if (answer !== TIMED_OUT) return answer
+      // The nodes answer: this costs one command, and none is taken for down.
+      if (answer === TIMED_OUT) throw new errors.STORE_UNAVAILABLE({ cause: onItsWay })
+      return answer
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith(TOO_MANY)) throw error
       onItsWay = ON_ITS_WAY.test(error.message) ? error : undefined
-      if (onItsWay === undefined && performance.now() > giveUpAt) throw error
+      if (performance.now() > giveUpAt) throw onItsWay === undefined ? error : new errors.STORE_UNAVAILABLE({ cause: onItsWay })
     }
-    // The nodes answer: this costs one command, and none is taken for down.
-    if (performance.now() > giveUpAt) throw new errors.STORE_UNAVAILABLE({ cause: onItsWay })
     // Two that send it to each other do so for milliseconds, in which the driver goes back and forth often.
     await new Promise((resolve) => setTimeout(resolve, SEARCH_AGAIN_MS))
   }
