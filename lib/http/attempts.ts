@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
+import { assertFunction } from '../session/arguments.ts'
 import { LoginAttempt } from '../session/attempts.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
 import { networkOf } from '../session/network.ts'
@@ -21,9 +22,11 @@ interface Manner {
  * from before it runs, and no more once it has succeeded. An error is a failed login, too, unless its status says
  * that it is the server's: a wrong code may well be thrown.
  *
+ * @throws TypeError when `verify` is no function: nothing is counted then
  * @throws ERR_SESSION_TOO_MANY_ATTEMPTS, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; `verify` was not run then, or has succeeded
  */
 export async function attemptLogin<T> (context: PluginContext, request: FastifyRequest, account: unknown, verify: () => T | Promise<T>, { limits = context.options.attempts, defaultStatus = 400 }: Manner = {}): Promise<T> {
+  assertFunction(verify, 'verify')
   const { core } = context
   const { budget } = stateOf(context, request).stored
   const network = networkOf(request.ip)

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { sessionTimeouts } from '../duration.ts'
 import type { Duration } from '../duration.ts'
+import { assertBoolean, assertMembers } from '../session/arguments.ts'
 import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'
@@ -44,12 +45,12 @@ export type Login = (request: FastifyRequest, user: LoginUser, options?: LoginOp
  * @throws ERR_SESSION_INSECURE_CONNECTION, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
  */
 export async function login (context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}): Promise<SessionInfo> {
-  const userId = checkedUserId(user, options)
+  const { userId, own } = checked(context, user, options)
+  const keep = checkedKeep(options.keep)
   const state = stateOf(context, request)
   assertKeepsCookies(context, request, 'login')
   const previous = state.stored.record
-  const keys = previous?.userId === userId ? null : options.keep === true ? null : options.keep ?? []
-  const own = ownData(context, user)
+  const keys = previous?.userId === userId || keep === true ? null : keep
   const kept = (present: Data): Data => ({ ...withoutCsrfSecret(picked(present, keys)), ...own })
   const changes = diff(state.stored.data, state.data)
   const data = kept(state.data)
@@ -68,25 +69,30 @@ export async function login (context: PluginContext, request: FastifyRequest, us
  * @throws as `login`, but for ERR_SESSION_INSECURE_CONNECTION
  */
 export async function issueToken (context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}): Promise<{ token: string, session: SessionInfo }> {
-  const userId = checkedUserId(user, options)
-  const { record, token } = await stateOf(context, request).stored.issue({ userId, ...sessionOptions(context, options), data: JSON.stringify(ownData(context, user)) })
+  const { userId, own } = checked(context, user, options)
+  checkedKeep(options.keep)
+  const { record, token } = await stateOf(context, request).stored.issue({ userId, ...sessionOptions(context, options), data: JSON.stringify(own) })
   return { token: toBearer(token), session: toInfo(record) as SessionInfo }
 }
 
-function checkedUserId (user: LoginUser, options: LoginOptions): string {
+/** Who signs in, and what a session's data says of them, where that is where the application keeps it. */
+function checked (context: PluginContext, user: LoginUser, options: LoginOptions): { userId: string, own: Data } {
   if (typeof user !== 'object' || user === null) throw new TypeError('login needs a user: an object with an id')
-  if (Object.keys(options).some((name) => !NAMES.includes(name))) throw new TypeError('login was given an option it does not have')
-  return userIdText(user.id, 'user.id')
+  assertMembers(options, 'options', NAMES)
+  const { id } = user
+  const userId = userIdText(id, 'user.id')
+  return { userId, own: context.options.userIdFrom === null ? { userId: typeof id === 'bigint' ? userId : id } : {} }
 }
 
-/** What a session's data says of its user, where that is where the application keeps it. */
-function ownData ({ options }: PluginContext, { id }: LoginUser): Data {
-  if (options.userIdFrom !== null) return {}
-  return { userId: typeof id === 'bigint' ? String(id) : id }
+/** A text would be taken for the list of all its parts. */
+function checkedKeep (keep: LoginOptions['keep'] = []): readonly string[] | true {
+  if (keep !== true && !(Array.isArray(keep) && keep.every((key) => typeof key === 'string'))) throw new TypeError('keep must be true or an array of strings')
+  return keep
 }
 
 function sessionOptions (context: PluginContext, options: LoginOptions): Pick<NewSession, 'label' | 'meta' | 'idleTimeoutMs' | 'absoluteTimeoutMs' | 'persistent'> {
   const { label, meta, remember } = options
+  assertBoolean(remember, 'remember')
   const { options: all } = context
   return { label, meta, ...sessionTimeouts(options, remember === true ? all.remember : all, all.longest), ...remember !== undefined && { persistent: remember } }
 }

@@ -5,8 +5,9 @@ import { stateOf } from './state.ts'
 
 export type Logout = (request: FastifyRequest, reply?: FastifyReply) => Promise<void>
 
-/** @throws ERR_SESSION_STORE_UNAVAILABLE when the store does not confirm it; the cookie is taken back all the same */
+/** @throws TypeError for what is no request; ERR_SESSION_STORE_UNAVAILABLE when the store does not confirm it; the cookie is taken back all the same */
 export async function logout (context: PluginContext, request: FastifyRequest): Promise<void> {
+  const state = stateOf(context, request)
   assertSameSite(context, request)
-  await stateOf(context, request).end()
+  await state.end()
 }

@@ -1,3 +1,4 @@
+import { assertObject, objectText } from './arguments.ts'
 import { assertShallow, parseData } from './changes.ts'
 import type { Data } from './changes.ts'
 import type { JsonObject } from './record.ts'
@@ -8,20 +9,13 @@ export function dataOf (text: string): JsonObject {
   return withoutReserved(parseData(text) ?? {}) as JsonObject
 }
 
-/** A promise is what an `async` change gives, and would be stored as `{}`. */
-export function assertObject (data: unknown): asserts data is object {
-  if (typeof data !== 'object' || data === null || Array.isArray(data) || data instanceof Promise) throw new TypeError('data must be an object')
-}
-
 /**
  * Data as it is stored.
- * @throws TypeError for what is no object; ERR_SESSION_RESERVED_KEY
+ * @throws TypeError for what is no object, or has no JSON; ERR_SESSION_RESERVED_KEY
  */
 export function dataText (data: unknown): string {
-  assertObject(data)
+  assertObject(data, 'data')
   assertNotReserved(data)
   assertShallow(data as Data)
-  const text: unknown = JSON.stringify(data)
-  if (typeof text !== 'string' || !text.startsWith('{')) throw new TypeError('data must be an object')
-  return text
+  return objectText(data, 'data must be an object that JSON can hold')
 }

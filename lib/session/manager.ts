@@ -2,10 +2,11 @@ import { TIMED_OUT, withDeadline } from '../deadline.ts'
 import { sessionTimeouts } from '../duration.ts'
 import { EVENT_NAMES } from '../events.ts'
 import type { EventName, SessionEvents } from '../events.ts'
+import { assertBoolean, assertFunction, assertObject, assertOneOf } from './arguments.ts'
 import { forgetAttempts } from './attempts.ts'
 import type { SessionCore } from './core.ts'
 import type { Credential } from './credentials.ts'
-import { assertObject, dataOf, dataText } from './data-text.ts'
+import { dataOf, dataText } from './data-text.ts'
 import { inTime } from './in-time.ts'
 import type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } from './manager-types.ts'
 import { toInfo } from './record.ts'
@@ -38,10 +39,11 @@ export class SessionManager {
    * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_FULL
    */
   async create (session: CreateSession): Promise<CreatedSession> {
+    assertObject(session, 'session')
     const { userId: id, kind = 'cookie', data = {}, label, meta } = session
-    if (kind !== 'cookie' && kind !== 'bearer') throw new TypeError('kind must be cookie or bearer')
+    assertOneOf(kind, 'kind', ['cookie', 'bearer'])
     const userId = userIdText(id, 'userId')
-    assertObject(data)
+    assertObject(data, 'data')
     const creation = this.#core.create({
       kind,
       userId,
@@ -60,16 +62,20 @@ export class SessionManager {
 
   /** The session that a token proves: the value of a session cookie, or a bearer token. */
   async find (token: string, options?: FindOptions): Promise<SessionInfo | null> {
-    if (typeof token !== 'string') return null
+    if (typeof token !== 'string') return await this.#found(null, options)
     const bearer = fromBearer(token)
     return await this.#found(bearer === null ? this.#core.credentials.unsign(token) : { kind: 'bearer', token: bearer }, options)
   }
 
   /**
    * The session that a request carries: of Node, of Fastify or of `fetch`.
+   * @throws TypeError for what has no headers
    * @throws ERR_SESSION_AMBIGUOUS_CREDENTIALS for a bearer token beside a cookie that verifies
    */
-  async fromRequest ({ headers }: RequestLike, options?: FindOptions): Promise<SessionInfo | null> {
+  async fromRequest (request: RequestLike, options?: FindOptions): Promise<SessionInfo | null> {
+    assertObject(request, 'request')
+    const { headers } = request
+    assertObject(headers, 'request.headers')
     return await this.#found(this.#core.credentials.read({ cookie: header(headers, 'cookie'), authorization: header(headers, 'authorization') }), options)
   }
 
@@ -99,9 +105,10 @@ export class SessionManager {
    * Changes the data of a session: `change` returns the new data, or changes what it is given. It is called
    * again when another writer was faster, so nobody's change is lost. Gives the data as stored, or `null`,
    * with nothing written, when there is no such session. Cannot change who is signed in.
-   * @throws TypeError when the result is no object or names another user; ERR_SESSION_RESERVED_KEY
+   * @throws TypeError when `change` is no function, or its result no object or names another user; ERR_SESSION_RESERVED_KEY
    */
   async update (id: string, change: (data: JsonObject) => JsonObject | undefined | void): Promise<JsonObject | null> {
+    assertFunction(change, 'change')
     const { userIdFrom } = this.#core.options
     const record = await this.#record(id)
     if (record === null) return null
@@ -137,17 +144,19 @@ export class SessionManager {
    * @throws TypeError for a `userId` that is none, also for `undefined`
    */
   async revoke (id: string, options: { userId?: string | number | bigint } = {}): Promise<boolean> {
-    const known = this.#core.tokens.idFrom(id)
-    if (known === null) return false
+    assertObject(options, 'options')
     // A user that is not there is nobody, and not everybody.
     const userId = 'userId' in options ? userIdText(options.userId, 'userId') : null
+    const known = this.#core.tokens.idFrom(id)
+    if (known === null) return false
     const revoking = async (): Promise<boolean> => (userId === null || userId === await this.#core.userOf(known)) && await this.#core.end(known, 'revoked')
     return await inTime(revoking())
   }
 
   /** Ends every session of a user but `except`, and their logins under way. Gives how many were ended. */
-  async revokeUser (userId: string | number | bigint, { except }: { except?: string | undefined } = {}): Promise<number> {
-    return await inTime(this.#core.endByUser(userIdText(userId, 'userId'), this.#core.tokens.idFrom(except) ?? undefined))
+  async revokeUser (userId: string | number | bigint, options: { except?: string | undefined } = {}): Promise<number> {
+    assertObject(options, 'options')
+    return await inTime(this.#core.endByUser(userIdText(userId, 'userId'), this.#core.tokens.idFrom(options.except) ?? undefined))
   }
 
   /** Forgets the failed logins of an account, by the name that is typed in: after a password reset. Limits per network stay. */
@@ -164,16 +173,19 @@ export class SessionManager {
 
   /**
    * Hears of sessions in all processes that share the store; see `SessionEvents`.
-   * @throws TypeError for a name that is no event
+   * @throws TypeError for a name that is no event, a listener that is no function
    */
   on<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): this {
-    if (!EVENT_NAMES.includes(name)) throw new TypeError('no such event')
+    assertOneOf(name, 'name', EVENT_NAMES)
+    assertFunction(listener, 'listener')
     this.#core.events.on(name, listener)
     return this
   }
 
   /** Hears no more. */
   off<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): this {
+    assertOneOf(name, 'name', EVENT_NAMES)
+    assertFunction(listener, 'listener')
     this.#core.events.off(name, listener)
     return this
   }
@@ -194,7 +206,10 @@ export class SessionManager {
     return known === null ? null : await this.#core.get(known)
   }
 
-  async #found (credential: Pick<Credential, 'token' | 'kind'> | null, { touch = false }: FindOptions = {}): Promise<SessionInfo | null> {
+  async #found (credential: Pick<Credential, 'token' | 'kind'> | null, options: FindOptions = {}): Promise<SessionInfo | null> {
+    assertObject(options, 'options')
+    const { touch = false } = options
+    assertBoolean(touch, 'touch')
     const record = credential === null ? null : await this.#core.find(credential)
     if (record === null) return null
     if (touch && this.#core.isTouchDue(record) && !await this.#core.touch(record)) return null

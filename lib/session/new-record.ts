@@ -1,4 +1,5 @@
 import { errors } from '../errors.ts'
+import { objectText } from './arguments.ts'
 import type { Data } from './changes.ts'
 import { deviceName } from './device.ts'
 import type { JsonObject, SessionKind, SessionRecord } from './record.ts'
@@ -102,7 +103,8 @@ function checkedLabel (label: string | null): string | null {
 
 function checkedMeta (meta: Readonly<JsonObject> | null): string | null {
   if (meta === null) return null
-  const text = typeof meta === 'object' && !Array.isArray(meta) ? JSON.stringify(meta) : undefined
-  if (text === undefined || !text.startsWith('{') || Buffer.byteLength(text) > META_BYTES) throw new TypeError(`meta must be an object of at most ${META_BYTES} bytes of JSON`)
+  const fault = `meta must be an object of at most ${META_BYTES} bytes of JSON`
+  const text = objectText(meta, fault)
+  if (Buffer.byteLength(text) > META_BYTES) throw new TypeError(fault)
   return text
 }
