@@ -113,6 +113,16 @@ t.test('verify that returns what is no user signs nobody in', async (t) => {
   }
 })
 
+t.test('what is no user is not repeated to the client, whatever is shown of users', async (t) => {
+  const user = Type.Object({ name: Type.String() })
+  const { ada } = await routes(t, { verify: (() => 'LEAKED') as unknown as AuthRoutesOptions['verify'], findUser: () => null, user })
+  const login = await ada.post('/login', ADA)
+  t.match(login.json(), { statusCode: 500, message: 'what verify gives must be an object' })
+  const { ada: known } = await routes(t, { verify: () => ({ id: 'ada', name: 'Ada' }), findUser: (() => 'LEAKED') as unknown as NonNullable<AuthRoutesOptions['findUser']>, user })
+  await known.post('/login', ADA)
+  t.match((await known.get('/info')).json(), { statusCode: 500, message: 'what findUser gives must be an object' })
+})
+
 t.test('an error of verify goes to the client as it is', async (t) => {
   const secondFactor = Object.assign(new Error('A code was sent to you'), { statusCode: 403, code: 'SECOND_FACTOR' })
   const { ada } = await routes(t, { verify: async () => { throw secondFactor } })
@@ -239,6 +249,27 @@ t.test('onLogin may have nothing to say, or refuse', async (t) => {
   t.equal(response.statusCode, 403)
   t.strictSame(response.setCookies, [])
   t.equal(strict.store.created.length, 0)
+})
+
+t.test('what onLogin gives is looked at as what app.login is given, and nobody is signed in by it', async (t) => {
+  for (const [wrong, message] of [
+    ['LEAKED', 'what onLogin gives must be an object'],
+    [['LEAKED'], 'what onLogin gives must be an object'],
+    [true, 'what onLogin gives must be an object'],
+    [{ keep: 'LEAKED' }, 'keep must be true or an array of strings'],
+    [{ remember: 'LEAKED' }, 'remember must be true or false'],
+    [{ LEAKED: 1 }, 'options must have no members but label, meta, remember, keep, idleTimeout, absoluteTimeout']
+  ] as const) {
+    const { app, ada, store } = await routes(t, { onLogin: (() => wrong) as unknown as AuthRoutesOptions['onLogin'] }, { bearer: true })
+    for (const url of ['/login', '/token']) {
+      const response = await ada.post(url, ADA)
+      t.equal(response.statusCode, 500)
+      t.equal(response.json().message, message)
+      t.strictSame(response.setCookies, [])
+      t.match(app.lines.find(({ level }) => level === 50), { err: { type: 'TypeError', message } })
+    }
+    t.equal(store.created.length, 0)
+  }
 })
 
 t.test('[7.1.1] remember decides how long the cookie and the session stay', async (t) => {

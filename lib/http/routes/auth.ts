@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
+import { assertObject } from '../../session/arguments.ts'
 import { attemptLogin } from '../attempts.ts'
 import { authOf } from '../authenticate.ts'
 import { issueToken, login } from '../login.ts'
@@ -25,12 +26,16 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
   const check = async (request: FastifyRequest): Promise<LoginUser | null> => {
     const body = request.body as DefaultCredentials
     const user: unknown = await attemptLogin(context, request, account?.(body), async () => await verify(body, request), { limits, defaultStatus: 500 })
-    return user == null || user === false ? null : user as LoginUser
+    if (user == null || user === false) return null
+    assertObject(user, 'what verify gives')
+    return user as LoginUser
   }
   const optionsOf = async (user: LoginUser, request: FastifyRequest): Promise<LoginOptions> => {
     const body = request.body as DefaultCredentials
     const remember = body.remember === undefined ? undefined : body.remember === true || body.remember === 'on'
-    return { remember, ...await onLogin?.(user, body, request) }
+    const given = await onLogin?.(user, body, request) ?? {}
+    assertObject(given, 'what onLogin gives')
+    return { remember, ...given }
   }
   const signedIn = Type.Object({ user: userSchema, session: SessionView }, { description: 'Who is signed in, and the session.' })
 
@@ -94,6 +99,7 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
       await stateOf(context, request).end()
       return reply.send({ authenticated: false })
     }
+    assertObject(user, 'what findUser gives')
     return reply.send({ authenticated: true, user: shown(user), session })
   })
 
