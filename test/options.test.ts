@@ -176,7 +176,8 @@ t.test('what another driver takes for Redis is refused, and not taken for localh
 })
 
 t.test('a RedisStore without a client of ioredis is refused in words', async (t) => {
-  for (const options of [undefined, {}, { client: null }, { client: 'redis://LEAKED' }, { client: nodeRedis }]) {
+  const broken = new Proxy({}, { get: () => { throw new Error('LEAKED') } })
+  for (const options of [undefined, null, {}, { client: null }, { client: 'redis://LEAKED' }, { client: nodeRedis }, broken, { client: broken }, { get client () { throw new Error('LEAKED') } }]) {
     try {
       // JavaScript has no types.
       const store = new RedisStore(options as never)

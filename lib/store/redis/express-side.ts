@@ -93,9 +93,9 @@ export class ExpressSide extends ConnectRedis {
   readonly #overwrite: boolean
 
   /** @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis */
-  constructor ({ client, overwrite = false, durability: _durability, ...options }: RedisStoreOptions = {} as RedisStoreOptions, names?: Names, link = linkOf(client)) {
-    const keys = new Keys(options.prefix ?? 'sess:', client.options.keyPrefix, names)
-    super({ ...options, client: connectRedisClient(link, keys) })
+  constructor (options: RedisStoreOptions, names?: Names, { client, overwrite = false, durability: _durability, ...others } = checked(options), link = new RedisLink(client)) {
+    const keys = new Keys(others.prefix ?? 'sess:', client.options.keyPrefix, names)
+    super({ ...others, client: connectRedisClient(link, keys) })
     this.link = link
     this.keys = keys
     this.events = link.events
@@ -192,9 +192,13 @@ export class ExpressSide extends ConnectRedis {
   }
 }
 
-function linkOf (client: unknown): RedisLink {
-  if (!isClient(client)) throw new errors.INVALID_OPTIONS('client must be a Redis or Cluster of ioredis')
-  return new RedisLink(client)
+/** Each option as it is now: what is checked is what is used, whatever getter gave it. */
+function checked (options: RedisStoreOptions): RedisStoreOptions {
+  try {
+    const { client, ...others } = options
+    if (isClient(client)) return { client, ...others }
+  } catch {}
+  throw new errors.INVALID_OPTIONS('client must be a Redis or Cluster of ioredis')
 }
 
 /** Gives a promise's outcome to a callback, once, and outside of the promise: what it throws is its caller's. */
