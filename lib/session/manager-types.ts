@@ -18,6 +18,8 @@ export interface CreateSession {
   absoluteTimeout?: Duration | undefined
 }
 
+export const NEW_SESSION = ['userId', 'kind', 'label', 'meta', 'data', 'idleTimeout', 'absoluteTimeout']
+
 export interface CreatedSession {
   /** What proves the session: the cookie's value or the bearer token. Nothing else ever shows it. */
   token: string

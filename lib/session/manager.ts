@@ -2,12 +2,13 @@ import { TIMED_OUT, withDeadline } from '../deadline.ts'
 import { sessionTimeouts } from '../duration.ts'
 import { EVENT_NAMES } from '../events.ts'
 import type { EventName, SessionEvents } from '../events.ts'
-import { assertBoolean, assertFunction, assertObject, assertOneOf } from './arguments.ts'
+import { assertBoolean, assertFunction, assertMembers, assertObject, assertOneOf } from './arguments.ts'
 import { forgetAttempts } from './attempts.ts'
 import type { SessionCore } from './core.ts'
 import type { Credential } from './credentials.ts'
 import { dataOf, dataText } from './data-text.ts'
 import { inTime } from './in-time.ts'
+import { NEW_SESSION } from './manager-types.ts'
 import type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } from './manager-types.ts'
 import { toInfo } from './record.ts'
 import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
@@ -39,7 +40,7 @@ export class SessionManager {
    * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_FULL
    */
   async create (session: CreateSession): Promise<CreatedSession> {
-    assertObject(session, 'session')
+    assertMembers(session, 'session', NEW_SESSION)
     const { userId: id, kind = 'cookie', data = {}, label, meta } = session
     assertOneOf(kind, 'kind', ['cookie', 'bearer'])
     const userId = userIdText(id, 'userId')
@@ -144,7 +145,7 @@ export class SessionManager {
    * @throws TypeError for a `userId` that is none, also for `undefined`
    */
   async revoke (id: string, options: { userId?: string | number | bigint } = {}): Promise<boolean> {
-    assertObject(options, 'options')
+    assertMembers(options, 'options', ['userId'])
     // A user that is not there is nobody, and not everybody.
     const userId = 'userId' in options ? userIdText(options.userId, 'userId') : null
     const known = this.#core.tokens.idFrom(id)
@@ -155,7 +156,7 @@ export class SessionManager {
 
   /** Ends every session of a user but `except`, and their logins under way. Gives how many were ended. */
   async revokeUser (userId: string | number | bigint, options: { except?: string | undefined } = {}): Promise<number> {
-    assertObject(options, 'options')
+    assertMembers(options, 'options', ['except'])
     return await inTime(this.#core.endByUser(userIdText(userId, 'userId'), this.#core.tokens.idFrom(options.except) ?? undefined))
   }
 
@@ -207,7 +208,7 @@ export class SessionManager {
   }
 
   async #found (credential: Pick<Credential, 'token' | 'kind'> | null, options: FindOptions = {}): Promise<SessionInfo | null> {
-    assertObject(options, 'options')
+    assertMembers(options, 'options', ['touch'])
     const { touch = false } = options
     assertBoolean(touch, 'touch')
     const record = credential === null ? null : await this.#core.find(credential)

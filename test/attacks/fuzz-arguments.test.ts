@@ -215,6 +215,24 @@ t.test('what is wrong with an argument is said by its name, before anything has 
   }
 })
 
+t.test('a misspelt option is refused: without it more would be ended, or less', async (t) => {
+  const { scene } = await open(t)
+  for (const [members, call] of [
+    ['userId', ({ app, id }: Scene) => app.sessions.revoke(id, { userID: 'bob' } as object)],
+    ['except', ({ app, id }) => app.sessions.revokeUser('ada', { expect: id } as object)],
+    ['touch', ({ app, token }) => app.sessions.find(token, { touched: true } as object)],
+    ['label, meta, remember, keep, idleTimeout, absoluteTimeout', ({ app, request }) => app.login(request, { id: 'bob' }, { idletimeout: '5m' } as object)]
+  ] satisfies Array<[string, (scene: Scene) => unknown]>) {
+    const { before, after } = await scene(async (usual) => {
+      await t.rejects(async () => await call(usual), { name: 'TypeError', message: `options must have no members but ${members}` })
+    })
+    t.equal(after, before)
+  }
+  await scene(async ({ app }) => {
+    await t.rejects(app.sessions.create({ userId: 'ada', idletimeout: '5m' } as never), { name: 'TypeError', message: 'session must have no members but userId, kind, label, meta, data, idleTimeout, absoluteTimeout' })
+  })
+})
+
 t.test('what a client may have sent is nobody\'s, whatever its type', async (t) => {
   const { app } = await open(t)
   for (const wrong of [undefined, null, 5, {}, ['x'], MARK] as never[]) {
