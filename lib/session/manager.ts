@@ -7,7 +7,7 @@ import { forgetAttempts } from './attempts.ts'
 import type { SessionCore } from './core.ts'
 import type { Credential } from './credentials.ts'
 import { dataOf, dataText } from './data-text.ts'
-import { inTime } from './in-time.ts'
+import { inTime, WAIT_MS } from './in-time.ts'
 import { NEW_SESSION } from './manager-types.ts'
 import type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } from './manager-types.ts'
 import { toInfo } from './record.ts'
@@ -15,9 +15,6 @@ import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
 import { header } from './request-header.ts'
 import { fromBearer, toBearer } from './token.ts'
 import { userIdText, userOf } from './user-id.ts'
-
-/** How long `health` waits for the store, in milliseconds. */
-const HEALTH_MS = 550
 
 /**
  * Every session of every user, everywhere in an application. What is unknown, expired, of the other kind
@@ -149,8 +146,7 @@ export class SessionManager {
     // A user that is not there is nobody, and not everybody.
     const userId = 'userId' in options ? userIdText(options.userId, 'userId') : null
     const known = this.#core.tokens.idFrom(id)
-    if (known === null) return false
-    const revoking = async (): Promise<boolean> => (userId === null || userId === await this.#core.userOf(known)) && await this.#core.end(known, 'revoked')
+    const revoking = async (): Promise<boolean> => known !== null && (userId === null || userId === await this.#core.userOf(known)) && await this.#core.end(known, 'revoked')
     return await inTime(revoking())
   }
 
@@ -168,7 +164,7 @@ export class SessionManager {
   /** Whether the store answers, for a readiness probe. Never throws; answers within 600 ms. */
   async health (): Promise<Health> {
     const startedAt = performance.now()
-    const ok = await withDeadline(this.#core.ping(), HEALTH_MS).then((answer) => answer !== TIMED_OUT, () => false)
+    const ok = await withDeadline(this.#core.ping(), WAIT_MS - 50).then((answer) => answer !== TIMED_OUT, () => false)
     return { ok, latencyMs: performance.now() - startedAt }
   }
 
