@@ -14,6 +14,7 @@ function isUnsafe (request: FastifyRequest): boolean {
   return !SAFE_METHODS.has(request.method) || opensWebSocket(request)
 }
 
+/** Whether a request opens a WebSocket, where its reply is over when the socket closes. */
 export function opensWebSocket (request: FastifyRequest): boolean {
   return request.headers.upgrade?.toLowerCase() === 'websocket'
 }

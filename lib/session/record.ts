@@ -56,6 +56,7 @@ export interface SessionInfo {
   readonly userAgent: string | null
 }
 
+/** The longest id of a user, in UTF-16 code units. */
 export const USER_ID_LENGTH = 255
 /** Half a character: in Redis all of them become the same one, and two users would be one. */
 const LONE_SURROGATE = /\p{Surrogate}/u

@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import type { AttemptOptions } from '../../options.ts'
 import { checkedAttempts } from '../../resolve-attempts.ts'
+import { isObject } from '../../session/arguments.ts'
 import type { AttemptLimits } from '../../session/attempts.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
 import type { DefaultCredentials } from './schemas.ts'
@@ -56,7 +57,7 @@ const REDIRECTS = ['login', 'failure', 'logout']
  */
 export function checkAuthRoutesOptions (options: AuthRoutesOptions, base: AttemptLimits | null): AttemptLimits | null {
   const { limits, faults } = checkedAttempts(options.attempts, base)
-  const isSchema = (value: unknown): value is TSchema => typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'object' && typeof (value as { properties?: unknown }).properties === 'object' && (value as { properties: unknown }).properties !== null
+  const isSchema = (value: unknown): value is TSchema => isObject(value) && 'type' in value && value.type === 'object' && 'properties' in value && isObject(value.properties)
   if (typeof options.verify !== 'function') faults.push('verify is required: a function')
   for (const name of ['findUser', 'onLogin', 'account'] as const) {
     if (options[name] !== undefined && typeof options[name] !== 'function') faults.push(`${name} must be a function`)

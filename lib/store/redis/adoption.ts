@@ -32,7 +32,6 @@ export class Adoption {
   /** Ends the Express session, adopted or not. */
   readonly discard: (sid: string) => Promise<void>
 
-  /** `discard`: deletes an Express session. */
   constructor (link: RedisLink, { keys, records, lists, discard }: { keys: Keys, records: Records, lists: UserLists, discard: (sid: string) => Promise<void> }) {
     this.#link = link
     this.#keys = keys
