@@ -156,9 +156,12 @@ function watchReply (sight: Sight, request: FastifyRequest, raw: ServerResponse)
 /** A `Set-Cookie` line without the value of the session cookie, which is where a token belongs. */
 function withoutSession (request: FastifyRequest, line: string): string {
   const context = (request.server as { [kContext]?: PluginContext })[kContext]
-  const [name = ''] = context?.options.cookieNames ?? []
-  return line.startsWith(`${name}=`) ? line.replace(/^[^;]*/, '') : line
+  // An example uses the package as it is built, whose context is not to be seen.
+  const names = context === undefined ? DEFAULT_NAMES : context.options.cookieNames.slice(0, 1)
+  return names.some((name) => line.startsWith(`${name}=`)) ? line.replace(/^[^;]*/, '') : line
 }
+
+const DEFAULT_NAMES = ['__Host-sid', 'sid']
 
 const TOKEN_MEMBER = /^\{"token":"fus_[\w.-]+"/
 
