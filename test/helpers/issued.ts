@@ -7,8 +7,8 @@ export type Verdict = string | null
  * Says whose a request is by nothing but what was issued: who is let in must have sent, byte for byte, one of these.
  *
  * - A cookie (RFC 6265bis 5.6): the header is divided at every semicolon, a pair at its first equals sign; spaces and tabs
- *   around name and value do not count. The name is one of ours exactly, and stands there once. Of several of our names
- *   the first counts that carries what was issued.
+ *   around name and value do not count. The name is one of ours exactly. Of several of our names the first counts that
+ *   carries what was issued; one that stands there twice counts for nobody, nor does an older one then.
  * - A bearer token (RFC 6750 2.1): the scheme in any case, one space or more, the token; spaces after it do not count.
  */
 export class Issued {
@@ -37,7 +37,8 @@ export class Issued {
     })
     for (const ours of this.#names) {
       const [first, ...more] = pairs.filter(([name]) => name === ours)
-      const owner = first === undefined || more.length > 0 ? undefined : this.#cookies.get(first[1])
+      if (more.length > 0) return null
+      const owner = first === undefined ? undefined : this.#cookies.get(first[1])
       if (owner !== undefined) return owner
     }
     return null
