@@ -52,7 +52,7 @@ test('every program runs, and the first one answers as its transcript says', asy
 
 /** The requirements that tests begin their names with, in brackets. */
 function idsOf (tests: string): Set<string> {
-  return new Set([...tests.matchAll(/test\(['`]\[([^\]]+)\]/g)].flatMap(([, ids = '']) => ids.split(', ')))
+  return new Set([...tests.matchAll(/\w\(['`]\[([^\]]+)\]/g)].flatMap(([, ids = '']) => ids.split(', ')))
 }
 
 /** Goes through the transcript and compares what comes back, up to what differs each time. */

@@ -174,7 +174,7 @@ for (const [what, reason, end] of endings) {
     t.equal(held(service.app), 0)
   })
 
-  t.test(`the signal fires soon at ${what} in another process`, async (t) => {
+  t.test(`[8.3.2] the signal fires soon at ${what} in another process`, async (t) => {
     const keyPrefix = prefix()
     const here = await startService(t, { redis: redis.url, keyPrefix, maxSessionsPerUser: 2 })
     const there = await startService(t, { redis: redis.url, keyPrefix, maxSessionsPerUser: 2 })
