@@ -88,6 +88,8 @@ for (const { name, strike } of FAULTS.slice(1, 3)) {
     const read = async () => (await ours.inject({ url: '/me', headers })).statusCode
     t.equal(await read(), 200)
     const old = await topology.master()
+    // What its replicas lack, whichever takes over will lack as well.
+    await until('the replicas to have it', async () => await old.client.set(prefix(), '', 'PX', 1) === 'OK' && await old.client.wait(2, 100) === 2)
     const end = await strike(old)
     await topology.takeover(old, topology.members)
     await until('the Sentinels to name another', async () => await topology.master() !== old)
