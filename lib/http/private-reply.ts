@@ -14,6 +14,7 @@ export function keepPrivate (reply: FastifyReply): void {
   if (kept.has(reply)) return
   kept.add(reply)
   const { raw } = reply
+  // Of its overloads nothing matters here but that all of them give back the reply.
   const writeHead = raw.writeHead.bind(raw) as (...args: unknown[]) => typeof raw
   raw.writeHead = (...args: unknown[]) => {
     tellCaches(reply)
