@@ -417,7 +417,7 @@ t.test('[6265bis] cookies that the application sets in the same reply survive', 
 })
 
 t.test('[6265bis] options of an application\'s own @fastify/cookie do not reach the session cookie', async (t) => {
-  const app = Fastify() as unknown as FastifyInstance
+  const app = Fastify()
   t.teardown(() => app.close())
   await app.register(fastifyCookie, { secret: 'the application\'s own', parseOptions: { domain: 'example.com', path: '/elsewhere' } })
   await app.register(sessionPlugin, { secret, store: new SpyStore(), cookie: { secure: false } })

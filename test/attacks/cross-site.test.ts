@@ -216,7 +216,7 @@ t.test('[3.5.1] the opening of a WebSocket with a session is checked, as no CORS
 })
 
 t.test('[3.5.1] over a real WebSocket: a page of another site cannot open one in ada\'s name, a page of this one can', async (t) => {
-  const app = Fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
+  const app = Fastify({ forceCloseConnections: true })
   t.teardown(() => app.close())
   await app.register(websocket)
   await app.register(sessionPlugin, { secret, store: new MemoryStore(), bearer: true, cookie: { secure: false } })
@@ -317,7 +317,7 @@ t.test('[3.5.1] beside @fastify/cors: a page of a named origin may act and read 
 
 /** An application whose pages are elsewhere. */
 async function corsSite (t: Test, front: string, order: 'before' | 'after'): Promise<FastifyInstance> {
-  const app = Fastify() as unknown as FastifyInstance
+  const app = Fastify()
   t.teardown(() => app.close())
   const plugins = [
     async () => { await app.register(cors, { origin: [front], credentials: true, methods: ['GET', 'POST', 'DELETE'] }) },

@@ -13,7 +13,7 @@ import type { Service, ServiceRequest } from './crashing-service.ts'
 const apps: FastifyInstance[] = []
 
 async function open ({ ports, nodes, ...service }: Service): Promise<void> {
-  const app = Fastify() as unknown as FastifyInstance
+  const app = Fastify()
   apps.push(app)
   const [port] = ports
   const host = '127.0.0.1'

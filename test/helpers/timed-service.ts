@@ -9,7 +9,7 @@ export const TIMEOUTS = { idleTimeout: '30m', absoluteTimeout: '2h', touchAfter:
 
 /** An application that tells who is signed in. */
 export async function startService (options: Partial<SessionOptions>): Promise<FastifyInstance> {
-  const app = Fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
+  const app = Fastify({ forceCloseConnections: true })
   await app.register(sessionPlugin, { secret, cookie: { secure: false }, bearer: true, ...TIMEOUTS, ...options })
   app.get('/', async () => 'up')
   app.post('/login', async (request) => await app.login(request, { id: 'ada' }))
