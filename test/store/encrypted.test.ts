@@ -79,7 +79,8 @@ t.test('data under another session, and a session under another user or token, i
     'a bearer token': [hisHead.replace(/}$/, ',"k":1}'), hisData],
     'all of another': [herHead, herData],
     'no encryption': [hisHead, '{"role":"admin"}'],
-    'one bit': [hisHead, hisData.replace(/.(?="}$)/, (last) => last === 'A' ? 'B' : 'A')],
+    // Not in the last character: some of its bits may be padding, which says nothing.
+    'one character': [hisHead, hisData.replace(/.(?=."}$)/, (one) => one === 'A' ? 'B' : 'A')],
     'half of it': [hisHead, hisData.replace(/.{20}(?="}$)/, '')],
     'nothing in it': [hisHead, '{"sealed":"aaaaaa."}'],
     'a key that is not there': [hisHead, hisData.replace(/"sealed":".{6}/, '"sealed":"aaaaaa')]
