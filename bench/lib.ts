@@ -1,0 +1,21 @@
+/*
+ * This package as its users run it: compiled (npm run bench:build). What tsx makes of lib gives every closure its
+ * name anew, which users do not pay for.
+ */
+const built = new URL('../.tmp/bench/lib/', import.meta.url)
+
+export const lib = await import(new URL('index.js', built).href) as typeof import('../lib/index.ts')
+
+/** Whether `sessionPlugin` has this option. */
+export async function hasOption (name: string): Promise<boolean> {
+  const { SessionOptions } = await import(new URL('options.js', built).href) as typeof import('../lib/options.ts')
+  return name in SessionOptions.properties
+}
+
+/** A package we are compared with. Not typed: what such packages declare of Fastify's request excludes each other in one program. */
+export async function peer (name: string): Promise<any> {
+  return await import(name).catch((cause: unknown) => { throw new NotThere(`${name} is not installed`, { cause }) })
+}
+
+/** Why something cannot be measured here. */
+export class NotThere extends Error {}
