@@ -44,7 +44,7 @@ export const VARIANTS: readonly Variant[] = [
   fastifySession({ name: 'usual', says: '@fastify/session + connect-redis 8, defaults', options: {}, sessions: 'connect-redis', quick: true }),
   fastifySession({ name: 'usual-pipelined', says: '… with autopipelining', options: { pipelining: true }, sessions: 'connect-redis' }),
   fastifySession({ name: 'usual-still', says: '… with rolling off (never slides)', options: { rolling: false }, sessions: 'connect-redis' }),
-  fastifySession({ name: 'usual-still-pipelined', says: '… with both', options: { rolling: false, pipelining: true }, sessions: 'connect-redis' }),
+  fastifySession({ name: 'usual-still-pipelined', says: '… with rolling off and autopipelining', options: { rolling: false, pipelining: true }, sessions: 'connect-redis' }),
   fastifySession({ name: 'usual-memory', says: '@fastify/session, its MemoryStore', options: { store: 'memory' }, sessions: 'usual-memory' }),
   { name: 'express', says: 'Express 5 + express-session + connect-redis 10', of: 'others', app: 'express-session', sessions: 'express' },
   { name: 'better-auth', says: 'better-auth 1.3, sessions in Redis', of: 'others', app: 'better-auth', options: { cookieCache: false }, sessions: 'better-auth' },
