@@ -13,7 +13,7 @@ import { VARIANTS } from './cost/variants.ts'
 import { machineOf, sayMachine } from './machine.ts'
 import { markdown } from './numbers.ts'
 
-const REQUESTS = 60_000
+const REQUESTS = 20_000
 const TOP = 30
 const NOT_WORK = ['(idle)', '(root)']
 

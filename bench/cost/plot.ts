@@ -1,9 +1,9 @@
 import type { Cost } from './measure.ts'
 
-const WIDTH = 900
+const WIDTH = 920
 const BAR = 20
 const GAP = 8
-const LABELS = 450
+const LABELS = 470
 const TOP = 52
 const RIGHT = 64
 const FONT = 'font-family="-apple-system, Segoe UI, Helvetica, Arial, sans-serif" font-size="13"'
