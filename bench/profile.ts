@@ -21,7 +21,7 @@ const name = process.argv[2] ?? 'strict'
 const teardowns: Array<() => unknown> = []
 try {
   const redis = await startRedis({ teardown: (callback: () => unknown) => { teardowns.push(callback) } })
-  const stage = await setStage({ redis, sessions: 10_000, variants: VARIANTS.filter((each) => each.name === name) })
+  const stage = await setStage({ redis, sessions: 10_000, pinned: false, variants: VARIANTS.filter((each) => each.name === name) })
   teardowns.push(stage.stop)
   const [subject] = stage.subjects
   if (subject === undefined) throw new Error(`${name} cannot be measured`)

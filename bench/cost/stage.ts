@@ -20,13 +20,15 @@ export interface StageOptions {
   redis: { url: string, client: Redis }
   variants: readonly Variant[]
   sessions: number
+  /** On one core, default. A profile is of time that goes by: there a write would last as long as whoever reads it. */
+  pinned?: boolean
 }
 
 /** How many requests make a server as fast as it gets, more or less. */
 const WARM_UP = 10_000
 
 /** Starts a server per variant, each in a process of its own, signs everybody in and lets all of them run warm. */
-export async function setStage ({ redis, variants, sessions }: StageOptions): Promise<Stage> {
+export async function setStage ({ redis, variants, sessions, pinned = true }: StageOptions): Promise<Stage> {
   const missing = new Map<Variant, string>()
   const raw = await Subject.start(RAW, redis.url)
   const started = await Promise.all(variants.map(async (variant) => await Subject.start(variant, redis.url).catch((error: unknown) => {
@@ -49,7 +51,7 @@ export async function setStage ({ redis, variants, sessions }: StageOptions): Pr
   }
 
   const redisPid = infoNumber(await redis.client.info('server'), 'process_id')
-  const core = pin([process.pid, redisPid, raw.pid, ...subjects.map(({ pid }) => pid)])
+  const core = !pinned ? null : pin([process.pid, redisPid, raw.pid, ...subjects.map(({ pid }) => pid)])
   const stop = async (): Promise<void> => { await Promise.all([raw, ...subjects].map(async (each) => await each.stop())) }
   return { raw, subjects, missing, core, stop }
 }
