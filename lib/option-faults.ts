@@ -10,7 +10,7 @@ import { isClient } from './store/redis/client.ts'
 const FASTIFY_OPTIONS = ['prefix', 'logLevel', 'logSerializers']
 
 /** Options whose members are options. */
-const NESTED = ['cookie', 'remember', 'encryption', 'attempts', 'decorators']
+const NESTED = ['cookie', 'remember', 'encryption', 'nearCache', 'attempts', 'decorators']
 
 /** What is wrong with options, collected so that all of it is said at once. */
 export class Faults {

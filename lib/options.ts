@@ -33,6 +33,11 @@ const EncryptionOptions = Type.Object({
   acceptPlain: optional(Type.Boolean({ default: false, description: 'Also reads what was stored before there was encryption: for the time it takes those sessions to end.' }))
 }, { additionalProperties: false, description: 'Session data is encrypted at rest, see below.' })
 
+const NearCacheOptions = Type.Object({
+  maxEntries: optional(Type.Integer({ minimum: 1, maximum: 10_000_000, default: 10_000, expects: 'an integer from 1 to 10000000' })),
+  maxStale: optional(Duration({ default: '5s' }))
+}, { additionalProperties: false })
+
 /** How many logins may fail within which time, by default. */
 export const ATTEMPTS = { network: { max: 100, within: '15m' }, accountNetwork: { max: 10, within: '15m' }, account: { max: 50, within: '30d' } }
 
@@ -85,6 +90,7 @@ export const SessionOptions = Type.Object({
   sessionSchema: optional(Type.Unsafe<TObject>(Type.Any({ description: 'A TypeBox object schema of the data in `request.session`. What is stored and does not fit any more is dropped when the session is used, key by key, with a log line.' }))),
   migrate: optional(Type.Unsafe<Migrate>(Type.Any({ description: 'Given the whole data in place of that, where something does not fit: returns it in today\'s shape.' }))),
   expressSession: optional(Type.Union([Type.Literal('share'), Type.Literal('adopt')], { description: 'Beside an Express app with express-session and connect-redis. `share`: one Redis, one cookie, one layout for both. `adopt`: its sessions become ours on first use, and nobody is signed out.' })),
+  nearCache: Type.Optional(Type.Union([Type.Boolean(), NearCacheOptions, Type.Undefined()], { default: false, description: 'Answers sessions that were read a moment ago from this process\'s memory, and forgets each when Redis tells that it has changed: [below](#near-cache). `true`: `{ maxEntries: 10000, maxStale: \'5s\' }`.' })),
   durability: optional(Type.Union([Type.Literal('default'), Type.Literal('replicated')], { default: 'default', description: '`replicated`: signing in and out is confirmed by all replicas that follow, one at least (`WAIT`), or answered 503, so that the failure of the master does not undo it.' })),
   encryption: optional(EncryptionOptions),
   origins: optional(Type.Array(Type.String(), { description: 'Origins such as `https://app.example.com` whose pages may send unsafe requests. Default: the request\'s own protocol and host.' })),

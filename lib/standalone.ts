@@ -4,10 +4,10 @@ import type { SessionOptions } from './options.ts'
 import { resolveOptions } from './resolve-options.ts'
 import { SessionCore } from './session/core.ts'
 import { SessionManager as Sessions } from './session/manager.ts'
-import { asSessionStore, countersOf, encrypted } from './store/open.ts'
+import { asSessionStore, countersOf, encrypted, nearCached, tellRefusal } from './store/open.ts'
 
 /** The options of `sessionPlugin` that mean something without Fastify, with a `store` in place of `redis`. */
-export interface SessionManagerOptions extends Pick<SessionOptions, 'secret' | 'cookieName' | 'cookie' | 'idleTimeout' | 'absoluteTimeout' | 'assurance' | 'touchAfter' | 'bearer' | 'maxSessionsPerUser' | 'onLimit' | 'userIdFrom' | 'sessionSchema' | 'migrate' | 'encryption'> {
+export interface SessionManagerOptions extends Pick<SessionOptions, 'secret' | 'cookieName' | 'cookie' | 'idleTimeout' | 'absoluteTimeout' | 'assurance' | 'touchAfter' | 'bearer' | 'maxSessionsPerUser' | 'onLimit' | 'userIdFrom' | 'sessionSchema' | 'migrate' | 'encryption' | 'nearCache'> {
   store: NonNullable<SessionOptions['store']>
 }
 
@@ -20,8 +20,12 @@ export class SessionManager extends Sessions {
     const { store: given, ...resolved } = resolveOptions(options)
     if (given === undefined) throw new errors.INVALID_OPTIONS('store is required: a MemoryStore, a RedisStore or an express-session compatible store')
     const store = asSessionStore(given)
-    super(new SessionCore({ ...resolved, ...sessionLayout({ ...resolved, store }), store: encrypted(store, resolved), counters: countersOf(store) }), async () => {
+    const near = nearCached(store, resolved)
+    super(new SessionCore({ ...resolved, ...sessionLayout({ ...resolved, store }), store: near ?? encrypted(store, resolved), counters: countersOf(store) }), async () => {
+      await near?.stop()
       if (store !== given) await store.close()
     })
+    // Nobody waits for it: until it is on, and where Redis refuses that, every session is read.
+    if (near !== null) tellRefusal(near, near.start())
   }
 }

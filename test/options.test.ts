@@ -114,6 +114,11 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['encryption.keys', 'must be an array of strings', [null, secret, []]],
   ['encryption.keys', 'must be a string', [[5], [secret, null]]],
   ['encryption.keys', 'must each have 32 characters or more', [['LEAKED'], [secret, '']]],
+  ['nearCache', 'must be true or false or an object', [null, 'LEAKED', 5, []]],
+  ['nearCache.maxEntries', 'must be an integer from 1 to 10000000', [null, 0, -1, 1.5, 'LEAKED', 1e9]],
+  ['nearCache.maxStale', DURATION, [null, true, [], {}, '', 'LEAKED']],
+  ['nearCache.maxStale', 'must be positive', [0, -1, '-5s']],
+  ['nearCache.maxStale', 'must be from 1s to 1m', [999, '0.5s', '61s', '1h']],
   ['touchAfter', 'must be shorter than idleTimeout', ['30m', 30 * 60_000, '1h']],
   ['idleTimeout', 'must not be longer than absoluteTimeout', ['8d']],
   ['remember.idleTimeout', 'must not be longer than remember.absoluteTimeout', ['91d']],
@@ -163,6 +168,15 @@ t.test('a wrong value is refused, by the option\'s name', async (t) => {
 
 /** What node-redis gives, as far as it can be told from ioredis' client. */
 const nodeRedis = { options: { socket: {} }, isOpen: false, duplicate () {}, get () {}, connect () {}, sendCommand () {} }
+
+t.test('a near-cache goes with Redis, has no effect on memory, and is refused before a store that does not tell of changes', async (t) => {
+  const wanted = (options: object) => resolveOptions({ secret, nearCache: true, ...options }).nearCache
+  for (const options of [{ redis: 'redis://localhost' }, { store: new MemoryStore() }, {}]) t.strictSame(wanted(options), { maxEntries: 10_000, maxStaleMs: 5_000 })
+  t.strictSame(wanted({ nearCache: { maxEntries: 50, maxStale: '10s' } }), { maxEntries: 50, maxStaleMs: 10_000 })
+  for (const nearCache of [false, undefined]) t.equal(wanted({ nearCache }), null)
+  t.strictSame(faultsOf(t, { secret, nearCache: true, store: { get () {}, set () {}, destroy () {} } }), ['nearCache needs redis or a RedisStore: another store does not tell what others change in it'])
+  t.equal((await startApp(t, { store: new MemoryStore(), nearCache: true })).lines.some(({ msg }) => msg.includes('nearCache')), false)
+})
 
 t.test('what another driver takes for Redis is refused, and not taken for localhost', async (t) => {
   const faults: Array<[fault: RegExp, redis: unknown]> = [
@@ -274,6 +288,7 @@ t.test('these are the defaults', async (t) => {
     keyPrefix: 'sess:',
     durability: 'default',
     encryption: null,
+    nearCache: null,
     cookieNames: ['__Host-sid'],
     cookie: { secure: true, sameSite: 'lax', httpOnly: true, path: '/', domain: undefined, partitioned: false },
     cookieMaxAgeMs: null,

@@ -8,6 +8,8 @@ import { ExpressStoreAdapter } from './express.ts'
 import type { ExpressStore } from './express-store.ts'
 import { MemoryAttempts } from './memory-attempts.ts'
 import { MemoryStore } from './memory.ts'
+import { NearCacheStore } from './near-cache.ts'
+import type { NearCacheOptions } from './near-cache.ts'
 import { backendOf, connect, disconnect } from './redis/client.ts'
 import type { RedisTarget } from './redis/client.ts'
 import { RedisStore } from './redis/store.ts'
@@ -19,12 +21,21 @@ export type { ExpressSessions } from './redis/store.ts'
 /** How long starting up waits for Redis before it goes on without. */
 const READY_MS = 1_000
 
+/** How long starting up waits for the near-cache, which begins whenever it can. */
+const NEAR_MS = 250
+
+/** How long Redis may tell nothing before the near-cache is not trusted. */
+const SILENCE_MS = 1_000
+
+const NOT_TOLD = 'Redis does not tell its user what changes, so each session is read from there: README, "What is in Redis", has the ACL'
+
 export interface OpenOptions {
   redis?: RedisTarget | undefined
   store?: SessionStore | ExpressStore | undefined
   keyPrefix: string
   durability: 'default' | 'replicated'
   encryption: EncryptionOptions | null
+  nearCache: NearCacheOptions | null
   /** Sessions are shared with an Express app, in its layout. */
   express?: ExpressSessions | undefined
 }
@@ -45,7 +56,33 @@ export interface OpenedStore {
  */
 export async function openStore (options: OpenOptions): Promise<OpenedStore> {
   const opened = await open(options)
-  return { ...opened, store: encrypted(opened.store, options) }
+  const near = nearCached(opened.store, options)
+  if (near === null) return { ...opened, store: encrypted(opened.store, options) }
+  const started = near.start()
+  const refusal = await withDeadline(started, NEAR_MS)
+  if (refusal === TIMED_OUT) tellRefusal(near, started)
+  const warnings = refusal === null || refusal === TIMED_OUT ? opened.warnings : [...opened.warnings, { message: `nearCache is off: ${NOT_TOLD}`, err: refusal }]
+  const close = async (): Promise<void> => {
+    await near.stop()
+    await opened.close()
+  }
+  return { ...opened, store: near, warnings, close }
+}
+
+/** Tells of a near-cache that does not begin, for whoever does not wait for it. */
+export function tellRefusal ({ events }: Pick<SessionStore, 'events'>, started: Promise<Error | null>): void {
+  void started.then((refusal) => { if (refusal !== null) events.emit('refused', NOT_TOLD, refusal) })
+}
+
+/** Whether sessions in this store can be kept near: it tells of changes, or is as near as can be. */
+export function canBeNear (store: unknown): boolean {
+  return store instanceof RedisStore || store instanceof MemoryStore
+}
+
+/** The store with a near-cache before it, to be started and stopped; `null` where none is asked for, or of use. */
+export function nearCached (store: SessionStore, { nearCache, encryption }: Pick<OpenOptions, 'nearCache' | 'encryption'>): NearCacheStore | null {
+  if (nearCache === null || !(store instanceof RedisStore)) return null
+  return new NearCacheStore(encrypted(store, { encryption }), store.changes(Math.min(SILENCE_MS, nearCache.maxStaleMs / 4)), nearCache)
 }
 
 /** What counts attempts for a store: itself, or where it cannot this process. */

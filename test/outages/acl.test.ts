@@ -203,9 +203,44 @@ t.test('who may not listen, from the beginning or from now on, is told so in one
   await redis.client.call('ACL', 'SETUSER', NAME, '&@sess:*')
 })
 
+/** Whether a session that is read again is not read from Redis. */
+async function serves ({ signIn }: Service): Promise<boolean> {
+  const ada = await signIn('ada')
+  const gets = async (): Promise<string | undefined> => /cmdstat_get:calls=(\d+)/.exec(await redis.client.info('commandstats'))?.[1]
+  // The message of the sign-in itself may be on its way.
+  for (let read = 0; read < 5; read++) {
+    const before = await gets()
+    if ((await ada.get('/me')).body === 'ada' && await gets() === before) return true
+  }
+  return false
+}
+
+t.test('who may not be told what changes is told so in one line, reads every session from Redis, and does not any more once it is granted', async (t) => {
+  const off = (line: string): boolean => line.includes('README, "What is in Redis", has the ACL') && /nearCache is off|does not tell/.test(line)
+  await grant(redis.client)
+  const service = await startService(t, { redis: target(redis), keyPrefix: 'sess:', nearCache: true })
+  t.notOk(await serves(service))
+  const reconnect = async (): Promise<void> => {
+    await redis.client.call('CLIENT', 'KILL', 'USER', NAME)
+    await until('service', async () => (await service.app.sessions.health()).ok)
+  }
+  await reconnect()
+  t.notOk(await serves(service))
+  t.strictSame(service.said().filter(off), ['nearCache is off: Redis does not tell its user what changes, so each session is read from there: README, "What is in Redis", has the ACL'])
+  await grant(redis.client, { besides: BESIDES })
+  await reconnect()
+  await until('the near-cache', () => serves(service))
+  t.equal(service.said().filter(off).length, 1)
+  // Taken away again, from the next connection on.
+  await grant(redis.client)
+  await reconnect()
+  await until('the line', () => service.said().filter((line) => line.includes('README')).length === 2)
+  t.notOk(await serves(service))
+})
+
 t.test('what only some need is named as well', async (t) => {
   const withoutChannels = BESIDES.filter((rule) => rule.startsWith('+'))
-  t.strictSame(withoutChannels, ['+getdel', '+pttl', '+wait', '+role', '+expire', '+select', '+cluster|slots', '+cluster|info', '+asking'])
+  t.strictSame(withoutChannels, ['+getdel', '+pttl', '+wait', '+role', '+expire', '+select', '+cluster|slots', '+cluster|info', '+asking', '+client|id', '+client|tracking'])
   const express = await startExpress(t, { client: redis.client, keyPrefix: 'sess:' })
   const shared = async (t: Test): Promise<boolean> => {
     const shop = await startShop(t, { redis: target(redis), keyPrefix: 'sess:', expressSession: 'share' })
@@ -238,6 +273,7 @@ t.test('what only some need is named as well', async (t) => {
     await until('the event', () => heard.length > 0, 1000)
     return await (services[0] as Service).app.sessions.revoke(session.id)
   }
+  const near = async (t: Test): Promise<boolean> => await serves(await startService(t, { redis: target(redis), keyPrefix: 'sess:', nearCache: true }))
   const works = async (t: Test, work: (t: Test) => Promise<boolean>): Promise<boolean> => await work(t).catch(() => false)
 
   const replica = await startRedis(t, { args: ['--replicaof', '127.0.0.1', String(redis.port)] })
@@ -247,7 +283,7 @@ t.test('what only some need is named as well', async (t) => {
     return await app.sessions.revoke((await app.sessions.create({ userId: 'ada' })).session.id)
   }
 
-  for (const [work, rules] of [[adopted, ['+getdel']], [shared, ['+pttl']], [confirmed, ['+wait', '+role']], [mended, ['+expire']], [elsewhere, ['+select', '&@2:sess:*']]] as const) {
+  for (const [work, rules] of [[adopted, ['+getdel']], [shared, ['+pttl']], [confirmed, ['+wait', '+role']], [mended, ['+expire']], [elsewhere, ['+select', '&@2:sess:*']], [near, ['+client|id', '+client|tracking', '&__redis__:invalidate']]] as const) {
     await grant(redis.client, { besides: [...rules] })
     t.ok(await works(t, work), rules.join(' '))
     for (const rule of rules) {

@@ -66,7 +66,12 @@ export class Keys {
 
   /** A MATCH pattern for all sessions. */
   get pattern (): string {
-    return (this.#clientPrefix + this.prefix).replace(/[\\*?[\]]/g, '\\$&') + '*'
+    return this.beginning.replace(/[\\*?[\]]/g, '\\$&') + '*'
+  }
+
+  /** What every session's key begins with, as Redis sees it. */
+  get beginning (): string {
+    return this.#clientPrefix + this.prefix
   }
 
   /** The key as commands take it, of a key as SCAN returns it. */
@@ -76,7 +81,7 @@ export class Keys {
 
   /** The session whose key, as SCAN returns it, this is. */
   idOf (key: string): string {
-    return this.#names.toId(key.slice(this.#clientPrefix.length + this.prefix.length))
+    return this.#names.toId(key.slice(this.beginning.length))
   }
 
   /**

@@ -14,6 +14,7 @@ import { Lifecycle } from './lifecycle.ts'
 import type { RedisLink } from './link.ts'
 import { Records } from './records.ts'
 import { Replication } from './replication.ts'
+import { Tracking } from './tracking.ts'
 import { UserLists } from './user-lists.ts'
 
 export type { RedisStoreOptions } from './express-side.ts'
@@ -48,6 +49,8 @@ export interface ExpressSessions {
  *     with durability 'replicated' ROLE and WAIT before a login ends anything and when it is live, and after a deletion;
  *                    of what had ended already EVALSHA trace @{sess:<id>}:trace before that
  *     bus            PUBLISH, SUBSCRIBE @sess:events
+ *     changes        on a connection to each master CLIENT ID, INFO, CLIENT TRACKING ON REDIRECT <id> BCAST PREFIX sess:, SUBSCRIBE
+ *                    __redis__:invalidate, PING three times a second; INFO beside it
  *     adopt          GET sess:<Express id>, the steps of a login (which one process takes on), GETDEL it before the last
  *
  * The session's key is the authority, the user's list a broom: it may for moments hold what is gone,
@@ -144,6 +147,11 @@ export class RedisStore extends ExpressSide implements SessionStore {
       const records = await Promise.all(page.map(async (key) => await this.#records.find(this.keys.idOf(key), { any: true })))
       yield * records.filter((record) => record !== null)
     }
+  }
+
+  /** Tells what changes here, to this process alone. `silenceMs`: how long nothing may be heard of a server before it is not trusted. */
+  changes (silenceMs: number): Tracking {
+    return new Tracking(this.link, this.keys, silenceMs)
   }
 
   async ping (): Promise<void> {
