@@ -3,11 +3,13 @@ import type { SessionStore } from '../../lib/index.ts'
 import { EncryptedStore } from '../../lib/store/encrypted.ts'
 import { NearCacheStore } from '../../lib/store/near-cache.ts'
 import type { NearCacheOptions } from '../../lib/store/near-cache.ts'
-import type { RedisTarget } from '../../lib/store/redis/client.ts'
-import type { RedisStore } from '../../lib/store/redis/store.ts'
+import { connect } from '../../lib/store/redis/client.ts'
+import type { Client, RedisTarget } from '../../lib/store/redis/client.ts'
+import { RedisStore } from '../../lib/store/redis/store.ts'
 import type { Tracking } from '../../lib/store/redis/tracking.ts'
-import { until } from './redis.ts'
-import { openStore } from './redis-store.ts'
+import type { Subject } from '../contract/store-contract.ts'
+import { prefix as newPrefix, until } from './redis.ts'
+import { age } from './redis-store.ts'
 
 /** A store with a near-cache before it, as one process has it. */
 export interface Near {
@@ -23,13 +25,20 @@ export interface NearOptions extends Partial<NearCacheOptions> {
   prefix: string
   silenceMs?: number
   encryption?: { keys: string[], acceptPlain: boolean }
-  /** Whether to wait until it hears of changes. Default `true`. */
-  ready?: boolean
+  /** Where the connection on which it hears of changes goes, if not where the others go. */
+  linePort?: number
 }
 
 /** One of its own, with connections of its own, stopped when the test ends. */
-export async function openNear (t: Test, target: RedisTarget, { prefix, silenceMs = 1_000, encryption, ready = true, maxEntries = 1_000, maxStaleMs = 5_000 }: NearOptions): Promise<Near> {
-  const redis = await openStore(t, target, { prefix })
+export async function openNear (t: Test, target: RedisTarget, { prefix, silenceMs = 1_000, encryption, linePort, maxEntries = 1_000, maxStaleMs = 5_000 }: NearOptions): Promise<Near> {
+  const { client } = connect(target)
+  const redis = new RedisStore({ client, prefix })
+  t.teardown(async () => {
+    await redis.close()
+    client.disconnect()
+  })
+  await redis.ready(10_000)
+  if (linePort !== undefined && 'port' in client.options) client.options.port = linePort
   let reads = 0
   const find = redis.find.bind(redis)
   redis.find = async (id) => {
@@ -40,7 +49,7 @@ export async function openNear (t: Test, target: RedisTarget, { prefix, silenceM
   const store = new NearCacheStore(encryption === undefined ? redis : new EncryptedStore(redis, encryption), changes, { maxEntries, maxStaleMs })
   t.teardown(() => store.stop())
   void store.start()
-  if (ready) await until('changes to be heard', () => isHeard({ changes }))
+  await until('changes to be heard', () => isHeard({ changes }))
   return { store, changes, redis, reads: () => reads }
 }
 
@@ -89,5 +98,69 @@ export class Views {
         return typeof member === 'function' ? (member as (...args: unknown[]) => unknown).bind(store) : member
       }
     })
+  }
+}
+
+/** Two processes with near-caches, for the contract. What is done behind their backs they have heard of when it is done. */
+export async function nearSubject (t: Test, { target, client, encryption }: { target: RedisTarget, client: Client } & Pick<NearOptions, 'encryption'>): Promise<Subject> {
+  const ours = newPrefix()
+  const options = { prefix: ours, ...encryption !== undefined && { encryption } }
+  const nears = [await openNear(t, target, options), await openNear(t, target, options)] as const
+  const views = new Views()
+  const heard = async (change: Promise<unknown>): Promise<void> => {
+    await change
+    await Promise.all(nears.map(async ({ changes }) => await changes.hear()))
+  }
+  return {
+    store: views.of(nears[0]),
+    other: views.of(nears[1]),
+    age: async (ms) => await heard(age(client, ours, ms)),
+    atomic: 'everywhere',
+    lists: true,
+    lose: async (id) => await heard(client.del(`${ours}${id}`))
+  }
+}
+
+/** Someone who looks for sessions all the time, and knows when each was found last. */
+export class Watcher {
+  readonly #store: SessionStore
+  readonly #ids: string[]
+  /** When each was asked for last that was found. */
+  readonly #foundAt = new Map<string, number>()
+  #isWatching = true
+  readonly #watch: Promise<void>
+  /** How often nothing could be told. */
+  refused = 0
+
+  constructor (store: SessionStore, ids: string[]) {
+    this.#store = store
+    this.#ids = ids
+    this.#watch = this.#watchAll()
+  }
+
+  /** For how long a session was found after it had ended, in milliseconds. */
+  staleMs (id: string, endedAt: number): number {
+    return Math.max(0, (this.#foundAt.get(id) ?? 0) - endedAt)
+  }
+
+  async stop (): Promise<void> {
+    this.#isWatching = false
+    await this.#watch
+  }
+
+  async #watchAll (): Promise<void> {
+    while (this.#isWatching) {
+      for (const id of this.#ids) void this.#look(id)
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+  }
+
+  async #look (id: string): Promise<void> {
+    const askedAt = performance.now()
+    try {
+      if (await this.#store.find(id) !== null) this.#foundAt.set(id, Math.max(askedAt, this.#foundAt.get(id) ?? 0))
+    } catch {
+      this.refused++
+    }
   }
 }

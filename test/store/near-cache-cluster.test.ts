@@ -1,0 +1,8 @@
+import t from 'tap'
+import { storeContract } from '../contract/store-contract.ts'
+import { nearSubject } from '../helpers/near.ts'
+import { startCluster } from '../helpers/redis.ts'
+
+const cluster = await startCluster(t)
+
+storeContract(t, 'RedisStore on a Cluster, near-cached', (t) => nearSubject(t, { target: { cluster: cluster.nodes }, client: cluster.client }))
