@@ -27,12 +27,14 @@ export interface NearOptions extends Partial<NearCacheOptions> {
   encryption?: { keys: string[], acceptPlain: boolean }
   /** Where the connection on which it hears of changes goes, if not where the others go. */
   linePort?: number
+  /** What the commands go through that are not about hearing. */
+  wrap?: (client: Client) => Client
 }
 
 /** One of its own, with connections of its own, stopped when the test ends. */
-export async function openNear (t: Test, target: RedisTarget, { prefix, silenceMs = 1_000, encryption, linePort, maxEntries = 1_000, maxStaleMs = 5_000 }: NearOptions): Promise<Near> {
+export async function openNear (t: Test, target: RedisTarget, { prefix, silenceMs = 1_000, encryption, linePort, wrap = (client) => client, maxEntries = 1_000, maxStaleMs = 5_000 }: NearOptions): Promise<Near> {
   const { client } = connect(target)
-  const redis = new RedisStore({ client, prefix })
+  const redis = new RedisStore({ client: wrap(client), prefix })
   t.teardown(async () => {
     await redis.close()
     client.disconnect()

@@ -4,6 +4,7 @@ import type { SessionOptions, SessionStore } from '../../lib/index.ts'
 import { connect } from '../../lib/store/redis/client.ts'
 import type { Client } from '../../lib/store/redis/client.ts'
 import { prefix, startCluster, startRedis, until } from './redis.ts'
+import { openNear, Views } from './near.ts'
 import { age, keysOf, openStore } from './redis-store.ts'
 import { PENDING_MS } from '../../lib/store/redis/records.ts'
 
@@ -23,6 +24,8 @@ export interface Ground {
   open: (t: Test) => Promise<Arena>
   /** The same as options of the plugin: applications that are given them use the same sessions. */
   options: () => Partial<SessionOptions>
+  /** How many applications may be given them. Default 2. */
+  processes?: 1
 }
 
 /** Where races are run: in this process's memory, on one Redis and on a Cluster of three. */
@@ -65,6 +68,28 @@ export async function startGrounds (t: Test): Promise<Ground[]> {
       options: () => ({ redis: { cluster: cluster.nodes }, keyPrefix: prefix() })
     }
   ]
+}
+
+/**
+ * Two processes with near-caches on one Redis. What another process was answered a process has heard of before it reads
+ * here (see `Views`); of what it was answered itself it is told nothing. Where requests read, there is one process: nobody
+ * can tell it to wait.
+ */
+export async function startNearGround (t: Test): Promise<Ground> {
+  const redis = await startRedis(t)
+  return {
+    name: 'Redis, near-cached',
+    share: 0.2,
+    inTests: 0.05,
+    open: async (t) => {
+      const keyPrefix = prefix()
+      const nears = [await openNear(t, redis.url, { prefix: keyPrefix }), await openNear(t, redis.url, { prefix: keyPrefix, wrap: unordered })] as const
+      const views = new Views()
+      return { views: [views.of(nears[0]), views.of(nears[1])], client: redis.client, keyPrefix }
+    },
+    options: () => ({ redis: redis.url, keyPrefix: prefix(), nearCache: true }),
+    processes: 1
+  }
 }
 
 /** Redis, or this process itself, was kept from running for so long that an answer was given up: nothing is known of the race. */

@@ -2,11 +2,11 @@ import t from 'tap'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import type { SessionStore } from '../../lib/index.ts'
 import { record } from '../helpers/record.ts'
-import { answer, atOnce, hops, leftovers, pick, rounds, startGrounds } from '../helpers/races.ts'
+import { answer, atOnce, hops, leftovers, pick, rounds, startGrounds, startNearGround } from '../helpers/races.ts'
 import type { Arena } from '../helpers/races.ts'
 import { report, times } from '../helpers/scale.ts'
 
-const grounds = await startGrounds(t)
+const grounds = [...await startGrounds(t), await startNearGround(t)]
 
 type Data = Record<string, unknown>
 
