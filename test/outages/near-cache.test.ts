@@ -36,6 +36,7 @@ async function endDuring (t: Test, name: string, { near, other, on }: Outage, go
   await Promise.all(records.map(async (each) => await other.create(each)))
   const ids = records.map(({ id }) => id)
   const watcher = new Watcher(near.store, ids)
+  t.teardown(() => watcher.stop())
   const isServed = async (id: string): Promise<boolean> => {
     const { reads } = near
     const before = reads()
@@ -151,6 +152,7 @@ t.test('when everything in Redis is thrown away, or it starts again empty, nobod
     const records = Array.from({ length: 50 }, () => record({ now: other.now() }))
     await Promise.all(records.map(async (each) => await other.create(each)))
     const watcher = new Watcher(near.store, records.map(({ id }) => id))
+    t.teardown(() => watcher.stop())
     await wait(50)
     await throwAway()
     const at = performance.now()
