@@ -1,7 +1,7 @@
-import { durationMs } from './duration.ts'
 import { Faults, redisFault, shapeOf } from './option-faults.ts'
 import type { SessionOptions } from './options.ts'
 import { attemptsOf } from './resolve-attempts.ts'
+import { nearCacheOf } from './resolve-near-cache.ts'
 import { dataSchemaOf } from './resolve-schema.ts'
 import { timeoutsOf } from './resolve-timeouts.ts'
 import type { ResolvedTimeouts } from './resolve-timeouts.ts'
@@ -9,7 +9,7 @@ import type { AttemptLimits } from './session/attempts.ts'
 import type { DataSchema } from './session/data-schema.ts'
 import { isSessionStore } from './store/contract.ts'
 import { isExpressStore } from './store/express-store.ts'
-import { canBeNear } from './store/open.ts'
+import type { NearCacheOptions } from './store/near-cache.ts'
 
 const MIN_SECRET_LENGTH = 32
 /** RFC 6265bis 4.1.1: a cookie name is a token. */
@@ -53,7 +53,7 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   /** `null`: session data is stored as it is. */
   encryption: { keys: string[], acceptPlain: boolean } | null
   /** `null`: every session is read from the store. */
-  nearCache: { maxEntries: number, maxStaleMs: number } | null
+  nearCache: NearCacheOptions | null
   cookieNames: string[]
   cookie: CookieAttributes
   /** `null`: as long as the session's absolute timeout; `false`: until the browser closes. */
@@ -161,18 +161,6 @@ function encryptionOf ({ encryption, expressSession }: Partial<SessionOptions>, 
   if (keys.some((key) => key.length < MIN_SECRET_LENGTH)) faults.add('encryption.keys', 'must each have 32 characters or more')
   if (expressSession !== undefined) faults.add('encryption', 'cannot be given together with expressSession: an Express app reads what is stored')
   return { keys, acceptPlain }
-}
-
-/** Shorter, and a busy process would take a server that answers for silent; longer, and it would be no bound. */
-const MAX_STALE = { least: '1s', most: '1m' }
-
-function nearCacheOf ({ nearCache = false, store }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['nearCache'] {
-  if (nearCache === false) return null
-  const { maxEntries = 10_000, maxStale = '5s' } = nearCache === true ? {} : nearCache
-  const maxStaleMs = faults.duration('nearCache.maxStale', maxStale)
-  if (maxStaleMs < durationMs(MAX_STALE.least) || maxStaleMs > durationMs(MAX_STALE.most)) faults.add('nearCache.maxStale', `must be from ${MAX_STALE.least} to ${MAX_STALE.most}`)
-  if (store !== undefined && !canBeNear(store)) faults.add('nearCache', 'needs redis or a RedisStore: another store does not tell what others change in it')
-  return { maxEntries, maxStaleMs }
 }
 
 function limitOf ({ maxSessionsPerUser, onLimit = 'evict-oldest', store }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['limit'] {

@@ -51,7 +51,7 @@ t.test('ten thousand sessions in a near-cache of a thousand cost hardly more tha
   const sessions = Array.from({ length: 10_000 }, () => record({ now: strict.now() }))
   for (let from = 0; from < sessions.length; from += 50) await Promise.all(sessions.slice(from, from + 50).map(async (each) => await strict.create(each)))
   await until('changes to be heard', () => isHeard(near))
-  const ROUNDS = times(40, 8)
+  const ROUNDS = times(40, 3)
   const costs = { near: [] as number[], strict: [] as number[] }
   const find = { near: async (id: string) => await near.store.find(id), strict: async (id: string) => await strict.find(id) }
   for (let round = 0; round < ROUNDS; round++) {
