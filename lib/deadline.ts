@@ -9,20 +9,22 @@ const GRACE_MS = 100
  * What `promise` gives within `ms` milliseconds, else `TIMED_OUT`; a later rejection is nobody's concern.
  * A process that was busy itself gives the other side the time it has taken from it.
  */
-export async function withDeadline<T> (promise: Promise<T>, ms: number): Promise<T | typeof TIMED_OUT> {
-  const startedAt = performance.now()
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<typeof TIMED_OUT>((resolve) => {
+export function withDeadline<T> (promise: Promise<T>, ms: number): Promise<T | typeof TIMED_OUT> {
+  // One promise and one timer: every request that reads its session waits here.
+  return new Promise((resolve, reject) => {
+    const startedAt = performance.now()
     // Timers run before what the network brought: two turns of the loop let an answer that waits be read and handled.
     const giveUp = (): void => { setImmediate(() => setImmediate(resolve, TIMED_OUT)) }
-    timer = setTimeout(() => {
+    let timer = setTimeout(() => {
       if (performance.now() - startedAt - ms < LATE_MS) giveUp()
       else timer = setTimeout(giveUp, GRACE_MS)
     }, ms)
+    promise.then((result) => {
+      clearTimeout(timer)
+      resolve(result)
+    }, (error: unknown) => {
+      clearTimeout(timer)
+      reject(error)
+    })
   })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }

@@ -23,7 +23,9 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     const { stored } = stateOf(context, request, { willLoad: true })
     const loading = stored.load(credential)
     // Its reply is over when the socket closes; it is used now.
-    return opensWebSocket(request) ? loading.then(() => stored.touchIfDue()) : loading
+    if (opensWebSocket(request)) return Promise.resolve(loading).then(() => stored.touchIfDue())
+    if (loading !== undefined) return loading
+    done()
   })
 
   app.addHook('onSend', (request, reply, payload, done) => {

@@ -1,4 +1,5 @@
-import type { SessionInfo } from '../session/record.ts'
+import { isSignedIn, PublicMembers } from '../session/record.ts'
+import type { SessionInfo, SessionRecord, SignedInRecord } from '../session/record.ts'
 import type { EndSignals } from '../session/signals.ts'
 
 /** A request's signed-in session: frozen, and JSON of it is the `SessionInfo` alone. */
@@ -12,15 +13,23 @@ export interface RequestAuth extends SessionInfo {
   readonly signal: AbortSignal
 }
 
-export function requestAuth (info: SessionInfo, signals: EndSignals): RequestAuth {
-  let signal: AbortSignal | undefined
-  const auth = { ...info } as RequestAuth
-  // Not enumerable: what is spread, logged or sent is the information.
-  Object.defineProperty(auth, 'signal', {
-    get: () => {
-      signal ??= signals.of(info.id)
-      return signal
-    }
-  })
-  return Object.freeze(auth)
+export function requestAuth (record: SessionRecord, signals: EndSignals): RequestAuth | null {
+  return isSignedIn(record) ? new SignedIn(record, signals) : null
+}
+
+class SignedIn extends PublicMembers implements RequestAuth {
+  readonly #signals: EndSignals
+  #signal: AbortSignal | undefined
+
+  constructor (record: SignedInRecord, signals: EndSignals) {
+    super(record)
+    this.#signals = signals
+    Object.freeze(this)
+  }
+
+  // No member of its own: what is spread, logged or sent is the information.
+  get signal (): AbortSignal {
+    this.#signal ??= this.#signals.of(this.id)
+    return this.#signal
+  }
 }

@@ -4,7 +4,6 @@ import { apply, parseData } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
 import type { Credential } from '../session/credentials.ts'
 import type { HeldSession, NewSession } from '../session/new-record.ts'
-import { toInfo } from '../session/record.ts'
 import type { JsonObject, SessionRecord } from '../session/record.ts'
 import type { Token } from '../session/token.ts'
 import { routeConfig } from './context.ts'
@@ -26,9 +25,8 @@ export class StoredSession {
   readonly budget = new StoreBudget()
   #record: SessionRecord | null = null
   #token: Token | null = null
-  /** The Express session it was, or would be, made of. */
-  #adopts: string | undefined
-  #isSigned = false
+  /** What the client sent. */
+  #sent: Credential | null = null
   #failure: Error | null = null
   #auth: RequestAuth | null | undefined
   /** The session was begun by this request: its client does not hold the token yet. */
@@ -47,18 +45,17 @@ export class StoredSession {
     else if (context.core.credentials.read(request.headers) !== null) this.#failure = new errors.SKIPPED('yet: register the plugin before the hook that reads it')
   }
 
-  /** Loads the session of a credential. Never rejects: a failure is remembered and thrown to whoever reads. */
-  async load (credential: Credential): Promise<void> {
+  /**
+   * Loads the session of a credential; `undefined` when there is nothing to wait for. Never rejects: a failure is
+   * remembered and thrown to whoever reads.
+   */
+  load (credential: Credential): Promise<void> | undefined {
+    this.#sent = credential
     this.#token = credential.token
-    this.#adopts = credential.adopts
-    this.#isSigned = credential.kind === 'cookie'
     this.#failure = null
-    try {
-      this.#record = await this.budget.within(this.#context.core.find(credential))
-      if (this.#record !== null && credential.renew) this.#cookieWork = 'set'
-    } catch (error) {
-      this.#failure = error as Error
-    }
+    const record = this.#context.core.findNow(credential)
+    if (record === undefined) return this.#find(credential)
+    this.#found(record)
   }
 
   /**
@@ -82,8 +79,7 @@ export class StoredSession {
   get auth (): RequestAuth | null {
     const record = this.record
     if (this.#auth === undefined) {
-      const info = record === null ? null : toInfo(record)
-      this.#auth = info === null ? null : requestAuth(info, this.#context.core.signals)
+      this.#auth = record === null ? null : requestAuth(record, this.#context.core.signals)
     }
     return this.#auth
   }
@@ -125,7 +121,7 @@ export class StoredSession {
   /** Reads the session again. */
   async reload (): Promise<void> {
     if (this.#record === null || this.#token === null) return
-    this.#become(await this.budget.within(this.#context.core.find({ token: this.#token, kind: this.#record.kind })), this.#token)
+    this.#become(await this.budget.within(this.#context.core.find(this.#context.core.credentials.credential(this.#token, { kind: this.#record.kind, renew: false }))), this.#token)
   }
 
   /** A new session for a client that keeps the token itself. This request's own stays as it is. */
@@ -143,7 +139,7 @@ export class StoredSession {
     this.#become(null, null)
     this.#failure = null
     if (failure !== null) throw failure
-    if (id !== null) await this.budget.within(this.#context.core.end(id, 'logout', this.#adopts))
+    if (id !== null) await this.budget.within(this.#context.core.end(id, 'logout', this.#sent?.adopts))
   }
 
   /**
@@ -151,7 +147,7 @@ export class StoredSession {
    * moment ago. A bearer token proves nothing before its session was found: anybody can write down an id.
    */
   get #mayEnd (): boolean {
-    return this.#record !== null || this.#isSigned
+    return this.#record !== null || this.#sent?.kind === 'cookie'
   }
 
   /** Writes down that the session was used, if that is due. */
@@ -174,6 +170,19 @@ export class StoredSession {
       setSessionCookie(this.#context, this.#request, reply, this.#record, this.#token)
       this.#cookieSent = true
     }
+  }
+
+  async #find (credential: Credential): Promise<void> {
+    try {
+      this.#found(await this.budget.within(this.#context.core.find(credential)))
+    } catch (error) {
+      this.#failure = error as Error
+    }
+  }
+
+  #found (record: SessionRecord | null): void {
+    this.#record = record
+    if (record !== null && this.#sent?.renew === true) this.#cookieWork = 'set'
   }
 
   /** Goes on with the present session under another id; if it has ended meanwhile, there is none. */

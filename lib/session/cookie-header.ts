@@ -1,16 +1,37 @@
-/** RFC 6265bis 5.6: spaces and tabs around names and values do not count. Other white space does: a browser takes such a name for another. */
-const BLANK = /^[ \t]+|[ \t]+$/g
-
 /**
  * Every value that a `Cookie` header gives for `name`, undecoded: session cookies need no decoding, and
  * a second cookie of the same name (planted from a sibling host or another path) has to be noticed.
  */
 export function cookieValues (header: string, name: string): string[] {
   const values: string[] = []
-  for (const pair of header.split(';')) {
-    const equals = pair.indexOf('=')
-    if (equals === -1 || pair.slice(0, equals).replace(BLANK, '') !== name) continue
-    values.push(pair.slice(equals + 1).replace(BLANK, ''))
+  let equals = -1
+  for (let start = 0, end = 0; start < header.length; start = end + 1) {
+    end = header.indexOf(';', start)
+    if (end === -1) end = header.length
+    // Looked for once: a header of many pairs without one would be searched to its end for each of them.
+    if (equals < start) equals = header.indexOf('=', start)
+    if (equals === -1) break
+    if (equals > end) continue
+    const from = afterBlank(header, start, equals)
+    if (beforeBlank(header, from, equals) - from !== name.length || !header.startsWith(name, from)) continue
+    const valueFrom = afterBlank(header, equals + 1, end)
+    values.push(header.slice(valueFrom, beforeBlank(header, valueFrom, end)))
   }
   return values
+}
+
+/** Where what is between `from` and `to` begins, and where it ends, without spaces and tabs around it. */
+function afterBlank (text: string, from: number, to: number): number {
+  while (from < to && isBlank(text.charCodeAt(from))) from++
+  return from
+}
+
+function beforeBlank (text: string, from: number, to: number): number {
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to--
+  return to
+}
+
+/** RFC 6265bis 5.6: spaces and tabs around names and values do not count. Other white space does: a browser takes such a name for another. */
+function isBlank (code: number): boolean {
+  return code === 0x20 || code === 0x09
 }

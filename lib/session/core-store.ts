@@ -7,7 +7,8 @@ export type Carry = NewSession['carry']
 /** What the core asks of a store; `lib/store/contract.ts` says what each promises. */
 export interface CoreStore {
   now (): number
-  find (id: string): Promise<SessionRecord | null>
+  find (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null>
+  findNow? (id: string): SessionRecord | null | undefined
   create (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry, limit: Limit | null }): Promise<SessionRecord | null>
   update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null>
   touch (record: SessionRecord): Promise<boolean>

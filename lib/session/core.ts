@@ -13,8 +13,7 @@ import type { HeldSession, NewSession } from './new-record.ts'
 import { isTouchDue } from './record.ts'
 import type { SessionRecord } from './record.ts'
 import { EndSignals } from './signals.ts'
-import { secretHashOf } from './token.ts'
-import type { Token } from './token.ts'
+import { isSameHash } from './token.ts'
 import type { TokenFormat } from './token-format.ts'
 import { carryOfUser } from './user-id.ts'
 import { updateWhereItIs, userWhereItIs } from './whereabouts.ts'
@@ -63,7 +62,7 @@ export class SessionCore {
     this.#store = options.store
     this.#endings = new Endings((id) => this.#delete(id, 'revoked'))
     this.events = new EventHub(this.#store.bus)
-    this.signals = new EndSignals(this.events, async (id) => await this.get(id) !== null)
+    this.signals = new EndSignals(this.events, async (id) => await this.get(id, { fresh: true }) !== null)
     this.#store.events.on('ended', this.#onEnded)
     this.#store.events.on('down', this.#onDown)
     this.#store.events.on('up', this.#onUp)
@@ -74,16 +73,22 @@ export class SessionCore {
   }
 
   /** The live session that a credential proves, or `null`. */
-  async find ({ token, kind, adopts }: Pick<Credential, 'token' | 'kind' | 'adopts'>): Promise<SessionRecord | null> {
-    const id = this.tokens.idOf(token)
-    const record = await this.get(id) ?? (adopts === undefined ? null : await this.#adopt(adopts, id, token))
-    return record !== null && record.kind === kind && this.tokens.proves(token, record.secretHash) ? record : null
+  async find (credential: Credential): Promise<SessionRecord | null> {
+    return proven(await this.get(credential.id) ?? await this.#adopt(credential), credential)
+  }
+
+  /** What `find` gives, where that is known without waiting for it; else `undefined`. */
+  findNow (credential: Credential): SessionRecord | null | undefined {
+    if (this.#endings.has(credential.id)) return null
+    const record = this.#store.findNow?.(credential.id)
+    if (record === undefined || (record === null && credential.adopts !== undefined)) return undefined
+    return proven(record, credential)
   }
 
   /** The live session of this id, or `null`. */
-  async get (id: string): Promise<SessionRecord | null> {
+  async get (id: string, options?: { fresh: boolean }): Promise<SessionRecord | null> {
     if (this.#endings.has(id)) return null
-    const record = await this.#store.find(id)
+    const record = await this.#store.find(id, options)
     // Asked again: it may have been ended here while the store was answering.
     return this.#endings.has(id) ? null : record
   }
@@ -146,7 +151,7 @@ export class SessionCore {
 
   /** Whether this use of the session has to be written down. */
   isTouchDue (record: SessionRecord): boolean {
-    return isTouchDue(record, { now: this.#store.now(), ...this.options })
+    return isTouchDue(record, this.options.touchAfterMs, this.#store.now())
   }
 
   /** Writes down that the session was used. `false` when it has ended. */
@@ -196,9 +201,9 @@ export class SessionCore {
     }
   }
 
-  async #adopt (sid: string, id: string, token: Token): Promise<SessionRecord | null> {
-    if (this.#endings.has(id)) return null
-    const record = await this.#store.adoption?.adopt(sid, id, (data, cookie) => adoptedRecord(data, cookie, { id, secretHash: secretHashOf(token), now: this.#store.now(), ...this.options }))
+  async #adopt ({ id, secretHash, adopts }: Credential): Promise<SessionRecord | null> {
+    if (adopts === undefined || this.#endings.has(id)) return null
+    const record = await this.#store.adoption?.adopt(adopts, id, (data, cookie) => adoptedRecord(data, cookie, { id, secretHash, now: this.#store.now(), ...this.options }))
     return record === undefined || this.#endings.has(id) ? null : record
   }
 
@@ -215,4 +220,9 @@ export class SessionCore {
   #tell (name: 'created' | 'revoked' | 'expired', id: string, userId: string, reason: SessionEvent['reason'] = null): void {
     this.events.emit(name, { id, userId, at: Math.floor(this.#store.now()), reason })
   }
+}
+
+/** The record, if it is the one that the credential is of. */
+function proven (record: SessionRecord | null, { kind, secretHash }: Credential): SessionRecord | null {
+  return record !== null && record.kind === kind && isSameHash(record.secretHash, secretHash) ? record : null
 }

@@ -2,6 +2,7 @@ import { errors } from '../errors.ts'
 import { bearerOf, isBearer } from './bearer-header.ts'
 import { cookieValues } from './cookie-header.ts'
 import { adoptedToken, unsignExpressCookie } from './express-cookie.ts'
+import { Recent } from './recent.ts'
 import type { SessionKind } from './record.ts'
 import { fromBearer } from './token.ts'
 import type { Token } from './token.ts'
@@ -21,6 +22,10 @@ export interface CredentialsOptions {
 export interface Credential {
   readonly kind: SessionKind
   readonly token: Token
+  /** The public handle of its session. */
+  readonly id: string
+  /** What the store has to hold of the token's secret. */
+  readonly secretHash: string
   /** It came under an old name or an old secret: to be issued again. */
   readonly renew: boolean
   /** The Express session that the token's session may still have to be made of. */
@@ -33,9 +38,18 @@ export interface CredentialHeaders {
   readonly authorization?: string | undefined
 }
 
-/** How tokens travel: signed in a cookie, or as they are under the scheme Bearer. Nothing here asks the store. */
+/** Of how many cookies and tokens it is known at the least and the most that they are good. */
+const REMEMBERED = 10_000
+
+/**
+ * How tokens travel: signed in a cookie, or as they are under the scheme Bearer. Nothing here asks the store.
+ *
+ * A signature is verified once: of those that were good the last ones are remembered, with what was read from them.
+ */
 export class Credentials {
   readonly #options: CredentialsOptions
+  readonly #cookies = new Recent<Credential>(REMEMBERED)
+  readonly #bearers = new Recent<Credential>(REMEMBERED)
 
   constructor (options: CredentialsOptions) {
     this.#options = options
@@ -65,23 +79,16 @@ export class Credentials {
     for (const [index, name] of this.#options.cookieNames.entries()) {
       const values = cookieValues(header, name)
       if (values.length > 1) return null
-      const credential = values.length === 1 ? this.unsign(values[0] as string) ?? this.#adopted(values[0] as string) : null
-      if (credential !== null) return { ...credential, renew: credential.renew || index > 0 }
+      const credential = values.length === 1 ? this.unsign(values[0] as string) : null
+      if (credential !== null) return index === 0 ? credential : { ...credential, renew: true }
     }
     return null
   }
 
-  #adopted (value: string): Credential | null {
-    const { adopts } = this.#options
-    const verified = adopts === null ? null : unsignExpressCookie(value, adopts)
-    if (verified === null) return null
-    return { kind: 'cookie', token: adoptedToken(verified.sid, adopts?.[verified.by] as string), renew: true, adopts: verified.sid }
-  }
-
   /** The token of an `Authorization` header under the scheme Bearer, or `null`. */
   readBearer (header: string | undefined): Credential | null {
-    const token = fromBearer(bearerOf(header) ?? '')
-    return token === null ? null : { kind: 'bearer', token, renew: false }
+    const sent = bearerOf(header)
+    return sent === null ? null : this.ofBearer(sent)
   }
 
   /** What goes into the cookie for `token`. */
@@ -91,12 +98,38 @@ export class Credentials {
 
   /** The credential that a cookie's value is, or `null`. */
   unsign (value: string): Credential | null {
-    const verified = this.#options.tokens.unsign(value)
-    return verified === null ? null : { kind: 'cookie', ...verified }
+    return this.#cookies.of(value, () => this.#verified(value) ?? this.#adopted(value))
+  }
+
+  /** The credential that a bearer token is, or `null`. */
+  ofBearer (sent: string): Credential | null {
+    return this.#bearers.of(sent, () => {
+      const token = fromBearer(sent)
+      return token === null ? null : this.credential(token, { kind: 'bearer', renew: false })
+    })
+  }
+
+  /** A token as a credential. */
+  credential (token: Token, how: Pick<Credential, 'kind' | 'renew' | 'adopts'>): Credential {
+    const { tokens } = this.#options
+    return { token, id: tokens.idOf(token), secretHash: tokens.secretHashOf(token), ...how }
   }
 
   /** A `Cookie` header that carries `token`. */
   cookieOf (token: Token): string {
     return `${this.#options.cookieNames[0] as string}=${encodeURIComponent(this.sign(token))}`
+  }
+
+  #verified (value: string): Credential | null {
+    const verified = this.#options.tokens.unsign(value)
+    return verified === null ? null : this.credential(verified.token, { kind: 'cookie', renew: verified.renew })
+  }
+
+  /** The Express session that a cookie names, if those are taken over. */
+  #adopted (value: string): Credential | null {
+    const { adopts } = this.#options
+    const verified = adopts === null ? null : unsignExpressCookie(value, adopts)
+    if (verified === null) return null
+    return this.credential(adoptedToken(verified.sid, adopts?.[verified.by] as string), { kind: 'cookie', renew: true, adopts: verified.sid })
   }
 }

@@ -13,7 +13,7 @@ import type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } 
 import { toInfo } from './record.ts'
 import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
 import { header } from './request-header.ts'
-import { fromBearer, toBearer } from './token.ts'
+import { toBearer } from './token.ts'
 import { userIdText, userOf } from './user-id.ts'
 
 /**
@@ -60,9 +60,8 @@ export class SessionManager {
 
   /** The session that a token proves: the value of a session cookie, or a bearer token. */
   async find (token: string, options?: FindOptions): Promise<SessionInfo | null> {
-    if (typeof token !== 'string') return await this.#found(null, options)
-    const bearer = fromBearer(token)
-    return await this.#found(bearer === null ? this.#core.credentials.unsign(token) : { kind: 'bearer', token: bearer }, options)
+    const { credentials } = this.#core
+    return await this.#found(typeof token === 'string' ? credentials.ofBearer(token) ?? credentials.unsign(token) : null, options)
   }
 
   /**
@@ -203,7 +202,7 @@ export class SessionManager {
     return known === null ? null : await this.#core.get(known)
   }
 
-  async #found (credential: Pick<Credential, 'token' | 'kind'> | null, options: FindOptions = {}): Promise<SessionInfo | null> {
+  async #found (credential: Credential | null, options: FindOptions = {}): Promise<SessionInfo | null> {
     assertMembers(options, 'options', ['touch'])
     const { touch = false } = options
     assertBoolean(touch, 'touch')

@@ -58,12 +58,11 @@ export interface SessionInfo {
 
 /** The longest id of a user, in UTF-16 code units. */
 export const USER_ID_LENGTH = 255
-/** Half a character: in Redis all of them become the same one, and two users would be one. */
-const LONE_SURROGATE = /\p{Surrogate}/u
 
 /** Whether a text can be the id of a user: well-formed, of 1 to 255 characters. */
 export function isUserIdText (text: string): boolean {
-  return text.length > 0 && text.length <= USER_ID_LENGTH && !LONE_SURROGATE.test(text)
+  // Half a character: in Redis all of them become the same one, and two users would be one.
+  return text.length > 0 && text.length <= USER_ID_LENGTH && text.isWellFormed()
 }
 
 /** When a record ends if it is not used again: the earlier of idle and absolute timeout. */
@@ -72,27 +71,50 @@ export function expiresAt (record: SessionRecord): number {
 }
 
 /** Whether a use of a session is to be written down. `touchAfterMs` `null`: after a tenth of its idle timeout; `false`: never. */
-export function isTouchDue ({ idleTimeoutMs, lastSeenAt }: SessionRecord, { now, touchAfterMs }: { now: number, touchAfterMs: number | null | false }): boolean {
+export function isTouchDue ({ idleTimeoutMs, lastSeenAt }: SessionRecord, touchAfterMs: number | null | false, now: number): boolean {
   if (touchAfterMs === false) return false
   return now - lastSeenAt >= (touchAfterMs === null || touchAfterMs >= idleTimeoutMs ? idleTimeoutMs / 10 : touchAfterMs)
 }
 
+/** A record that somebody is signed in by. */
+export type SignedInRecord = SessionRecord & { readonly userId: string }
+
+export function isSignedIn (record: SessionRecord): record is SignedInRecord {
+  return record.userId !== null
+}
+
+/** The public members of a signed-in record. */
+export class PublicMembers implements SessionInfo {
+  readonly id: string
+  readonly userId: string
+  readonly kind: SessionKind
+  readonly label: string | null
+  readonly meta: Readonly<JsonObject> | null
+  readonly createdAt: number
+  readonly authenticatedAt: number
+  readonly lastSeenAt: number
+  readonly expiresAt: number
+  readonly ip: string | null
+  readonly userAgent: string | null
+
+  constructor (record: SignedInRecord) {
+    this.id = record.id
+    this.userId = record.userId
+    this.kind = record.kind
+    this.label = record.label
+    this.meta = record.meta === null ? null : deepFreeze(JSON.parse(record.meta) as JsonObject)
+    this.createdAt = record.createdAt
+    this.authenticatedAt = record.authenticatedAt ?? record.createdAt
+    this.lastSeenAt = record.lastSeenAt
+    this.expiresAt = expiresAt(record)
+    this.ip = record.ip
+    this.userAgent = record.userAgent
+  }
+}
+
 /** The frozen public view of a signed-in record; `null` for an anonymous one. */
 export function toInfo (record: SessionRecord): SessionInfo | null {
-  if (record.userId === null) return null
-  return Object.freeze({
-    id: record.id,
-    userId: record.userId,
-    kind: record.kind,
-    label: record.label,
-    meta: record.meta === null ? null : deepFreeze(JSON.parse(record.meta) as JsonObject),
-    createdAt: record.createdAt,
-    authenticatedAt: record.authenticatedAt ?? record.createdAt,
-    lastSeenAt: record.lastSeenAt,
-    expiresAt: expiresAt(record),
-    ip: record.ip,
-    userAgent: record.userAgent
-  })
+  return isSignedIn(record) ? Object.freeze({ ...new PublicMembers(record) }) : null
 }
 
 function deepFreeze<T> (value: T): T {

@@ -1,5 +1,5 @@
 import { Signature } from './signature.ts'
-import { idOf, isId, isToken, newId, newToken, proves } from './token.ts'
+import { idOf, isId, isToken, newId, newToken, secretHashOf } from './token.ts'
 import type { Token } from './token.ts'
 
 /** What a client holds and how a cookie carries it. Nothing here asks the store. */
@@ -12,8 +12,8 @@ export interface TokenFormat {
   newToken (id: string): { token: Token, secretHash: string }
   /** The public handle of a token. */
   idOf (token: Token): string
-  /** Whether a token proves the session found under its handle, in constant time. */
-  proves (token: Token, secretHash: string): boolean
+  /** What the store keeps to prove it. */
+  secretHashOf (token: Token): string
   /** What goes into the cookie. */
   sign (token: Token): string
   /** The token that a cookie's value carries, and whether it is to be signed anew with today's secret; `null` when it does not verify. */
@@ -26,7 +26,7 @@ export class OwnTokens implements TokenFormat {
   readonly newId = newId
   readonly newToken = newToken
   readonly idOf = idOf
-  readonly proves = proves
+  readonly secretHashOf = secretHashOf
 
   /** The first secret signs, all verify. */
   constructor (secrets: readonly string[]) {

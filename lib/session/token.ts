@@ -1,4 +1,4 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
 
 /** 128 bits name a session, 192 bits prove it (OWASP ASVS 5.0 7.2.3 asks for 128). */
 const ID_BYTES = 16
@@ -18,7 +18,7 @@ export function newId (): string {
 /** A fresh token for `id`, and the hash of its secret that the store keeps. */
 export function newToken (id: string): { token: Token, secretHash: string } {
   const secret = randomBytes(SECRET_BYTES).toString('base64url')
-  return { token: `${id}.${secret}`, secretHash: hash(secret) }
+  return { token: `${id}.${secret}`, secretHash: hashOf(secret) }
 }
 
 /** Whether `value` has the shape of a token. Costs no store access. */
@@ -55,22 +55,21 @@ export function idOf (token: Token): string {
   return token.slice(0, ID_LENGTH)
 }
 
-/** Whether `token` carries the secret that `secretHash` was made of, in constant time. */
-export function proves (token: Token, secretHash: string): boolean {
-  const actual = Buffer.from(secretHashOf(token))
-  const expected = Buffer.from(secretHash)
+/** What the store keeps of a token's secret. */
+export function secretHashOf (token: Token): string {
+  return hashOf(token.slice(ID_LENGTH + 1))
+}
+
+/** Whether two secrets are the same by their hashes, in constant time. */
+export function isSameHash (one: string, other: string): boolean {
+  const [actual, expected] = [Buffer.from(one), Buffer.from(other)]
   return actual.length === expected.length && timingSafeEqual(actual, expected)
 }
 
-/** What the store keeps of a token's secret. */
-export function secretHashOf (token: Token): string {
-  return hash(token.slice(ID_LENGTH + 1))
-}
-
 function checksum (token: Token): string {
-  return createHash('sha256').update(`bearer ${token}`).digest('base64url').slice(0, CHECKSUM_LENGTH)
+  return hashOf(`bearer ${token}`).slice(0, CHECKSUM_LENGTH)
 }
 
-function hash (secret: string): string {
-  return createHash('sha256').update(secret).digest('base64url')
+function hashOf (text: string): string {
+  return hash('sha256', text, 'base64url')
 }

@@ -24,13 +24,11 @@ export function encode (record: SessionRecord): string {
 /** The record that `stored` holds, or `null` when it is not one. Never throws. */
 export function decode (id: string, stored: string): SessionRecord | null {
   const newline = stored.indexOf('\n')
-  if (newline === -1) return null
-  const data = stored.slice(newline + 1)
+  if (newline === -1 || stored[newline + 1] !== '{' || !stored.endsWith('}')) return null
   const head = parseObject(stored.slice(0, newline))
-  if (head === null || !data.startsWith('{') || !data.endsWith('}')) return null
-  const known = decodeHead(head)
-  const { s, h } = head
-  return known !== null && typeof h === 'string' && isInstant(s) ? { id, secretHash: h, ...known, lastSeenAt: s, data } : null
+  const known = head === null ? null : decodeHead(head)
+  if (head === null || known === null || typeof head.h !== 'string' || !isInstant(head.s)) return null
+  return Object.assign(known, { id, secretHash: head.h, lastSeenAt: head.s, data: stored.slice(newline + 1) })
 }
 
 /** What a first line holds besides `s` and `h`, as an object. */

@@ -95,8 +95,14 @@ export interface SessionStore {
   /** The clock that decides expiry, in milliseconds since 1970. */
   now (): number
 
-  /** The live record, or `null`. One round trip at the most; writes nothing. */
-  find (id: string): Promise<SessionRecord | null>
+  /**
+   * The live record, or `null`. One round trip at the most; writes nothing. `fresh`: as it is now, also where one of
+   * a moment ago would do.
+   */
+  find (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null>
+
+  /** What `find` resolves with, where that is known without a promise; else `undefined`. */
+  findNow? (id: string): SessionRecord | null | undefined
 
   /**
    * Stores a new session and lists it under its user.

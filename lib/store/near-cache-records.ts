@@ -10,8 +10,6 @@ const LEAST_SIZE = 1_000_000
 /** A record as it was read. */
 export interface Entry {
   readonly record: SessionRecord
-  /** What whoever looks for it is given: made once, not for each of them. */
-  readonly found: Promise<SessionRecord>
   /** When it was asked for, by the monotonic clock. */
   readonly readAt: number
   /** When it expires, by the store's clock. */
@@ -74,8 +72,7 @@ export class RecentRecords {
     const slot = (this.#tail + this.#used++) % this.#max
     this.#ring[slot] = id
     this.#size += size
-    const shared = Object.freeze(record)
-    this.#entries.set(id, { record: shared, found: Promise.resolve(shared), readAt, expiresAt: expiresAt(record), size, slot })
+    this.#entries.set(id, { record: Object.freeze(record), readAt, expiresAt: expiresAt(record), size, slot })
   }
 
   delete (id: string): void {

@@ -94,14 +94,17 @@ export class NearCacheStore implements SessionStore {
     return this.#store.now()
   }
 
-  // Not async: what is there costs neither a promise nor a turn.
-  find (id: string): Promise<SessionRecord | null> {
+  async find (id: string, { fresh = false }: { fresh?: boolean } = {}): Promise<SessionRecord | null> {
+    return (fresh ? undefined : this.findNow(id)) ?? await this.#read(id)
+  }
+
+  findNow (id: string): SessionRecord | undefined {
     const now = performance.now()
-    if (now >= this.#changes.trustedUntil) return this.#store.find(id)
+    if (now >= this.#changes.trustedUntil) return undefined
     const entry = this.#recent.get(id)
-    if (entry === undefined || now - entry.readAt >= this.#maxStaleMs || entry.expiresAt <= this.#store.now() || this.#endedSince(entry.record.userId, entry.readAt)) return this.#read(id, now)
+    if (entry === undefined || now - entry.readAt >= this.#maxStaleMs || entry.expiresAt <= this.#store.now() || this.#endedSince(entry.record.userId, entry.readAt)) return undefined
     this.#hits++
-    return entry.found
+    return entry.record
   }
 
   async create (record: SessionRecord, options: CreateOptions = {}): Promise<SessionRecord | null> {
@@ -160,7 +163,9 @@ export class NearCacheStore implements SessionStore {
     await this.#store.close()
   }
 
-  async #read (id: string, readAt: number): Promise<SessionRecord | null> {
+  async #read (id: string): Promise<SessionRecord | null> {
+    const readAt = performance.now()
+    if (readAt >= this.#changes.trustedUntil) return await this.#store.find(id)
     const group = groupOf(id)
     const count = this.#counts[group]
     const gaps = this.#gaps

@@ -34,7 +34,7 @@ export class RedisLink {
     deadlineMs: COMMAND_DEADLINE_MS,
     probeEveryMs: PROBE_EVERY_MS,
     probe: () => this.#probe(node),
-    isOutage,
+    isOutage: (error) => isOutage(withoutCommand(error)),
     onDown: (cause) => this.#reach.lost(this.#watch.lastError ?? cause),
     onUp: () => this.#reach.found()
   }))
@@ -63,21 +63,21 @@ export class RedisLink {
    * Sends what concerns `key`.
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; the driver's error is the `cause`
    */
-  async run<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
-    return await this.#guarded(this.#breakerFor(key), () => this.#send(key, command))
+  run<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
+    return this.#guarded(() => this.#breakerFor(key), () => this.#send(key, command))
   }
 
-  async #send<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
-    return await (isCluster(this.client) ? sent(this.client, key, command) : command(this.client))
+  #send<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
+    return isCluster(this.client) ? sent(this.client, key, command) : command(this.client)
   }
 
-  async #runOn<T> (name: string, command: () => Promise<T>): Promise<T> {
-    return await this.#guarded(this.#breakers.of(name), command)
+  #runOn<T> (name: string, command: () => Promise<T>): Promise<T> {
+    return this.#guarded(() => this.#breakers.of(name), command)
   }
 
-  async #guarded<T> (breaker: Breaker, command: () => Promise<T>): Promise<T> {
+  async #guarded<T> (breakerOf: () => Breaker, command: () => Promise<T>): Promise<T> {
     try {
-      return await breaker.run(() => command().catch((error: unknown) => { throw withoutCommand(error) }))
+      return await breakerOf().run(command)
     } catch (error) {
       if (error instanceof errors.STORE_UNAVAILABLE) throw error
       this.refused(error)
@@ -95,7 +95,7 @@ export class RedisLink {
   /** Runs a script by its name, and by its text when Redis does not know it (after a restart or a failover). */
   async script (script: Script, keys: readonly string[], ...args: Array<string | number>): Promise<unknown> {
     const [key = ''] = keys
-    return await this.#guarded(this.#breakerFor(key), async () => {
+    return await this.#guarded(() => this.#breakerFor(key), async () => {
       try {
         return await this.#send(key, (client) => client.evalsha(script.sha, script.keys, ...keys, ...args))
       } catch (error) {

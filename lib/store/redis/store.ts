@@ -97,8 +97,8 @@ export class RedisStore extends ExpressSide implements SessionStore {
     return this.link.now()
   }
 
-  async find (id: string): Promise<SessionRecord | null> {
-    return await this.#records.find(id)
+  find (id: string): Promise<SessionRecord | null> {
+    return this.#records.find(id)
   }
 
   async create (record: SessionRecord, options: CreateOptions = {}): Promise<SessionRecord | null> {
