@@ -7,6 +7,7 @@ import { addDecorators, assertFree } from './http/decorators.ts'
 import { registerEngine } from './http/engine.ts'
 import { addHooks } from './http/hooks.ts'
 import { claim } from './http/registrations.ts'
+import { sessionObjects } from './http/session-object.ts'
 import { proxyWarnings } from './http/trust-proxy.ts'
 import type { SessionOptions } from './options.ts'
 import { resolveOptions } from './resolve-options.ts'
@@ -33,7 +34,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   for (const { message, ...details } of [...options.warnings, ...warnings, ...proxyWarnings(app)]) app.log.warn(details, message)
 
   if (!app.hasPlugin('@fastify/cookie')) await app.register(fastifyCookie)
-  context.build = await registerEngine(app, context)
+  context.build = sessionObjects(await registerEngine(app, context))
   addDecorators(app, context)
   addHooks(app, context)
 }, { name: 'fastify-user-sessions', fastify: '5.x' })

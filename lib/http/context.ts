@@ -2,8 +2,8 @@ import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { ResolvedOptions } from '../resolve-options.ts'
 import type { SessionCore } from '../session/core.ts'
 import type { SessionManager } from '../session/manager.ts'
-import type { BuildSession } from './engine.ts'
 import type { RequestSession } from './request-session.ts'
+import type { BuildSession } from './session-object.ts'
 
 /** What every request of one registration of the plugin shares. */
 export interface PluginContext {

@@ -1,39 +1,34 @@
 import fastifySession from '@fastify/session'
 import type { FastifySessionObject } from '@fastify/session'
 import type { FastifyInstance } from 'fastify'
-import type { Data } from '../session/changes.ts'
 import type { PluginContext } from './context.ts'
 
-/** Builds the session object of one request: under this id, holding this data. */
-export type BuildSession = (id: string, data: Data) => FastifySessionObject
+/** Gives a session object of @fastify/session that holds nothing. */
+export type Engine = () => FastifySessionObject
 
 /**
  * @fastify/session, used for its session object alone. It is registered where there are no routes, so
- * that its hooks never run; its one public entrance, `decryptSession`, builds the object, out of what
- * its store gives it. That store holds just the data of the object being built. What the object's own
- * methods would ask of it is answered by `session-object.ts` instead.
+ * that its hooks never run; its one public entrance, `decryptSession`, gives the object. What a request has
+ * is made after that by `session-object.ts`: with the same prototype, and the same cookie.
  */
-export async function registerEngine (app: FastifyInstance, { options }: PluginContext): Promise<BuildSession> {
+export async function registerEngine (app: FastifyInstance, { options }: PluginContext): Promise<Engine> {
   let decryptSession: FastifyInstance['decryptSession'] = () => {}
-  let beingBuilt: Data = {}
   const unused = (): never => { throw new Error('@fastify/session is not to store anything itself') }
   await app.register(async (child) => {
     await child.register(fastifySession, {
-      // The cookie's signature is verified before; in here a session goes by its public id.
-      secret: { sign: (id) => id, unsign: (id) => ({ valid: true, renew: false, value: id }) },
-      // Its own type of a session is the application's; here it is data.
-      store: { get: (_id, callback) => callback(null, beingBuilt as never), set: unused, destroy: unused },
+      // The cookie's signature is verified before. Here none is good: each session is a new one.
+      secret: { sign: (id) => id, unsign: () => ({ valid: false, renew: false, value: null }) },
+      store: { get: unused, set: unused, destroy: unused },
+      idGenerator: () => 'none',
       rolling: false,
       saveUninitialized: false,
       cookie: cookieOf(options)
     })
     decryptSession = child.decryptSession
   })
-  return (id, data) => {
+  return () => {
     const holder: { session?: FastifySessionObject } = {}
-    beingBuilt = data
-    decryptSession(id, holder, () => {})
-    beingBuilt = {}
+    decryptSession('none', holder, () => {})
     return holder.session as FastifySessionObject
   }
 }

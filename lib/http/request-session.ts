@@ -1,15 +1,15 @@
 import type { FastifySessionObject } from '@fastify/session'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Rows } from '../rows.ts'
-import { assertShallow, copyOf, diff, picked } from '../session/changes.ts'
+import { assertShallow, copyOf, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'
-import { withoutReserved } from '../session/reserved.ts'
+import { Baseline } from './baseline.ts'
 import type { PluginContext } from './context.ts'
 import { assertKeepsCookies } from './cookie.ts'
 import { fittingData } from './fitting-data.ts'
 import { carryOver, planSave, signsOut } from './save-plan.ts'
-import { adopt, CSRF_SECRET, dataOf, dropCsrfSecret } from './session-object.ts'
+import { CSRF_SECRET, dataOf, dropCsrfSecret } from './session-object.ts'
 import type { SessionOwner } from './session-object.ts'
 import { StoredSession } from './stored-session.ts'
 
@@ -24,7 +24,7 @@ export class RequestSession implements SessionOwner {
   /** `undefined` until the route asks for it; `null` after `destroy()`. */
   #session: FastifySessionObject | null | undefined
   /** What the session object held when it was built: what differs from it was changed by this request. */
-  #base: Data = {}
+  #base = new Baseline('{}')
   /** The secret of CSRF tokens that was there before this request. */
   #oldCsrfSecret: unknown
   #nextId: string | null = null
@@ -49,8 +49,9 @@ export class RequestSession implements SessionOwner {
     // Throws what there is to throw, also where the object is there already.
     void this.stored.record
     if (this.#session === undefined) {
-      this.#oldCsrfSecret ??= this.stored.data[CSRF_SECRET]
-      this.#build(this.stored.data)
+      const { data } = this.stored
+      this.#oldCsrfSecret ??= data[CSRF_SECRET]
+      this.#build(data)
     }
     return this.#session ?? null
   }
@@ -93,7 +94,7 @@ export class RequestSession implements SessionOwner {
     assertKeepsCookies(this.#context, this.#request, 'regenerate()')
     const carried = picked(dataOf(session), keys)
     assertShallow(carried)
-    const base = picked(this.#base, keys)
+    const base = new Baseline(picked(this.#base.data, keys))
     // A session begun by this request keeps its id, nobody else has seen it.
     this.#nextId = this.stored.isBorn ? this.sessionId : this.#context.core.tokens.newId()
     this.#carriedKeys = keys
@@ -123,7 +124,7 @@ export class RequestSession implements SessionOwner {
 
   /** Whether the session object names its user no more: whoever was signed in is not, though that is stored later. */
   get signsOut (): boolean {
-    return this.#session != null && signsOut({ base: this.#base, data: dataOf(this.#session), rotates: this.#carriedKeys !== null, userIdFrom: this.#context.options.userIdFrom })
+    return this.#session != null && signsOut({ base: this.#base.data, data: dataOf(this.#session), rotates: this.#carriedKeys !== null, userIdFrom: this.#context.options.userIdFrom })
   }
 
   /** Begins a session now; whatever session there was ends, and `request.session` is the new one's. */
@@ -155,7 +156,7 @@ export class RequestSession implements SessionOwner {
   }
 
   #isChanged (): boolean {
-    return this.#session != null && (this.#carriedKeys !== null || this.#assigned || diff(this.#base, dataOf(this.#session)).size > 0)
+    return this.#session != null && (this.#carriedKeys !== null || this.#assigned || this.#base.differsFrom(dataOf(this.#session)))
   }
 
   /** Makes the store hold what the session object says. `undo`: the reply is an error, so nobody is signed in by it. */
@@ -169,7 +170,7 @@ export class RequestSession implements SessionOwner {
     const data = dataOf(session)
     assertShallow(data)
     const plan = planSave({
-      base: this.#base,
+      base: this.#base.data,
       data,
       exists: this.stored.record !== null,
       rotates: this.#carriedKeys !== null,
@@ -187,7 +188,7 @@ export class RequestSession implements SessionOwner {
     // As text before anything is waited for: the route may go on changing the object.
     const saved = JSON.stringify('data' in plan ? plan.data : data)
     try {
-      await this.stored.carryOut(plan, { data: saved, id: this.#nextId ?? undefined, carry: 'data' in plan ? carryOver(this.#base, plan.data, this.#carriedKeys) : undefined })
+      await this.stored.carryOut(plan, { data: saved, id: this.#nextId ?? undefined, carry: 'data' in plan ? carryOver(this.#base.data, plan.data, this.#carriedKeys) : undefined })
     } catch (error) {
       // What became of it is not known: another try is for another id, and still a sign-in.
       this.#nextId = null
@@ -203,12 +204,14 @@ export class RequestSession implements SessionOwner {
       this.#signedInByAssignment = plan.userId !== null
       if (!Object.hasOwn(plan.data, CSRF_SECRET)) dropCsrfSecret(session)
     }
-    this.#base = JSON.parse(saved) as Data
+    this.#base = new Baseline(saved)
   }
 
+  /** `data` becomes the object's own. */
   #build (data: Data): void {
-    this.#base = data
-    adopt(this.#session = this.#context.build(this.sessionId, withoutReserved(copyOf(fittingData(this.#context, this.stored.record?.id, data)))), this)
+    const { record } = this.stored
+    this.#base = new Baseline(record?.data ?? '{}')
+    this.#session = this.#context.build(fittingData(this.#context, record?.id, data), this)
   }
 
   /** The session object belongs to a session that is no more; the next one is built when asked for. */

@@ -1,6 +1,7 @@
 import type { FastifySessionObject } from '@fastify/session'
 import { errors } from '../errors.ts'
 import type { Data } from '../session/changes.ts'
+import type { Engine } from './engine.ts'
 import { RESERVED_NAMES } from '../session/reserved.ts'
 
 /** Whose session object it is: the request's side of it, which does what its methods mean. */
@@ -24,31 +25,45 @@ type Callback = (error?: unknown) => void
 /** Where @fastify/csrf-protection keeps its secret: never carried over a sign-in (CVE-2023-29020). */
 export const CSRF_SECRET = '_csrf'
 
-const kOwner = Symbol('fastify-user-sessions.owner')
-type Owned = FastifySessionObject & { [kOwner]: SessionOwner } & Data
-let prototype: object | undefined
+/** What a session object has besides the data. */
+interface Own {
+  readonly owner: SessionOwner
+  /** Of an object whose owner is told of its being assigned. */
+  userId: unknown
+  cookie: FastifySessionObject['cookie'] | null
+}
+
+const kOwn = Symbol('fastify-user-sessions.own')
+type Owned = FastifySessionObject & { readonly [kOwn]: Own } & Data
+
+/** Builds the session object of one request, that holds this data. */
+export type BuildSession = (data: Data, owner: SessionOwner) => FastifySessionObject
 
 /**
- * Makes a session object of @fastify/session this request's own: its methods keep this package's
- * promises, its names cannot be overwritten by data, its ids are public handles, assigning `userId` is
- * noticed, and JSON of it is the data alone.
+ * Session objects as @fastify/session has them, but this package's own: their methods keep its promises, their
+ * names cannot be overwritten by data, their ids are public handles, assigning `userId` is noticed, and JSON of
+ * them is the data alone. What foreign hands stored under reserved names is left out.
  */
-export function adopt (session: FastifySessionObject, owner: SessionOwner): void {
-  prototype ??= prototypeOver(Object.getPrototypeOf(session) as object)
-  const cookie = session.cookie
-  const view = new Proxy(cookie, readOnly)
-  Object.setPrototypeOf(session, prototype)
-  const owned = session as Owned
-  Object.defineProperty(session, kOwner, { value: owner })
-  Object.defineProperty(session, 'cookie', { get: () => view, set: (value: unknown) => value instanceof cookie.constructor ? fixed() : refuse('cookie') })
-  if (owner.ownsUserId && Object.hasOwn(session, 'userId')) keepUserId(owned, owned.userId)
+export function sessionObjects (engine: Engine): BuildSession {
+  const prototype = prototypeOver(engine)
+  return (data, owner) => {
+    const session = Object.create(prototype) as Owned
+    // Not enumerable: what is spread, logged or sent is the data.
+    Object.defineProperty(session, kOwn, { value: { owner, userId: undefined, cookie: null } satisfies Own })
+    for (const key of Object.keys(data)) {
+      if (RESERVED_NAMES.has(key)) continue
+      if (key === 'userId' && owner.ownsUserId) keepUserId(session, data[key])
+      else Reflect.set(session, key, data[key])
+    }
+    return session
+  }
 }
 
 /** The application's data in a session object, by reference. */
 export function dataOf (session: FastifySessionObject): Data {
   const data: Data = {}
-  for (const [key, value] of Object.entries(session)) {
-    if (!RESERVED_NAMES.has(key)) data[key] = value
+  for (const key of Object.keys(session)) {
+    if (!RESERVED_NAMES.has(key)) data[key] = (session as Owned)[key]
   }
   return data
 }
@@ -58,27 +73,36 @@ export function dropCsrfSecret (session: FastifySessionObject): void {
   delete (session as Owned)[CSRF_SECRET]
 }
 
-function prototypeOver (base: object): object {
+function prototypeOver (engine: Engine): object {
+  const blank = engine()
+  const base = Object.getPrototypeOf(blank) as object
   const methods: Record<string, (this: Owned, ...args: never[]) => unknown> = {
-    save (callback?: Callback) { return settle(this[kOwner].save(this), callback) },
-    reload (callback?: Callback) { return settle(this[kOwner].reload(this), callback) },
-    destroy (callback?: Callback) { return settle(this[kOwner].destroy(this), callback) },
+    save (callback?: Callback) { return settle(this[kOwn].owner.save(this), callback) },
+    reload (callback?: Callback) { return settle(this[kOwn].owner.reload(this), callback) },
+    destroy (callback?: Callback) { return settle(this[kOwn].owner.destroy(this), callback) },
     regenerate (keys?: readonly string[] | Callback, callback?: Callback) {
-      return settle(this[kOwner].regenerate(this, Array.isArray(keys) ? keys as readonly string[] : []), typeof keys === 'function' ? keys : callback)
+      return settle(this[kOwn].owner.regenerate(this, Array.isArray(keys) ? keys as readonly string[] : []), typeof keys === 'function' ? keys : callback)
     },
-    isModified () { return this[kOwner].isModified(this) },
-    isSaved () { return this[kOwner].isSaved(this) },
+    isModified () { return this[kOwn].owner.isModified(this) },
+    isSaved () { return this[kOwn].owner.isSaved(this) },
     toJSON () { return dataOf(this) },
     // Every request is a use, written down as touchAfter says; @fastify/session's own would set the cookie's date.
     touch () {}
   }
   const members: PropertyDescriptorMap = {
-    sessionId: { get (this: Owned) { return this[kOwner].sessionId } },
-    encryptedSessionId: { get (this: Owned) { return this[kOwner].sessionId } },
+    sessionId: { get (this: Owned) { return this[kOwn].owner.sessionId } },
+    encryptedSessionId: { get (this: Owned) { return this[kOwn].owner.sessionId } },
+    cookie: {
+      get (this: Owned) {
+        this[kOwn].cookie ??= new Proxy(engine().cookie, readOnly)
+        return this[kOwn].cookie
+      },
+      set: (value: unknown) => value instanceof blank.cookie.constructor ? fixed() : refuse('cookie')
+    },
     userId: {
       get () {},
       set (this: Owned, value: unknown) {
-        if (this[kOwner].ownsUserId) {
+        if (this[kOwn].owner.ownsUserId) {
           keepUserId(this, undefined)
           Reflect.set(this, 'userId', value)
         } else {
@@ -87,25 +111,30 @@ function prototypeOver (base: object): object {
       }
     }
   }
-  const reserved = [...RESERVED_NAMES].filter((name) => name !== 'cookie').map((name): [string, PropertyDescriptor] => {
+  const reserved = [...RESERVED_NAMES].map((name): [string, PropertyDescriptor] => {
     const get = name === '__proto__' ? () => prototype : () => Object.hasOwn(methods, name) ? methods[name] : (base as Record<string, unknown>)[name]
-    return [name, { get, ...Object.hasOwn(members, name) && members[name], set: () => refuse(name) }]
+    return [name, { get, set: () => refuse(name), ...Object.hasOwn(members, name) && members[name] }]
   })
-  return Object.create(base, { ...members, ...Object.fromEntries(reserved) }) as object
+  const prototype = Object.create(base, { ...members, ...Object.fromEntries(reserved) }) as object
+  return prototype
 }
 
 function keepUserId (session: Owned, value: unknown): void {
-  Object.defineProperty(session, 'userId', {
-    enumerable: true,
-    configurable: true,
-    get: () => value,
-    set: (next: unknown) => {
-      session[kOwner].assigned(session, next)
-      value = typeof next === 'bigint' ? String(next) : next
-      // A token of the page before the sign-in must not work after it; one made from here on does.
-      if (next != null) dropCsrfSecret(session)
-    }
-  })
+  session[kOwn].userId = value
+  Object.defineProperty(session, 'userId', userIdMember)
+}
+
+/** One for all objects: each with a getter of its own would be of a shape of its own. */
+const userIdMember: PropertyDescriptor & ThisType<Owned> = {
+  enumerable: true,
+  configurable: true,
+  get () { return this[kOwn].userId },
+  set (next: unknown) {
+    this[kOwn].owner.assigned(this, next)
+    this[kOwn].userId = typeof next === 'bigint' ? String(next) : next
+    // A token of the page before the sign-in must not work after it; one made from here on does.
+    if (next != null) dropCsrfSecret(this)
+  }
 }
 
 /** Gives a promise's outcome to a callback instead, if there is one; what that throws is its caller's, not ours. */
