@@ -9,7 +9,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { startRedis } from '../test/helpers/redis.ts'
-import { measure } from './cost/measure.ts'
+import { costOf, measure } from './cost/measure.ts'
 import type { Cost } from './cost/measure.ts'
 import { setStage } from './cost/stage.ts'
 import { VARIANTS } from './cost/variants.ts'
@@ -32,7 +32,10 @@ try {
   const redis = await startRedis({ teardown: (callback: () => unknown) => { teardowns.push(callback) } })
   const stage = await setStage({ redis, sessions: SESSIONS, variants: VARIANTS.filter((each) => each.guarded) })
   teardowns.push(stage.stop)
-  const look = async (rounds: number, among = stage.subjects): Promise<Cost[]> => await measure(stage, { admin: redis.client, rounds, requests: REQUESTS, subjects: among })
+  const look = async (rounds: number, among = stage.subjects): Promise<Cost[]> => {
+    const slices = await measure(stage, { admin: redis.client, rounds, requests: REQUESTS, subjects: among })
+    return [...slices].map(([variant, each]) => costOf(variant, each))
+  }
   const machine = await machineOf(redis.client)
   console.log(`${sayMachine(machine)} · CPU per request, as a multiple of raw Fastify\n`)
 

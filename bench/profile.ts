@@ -25,6 +25,7 @@ try {
   teardowns.push(stage.stop)
   const [subject] = stage.subjects
   if (subject === undefined) throw new Error(`${name} cannot be measured`)
+  await subject.fill()
   await subject.tell('profile')
   const before = await subject.cpuMicros()
   await subject.ask(REQUESTS)

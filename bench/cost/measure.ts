@@ -5,7 +5,7 @@ import type { Stage } from './stage.ts'
 import type { Variant } from './variants.ts'
 
 /** What one request cost in one round. CPU in microseconds. */
-interface Slice {
+export interface Slice {
   micros: number
   rawMicros: number
   redisMicros: number
@@ -35,41 +35,39 @@ export interface MeasureOptions {
   subjects?: readonly Subject[]
 }
 
+/** The slices of each variant. */
+export type Slices = Map<Variant, Slice[]>
+
 /**
- * CPU per request, by turns: raw Fastify, a variant, raw Fastify, the next variant, in each round beginning with another
- * one. Raw Fastify is asked with the requests of the variant it stands beside. A machine that is slower for a while is
- * so for both, and what hits one turn alone is not in the median.
+ * CPU per request: each variant in its turn, and at the same time raw Fastify, which is asked the same requests on the
+ * same core. A machine that is slower for a while is so for both, and what hits one turn alone is not in the median. In
+ * each round the turns begin with another variant, and raw Fastify is another process.
  */
-export async function measure ({ raw, subjects: all }: Stage, { admin, rounds, requests, subjects = all }: MeasureOptions): Promise<Cost[]> {
-  const slices = new Map<Subject, Slice[]>(subjects.map((subject) => [subject, []]))
+export async function measure ({ raws, subjects: all }: Stage, { admin, rounds, requests, subjects = all }: MeasureOptions): Promise<Slices> {
+  const slices: Slices = new Map(subjects.map(({ variant }) => [variant, []]))
   for (let round = 0; round < rounds; round++) {
     const first = round % subjects.length
+    const raw = raws[round % raws.length] as Subject
     for (const subject of [...subjects.slice(first), ...subjects.slice(0, first)]) {
-      slices.get(subject)?.push(await slice(subject, { raw, admin, requests }))
+      await subject.fill()
+      slices.get(subject.variant)?.push(await slice(subject, { raw, admin, requests }))
     }
   }
-  return subjects.map((subject) => costOf(subject.variant, slices.get(subject) ?? []))
+  return slices
 }
 
 async function slice (subject: Subject, { raw, admin, requests }: { raw: Subject, admin: Redis, requests: number }): Promise<Slice> {
-  const half = Math.ceil(requests / 2)
-  const rawBefore = await cpuMicros(raw, async () => await raw.answer(subject.rawExchanges, half))
   const before = await redisUse(admin)
-  const micros = await cpuMicros(subject, async () => await subject.ask(requests))
+  const [ownBefore, rawBefore] = [await subject.cpuMicros(), await raw.cpuMicros()]
+  await Promise.all([subject.ask(requests), raw.answer(subject.rawExchanges, requests)])
+  const [ownAfter, rawAfter] = [await subject.cpuMicros(), await raw.cpuMicros()]
   const after = await redisUse(admin)
-  const rawAfter = await cpuMicros(raw, async () => await raw.answer(subject.rawExchanges, half))
   return {
-    micros: micros / requests,
-    rawMicros: (rawBefore + rawAfter) / (2 * half),
+    micros: (ownAfter - ownBefore) / requests,
+    rawMicros: (rawAfter - rawBefore) / requests,
     redisMicros: (after.micros - before.micros) / requests,
     commands: Object.fromEntries(Object.entries(after.calls).map(([name, calls]) => [name, (calls - (before.calls[name] ?? 0)) / requests]))
   }
-}
-
-async function cpuMicros (subject: Subject, work: () => Promise<void>): Promise<number> {
-  const before = await subject.cpuMicros()
-  await work()
-  return await subject.cpuMicros() - before
 }
 
 interface RedisUse { micros: number, calls: Record<string, number> }
@@ -84,7 +82,7 @@ async function redisUse (admin: Redis): Promise<RedisUse> {
   }
 }
 
-function costOf (variant: Variant, slices: readonly Slice[]): Cost {
+export function costOf (variant: Variant, slices: readonly Slice[]): Cost {
   const ratios = slices.map(({ micros, rawMicros }) => micros / rawMicros)
   const names = new Set(slices.flatMap(({ commands }) => Object.keys(commands)))
   const perRequest = [...names].map((name) => [name, round2(median(slices.map(({ commands }) => commands[name] ?? 0)))] as const)

@@ -61,6 +61,11 @@ export class Subject {
     return headers
   }
 
+  /** Has it keep what it forgets while the others have their turn, if it keeps any. */
+  async fill (): Promise<void> {
+    if (this.variant.forgets === true) await this.ask(this.exchanges.length)
+  }
+
   /** The next `count` of its exchanges. */
   async ask (count: number): Promise<void> {
     await this.answer(this.exchanges, count)

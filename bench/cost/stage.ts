@@ -7,7 +7,8 @@ import { RAW } from './variants.ts'
 import type { Variant } from './variants.ts'
 
 export interface Stage {
-  raw: Subject
+  /** The same server several times: one process is a little faster than another. */
+  raws: Subject[]
   subjects: Subject[]
   /** Why the others are not there. */
   missing: Map<Variant, string>
@@ -26,11 +27,12 @@ export interface StageOptions {
 
 /** How many requests make a server as fast as it gets, more or less. */
 const WARM_UP = 10_000
+const RAWS = 2
 
 /** Starts a server per variant, each in a process of its own, signs everybody in and lets all of them run warm. */
 export async function setStage ({ redis, variants, sessions, pinned = true }: StageOptions): Promise<Stage> {
   const missing = new Map<Variant, string>()
-  const raw = await Subject.start(RAW, redis.url)
+  const raws = await Promise.all(Array.from({ length: RAWS }, async () => await Subject.start(RAW, redis.url)))
   const started = await Promise.all(variants.map(async (variant) => await Subject.start(variant, redis.url).catch((error: unknown) => {
     if (!(error instanceof NotThere)) throw error
     missing.set(variant, error.message)
@@ -47,11 +49,11 @@ export async function setStage ({ redis, variants, sessions, pinned = true }: St
     subject.exchanges = exchangesOf(variant, headers)
     subject.rawExchanges = exchangesOf({ ...variant, of: 'nobody' }, headers)
     await subject.ask(WARM_UP)
-    await raw.answer(subject.rawExchanges, Math.ceil(2 * WARM_UP / subjects.length))
+    for (const raw of raws) await raw.answer(subject.rawExchanges, Math.ceil(2 * WARM_UP / subjects.length))
   }
 
   const redisPid = infoNumber(await redis.client.info('server'), 'process_id')
-  const core = !pinned ? null : pin([process.pid, redisPid, raw.pid, ...subjects.map(({ pid }) => pid)])
-  const stop = async (): Promise<void> => { await Promise.all([raw, ...subjects].map(async (each) => await each.stop())) }
-  return { raw, subjects, missing, core, stop }
+  const core = !pinned ? null : pin([process.pid, redisPid, ...[...raws, ...subjects].map(({ pid }) => pid)])
+  const stop = async (): Promise<void> => { await Promise.all([...raws, ...subjects].map(async (each) => await each.stop())) }
+  return { raws, subjects, missing, core, stop }
 }
