@@ -131,7 +131,7 @@ function unordered (client: Client): Client {
     get: (target, name) => {
       const member: unknown = Reflect.get(target, name, target)
       if (typeof member !== 'function') return member
-      if (!['evalsha', 'eval', 'set', 'call', 'del', 'get', 'zrem', 'zrange', 'zscore', 'exists'].includes(String(name))) return member.bind(target) as unknown
+      if (!['evalsha', 'eval', 'set', 'call', 'del', 'get', 'mget', 'zrem', 'zrange', 'zscore', 'exists'].includes(String(name))) return member.bind(target) as unknown
       return async (...args: unknown[]): Promise<unknown> => {
         await hops()
         return await (member.apply(target, args) as Promise<unknown>)

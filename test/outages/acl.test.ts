@@ -105,6 +105,12 @@ async function failureOf (t: Test, server: TestRedis, eventWithinMs: number): Pr
   await step('health', async () => (await here.app.sessions.health()).ok)
   await step('log out', () => ok(ada.post('/logout')))
   await step('stay out', async () => (await ada.get('/me')).statusCode === 401)
+  await step('what is no session', async () => {
+    const bob = await here.signIn('bob')
+    await server.client.multi().del(`sess:${idOf(bob)}`).lpush(`sess:${idOf(bob)}`, 'x').exec()
+    await bob.get('/me')
+    return await until('the line', () => here.said().some((line) => line.includes('cannot be read')), eventWithinMs)
+  })
   // What is no list is thrown away.
   await server.client.set('@sess:user:carol', 'x')
   await step('a list that is none', async () => ok(post(new Browser(here.app), 'carol')))
@@ -206,7 +212,7 @@ t.test('who may not listen, from the beginning or from now on, is told so in one
 /** Whether a session that is read again is not read from Redis. */
 async function serves ({ signIn }: Service): Promise<boolean> {
   const ada = await signIn('ada')
-  const gets = async (): Promise<string | undefined> => /cmdstat_get:calls=(\d+)/.exec(await redis.client.info('commandstats'))?.[1]
+  const gets = async (): Promise<string | undefined> => /cmdstat_mget:calls=(\d+)/.exec(await redis.client.info('commandstats'))?.[1]
   // The message of the sign-in itself may be on its way.
   for (let read = 0; read < 5; read++) {
     const before = await gets()

@@ -375,7 +375,6 @@ t.test('every operation sends the commands that RedisStore documents', async (t)
   await store.deleteByUser('bob')
 
   const sent = await monitor(t)
-  t.strictSame(await sent(ours, () => store.find(session.id)), [`get ${key(session.id)}`])
   t.strictSame(await sent(ours, () => store.create(anonymous)), [`set ${key(anonymous.id)} PX NX`])
   t.strictSame(await sent(ours, () => store.create(session, { replaces: anonymous })), [
     `evalsha list ${list}`,
@@ -384,11 +383,12 @@ t.test('every operation sends the commands that RedisStore documents', async (t)
     `evalsha end ${pending(anonymous.id)} ${key(anonymous.id)}`,
     `evalsha activate ${pending(session.id)} ${key(session.id)}`
   ])
-  t.strictSame(await sent(ours, () => store.find(session.id)), [`get ${key(session.id)}`])
+  t.strictSame(await sent(ours, () => store.find(session.id)), [`mget ${key(session.id)}`])
   t.strictSame(await sent(ours, () => store.update(session, () => '{"cart":1}')), [`evalsha update ${key(session.id)}`])
   t.strictSame(await sent(ours, () => store.touch(session)), [`evalsha list ${list}`, `evalsha touch ${key(session.id)}`])
   await store.create(next)
-  t.strictSame((await sent(ours, () => store.listByUser('ada'))).sort(), [...[session, next].map(({ id }) => `get ${key(id)}`), `zrange ${list}`].sort())
+  const both = [session, next].map(({ id }) => key(id))
+  t.ok([both, both.toReversed()].map((keys) => `zrange ${list}, mget ${keys.join(' ')}`).includes((await sent(ours, () => store.listByUser('ada'))).join(', ')))
   t.strictSame(await sent(ours, () => store.delete(next.id)), [`evalsha end ${pending(next.id)} ${key(next.id)}`, `zrem ${list}`])
   t.strictSame(await sent(ours, () => store.deleteByUser('ada')), [`evalsha take ${list}`, `evalsha end ${pending(session.id)} ${key(session.id)}`, `zrem ${list}`])
 })
@@ -418,6 +418,7 @@ t.test('what lies under a session\'s key and is no session is absent, told once 
     await redis.client.call(command, key, ...args)
     unreadable.length = 0
     t.equal(await store.find(session.id), null, command)
+    await until('that it is told', () => unreadable.length > 0)
     t.strictSame(unreadable, [session.id])
     t.equal(await store.update(session, (data) => data), null)
     t.equal(await store.touch(session), false)

@@ -50,6 +50,8 @@ const nodeOptions = () => ({
   enableOfflineQueue: false,
   maxRetriesPerRequest: 0,
   connectTimeout: 1000,
+  // Those of one turn have been joined already.
+  autoPipeliningIgnoredCommands: ['mget'],
   // This and the longest pause between two attempts are what service may take to resume behind a link that was half-open.
   socketTimeout: 1400,
   autoResendUnfulfilledCommands: false,

@@ -7,6 +7,7 @@ import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
 import { isWrongType } from './driver-errors.ts'
 import type { RedisLink } from './link.ts'
+import { Reads } from './reads.ts'
 import { activateScript, endScript, leaveScript, touchScript, traceScript } from './scripts.ts'
 
 /** How long a login may take between its first and its last command. */
@@ -20,10 +21,13 @@ export class Records {
   protected readonly link: RedisLink
   protected readonly keys: Keys
   protected readonly persist: boolean
+  readonly #reads: Reads
+  #isTelling = false
 
   /** `persist`: sessions do not expire. */
   constructor (link: RedisLink, keys: Keys, { persist }: { persist: boolean }) {
     this.link = link
+    this.#reads = new Reads(link)
     this.keys = keys
     this.persist = persist
   }
@@ -32,7 +36,8 @@ export class Records {
   async find (id: string, { any = false }: { any?: boolean } = {}): Promise<SessionRecord | null> {
     const key = this.keys.session(id)
     try {
-      const value = await this.link.run(key, (client) => client.get(key))
+      const value = await this.#reads.get(key)
+      if (value === null) this.#tellForeign(id, key)
       return any && value !== null && parseExpress(value) !== null ? null : this.read(id, value)
     } catch (error) {
       if (!isWrongType(error)) throw error
@@ -126,6 +131,16 @@ export class Records {
   /** Writes what is gone at once: for who asks whether all that was written before is with a replica. */
   async leaveTrace (id: string): Promise<void> {
     await this.link.script(traceScript, [this.keys.trace(id)])
+  }
+
+  /** That what is not there is of another type is told after the answer, and of one at a time: nobody waits for it. */
+  #tellForeign (id: string, key: string): void {
+    if (this.#isTelling) return
+    this.#isTelling = true
+    this.#reads.isForeign(key).catch(() => false).then((isForeign) => {
+      this.#isTelling = false
+      if (isForeign) this.link.events.emit('unreadable', id)
+    })
   }
 
   #both (id: string): [pending: string, live: string] {

@@ -28,7 +28,7 @@ export interface ExpressSessions {
 /**
  * Sessions in Redis 7 or newer, one server, Sentinel or Cluster. The commands, with the default prefix:
  *
- *     find           GET sess:<id>
+ *     find           MGET sess:<id> …, of all that are asked for in one turn; TYPE of what is not there; in a Cluster GET of each
  *     create         anonymous: SET sess:<id> … PX <idle> NX
  *                    signed in: EVALSHA list @sess:user:<userId>      "+<id>": a login is under way
  *                               SET @{sess:<id>} … PX 10000 NX        at the same time
