@@ -13,49 +13,18 @@ import { runInNewContext } from 'node:vm'
 import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { Redis } from 'ioredis'
 import { RedisStore, SessionManager } from '../lib/index.ts'
-import { newToken } from '../lib/session/token.ts'
-import { encode } from '../lib/store/codec.ts'
 import { connect } from '../lib/store/redis/client.ts'
-import { Keys } from '../lib/store/redis/keys.ts'
-import { record } from '../test/helpers/record.ts'
 import { startRedis } from '../test/helpers/redis.ts'
+import { fill, PER_USER } from './fill.ts'
 
 const SIZES = process.argv.includes('--quick') ? [10_000, 100_000] : [10_000, 100_000, 1_000_000]
-const PER_USER = 3
 const LISTINGS = 2_000
 const REVOCATIONS = 200
-/** How many sessions one EVAL makes. */
-const PAGE = 5_000
 /** Where the memory of walking through all sessions is looked at, and how often. */
 const WALK_SIZE = 100_000
 const LOOK_EVERY = 5_000
 /** What is sent for measuring, or for the time. */
 const OWN_COMMANDS = ['config', 'info', 'slowlog', 'time']
-/** When all sessions began, so that filling in again changes nothing. */
-const BEGAN_AT = Date.now()
-/** In place of a session's id, which has this length, and of its user. */
-const ID = '$'.repeat(22)
-const USER = '%user%'
-
-/**
- * KEYS  none: it names them itself, for the one server that this is
- * ARGV  first · last number of a session · sessions per user · key, value, member of ours with their placeholders ·
- *       score · ttl in ms · key and value of connect-redis · its database
- */
-const FILL = `
-local function put (text, place, value) return (string.gsub(text, place, value)) end
-for number = tonumber(ARGV[1]), tonumber(ARGV[2]) do
-  local id = string.format('%022d', number)
-  local user = string.format('%d', math.floor(number / ARGV[3]))
-  local list, member = put(ARGV[6], '%%user%%', user), put(ARGV[7], '%$+', id)
-  redis.call('SELECT', 0)
-  redis.call('SET', put(ARGV[4], '%$+', id), put(ARGV[5], '%%user%%', user), 'PX', ARGV[9])
-  redis.call('ZADD', list, ARGV[8], member)
-  redis.call('PEXPIREAT', list, ARGV[8])
-  redis.call('SELECT', 1)
-  redis.call('SET', put(ARGV[10], '%$+', id), put(ARGV[11], '%%user%%', user), 'PX', ARGV[9])
-end`
-
 interface Row {
   sessions: number
   fillSeconds: number
@@ -90,7 +59,7 @@ async function main (): Promise<void> {
   let walk: Walk | undefined
   let filled = 0
   for (const size of SIZES) {
-    const fillSeconds = await seconds(() => fill(admin, filled, size))
+    const fillSeconds = await seconds(() => fill(admin, filled, size, { beside: true }))
     filled = size
     await store.ready(5_000)
     rows.push({ sessions: size, fillSeconds, ...await measure(size, { sessions, connectRedis, admin }) })
@@ -100,19 +69,6 @@ async function main (): Promise<void> {
   const results = new URL('results/', import.meta.url)
   mkdirSync(results, { recursive: true })
   writeFileSync(new URL('list.json', results), JSON.stringify({ machine, perUser: PER_USER, rows, walk }, null, 2) + '\n')
-}
-
-/** Adds the sessions `from` to `to`, for us in database 0 and for connect-redis in database 1. */
-async function fill (admin: Redis, from: number, to: number): Promise<void> {
-  const keys = new Keys('sess:')
-  const idle = 60 * 60_000
-  const model = record({ now: BEGAN_AT, id: ID, secretHash: newToken(ID).secretHash, userId: USER, data: JSON.stringify({ userId: USER }), idleTimeoutMs: idle, ip: '203.0.113.7', userAgent: 'Firefox 131 on Windows' })
-  const expires = new Date(model.createdAt + idle)
-  const theirs = JSON.stringify({ cookie: { originalMaxAge: idle, expires, secure: true, httpOnly: true, path: '/', sameSite: 'lax' }, userId: USER })
-  for (let first = from; first < to; first += PAGE) {
-    const last = Math.min(first + PAGE, to) - 1
-    await admin.eval(FILL, 0, first, last, PER_USER, keys.session(ID), encode(model), keys.user(USER), keys.memberOf(model), expires.getTime(), idle, `sess:${ID}`, theirs)
-  }
 }
 
 interface Measured { sessions: SessionManager, connectRedis: ConnectRedisStore, admin: Redis }
@@ -137,7 +93,7 @@ async function measure (size: number, { sessions, connectRedis, admin }: Measure
   // Ended users have none left to list: each is taken once, and from the end.
   let user = Math.floor(size / PER_USER)
   const revocations = await times(REVOCATIONS, async () => { await sessions.revokeUser(--user) })
-  await fill(admin, user * PER_USER, size)
+  await fill(admin, user * PER_USER, size, { beside: true })
   return {
     listByUserMs: quantile(listings, 0.5),
     listByUserP99Ms: quantile(listings, 0.99),

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import type { Socket } from 'node:net'
 
-const CONNECTIONS = 50
+export const CONNECTIONS = 50
 const PATIENCE_MS = 20_000
 const PAUSE_MS = 250
 
@@ -13,7 +13,7 @@ export interface Exchange {
 }
 
 /**
- * Fifty connections that stay open, one request at a time on each. Of our own, because a load generator measures
+ * Connections that stay open, one request at a time on each. Of our own, because a load generator measures
  * time, while here a server is asked in hundreds of short turns, each request with a cookie of its own and an answer
  * that only its session has, and all of it has to cost less than the server, whose core it shares.
  */
@@ -24,8 +24,8 @@ export class Load {
     this.#sockets = sockets
   }
 
-  static async open (port: number): Promise<Load> {
-    const sockets = Array.from({ length: CONNECTIONS }, () => connect({ port, host: '127.0.0.1', noDelay: true }))
+  static async open (port: number, connections = CONNECTIONS): Promise<Load> {
+    const sockets = Array.from({ length: connections }, () => connect({ port, host: '127.0.0.1', noDelay: true }))
     await Promise.all(sockets.map(async (socket) => await once(socket, 'connect')))
     return new Load(sockets)
   }

@@ -1,6 +1,7 @@
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { NotThere } from '../lib.ts'
+import { liveBytes } from '../numbers.ts'
 import { RAW, VARIANTS } from './variants.ts'
 
 /*
@@ -13,8 +14,8 @@ import { RAW, VARIANTS } from './variants.ts'
 export type Started = Server
 
 /** What the parent asks for, and what it is told. */
-export type Question = 'cpu' | 'profile' | 'profiled'
-export type Answer = { port: number } | { notThere: string } | { micros: number } | { profile: object }
+export type Question = 'cpu' | 'heap' | 'profile' | 'profiled'
+export type Answer = { port: number } | { notThere: string } | { micros: number } | { bytes: number } | { profile: object }
 
 const [name, redis = ''] = process.argv.slice(2)
 const answer = (what: Answer) => process.send?.(what)
@@ -32,6 +33,7 @@ try {
   process.on('message', (question: Question) => {
     if (question === 'profile') void profile().then(() => answer({ micros: 0 }))
     else if (question === 'profiled') void profiled().then((profile) => answer({ profile }))
+    else if (question === 'heap') answer({ bytes: liveBytes() })
     else answer({ micros: cpuMicros() })
   })
   answer({ port: (server.address() as AddressInfo).port })

@@ -15,16 +15,18 @@ const FILE = fileURLToPath(new URL('server.ts', import.meta.url))
 export class Subject {
   readonly variant: Variant
   readonly #child: ChildProcess
-  readonly #load: Load
+  readonly #port: number
+  #load: Load
   /** What it is asked. */
   exchanges: readonly Exchange[] = []
   /** The same requests, for a server that knows nobody. */
   rawExchanges: readonly Exchange[] = []
   #asked = 0
 
-  private constructor (variant: Variant, child: ChildProcess, load: Load) {
+  private constructor (variant: Variant, child: ChildProcess, port: number, load: Load) {
     this.variant = variant
     this.#child = child
+    this.#port = port
     this.#load = load
   }
 
@@ -39,7 +41,7 @@ export class Subject {
       once(child, 'message') as Promise<[Answer]>,
       once(child, 'exit').then((): never => { throw new Error(`the server of ${variant.name} has ended`) })
     ])
-    if ('port' in answer) return new Subject(variant, child, await Load.open(answer.port))
+    if ('port' in answer) return new Subject(variant, child, answer.port, await Load.open(answer.port))
     child.disconnect()
     throw new NotThere('notThere' in answer ? answer.notThere : '')
   }
@@ -49,6 +51,12 @@ export class Subject {
     const ended = once(this.#child, 'exit')
     this.#child.disconnect()
     await ended
+  }
+
+  /** Goes on with so many connections. */
+  async connect (connections: number): Promise<void> {
+    this.#load.close()
+    this.#load = await Load.open(this.#port, connections)
   }
 
   /** Signs users in, and gives the headers that carry their sessions. */
@@ -81,6 +89,12 @@ export class Subject {
     return 'micros' in answer ? answer.micros : NaN
   }
 
+  /** What is left of its heap when the garbage is gone. */
+  async liveBytes (): Promise<number> {
+    const answer = await this.tell('heap')
+    return 'bytes' in answer ? answer.bytes : NaN
+  }
+
   async tell (question: Question): Promise<Answer> {
     const answered = once(this.#child, 'message') as Promise<[Answer]>
     this.#child.send(question)
@@ -89,12 +103,12 @@ export class Subject {
 }
 
 /** The requests that carry these sessions, and what each is answered. */
-export function exchangesOf ({ of, path = '/me' }: Pick<Variant, 'of' | 'path'>, headers: readonly string[]): Exchange[] {
-  const one = (header: string, user: string | null): Exchange => ({
+export function exchangesOf ({ of, path = '/me' }: Pick<Variant, 'of' | 'path'>, headers: readonly string[], user = userOf): Exchange[] {
+  const one = (header: string, whose: string | null): Exchange => ({
     request: `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${header}\r\n`,
-    body: JSON.stringify(bodyOf(of === 'nobody' ? null : user))
+    body: JSON.stringify(bodyOf(of === 'nobody' ? null : whose))
   })
-  return headers.length === 0 ? [one('', null)] : headers.map((header, number) => one(header, userOf(number)))
+  return headers.length === 0 ? [one('', null)] : headers.map((header, number) => one(header, user(number)))
 }
 
 /** What a client has to send to be known by the session that this reply gave it. */

@@ -12,11 +12,13 @@ export interface OursOptions {
   nearCache?: true | { maxEntries: number }
 }
 
+export const SECRET = 'only for measuring, and 32 characters long'
+
 export async function start (redis: string, { via = 'auth', store = 'redis', bearer = false, nearCache }: OursOptions): Promise<Started> {
   if (nearCache !== undefined && !await hasOption('nearCache')) throw new NotThere('this version has no near-cache')
   const app = Fastify()
   await app.register(lib.sessionPlugin, {
-    secret: 'only for measuring, and 32 characters long',
+    secret: SECRET,
     cookie: { secure: false },
     // So long that no session is touched meanwhile: at the default that is one write in three minutes.
     idleTimeout: '8h',
