@@ -96,6 +96,19 @@ t.test('a login during which the user was signed out everywhere is refused', asy
   await t.rejects(core.create(ada), { code: 'ERR_SESSION_UNAUTHENTICATED' })
 })
 
+t.test('whether a session that is held has ended is looked up as it is now, not as it was a moment ago', async (t) => {
+  const { core, store } = open(t)
+  const { record } = await core.create(ada)
+  const asked: unknown[] = []
+  store.find = async (_id: string, options?: unknown) => {
+    asked.push(options)
+    return null
+  }
+  const signal = core.signals.of(record.id)
+  await until(() => signal.aborted)
+  t.strictSame(asked, [{ fresh: true }])
+})
+
 t.test('a cookie header gives the token that is signed in it', async (t) => {
   const { core } = open(t)
   const { token } = newToken(newId())
