@@ -98,13 +98,13 @@ export class Credentials {
 
   /** The credential that a cookie's value is, or `null`. */
   unsign (value: string): Credential | null {
-    return this.#cookies.of(value, () => this.#verified(value) ?? this.#adopted(value))
+    return this.#cookies.of(value, (own) => this.#verified(own) ?? this.#adopted(own))
   }
 
   /** The credential that a bearer token is, or `null`. */
   ofBearer (sent: string): Credential | null {
-    return this.#bearers.of(sent, () => {
-      const token = fromBearer(sent)
+    return this.#bearers.of(sent, (own) => {
+      const token = fromBearer(own)
       return token === null ? null : this.credential(token, { kind: 'bearer', renew: false })
     })
   }

@@ -16,11 +16,14 @@ export class Recent<T> {
   }
 
   /** What `workOut` gives, now or when this text was asked for before. `null` is not remembered. */
-  of (text: string, workOut: () => T | null): T | null {
+  of (text: string, workOut: (text: string) => T | null): T | null {
     const known = this.#newer.get(text)
     if (known !== undefined) return known
-    const value = this.#older.get(text) ?? workOut()
-    if (value !== null && text.length <= LONGEST) this.#add(text, value)
+    if (text.length > LONGEST) return workOut(text)
+    // A part of a text keeps all of it in memory: here the whole header, with everything that is in it.
+    const own = Buffer.from(text).toString()
+    const value = this.#older.get(own) ?? workOut(own)
+    if (value !== null) this.#add(own, value)
     return value
   }
 
@@ -29,7 +32,6 @@ export class Recent<T> {
       this.#older = this.#newer
       this.#newer = new Map()
     }
-    // A part of a text keeps all of it in memory: here the whole header, with everything that is in it.
-    this.#newer.set(Buffer.from(text).toString(), value)
+    this.#newer.set(text, value)
   }
 }

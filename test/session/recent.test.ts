@@ -1,5 +1,8 @@
 import t from 'tap'
+import { Credentials } from '../../lib/session/credentials.ts'
 import { Recent } from '../../lib/session/recent.ts'
+import { newId, newToken, toBearer } from '../../lib/session/token.ts'
+import { OwnTokens } from '../../lib/session/token-format.ts'
 import { liveBytes } from '../../bench/numbers.ts'
 
 /** Counts how often something is worked out. */
@@ -39,13 +42,26 @@ t.test('nothing is not remembered, nor is what is long', async (t) => {
   t.equal(recent.of(long, () => 6), 6)
 })
 
-t.test('of a header no more is kept than the part that was asked for', async (t) => {
-  const recent = new Recent<number>(10_000)
+t.test('of a header no more is kept than the part that was asked for, nor with what was worked out of it', async (t) => {
+  const recent = new Recent<string>(10_000)
   const before = liveBytes()
   for (let number = 0; number < 5_000; number++) {
     const header = Buffer.alloc(16_000, 'x').toString('latin1') + String(number).padStart(100, '0')
-    recent.of(header.slice(-100), () => number)
+    recent.of(header.slice(-100), (own) => own.slice(-50))
   }
   t.ok(liveBytes() - before < 5_000 * 1_000)
-  t.equal(recent.of(String(4_999).padStart(100, '0'), () => null), 4_999)
+  t.equal(recent.of(String(4_999).padStart(100, '0'), () => null), String(4_999).padStart(50, '0'))
+})
+
+t.test('[CWE-770] whoever sends good credentials in large headers fills no memory', async (t) => {
+  const credentials = new Credentials({ tokens: new OwnTokens(['a secret of more than 32 characters']), cookieNames: ['sid'], bearer: true, adopts: null })
+  const before = liveBytes()
+  const kept = []
+  for (let number = 0; number < 5_000; number++) {
+    const { token } = newToken(newId())
+    const padding = Buffer.alloc(15_000, ' ').toString('latin1')
+    kept.push(credentials.read({ authorization: `Bearer ${padding}${toBearer(token)}` })?.id, credentials.read({ cookie: `a=${padding}; sid=${credentials.sign(token)}` })?.id)
+  }
+  t.ok(kept.every((id) => id?.length === 22))
+  t.ok(liveBytes() - before < 10_000 * 1_500)
 })
