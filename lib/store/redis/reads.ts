@@ -31,7 +31,7 @@ export class Reads {
   get (key: string): Promise<string | null> {
     if (isCluster(this.#link.client)) return this.#link.run(key, (client) => client.get(key))
     const known = this.#asked.get(key)
-    if (known !== undefined) return known.value
+    if (known !== undefined) return known.value.catch((error: unknown) => { throw another(error) })
     if (this.#asked.size === MOST) void this.#flush()
     if (!this.#isDue) {
       this.#isDue = true
@@ -47,11 +47,11 @@ export class Reads {
   }
 
   /**
-   * Whether what is under a key is no text.
+   * Whether what is under a key, of which `get` gave `null`, is no text. In a Cluster it would have said so.
    * @throws as `RedisLink.run`
    */
   async isForeign (key: string): Promise<boolean> {
-    return !['none', 'string'].includes(await this.#link.run(key, (client) => client.type(key)))
+    return !isCluster(this.#link.client) && !['none', 'string'].includes(await this.#link.run(key, (client) => client.type(key)))
   }
 
   async #flush (): Promise<void> {
