@@ -66,9 +66,9 @@ export class RecentRecords {
     const { id } = record
     this.delete(id)
     const size = HEAD_SIZE + record.data.length + (record.meta?.length ?? 0)
+    if (size > this.#maxSize) return
     if (this.#used === this.#max) this.#dropOldest()
     while (this.#used > 0 && this.#size + size > this.#maxSize) this.#dropOldest()
-    if (size > this.#maxSize) return
     const slot = (this.#tail + this.#used++) % this.#max
     this.#ring[slot] = id
     this.#size += size

@@ -152,6 +152,16 @@ t.test('who ends a session by an id that it had before ends it here at once', as
   t.equal(await store.find(moved.id), null)
 })
 
+t.test('what is larger than all there is room for is not kept, and takes nobody else\'s place', async (t) => {
+  const { store, stored, readsOf } = await openCache(t)
+  const small = await stored()
+  const large = await stored({ data: JSON.stringify({ all: 'x'.repeat(1_000_000) }) })
+  await store.find(small.id)
+  t.strictSame(await store.find(large.id), large)
+  t.equal(await readsOf(() => store.find(large.id)), 1)
+  t.equal(await readsOf(() => store.find(small.id)), 0)
+})
+
 t.test('a change whose outcome is not known counts as one', async (t) => {
   const { store, stored, backend, readsOf } = await openCache(t)
   const session = await stored()

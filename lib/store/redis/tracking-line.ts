@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
 import { another } from './client.ts'
-import { isReply, withoutCommand } from './driver-errors.ts'
+import { withoutCommand } from './driver-errors.ts'
 
 /** Where Redis tells of changes on a connection of RESP2. */
 const CHANNEL = '__redis__:invalidate'
@@ -56,7 +56,9 @@ export class TrackingLine {
       lazyConnect: false,
       readOnly: false,
       autoResubscribe: false,
-      maxRetriesPerRequest: null,
+      // What was under way when it was lost fails with it.
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
       connectTimeout: 1_000,
       socketTimeout: Math.ceil(options.silenceMs * 1.4),
       retryStrategy: (times) => Math.min(50 * times, 250) + Math.random() * 50
@@ -113,13 +115,14 @@ export class TrackingLine {
       }
       const server = serverOf(await data.info('server'))
       if (round !== this.#round) return
+      if (server === '') throw new Error('ERR INFO names no run_id: nobody can tell whether it is the server that is read from')
       // While a replica takes over, or behind a balancer, the two may have ended up at different ones.
       if (server !== this.#server) return line.disconnect(true)
       this.#isPending = false
       await this.hear()
     } catch (error) {
       if (round !== this.#round) return
-      if (!isReply(error)) return line.disconnect(true)
+      if (!isLasting(error)) return line.disconnect(true)
       this.#options.onRefused(withoutCommand(error))
       this.#askAgain = setTimeout(() => line.disconnect(true), ASK_AGAIN_MS)
     }
@@ -134,7 +137,12 @@ export class TrackingLine {
   }
 }
 
-/** Another one each time that a server starts. */
+/** Whether it will be the same the next time: a refusal, but not that Redis is busy or loading. */
+function isLasting (error: unknown): error is Error {
+  return error instanceof Error && /^(NOPERM|NOAUTH|WRONGPASS|ERR) /.test(error.message)
+}
+
+/** Another one each time that a server starts; `''` where that is not told. */
 function serverOf (info: string): string {
   return /^run_id:(\w+)/m.exec(info)?.[1] ?? ''
 }
