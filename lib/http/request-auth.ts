@@ -1,5 +1,5 @@
-import { isSignedIn, PublicMembers } from '../session/record.ts'
-import type { SessionInfo, SessionRecord, SignedInRecord } from '../session/record.ts'
+import { publicMembers } from '../session/record.ts'
+import type { SessionInfo, SessionRecord } from '../session/record.ts'
 import type { EndSignals } from '../session/signals.ts'
 
 /** A request's signed-in session: frozen, and JSON of it is the `SessionInfo` alone. */
@@ -14,22 +14,22 @@ export interface RequestAuth extends SessionInfo {
 }
 
 export function requestAuth (record: SessionRecord, signals: EndSignals): RequestAuth | null {
-  return isSignedIn(record) ? new SignedIn(record, signals) : null
+  const members = publicMembers(record)
+  if (members === null) return null
+  Object.defineProperty(members, kSignal, { value: { signals, signal: null } satisfies Signal })
+  Object.defineProperty(members, 'signal', signalMember)
+  return Object.freeze(members as RequestAuth)
 }
 
-class SignedIn extends PublicMembers implements RequestAuth {
-  readonly #signals: EndSignals
-  #signal: AbortSignal | undefined
+const kSignal = Symbol('fastify-user-sessions.signal')
 
-  constructor (record: SignedInRecord, signals: EndSignals) {
-    super(record)
-    this.#signals = signals
-    Object.freeze(this)
-  }
+interface Signal { readonly signals: EndSignals, signal: AbortSignal | null }
 
-  // No member of its own: what is spread, logged or sent is the information.
-  get signal (): AbortSignal {
-    this.#signal ??= this.#signals.of(this.id)
-    return this.#signal
+/** Not enumerable: what is spread, logged or sent is the information. One for all: a getter for each would take longer than the rest. */
+const signalMember: PropertyDescriptor & ThisType<RequestAuth & { readonly [kSignal]: Signal }> = {
+  get () {
+    const held = this[kSignal]
+    held.signal ??= held.signals.of(this.id)
+    return held.signal
   }
 }

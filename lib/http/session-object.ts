@@ -28,6 +28,8 @@ export const CSRF_SECRET = '_csrf'
 /** What a session object has besides the data. */
 interface Own {
   readonly owner: SessionOwner
+  /** The object itself, where it is reached through a proxy. */
+  readonly session: FastifySessionObject
   /** Of an object whose owner is told of its being assigned. */
   userId: unknown
   cookie: FastifySessionObject['cookie'] | null
@@ -49,7 +51,7 @@ export function sessionObjects (engine: Engine): BuildSession {
   return (data, owner) => {
     const session = Object.create(prototype) as Owned
     // Not enumerable: what is spread, logged or sent is the data.
-    Object.defineProperty(session, kOwn, { value: { owner, userId: undefined, cookie: null } satisfies Own })
+    Object.defineProperty(session, kOwn, { value: { owner, session, userId: undefined, cookie: null } satisfies Own })
     for (const key of Object.keys(data)) {
       if (RESERVED_NAMES.has(key)) continue
       if (key === 'userId' && owner.ownsUserId) keepUserId(session, data[key])
@@ -130,8 +132,9 @@ const userIdMember: PropertyDescriptor & ThisType<Owned> = {
   configurable: true,
   get () { return this[kOwn].userId },
   set (next: unknown) {
-    this[kOwn].owner.assigned(this, next)
-    this[kOwn].userId = typeof next === 'bigint' ? String(next) : next
+    const own = this[kOwn]
+    own.owner.assigned(own.session, next)
+    own.userId = typeof next === 'bigint' ? String(next) : next
     // A token of the page before the sign-in must not work after it; one made from here on does.
     if (next != null) dropCsrfSecret(this)
   }

@@ -76,45 +76,28 @@ export function isTouchDue ({ idleTimeoutMs, lastSeenAt }: SessionRecord, touchA
   return now - lastSeenAt >= (touchAfterMs === null || touchAfterMs >= idleTimeoutMs ? idleTimeoutMs / 10 : touchAfterMs)
 }
 
-/** A record that somebody is signed in by. */
-export type SignedInRecord = SessionRecord & { readonly userId: string }
-
-export function isSignedIn (record: SessionRecord): record is SignedInRecord {
-  return record.userId !== null
-}
-
-/** The public members of a signed-in record. */
-export class PublicMembers implements SessionInfo {
-  readonly id: string
-  readonly userId: string
-  readonly kind: SessionKind
-  readonly label: string | null
-  readonly meta: Readonly<JsonObject> | null
-  readonly createdAt: number
-  readonly authenticatedAt: number
-  readonly lastSeenAt: number
-  readonly expiresAt: number
-  readonly ip: string | null
-  readonly userAgent: string | null
-
-  constructor (record: SignedInRecord) {
-    this.id = record.id
-    this.userId = record.userId
-    this.kind = record.kind
-    this.label = record.label
-    this.meta = record.meta === null ? null : deepFreeze(JSON.parse(record.meta) as JsonObject)
-    this.createdAt = record.createdAt
-    this.authenticatedAt = record.authenticatedAt ?? record.createdAt
-    this.lastSeenAt = record.lastSeenAt
-    this.expiresAt = expiresAt(record)
-    this.ip = record.ip
-    this.userAgent = record.userAgent
+/** The public members of a signed-in record; `null` for an anonymous one. */
+export function publicMembers (record: SessionRecord): SessionInfo | null {
+  const { userId } = record
+  if (userId === null) return null
+  return {
+    id: record.id,
+    userId,
+    kind: record.kind,
+    label: record.label,
+    meta: record.meta === null ? null : deepFreeze(JSON.parse(record.meta) as JsonObject),
+    createdAt: record.createdAt,
+    authenticatedAt: record.authenticatedAt ?? record.createdAt,
+    lastSeenAt: record.lastSeenAt,
+    expiresAt: expiresAt(record),
+    ip: record.ip,
+    userAgent: record.userAgent
   }
 }
 
 /** The frozen public view of a signed-in record; `null` for an anonymous one. */
 export function toInfo (record: SessionRecord): SessionInfo | null {
-  return isSignedIn(record) ? Object.freeze({ ...new PublicMembers(record) }) : null
+  return Object.freeze(publicMembers(record))
 }
 
 function deepFreeze<T> (value: T): T {

@@ -346,6 +346,9 @@ t.test('every assignment of userId makes a new id, also of the same user', async
   t.not(idOf(ada), idOf(old))
   t.match(await me(ada), { auth: { userId: 'ada', label: 'ada\'s phone', meta: { app: '2.1' } }, data: { cart: ['book'] } })
   t.equal((await me(old)).auth, null)
+  const before = idOf(ada)
+  await act(shop, ada, (request) => { Object.assign(new Proxy(request.session, {}), { userId: 'ada' }) })
+  t.not(idOf(ada), before, 'also by way of a proxy')
 })
 
 t.test('another user by assignment has neither label nor meta of the one before', async (t) => {

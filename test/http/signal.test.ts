@@ -117,6 +117,8 @@ t.test('the signal is of no interest to whoever prints, sends or copies request.
   t.notMatch(inspect(auth), /signal|AbortSignal/i)
   t.strictSame(structuredClone(auth), { ...auth })
   t.ok(Object.isFrozen(auth))
+  t.equal(Object.getPrototypeOf(auth), Object.prototype, 'it is a plain object')
+  for (const view of [new Proxy(auth, {}), Object.create(auth) as RequestAuth]) t.equal(view.signal, signal)
 })
 
 t.test('whoever asks for no signal costs nothing', async (t) => {
