@@ -121,7 +121,7 @@ export class StoredSession {
   /** Reads the session again. */
   async reload (): Promise<void> {
     if (this.#record === null || this.#token === null) return
-    this.#become(await this.budget.within(this.#context.core.find(this.#context.core.credentials.credential(this.#token, { kind: this.#record.kind, renew: false }))), this.#token)
+    this.#become(await this.budget.within(this.#context.core.find(this.#context.core.credentials.credential(this.#token, { kind: this.#record.kind, renew: false }), { fresh: true })), this.#token)
   }
 
   /** A new session for a client that keeps the token itself. This request's own stays as it is. */

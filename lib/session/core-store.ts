@@ -8,7 +8,7 @@ export type Carry = NewSession['carry']
 export interface CoreStore {
   now (): number
   find (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null>
-  findNow? (id: string): SessionRecord | null | undefined
+  findNow? (id: string): SessionRecord | undefined
   create (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry, limit: Limit | null }): Promise<SessionRecord | null>
   update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null>
   touch (record: SessionRecord): Promise<boolean>

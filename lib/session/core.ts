@@ -72,17 +72,16 @@ export class SessionCore {
     return this.#store.now()
   }
 
-  /** The live session that a credential proves, or `null`. */
-  async find (credential: Credential): Promise<SessionRecord | null> {
-    return proven(await this.get(credential.id) ?? await this.#adopt(credential), credential)
+  /** The live session that a credential proves, or `null`. `fresh`: as it is now. */
+  async find (credential: Credential, options?: { fresh: boolean }): Promise<SessionRecord | null> {
+    return proven(await this.get(credential.id, options) ?? await this.#adopt(credential), credential)
   }
 
   /** What `find` gives, where that is known without waiting for it; else `undefined`. */
   findNow (credential: Credential): SessionRecord | null | undefined {
     if (this.#endings.has(credential.id)) return null
     const record = this.#store.findNow?.(credential.id)
-    if (record === undefined || (record === null && credential.adopts !== undefined)) return undefined
-    return proven(record, credential)
+    return record === undefined ? undefined : proven(record, credential)
   }
 
   /** The live session of this id, or `null`. */

@@ -101,8 +101,8 @@ export interface SessionStore {
    */
   find (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null>
 
-  /** What `find` resolves with, where that is known without a promise; else `undefined`. */
-  findNow? (id: string): SessionRecord | null | undefined
+  /** The live record, where it is known without a promise; else `undefined`. */
+  findNow? (id: string): SessionRecord | undefined
 
   /**
    * Stores a new session and lists it under its user.

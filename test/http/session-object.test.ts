@@ -240,6 +240,19 @@ t.test('destroy of a visitor without a session sends nothing', async (t) => {
   t.strictSame(asked, [])
 })
 
+t.test('reload reads what is there now, where other reads may be of a moment ago', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const asked: unknown[] = []
+  const find = shop.store.find.bind(shop.store)
+  shop.store.find = async (id: string, options?: { fresh?: boolean }) => {
+    asked.push(options?.fresh)
+    return await find(id)
+  }
+  await act(shop, ada, async ({ session }) => await session.reload())
+  t.strictSame(asked, [undefined, true])
+})
+
 t.test('reload brings what is stored and drops what was changed here, with a callback and with a promise', async (t) => {
   const ways: Action[] = [
     ({ session }) => session.reload(),
