@@ -58,7 +58,7 @@ export class SessionManager {
     return { token: credentials.sign(token), session: info, headers: { cookie: credentials.cookieOf(token) } }
   }
 
-  /** The session that a token proves: the value of a session cookie, or a bearer token. */
+  /** The session that a token proves: the value of a session cookie, one of an Express app whose sessions are adopted too, or a bearer token. */
   async find (token: string, options?: FindOptions): Promise<SessionInfo | null> {
     const { credentials } = this.#core
     return await this.#found(typeof token === 'string' ? credentials.ofBearer(token) ?? credentials.unsign(token) : null, options)

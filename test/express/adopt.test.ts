@@ -93,6 +93,16 @@ t.test('fifty first requests at once to two processes make one session and one c
   }
 })
 
+t.test('the value of the old cookie is found by app.sessions as its header is', async (t) => {
+  const { express, shop } = await open(t)
+  const [ada, bob] = [await signedIn({ express }), await signedIn({ express }, 'bob')]
+  const [value = ''] = ada.cookies.values()
+  t.match(await shop.sessions.find(value), { userId: 'ada', authenticatedAt: 0 })
+  t.match(await shop.sessions.fromCookieHeader(bob.header), { userId: 'bob', authenticatedAt: 0 })
+  t.equal(await shop.sessions.find(`${value}x`), null)
+  t.equal((await shop.sessions.listByUser('ada')).length, 1)
+})
+
 t.test('the old cookie stands for the session until that ends, and is worthless then', async (t) => {
   for (const end of [
     ({ shop }: Subject, jar: Jar) => jar.post(shop, '/out'),

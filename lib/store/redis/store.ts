@@ -37,20 +37,20 @@ export interface ExpressSessions {
  *                               for one that moves EVALSHA leave, which remembers the new id beside the old for 10 s
  *                               EVALSHA activate @{sess:<id>} sess:<id>
  *                               for one that moves ZREM of "+<member>\n<member>", by which it was under way
- *                               at the limit before confirm ZRANGE, GET of each; where the replaced data changed SET @{sess:<id>} … XX
+ *                               at the limit before confirm ZRANGE, find of each; where the replaced data changed SET @{sess:<id>} … XX
  *     update         EVALSHA update sess:<id>                         compare the data line, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
  *     delete         EVALSHA end @{sess:<id>} sess:<id>, ZREM @sess:user:<userId> <id>
- *     listByUser     ZRANGE @sess:user:<userId> 0 -1, GET of each; of what is gone EXISTS, ZREM
+ *     listByUser     ZRANGE @sess:user:<userId> 0 -1, find of each; of what is gone EXISTS, ZREM
  *     deleteByUser   EVALSHA take @sess:user:<userId>, EVALSHA end and ZREM of each; with an exception GET @{sess:<its id>}
- *     listAll        SCAN for sess:*, GET of each
+ *     listAll        SCAN for sess:*, find of each
  *     attempts       take and giveBack: EVALSHA takeAttempt and ZREM @sess:tries:<what>:<hash>, for an account also a network it may
  *                    be known from; clear and remember: EVALSHA clearAttempts and rememberPlace of the same key
  *     with durability 'replicated' ROLE and WAIT before a login ends anything and when it is live, and after a deletion;
  *                    of what had ended already EVALSHA trace @{sess:<id>}:trace before that
  *     bus            PUBLISH, SUBSCRIBE @sess:events
  *     changes        on a connection to each master CLIENT ID, INFO, CLIENT TRACKING ON REDIRECT <id> BCAST PREFIX sess:, SUBSCRIBE
- *                    __redis__:invalidate, PING three times a second; INFO beside it
+ *                    __redis__:invalidate, PING three times within the silence allowed; INFO beside it
  *     adopt          GET sess:<Express id>, the steps of a login (which one process takes on), GETDEL it before the last
  *
  * The session's key is the authority, the user's list a broom: it may for moments hold what is gone,
