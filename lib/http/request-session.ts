@@ -78,13 +78,12 @@ export class RequestSession implements SessionOwner {
     if (session === this.#session) await this.#inRow(() => this.#commit({ undo: false }))
   }
 
-  /** Builds the object anew; when reading fails, the one there is stays. */
+  /** The object is built anew when it is asked for; when reading fails, the one there is stays. */
   async reload (session: FastifySessionObject): Promise<void> {
     await this.#inRow(async () => {
       if (session !== this.#session) return
       await this.stored.reload()
       this.#forget()
-      this.#build(this.stored.data)
     })
   }
 
@@ -207,11 +206,9 @@ export class RequestSession implements SessionOwner {
     this.#base = new Baseline(saved)
   }
 
-  /** `data` becomes the object's own. */
   #build (data: Data): void {
-    const { record } = this.stored
-    this.#base = new Baseline(record?.data ?? '{}')
-    this.#session = this.#context.build(fittingData(this.#context, record?.id, data), this)
+    this.#base = new Baseline(this.stored.record?.data ?? '{}')
+    this.#session = this.#context.build(fittingData(this.#context, this.stored.record?.id, data), this)
   }
 
   /** The session object belongs to a session that is no more; the next one is built when asked for. */

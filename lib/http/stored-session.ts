@@ -45,17 +45,14 @@ export class StoredSession {
     else if (context.core.credentials.read(request.headers) !== null) this.#failure = new errors.SKIPPED('yet: register the plugin before the hook that reads it')
   }
 
-  /**
-   * Loads the session of a credential; `undefined` when there is nothing to wait for. Never rejects: a failure is
-   * remembered and thrown to whoever reads.
-   */
+  /** Loads the session of a credential; `undefined`: at once. Never rejects: a failure is remembered and thrown to whoever reads. */
   load (credential: Credential): Promise<void> | undefined {
     this.#sent = credential
     this.#token = credential.token
     this.#failure = null
     const record = this.#context.core.findNow(credential)
-    if (record === undefined) return this.#find(credential)
-    this.#found(record)
+    if (record !== undefined) return this.#found(record)
+    return this.budget.within(this.#context.core.find(credential)).then((found) => this.#found(found), (error: Error) => { this.#failure = error })
   }
 
   /**
@@ -172,15 +169,7 @@ export class StoredSession {
     }
   }
 
-  async #find (credential: Credential): Promise<void> {
-    try {
-      this.#found(await this.budget.within(this.#context.core.find(credential)))
-    } catch (error) {
-      this.#failure = error as Error
-    }
-  }
-
-  #found (record: SessionRecord | null): void {
+  #found (record: SessionRecord | null): undefined {
     this.#record = record
     if (record !== null && this.#sent?.renew === true) this.#cookieWork = 'set'
   }

@@ -4,7 +4,7 @@ import { EventHub } from '../events.ts'
 import type { EndReason, SessionEvent } from '../events.ts'
 import type { Counters } from './attempts.ts'
 import type { Carry, CoreStore, Limit, OnEnded } from './core-store.ts'
-import { Credentials } from './credentials.ts'
+import { Credentials, proven } from './credentials.ts'
 import type { Credential, CredentialsOptions } from './credentials.ts'
 import type { DataSchema } from './data-schema.ts'
 import { Endings } from './endings.ts'
@@ -13,7 +13,6 @@ import type { HeldSession, NewSession } from './new-record.ts'
 import { isTouchDue } from './record.ts'
 import type { SessionRecord } from './record.ts'
 import { EndSignals } from './signals.ts'
-import { isSameHash } from './token.ts'
 import type { TokenFormat } from './token-format.ts'
 import { carryOfUser } from './user-id.ts'
 import { updateWhereItIs, userWhereItIs } from './whereabouts.ts'
@@ -79,8 +78,7 @@ export class SessionCore {
 
   /** What `find` gives, where that is known without waiting for it; else `undefined`. */
   findNow (credential: Credential): SessionRecord | null | undefined {
-    if (this.#endings.has(credential.id)) return null
-    const record = this.#store.findNow?.(credential.id)
+    const record = this.#endings.has(credential.id) ? null : this.#store.findNow?.(credential.id)
     return record === undefined ? undefined : proven(record, credential)
   }
 
@@ -219,9 +217,4 @@ export class SessionCore {
   #tell (name: 'created' | 'revoked' | 'expired', id: string, userId: string, reason: SessionEvent['reason'] = null): void {
     this.events.emit(name, { id, userId, at: Math.floor(this.#store.now()), reason })
   }
-}
-
-/** The record, if it is the one that the credential is of. */
-function proven (record: SessionRecord | null, { kind, secretHash }: Credential): SessionRecord | null {
-  return record !== null && record.kind === kind && isSameHash(record.secretHash, secretHash) ? record : null
 }

@@ -3,8 +3,8 @@ import { bearerOf, isBearer } from './bearer-header.ts'
 import { cookieValues } from './cookie-header.ts'
 import { adoptedToken, unsignExpressCookie } from './express-cookie.ts'
 import { Recent } from './recent.ts'
-import type { SessionKind } from './record.ts'
-import { fromBearer } from './token.ts'
+import type { SessionKind, SessionRecord } from './record.ts'
+import { fromBearer, isSameHash } from './token.ts'
 import type { Token } from './token.ts'
 import type { TokenFormat } from './token-format.ts'
 
@@ -30,6 +30,11 @@ export interface Credential {
   readonly renew: boolean
   /** The Express session that the token's session may still have to be made of. */
   readonly adopts?: string
+}
+
+/** The record, if it is the one that the credential is of. */
+export function proven (record: SessionRecord | null, { kind, secretHash }: Credential): SessionRecord | null {
+  return record !== null && record.kind === kind && isSameHash(record.secretHash, secretHash) ? record : null
 }
 
 /** The headers of a request that can carry a session. */

@@ -1,10 +1,9 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
 import type { AttemptCounters, Bus, Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
+import { ChangeCounts } from './change-counts.ts'
 import { RecentRecords } from './near-cache-records.ts'
 
-/** How many groups ids fall into, of each of which is counted how often one of it has changed. A power of two. */
-const GROUPS = 4_096
 /** When there is no room: what share of reads must be served from here for each other one to be worth keeping; and else, which are. */
 const WORTH = 1 / 8
 const SAMPLE = 8
@@ -62,7 +61,7 @@ export class NearCacheStore implements SessionStore {
   readonly #changes: Changes
   readonly #maxStaleMs: number
   readonly #recent: RecentRecords
-  readonly #counts = new Uint32Array(GROUPS)
+  readonly #counts = new ChangeCounts()
   #gaps = 0
   /** Users whose sessions were ended here, and when: of what was asked for before nothing is served. */
   readonly #ended = new Map<string, number>()
@@ -166,11 +165,10 @@ export class NearCacheStore implements SessionStore {
   async #read (id: string): Promise<SessionRecord | null> {
     const readAt = performance.now()
     if (readAt >= this.#changes.trustedUntil) return await this.#store.find(id)
-    const group = groupOf(id)
-    const count = this.#counts[group]
+    const count = this.#counts.of(id)
     const gaps = this.#gaps
     const record = await this.#store.find(id)
-    if (record !== null && count === this.#counts[group] && gaps === this.#gaps && this.#isWorthKeeping(id)) this.#recent.set(record, readAt)
+    if (record !== null && count === this.#counts.of(id) && gaps === this.#gaps && this.#isWorthKeeping(id)) this.#recent.set(record, readAt)
     return record
   }
 
@@ -185,8 +183,7 @@ export class NearCacheStore implements SessionStore {
   }
 
   #changed (id: string): void {
-    const group = groupOf(id)
-    this.#counts[group] = (this.#counts[group] as number) + 1
+    this.#counts.add(id)
     this.#recent.delete(id)
   }
 
@@ -215,11 +212,4 @@ export class NearCacheStore implements SessionStore {
     const endedAt = this.#ended.get(userId)
     return endedAt !== undefined && readAt <= endedAt
   }
-}
-
-/** Ids are random; to fall into the same group costs one of two no more than being read again. */
-function groupOf (id: string): number {
-  let hash = 0
-  for (let at = 0; at < 8; at++) hash = (hash * 31 + id.charCodeAt(at)) | 0
-  return hash & (GROUPS - 1)
 }
