@@ -17,6 +17,12 @@ export async function commandsDuring (client: Redis, action: () => Promise<unkno
   return Object.fromEntries(ran.filter(([name, calls]) => calls > 0 && !NOT_COUNTED.includes(name)))
 }
 
+/** How many keys a server has looked for, found or not: one command may read several. */
+export async function looks (client: Redis): Promise<number> {
+  const found = (await client.info('stats')).matchAll(/^keyspace_(?:hits|misses):(\d+)/gm)
+  return [...found].reduce((sum, [, count]) => sum + Number(count), 0)
+}
+
 /** Everything that is in a server's first database: each key with its content. */
 export async function contentsOf (client: Redis): Promise<Record<string, string | null>> {
   const keys = (await client.keys('*')).sort()

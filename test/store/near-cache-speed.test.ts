@@ -44,30 +44,18 @@ t.test('another process hears of every session that is ended, and how soon', asy
   report({ scenario: 'revocation seen by another process\'s near-cache; slowest: p99', on: 'Redis', tries, lost, slowestMs: p99 })
 })
 
-t.test('ten thousand sessions in a near-cache of a thousand cost hardly more than without one', async (t) => {
+t.test('ten thousand sessions are all found through a near-cache of a thousand, some of them in it', async (t) => {
   const keyPrefix = prefix()
   const near = await openNear(t, redis.url, { prefix: keyPrefix, maxEntries: 1_000 })
-  const strict = await openStore(t, redis.url, { prefix: keyPrefix })
-  const sessions = Array.from({ length: 10_000 }, () => record({ now: strict.now() }))
-  for (let from = 0; from < sessions.length; from += 50) await Promise.all(sessions.slice(from, from + 50).map(async (each) => await strict.create(each)))
+  const store = await openStore(t, redis.url, { prefix: keyPrefix })
+  const sessions = Array.from({ length: 10_000 }, () => record({ now: store.now() }))
+  for (let from = 0; from < sessions.length; from += 50) await Promise.all(sessions.slice(from, from + 50).map(async (each) => await store.create(each)))
   await until('changes to be heard', () => isHeard(near))
-  const ROUNDS = times(40, 3)
-  const costs = { near: [] as number[], strict: [] as number[] }
-  const find = { near: async (id: string) => await near.store.find(id), strict: async (id: string) => await strict.find(id) }
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const which of ['near', 'strict'] as const) {
-      const before = process.cpuUsage()
-      for (let batch = 0; batch < 200; batch++) {
-        const found = await Promise.all(Array.from({ length: 50 }, () => find[which](sessions[Math.floor(Math.random() * sessions.length)]?.id as string)))
-        if (found.includes(null)) t.fail('a session is not there')
-      }
-      const { user, system } = process.cpuUsage(before)
-      costs[which].push(user + system)
-    }
+  for (let batch = 0; batch < 600; batch++) {
+    const found = await Promise.all(Array.from({ length: 50 }, async () => await near.store.find(sessions[Math.floor(Math.random() * sessions.length)]?.id as string)))
+    if (found.includes(null)) t.fail('a session is not there')
   }
-  const ratio = percentile(costs.near, 50) / percentile(costs.strict, 50)
-  t.comment(`near-cache of 1,000 for 10,000 sessions: ${ratio.toFixed(2)} times the strict path, ${near.reads()} of ${ROUNDS * 10_000} reads`)
-  t.ok(near.reads() < ROUNDS * 10_000, 'some are served from memory')
+  t.ok(near.reads() < 30_000, `${near.reads()} of 30,000 were read from Redis`)
 })
 
 t.test('a manager without Fastify has a near-cache as well, of sessions in Redis', async (t) => {
