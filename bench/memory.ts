@@ -9,7 +9,6 @@
 import type { AddressInfo } from 'node:net'
 import fastifyCookie from '@fastify/cookie'
 import fastifySession from '@fastify/session'
-import type { FastifySessionOptions } from '@fastify/session'
 import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
@@ -112,7 +111,7 @@ async function ours (where: { redis: string } | { store: InstanceType<typeof lib
     await app.login(request, { id: request.query.user })
     return { ok: true }
   })
-  return app as unknown as FastifyInstance
+  return app
 }
 
 /** `everything`: what our record says of a session, as an application would write it down by itself. */
@@ -122,12 +121,12 @@ async function theirs (store: ConnectRedisStore | undefined, { everything }: { e
   await app.register(fastifySession, {
     secret: SECRET,
     cookie: { secure: false, maxAge: 30 * 60_000 },
-    ...store !== undefined && { store: store as unknown as NonNullable<FastifySessionOptions['store']> }
+    ...store !== undefined && { store }
   })
   app.post<Login>('/login', async (request) => {
     request.session.userId = request.query.user
     if (everything) Object.assign(request.session, { createdAt: Date.now(), authenticatedAt: Date.now(), lastSeenAt: Date.now(), ip: request.ip, userAgent: DEVICE })
     return { ok: true }
   })
-  return app as unknown as FastifyInstance
+  return app
 }

@@ -1,6 +1,5 @@
 import fastifyCookie from '@fastify/cookie'
 import fastifySession from '@fastify/session'
-import type { FastifySessionOptions as PluginOptions } from '@fastify/session'
 import { RedisStore } from 'connect-redis'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
@@ -22,7 +21,7 @@ export async function start (redis: string, { store = 'redis', rolling = true, p
     secret: 'only for measuring, and 32 characters long',
     cookie: { secure: false },
     rolling,
-    ...store === 'redis' && { store: new RedisStore({ client: new Redis(redis, { enableAutoPipelining: pipelining }), prefix: 'usual:' }) as unknown as NonNullable<PluginOptions['store']> }
+    ...store === 'redis' && { store: new RedisStore({ client: new Redis(redis, { enableAutoPipelining: pipelining }), prefix: 'usual:' }) }
   })
   app.post<Login>('/login', async (request) => {
     request.session.userId = request.query.user
