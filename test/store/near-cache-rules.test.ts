@@ -63,6 +63,18 @@ async function openCache (t: Test, options: Partial<NearCacheOptions> = {}) {
   return { clock, backend, told, store, make, stored, readsOf }
 }
 
+/** A session that was asked for and has ended since; its answer is held up at the gate. */
+async function openAsked (t: Test) {
+  const cache = await openCache(t)
+  const session = await cache.stored()
+  const gate = cache.backend.gate = new Gate()
+  const asked = cache.store.find(session.id)
+  await gate.reached
+  cache.backend.gate = null
+  await cache.backend.delete(session.id)
+  return { ...cache, session, asked, gate }
+}
+
 t.test('what was read a moment ago is not read again, until it changes', async (t) => {
   const { store, told, stored, readsOf, backend } = await openCache(t)
   const session = await stored()
@@ -82,13 +94,7 @@ t.test('what was read a moment ago is not read again, until it changes', async (
 
 t.test('an answer that was given before a change is not kept, whether it arrives before the message or after', async (t) => {
   for (const message of ['before', 'after'] as const) {
-    const { store, told, stored, backend } = await openCache(t)
-    const session = await stored()
-    const gate = backend.gate = new Gate()
-    const asked = store.find(session.id)
-    await gate.reached
-    backend.gate = null
-    await backend.delete(session.id)
+    const { store, told, session, asked, gate } = await openAsked(t)
     if (message === 'before') told.onChange(session.id)
     gate.open()
     t.strictSame(await asked, session, 'it was there when it was asked for')
@@ -98,13 +104,7 @@ t.test('an answer that was given before a change is not kept, whether it arrives
 })
 
 t.test('an answer that was under way when messages were lost is not kept', async (t) => {
-  const { store, told, stored, backend } = await openCache(t)
-  const session = await stored()
-  const gate = backend.gate = new Gate()
-  const asked = store.find(session.id)
-  await gate.reached
-  backend.gate = null
-  await backend.delete(session.id)
+  const { store, told, session, asked, gate } = await openAsked(t)
   told.onGap()
   gate.open()
   await asked
