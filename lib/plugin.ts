@@ -23,7 +23,14 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   const layout = sessionLayout(options)
   const { store, backend, warnings, close } = await openStore({ ...options, ...layout })
   const core = new SessionCore({ ...options, ...layout, store, counters: countersOf(store) })
-  const context: PluginContext = { options, core, sessions: new SessionManager(core), log: app.log, build: () => { throw new Error('the plugin is not ready yet') } }
+  const context: PluginContext = {
+    options,
+    core,
+    sessions: new SessionManager(core),
+    log: app.log,
+    build: () => { throw new Error('the plugin is not ready yet') },
+    warned: new Set()
+  }
   const unwatch = logStoreEvents(app.log, store)
   app.addHook('onClose', async () => {
     unwatch()

@@ -1,4 +1,4 @@
-import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import type { ResolvedOptions } from '../resolve-options.ts'
 import type { SessionCore } from '../session/core.ts'
 import type { SessionManager } from '../session/manager.ts'
@@ -13,18 +13,26 @@ export interface PluginContext {
   readonly log: FastifyBaseLogger
   /** Builds session objects. Set once @fastify/session is there. */
   build: BuildSession
+  /** Warnings that were given: each is given once. */
+  readonly warned: Set<string>
+}
+
+/** Warns of what an application does wrong, once. */
+export function warnOnce ({ warned, log }: PluginContext, message: string): void {
+  if (warned.has(message)) return
+  warned.add(message)
+  log.warn(message)
 }
 
 /** On the instance: the registration that routes mounted there belong to. */
 export const kContext = Symbol('fastify-user-sessions.context')
 /** On the request: its session, once something asked for it. */
 export const kState = Symbol('fastify-user-sessions.state')
-
-/** On the request: its reply has all the cookies it will have. */
-export const kReplied = Symbol('fastify-user-sessions.replied')
+/** On the request: its reply. */
+export const kReply = Symbol('fastify-user-sessions.reply')
 
 /** A request as the inside of this package sees it. */
-export type SessionRequest = FastifyRequest & { [kState]: RequestSession | null, [kReplied]: boolean }
+export type SessionRequest = FastifyRequest & { [kState]: RequestSession | null, [kReply]: FastifyReply | null }
 
 /** What `config.session` of a route says. */
 export interface RouteSessionConfig {

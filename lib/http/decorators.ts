@@ -2,14 +2,15 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import { attemptLogin } from './attempts.ts'
 import { authOf, requireAuth } from './authenticate.ts'
-import { kContext, kReplied, kState } from './context.ts'
+import type { Authenticate } from './authenticate.ts'
+import { kContext, kReply, kState } from './context.ts'
 import type { PluginContext } from './context.ts'
 import { login } from './login.ts'
 import type { LoginOptions, LoginUser } from './login.ts'
 import { logout } from './logout.ts'
 import { requireRecentLogin } from './require-recent-login.ts'
 import type { Duration } from '../duration.ts'
-import { stateOf } from './state.ts'
+import { isRequest, stateOf } from './state.ts'
 
 /** Puts what applications use on the instance and on the request. */
 export function addDecorators (app: FastifyInstance, context: PluginContext): void {
@@ -17,18 +18,18 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
   // Not enumerable: it holds the secrets of the options, and applications get logged and inspected.
   Object.defineProperty(app, kContext, { value: context })
   app.decorateRequest(kState, null)
-  app.decorateRequest(kReplied, false)
+  app.decorateRequest(kReply, null)
   app.decorateRequest('session', {
     getter () { return stateOf(context, this).session as FastifyRequest['session'] },
     setter () { throw new TypeError('request.session cannot be replaced: assign its members, or end it with destroy()') }
   })
   app.decorateRequest(names.auth, { getter () { return authOf(context, this) } })
   app.decorateRequest(names.requireAuth, function (this: FastifyRequest) { return requireAuth(context, this) })
-  app.decorate(names.authenticate, async (request: FastifyRequest) => { requireAuth(context, request) })
-  app.decorate(names.login, async (request: FastifyRequest, user: LoginUser, options?: LoginOptions) => await login(context, request, user, options))
-  app.decorate(names.logout, async (request: FastifyRequest) => { await logout(context, request) })
-  app.decorate(names.attemptLogin, async (request: FastifyRequest, account: unknown, verify: () => unknown) => await attemptLogin(context, request, account, verify))
-  app.decorate(names.requireRecentLogin, (within: Duration) => requireRecentLogin(context, within))
+  app.decorate(names.authenticate, guard(context, (request) => { requireAuth(context, request) }))
+  app.decorate(names.login, (request: FastifyRequest, user: LoginUser, options?: LoginOptions) => told(context, request, () => login(context, request, user, options)))
+  app.decorate(names.logout, (request: FastifyRequest) => told(context, request, () => logout(context, request)))
+  app.decorate(names.attemptLogin, (request: FastifyRequest, account: unknown, verify: () => unknown) => told(context, request, () => attemptLogin(context, request, account, verify)))
+  app.decorate(names.requireRecentLogin, (within: Duration) => guard(context, requireRecentLogin(context, within)))
   app.decorate(names.sessions, context.sessions)
 }
 
@@ -41,4 +42,25 @@ export function assertFree (app: FastifyInstance, names: PluginContext['options'
   if (taken.length === 0) return
   const advice = taken.includes('request.session') ? 'do not register another session plugin, or this one twice, in one context' : 'give the decorator another name here'
   throw new errors.INVALID_OPTIONS(`decorators: ${taken.join(', ')} ${taken.length === 1 ? 'exists' : 'exist'} already; ${advice}`)
+}
+
+/** What a call about a request's session comes to. Where nobody awaits it, the request's reply tells of its failure. */
+function told<T> (context: PluginContext, request: FastifyRequest, call: () => Promise<T>): Promise<T> {
+  const work = call()
+  // What is no request has no reply, either.
+  return isRequest(request) ? stateOf(context, request).outcomes.promised(work) : work
+}
+
+const PASSED = Promise.resolve()
+
+/** A hook that lets through whom `check` does not refuse; also one that is called by hand, and not awaited. */
+function guard (context: PluginContext, check: (request: FastifyRequest) => void): Authenticate {
+  return (request) => {
+    try {
+      check(request)
+      return PASSED
+    } catch (error) {
+      return told(context, request, async () => { throw error })
+    }
+  }
 }

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
-import type { FastifyInstance } from 'fastify'
-import { kReplied, kState, routeConfig } from './context.ts'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Credential } from '../session/credentials.ts'
+import { kReply, kState, routeConfig } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { assertSameSite, opensWebSocket } from './cross-site.ts'
 import { stateOf } from './state.ts'
@@ -10,16 +11,14 @@ import { stateOf } from './state.ts'
  * when the reply goes out if anything changed. Neither costs a request without a cookie anything.
  */
 export function addHooks (app: FastifyInstance, context: PluginContext): void {
-  let warned = false
-
   // Both hooks answer at once when there is nothing to wait for, and with a promise when there is:
   // Fastify catches what the rest of the request throws behind a promise of a hook, not behind a callback.
-  app.addHook('onRequest', (request, _reply, done) => {
+  app.addHook('onRequest', (request, reply, done) => {
+    (request as SessionRequest)[kReply] = reply
     if (request.headers.cookie === undefined && request.headers.authorization === undefined) return done()
     if (routeConfig(request).skip) return done()
-    const credential = context.core.credentials.read(request.headers)
+    const credential = admitted(context, request)
     if (credential === null) return done()
-    assertSameSite(context, request)
     const { stored } = stateOf(context, request, { willLoad: true })
     const loading = stored.load(credential)
     // Its reply is over when the socket closes; it is used now.
@@ -31,16 +30,12 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
   app.addHook('onSend', (request, reply, payload, done) => {
     const state = (request as SessionRequest)[kState]
     const work = state?.settle(reply)
-    const finish = (): void => {
-      state?.stored.writeCookie(reply)
-      ;(request as SessionRequest)[kReplied] = true
-    }
     if (work === undefined) {
-      finish()
+      state?.stored.cookie.write(reply)
       return done(null, payload)
     }
     const stream = watch(payload)
-    return work.finally(finish).then(() => {
+    return work.finally(() => state?.stored.cookie.write(reply)).then(() => {
       if (stream?.failure !== undefined) throw stream.failure
     }, (error: unknown) => {
       // An error is sent in its place.
@@ -49,21 +44,25 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     })
   })
 
-  // Where Fastify did not send the reply (reply.hijack()), the hook above never ran.
   app.addHook('onResponse', (request, reply, done) => {
-    const state = (request as SessionRequest)[kState]
-    if (state !== null && reply.sent) {
-      const { hasUnsaved } = state
-      if (!warned && hasUnsaved) {
-        warned = true
-        request.log.warn('request.session was changed in a request whose reply is hijacked: nothing is saved without request.session.save()')
-      }
-      void state.stored.touchIfDue()
-      // A later hook may have made an error of the reply: whom it signed in is not, though the cookie has gone out.
-      if (reply.statusCode >= 400 && !hasUnsaved) state.settle(reply)?.catch(() => {})
-    }
+    (request as SessionRequest)[kState]?.close(reply)
     done()
   })
+}
+
+/**
+ * The credential of a request, if it may use that.
+ * @throws ERR_SESSION_CSRF_REJECTED, ERR_SESSION_AMBIGUOUS_CREDENTIALS; nobody is signed in by such a request
+ */
+function admitted (context: PluginContext, request: FastifyRequest): Credential | null {
+  try {
+    const credential = context.core.credentials.read(request.headers)
+    if (credential !== null) assertSameSite(context, request)
+    return credential
+  } catch (refusal) {
+    stateOf(context, request, { refusal: refusal as Error })
+    throw refusal
+  }
 }
 
 /**

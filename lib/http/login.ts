@@ -8,9 +8,8 @@ import type { NewSession } from '../session/new-record.ts'
 import { toInfo } from '../session/record.ts'
 import type { JsonObject, SessionInfo } from '../session/record.ts'
 import { toBearer } from '../session/token.ts'
-import { userIdText } from '../session/user-id.ts'
+import { ofUser, userIdText } from '../session/user-id.ts'
 import type { PluginContext } from './context.ts'
-import { assertKeepsCookies } from './cookie.ts'
 import { CSRF_SECRET } from './session-object.ts'
 import { stateOf } from './state.ts'
 
@@ -48,10 +47,11 @@ export async function login (context: PluginContext, request: FastifyRequest, us
   const { userId, own } = checked(context, user, options)
   const keep = checkedKeep(options.keep)
   const state = stateOf(context, request)
-  assertKeepsCookies(context, request, 'login')
+  state.stored.assertKeepsCookies('login')
   const previous = state.stored.record
   const keys = previous?.userId === userId || keep === true ? null : keep
-  const kept = (present: Data): Data => ({ ...withoutCsrfSecret(picked(present, keys)), ...own })
+  const whose = { userId, previous: previous?.userId ?? null, userIdFrom: context.options.userIdFrom }
+  const kept = (present: Data): Data => ({ ...ofUser(withoutCsrfSecret(picked(present, keys)), whose), ...own })
   const changes = diff(state.stored.data, state.data)
   const data = kept(state.data)
   assertShallow(data)

@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify'
+import { onHead } from './reply-head.ts'
 
 /** What caches of one kind or vendor obey in place of `Cache-Control` (RFC 9213, Edge Architecture Specification, nginx, Akamai). */
 const FOR_SOME_CACHES = /^((surrogate|(.+-)?cdn-cache|edge)-control|x-accel-expires)$/
@@ -14,15 +15,13 @@ export function keepPrivate (reply: FastifyReply): void {
   if (kept.has(reply)) return
   kept.add(reply)
   const { raw } = reply
-  // Of its overloads nothing matters here but that all of them give back the reply.
-  const writeHead = raw.writeHead.bind(raw) as (...args: unknown[]) => typeof raw
-  raw.writeHead = (...args: unknown[]) => {
+  onHead(reply, () => {
     tellCaches(reply)
-    // Of a stream the headers are there already.
-    if (raw.hasHeader('cache-control')) for (const name of ['cache-control', 'vary']) raw.setHeader(name, String(reply.getHeader(name)))
+    // Of a stream, and of a head that others write, the headers are there already.
+    if (!raw.hasHeader('cache-control')) return
+    for (const name of ['cache-control', 'vary']) raw.setHeader(name, String(reply.getHeader(name)))
     for (const name of raw.getHeaderNames()) if (FOR_SOME_CACHES.test(name)) raw.removeHeader(name)
-    return writeHead(...args)
-  }
+  })
 }
 
 function tellCaches (reply: FastifyReply): void {

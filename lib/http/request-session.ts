@@ -4,14 +4,18 @@ import { Rows } from '../rows.ts'
 import { assertShallow, copyOf, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'
+import { looksSignedIn } from '../session/user-id.ts'
+import { Assignments } from './assignments.ts'
 import { Baseline } from './baseline.ts'
-import type { PluginContext } from './context.ts'
-import { assertKeepsCookies } from './cookie.ts'
+import { kReply, warnOnce } from './context.ts'
+import type { PluginContext, SessionRequest } from './context.ts'
 import { fittingData } from './fitting-data.ts'
+import { Outcomes } from './outcomes.ts'
 import { carryOver, planSave, signsOut } from './save-plan.ts'
-import { CSRF_SECRET, dataOf, dropCsrfSecret } from './session-object.ts'
-import type { SessionOwner } from './session-object.ts'
+import { CSRF_SECRET, dataOf, drop } from './session-object.ts'
+import type { Callback, Method, SessionOwner } from './session-object.ts'
 import { StoredSession } from './stored-session.ts'
+import type { StateOptions } from './stored-session.ts'
 
 /**
  * One request's session as its route sees it: `request.session`, built when first asked for, and what
@@ -19,26 +23,31 @@ import { StoredSession } from './stored-session.ts'
  */
 export class RequestSession implements SessionOwner {
   readonly stored: StoredSession
+  readonly outcomes = new Outcomes()
   readonly #context: PluginContext
   readonly #request: FastifyRequest
   /** `undefined` until the route asks for it; `null` after `destroy()`. */
   #session: FastifySessionObject | null | undefined
+  /** What was destroyed last: a new session may follow it. */
+  #destroyed: FastifySessionObject | null = null
   /** What the session object held when it was built: what differs from it was changed by this request. */
   #base = new Baseline('{}')
+  #assignments: Assignments | undefined
   /** The secret of CSRF tokens that was there before this request. */
   #oldCsrfSecret: unknown
   #nextId: string | null = null
   /** What `regenerate` carried over: the session object is to be stored under a new id. */
   #carriedKeys: readonly string[] | null = null
-  /** `userId` was assigned since the last save. */
-  #assigned = false
   #signedInByAssignment = false
-  #settled = false
+  #isUncertain = false
+  /** What the reply waits for, while it does. */
+  #settling: Promise<void> | undefined
+  #isSettled = false
   /** Saves of one request follow each other. */
   readonly #rows = new Rows()
   readonly #inRow = (task: () => Promise<void>): Promise<void> => this.#rows.run('save', task)
 
-  constructor (context: PluginContext, request: FastifyRequest, options: { willLoad: boolean }) {
+  constructor (context: PluginContext, request: FastifyRequest, options: StateOptions) {
     this.#context = context
     this.#request = request
     this.stored = new StoredSession(context, request, options)
@@ -67,10 +76,23 @@ export class RequestSession implements SessionOwner {
     return this.#context.options.userIdFrom === null
   }
 
-  assigned (session: FastifySessionObject, userId: unknown): void {
+  assertCanSignIn (): void {
+    this.stored.assertKeepsCookies('signing in')
+  }
+
+  assigned (session: FastifySessionObject, key: string): void {
     if (session !== this.#session) return
-    if (userId != null) assertKeepsCookies(this.#context, this.#request, 'signing in')
-    this.#assigned = true
+    const data = dataOf(session)
+    // A token of the page before the sign-in must not work after it; one made from here on does.
+    if (key === 'userId' && this.ownsUserId && data.userId != null) drop(session, CSRF_SECRET)
+    for (const each of this.#assigned.note(key, data)) drop(session, each)
+  }
+
+  answer (method: Method, work: Promise<void>, callback: Callback | undefined): Promise<void> | undefined {
+    // What was not saved is saved with the reply, or the reply says why not.
+    if (callback === undefined) return this.outcomes.promised(work, { isRepeated: method === 'save' })
+    // An end that is not confirmed must not be answered as if it were, whatever the callback makes of it.
+    this.outcomes.calledBack(work, callback, { mustBeTold: method === 'destroy', onThrow: (error) => this.#callbackThrew(error) })
   }
 
   async save (session: FastifySessionObject): Promise<void> {
@@ -89,23 +111,31 @@ export class RequestSession implements SessionOwner {
 
   /** Stores nothing yet: what becomes of the new session shows when it is saved or the reply goes out. */
   async regenerate (session: FastifySessionObject, keys: readonly string[]): Promise<void> {
-    if (session !== this.#session) return
-    assertKeepsCookies(this.#context, this.#request, 'regenerate()')
+    const follows = this.#session === null && session === this.#destroyed
+    if (session !== this.#session && !follows) return
+    this.stored.assertKeepsCookies('regenerate()')
     const carried = picked(dataOf(session), keys)
     assertShallow(carried)
     const base = new Baseline(picked(this.#base.data, keys))
-    // A session begun by this request keeps its id, nobody else has seen it.
-    this.#nextId = this.stored.isBorn ? this.sessionId : this.#context.core.tokens.newId()
+    this.#nextId = this.#context.core.tokens.newId()
     this.#carriedKeys = keys
     this.#build(copyOf(carried))
     // Compared with what was there of these keys: a user who is new by now is one who signs in.
     this.#base = base
+    this.#assignments = undefined
   }
 
   async destroy (session: FastifySessionObject): Promise<void> {
     if (session !== this.#session) return
     this.#session = null
+    this.#destroyed = session
+    this.#base = new Baseline('{}')
     await this.#inRow(() => this.stored.end())
+  }
+
+  /** Whether a change made by this request is still nowhere but here. */
+  get hasUnsaved (): boolean {
+    return !this.#isSettled && this.#isChanged()
   }
 
   isModified (session: FastifySessionObject): boolean {
@@ -138,24 +168,67 @@ export class RequestSession implements SessionOwner {
     await this.#inRow(() => this.stored.end())
   }
 
-  /** Whether a change made by this request is still nowhere but here. */
-  get hasUnsaved (): boolean {
-    return !this.#settled && this.#isChanged()
-  }
-
   /** Stores what this request changed, once; `undefined` when there is nothing to wait for. */
   settle (reply: FastifyReply): Promise<void> | undefined {
-    const undo = reply.statusCode >= 400
-    const isFirst = !this.#settled
-    this.#settled = true
-    // Also when a later hook made an error of the reply.
-    const takesBack = undo && this.#signedInByAssignment
-    if (takesBack || this.#rows.isBusy('save') || (isFirst && this.#isChanged())) return this.#inRow(() => this.#commit({ undo })).then(() => this.stored.touchIfDue())
-    return isFirst && this.stored.isTouchDue ? this.stored.touchIfDue() : undefined
+    const isFirst = !this.#isSettled
+    this.#isSettled = true
+    // A reply that was not returned is sent a second time while the first waits: they wait for the same.
+    const before = this.#settling
+    if (before === undefined && this.outcomes.isClear && !this.#hasWork(reply, isFirst)) {
+      if (!isFirst || !this.stored.isTouchDue) return undefined
+    }
+    const work = this.#settle(reply, { before, isFirst })
+    const settling = work.catch(() => {}).finally(() => { if (this.#settling === settling) this.#settling = undefined })
+    this.#settling = settling
+    return work
+  }
+
+  /** The reply has gone, or its client has. */
+  close (reply: FastifyReply): void {
+    if (reply.sent) {
+      const rotates = this.#carriedKeys !== null
+      if (this.hasUnsaved) warnOnce(this.#context, 'request.session was changed in a request whose reply is hijacked: nothing is saved without request.session.save()')
+      // What was regenerated was to be gone, also where nothing new was saved.
+      if (!this.#isSettled && rotates) this.end().catch(() => {})
+      void this.stored.touchIfDue()
+      // A later hook may have made an error of the reply: whom it signed in is not, though the cookie has gone out.
+      if (this.#takesBack(reply)) this.settle(reply)?.catch(() => {})
+    }
+    this.outcomes.close(this.#request.log)
+  }
+
+  async #settle (reply: FastifyReply, { before, isFirst }: { before: Promise<void> | undefined, isFirst: boolean }): Promise<void> {
+    await before
+    const untold = this.outcomes.isClear ? null : await this.outcomes.untold()
+    if (this.#hasWork(reply, isFirst)) await this.#inRow(() => this.#commit({ undo: untold !== null || this.#isError(reply) }))
+    this.outcomes.repeated()
+    await this.stored.touchIfDue()
+    // An error that the application answers says enough.
+    if (untold !== null && !this.#isError(reply)) throw untold.error
+  }
+
+  #hasWork (reply: FastifyReply, isFirst: boolean): boolean {
+    return this.#takesBack(reply) || this.#rows.isBusy('save') || (isFirst && this.#isChanged())
+  }
+
+  #takesBack (reply: FastifyReply): boolean {
+    return this.#signedInByAssignment && this.#isError(reply)
+  }
+
+  #isError (reply: FastifyReply): boolean {
+    return this.stored.cookie.statusOf(reply) >= 400
   }
 
   #isChanged (): boolean {
-    return this.#session != null && (this.#carriedKeys !== null || this.#assigned || this.#base.differsFrom(dataOf(this.#session)))
+    return this.#session != null && (this.#carriedKeys !== null || this.#assignments?.signsIn === true || this.#base.differsFrom(dataOf(this.#session)))
+  }
+
+  /** A callback of the application threw: the request is answered with that, as if its route had thrown it. */
+  #callbackThrew (thrown: unknown): void {
+    const reply = (this.#request as SessionRequest)[kReply]
+    const error = thrown instanceof Error ? thrown : new Error('a callback threw what is no error', { cause: thrown })
+    if (this.#isSettled || reply === null || reply.sent) this.outcomes.add(error)
+    else reply.send(error)
   }
 
   /** Makes the store hold what the session object says. `undo`: the reply is an error, so nobody is signed in by it. */
@@ -166,15 +239,23 @@ export class RequestSession implements SessionOwner {
     }
     const session = this.#session
     if (session == null) return
-    const data = dataOf(session)
+    const assigned = this.#assigned
+    const present = dataOf(session)
+    for (const each of assigned.leaving(present)) {
+      drop(session, each)
+      delete present[each]
+    }
+    const data = undo ? assigned.restored(present) : present
     assertShallow(data)
     const plan = planSave({
       base: this.#base.data,
       data,
       exists: this.stored.record !== null,
+      isSignedIn: this.stored.record?.userId != null,
       rotates: this.#carriedKeys !== null,
       oldCsrfSecret: this.#oldCsrfSecret,
-      assigned: this.#assigned,
+      assigned: assigned.signsIn,
+      isUncertain: this.#isUncertain,
       undo,
       userIdFrom: this.#context.options.userIdFrom
     })
@@ -182,18 +263,22 @@ export class RequestSession implements SessionOwner {
       this.#forget()
       return await this.stored.end()
     }
-    const assigned = this.#assigned
-    this.#assigned = false
+    // What is assigned while it is saved goes into the next save.
+    this.#assignments = undefined
     // As text before anything is waited for: the route may go on changing the object.
     const saved = JSON.stringify('data' in plan ? plan.data : data)
+    const carry = plan.does === 'move' || (plan.does === 'begin' && plan.carries) ? carryOver(this.#base.data, plan.data, this.#carriedKeys) : undefined
     try {
-      await this.stored.carryOut(plan, { data: saved, id: this.#nextId ?? undefined, carry: 'data' in plan ? carryOver(this.#base.data, plan.data, this.#carriedKeys) : undefined })
+      await this.stored.carryOut(plan, { data: saved, id: this.#nextId ?? undefined, carry })
     } catch (error) {
       // What became of it is not known: another try is for another id, and still a sign-in.
       this.#nextId = null
-      this.#assigned ||= assigned
+      this.#isUncertain = true
+      assigned.signsIn ||= this.#assigned.signsIn
+      this.#assignments = assigned
       throw error
     }
+    this.#warnOfNobody(data)
     // The route has another object by now.
     if (session !== this.#session) return
     // It has ended meanwhile: this object is nobody's, and saves nothing any more.
@@ -201,20 +286,38 @@ export class RequestSession implements SessionOwner {
     if ('data' in plan) this.#carriedKeys = this.#nextId = null
     if (plan.does === 'begin') {
       this.#signedInByAssignment = plan.userId !== null
-      if (!Object.hasOwn(plan.data, CSRF_SECRET)) dropCsrfSecret(session)
+      if (!Object.hasOwn(plan.data, CSRF_SECRET)) drop(session, CSRF_SECRET)
     }
     this.#base = new Baseline(saved)
+  }
+
+  /** What looks signed in elsewhere, and is not here, is told once. */
+  #warnOfNobody (data: Data): void {
+    if (!this.ownsUserId || this.stored.record === null || this.stored.record.userId !== null) return
+    const key = looksSignedIn(data)
+    if (key !== undefined) warnOnce(this.#context, `request.session.${key} was set, and nobody is signed in by that: set request.session.userId, or say with userIdFrom where the user's id is`)
   }
 
   #build (data: Data): void {
     this.#base = new Baseline(this.stored.record?.data ?? '{}')
     this.#session = this.#context.build(fittingData(this.#context, this.stored.record?.id, data), this)
+    this.#assignments = undefined
+  }
+
+  get #assigned (): Assignments {
+    this.#assignments ??= new Assignments(() => ({
+      data: this.#base.data,
+      isSignedIn: this.stored.record?.userId != null,
+      userIdFrom: this.#context.options.userIdFrom
+    }))
+    return this.#assignments
   }
 
   /** The session object belongs to a session that is no more; the next one is built when asked for. */
   #forget (): void {
     this.#session = undefined
     this.#carriedKeys = this.#nextId = null
-    this.#assigned = this.#signedInByAssignment = false
+    this.#assignments = undefined
+    this.#signedInByAssignment = false
   }
 }

@@ -1,6 +1,7 @@
 import { apply, diff, isEmpty, parseData, picked } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
-import { isUserId, userIdText, userOf } from '../session/user-id.ts'
+import { isUserId, namedIn, userIdText, userOf } from '../session/user-id.ts'
+import type { UserIdFrom } from '../session/user-id.ts'
 import { CSRF_SECRET } from './session-object.ts'
 
 /** What a session object looks like when it is to be saved. */
@@ -11,25 +12,38 @@ export interface SaveSituation {
   readonly data: Data
   /** There is a stored session. */
   readonly exists: boolean
+  /** Somebody is signed in by it, whatever its data says. */
+  readonly isSignedIn: boolean
   /** It was regenerated: it goes under a new id. */
   readonly rotates: boolean
   /** The secret of CSRF tokens that was there before this request. */
   readonly oldCsrfSecret: unknown
-  /** `userId` was assigned, maybe to what it was. */
+  /** Somebody was named by an assignment that signs in, maybe who it was. */
   readonly assigned: boolean
+  /** A save has failed in this request, and may have happened all the same. */
+  readonly isUncertain: boolean
   /** The reply is an error: nobody is signed in by it. */
   readonly undo: boolean
-  /** Where the data names its user; `null`: `data.userId`. */
-  readonly userIdFrom: ((data: Data) => unknown) | null
+  readonly userIdFrom: UserIdFrom
 }
 
 /** What saving it means. */
 export type SavePlan =
   | { readonly does: 'nothing' }
-  | { readonly does: 'begin', readonly userId: string | null, readonly data: Data }
+  | BeginPlan
   | { readonly does: 'move', readonly data: Data }
   | { readonly does: 'change', readonly changes: Changes }
   | { readonly does: 'end' }
+
+export interface BeginPlan {
+  readonly does: 'begin'
+  readonly userId: string | null
+  readonly data: Data
+  /** What others put into the session meanwhile goes along: it is of the same person, or of nobody. */
+  readonly carries: boolean
+  /** The same user again: only in place of a session that still lives. */
+  readonly renews: boolean
+}
 
 /**
  * A user who appears, changes or was assigned is a sign-in and begins a session; one who disappears
@@ -39,27 +53,28 @@ export type SavePlan =
  * @throws TypeError when the data names its user by something that is no id
  */
 export function planSave (situation: SaveSituation): SavePlan {
-  const { base, exists, rotates, oldCsrfSecret, assigned, undo, userIdFrom } = situation
+  const { base, exists, isSignedIn, rotates, oldCsrfSecret, assigned, isUncertain, undo, userIdFrom } = situation
   const data = { ...situation.data }
-  const [before, after] = usersOf(base, data, userIdFrom)
-  const signsIn = after !== null && (after !== before || assigned)
+  const [named, after] = usersOf(base, data, userIdFrom)
+  const before = isSignedIn ? named : null
+  const signsIn = after !== null && (after !== named || assigned)
   if (signsIn && !undo) {
     // A token of the page before the sign-in must not work after it (CVE-2023-29020); one made since may.
     if (data[CSRF_SECRET] === oldCsrfSecret) delete data[CSRF_SECRET]
-    return { does: 'begin', userId: after, data }
+    const isSame = before === after
+    return { does: 'begin', userId: after, data, carries: isSame || before === null, renews: isSame && exists && !rotates && !isUncertain }
   }
   if (signsIn) {
     // Where the user is kept elsewhere, what to take back is not known; a regeneration was part of the sign-in.
     if (userIdFrom !== null || rotates) return { does: 'nothing' }
-    if (before === null) delete data.userId
-    else data.userId = base.userId
+    for (const key of ['userId', 'user']) takeBack(key, base, data)
   } else if (before !== null && after === null) {
     return { does: 'end' }
   }
   if (exists && !rotates) return { does: 'change', changes: diff(base, data) }
   const user = signsIn ? before : after
   if (user !== null) return exists ? { does: 'move', data } : { does: 'nothing' }
-  if (!isEmpty(data)) return { does: 'begin', userId: null, data }
+  if (!isEmpty(data)) return { does: 'begin', userId: null, data, carries: true, renews: false }
   return exists ? { does: 'end' } : { does: 'nothing' }
 }
 
@@ -81,12 +96,20 @@ export function carryOver (base: Data, data: Data, keys: readonly string[] | nul
  * signed in signs out when it is saved.
  */
 export function signsOut ({ base, data, rotates, userIdFrom }: Pick<SaveSituation, 'base' | 'data' | 'rotates' | 'userIdFrom'>): boolean {
-  return userOf(data, userIdFrom) === null && (rotates || userOf(base, userIdFrom) !== null)
+  return userOf(data, userIdFrom, base) === null && (rotates || userOf(base, userIdFrom) !== null)
+}
+
+/** Makes a member name whom it named before, or nobody. */
+function takeBack (key: string, base: Data, data: Data): void {
+  if (key === 'user' && !isUserId((data.user as { id?: unknown } | undefined)?.id)) return
+  if (Object.hasOwn(base, key)) data[key] = base[key]
+  else delete data[key]
 }
 
 /** Who the data named before, and whom it names now. */
-function usersOf (base: Data, data: Data, userIdFrom: SaveSituation['userIdFrom']): [before: string | null, after: string | null] {
-  const [old, present] = [base, data].map((each) => userIdFrom === null ? each.userId : userIdFrom(each))
+function usersOf (base: Data, data: Data, userIdFrom: UserIdFrom): [before: string | null, after: string | null] {
+  const old = namedIn(base, userIdFrom)
+  const present = namedIn(data, userIdFrom, base)
   // What is stored may be anybody's work; only what is new has to be an id.
   const before = isUserId(old) ? String(old) : null
   if (present === old || (typeof present === 'object' && JSON.stringify(present) === JSON.stringify(old))) return [before, before]

@@ -10,17 +10,24 @@ export interface SessionOwner {
   readonly sessionId: string
   /** Whether assigning `userId` signs in; `false` where the application keeps the user elsewhere. */
   readonly ownsUserId: boolean
-  /** `userId` of this object is being assigned, also if to the same value. Throws where nobody can sign in. */
-  assigned (session: FastifySessionObject, userId: unknown): void
+  /** Throws where nobody can sign in. */
+  assertCanSignIn (): void
+  /** A member of this object was assigned, also if to the same value. */
+  assigned (session: FastifySessionObject, key: string): void
   save (session: FastifySessionObject): Promise<void>
   reload (session: FastifySessionObject): Promise<void>
   regenerate (session: FastifySessionObject, keys: readonly string[]): Promise<void>
   destroy (session: FastifySessionObject): Promise<void>
   isModified (session: FastifySessionObject): boolean
   isSaved (session: FastifySessionObject): boolean
+  /** Hands out what a method comes to, by a callback if there is one. */
+  answer (method: Method, work: Promise<void>, callback: Callback | undefined): Promise<void> | undefined
 }
 
-type Callback = (error?: unknown) => void
+/** The methods that take time. */
+export type Method = 'save' | 'reload' | 'regenerate' | 'destroy'
+
+export type Callback = (error?: unknown) => unknown
 
 /** Where @fastify/csrf-protection keeps its secret: never carried over a sign-in (CVE-2023-29020). */
 export const CSRF_SECRET = '_csrf'
@@ -28,65 +35,79 @@ export const CSRF_SECRET = '_csrf'
 /** What a session object has besides the data. */
 interface Own {
   readonly owner: SessionOwner
-  /** The object itself, where it is reached through a proxy. */
+  /** What the route holds: assignments to it are noticed. */
   readonly session: FastifySessionObject
-  /** Of an object whose owner is told of its being assigned. */
-  userId: unknown
+  /** Where its data is. */
+  readonly target: Data
   cookie: FastifySessionObject['cookie'] | null
 }
 
 const kOwn = Symbol('fastify-user-sessions.own')
-type Owned = FastifySessionObject & { readonly [kOwn]: Own } & Data
+type Owned = FastifySessionObject & { readonly [kOwn]: Own }
 
 /** Builds the session object of one request, that holds this data. */
 export type BuildSession = (data: Data, owner: SessionOwner) => FastifySessionObject
 
 /**
  * Session objects as @fastify/session has them, but this package's own: their methods keep its promises, their
- * names cannot be overwritten by data, their ids are public handles, assigning `userId` is noticed, and JSON of
+ * names cannot be overwritten by data, their ids are public handles, assignments are noticed, and JSON of
  * them is the data alone. What foreign hands stored under reserved names is left out.
  */
 export function sessionObjects (engine: Engine): BuildSession {
   const prototype = prototypeOver(engine)
   return (data, owner) => {
-    const session = Object.create(prototype) as Owned
+    const target = Object.create(prototype) as Data
+    for (const key of Object.keys(data)) if (!RESERVED_NAMES.has(key)) target[key] = data[key]
+    const session = new Proxy(target, noticing) as unknown as FastifySessionObject
     // Not enumerable: what is spread, logged or sent is the data.
-    Object.defineProperty(session, kOwn, { value: { owner, session, userId: undefined, cookie: null } satisfies Own })
-    for (const key of Object.keys(data)) {
-      if (RESERVED_NAMES.has(key)) continue
-      if (key === 'userId' && owner.ownsUserId) keepUserId(session, data[key])
-      else Reflect.set(session, key, data[key])
-    }
+    Object.defineProperty(target, kOwn, { value: { owner, session, target, cookie: null } satisfies Own })
     return session
+  }
+}
+
+/** Whoever is assigned to, a proxy of the session or what inherits from it: the session is what changes. */
+const noticing: ProxyHandler<Data> = {
+  set (target, key, value: unknown) {
+    const { owner, session } = (target as unknown as Owned)[kOwn]
+    const isUserId = key === 'userId' && owner.ownsUserId
+    if (isUserId && value != null) owner.assertCanSignIn()
+    const isSet = Reflect.set(target, key, isUserId && typeof value === 'bigint' ? String(value) : value)
+    if (isSet && typeof key === 'string') owner.assigned(session, key)
+    return isSet
   }
 }
 
 /** The application's data in a session object, by reference. */
 export function dataOf (session: FastifySessionObject): Data {
+  const { target } = (session as Owned)[kOwn]
   const data: Data = {}
-  for (const key of Object.keys(session)) {
-    if (!RESERVED_NAMES.has(key)) data[key] = (session as Owned)[key]
-  }
+  for (const key of Object.keys(target)) if (!RESERVED_NAMES.has(key)) data[key] = target[key]
   return data
 }
 
-/** A CSRF token of before a sign-in is worthless after it. */
-export function dropCsrfSecret (session: FastifySessionObject): void {
-  delete (session as Owned)[CSRF_SECRET]
+/** Takes a member out of a session object, unless the application has frozen that. */
+export function drop (session: FastifySessionObject, key: string): void {
+  Reflect.deleteProperty((session as Owned)[kOwn].target, key)
 }
 
 function prototypeOver (engine: Engine): object {
   const blank = engine()
   const base = Object.getPrototypeOf(blank) as object
+  const method = (name: Method, work: (owner: SessionOwner, session: FastifySessionObject, keys: readonly string[]) => Promise<void>) =>
+    function (this: Owned, ...args: unknown[]) {
+      const { owner, session } = this[kOwn]
+      const keys = Array.isArray(args[0]) ? args[0] as readonly string[] : []
+      // As in express-session the callback comes last, after what to keep.
+      const callback = args.find((each) => typeof each === 'function') as Callback | undefined
+      return owner.answer(name, work(owner, session, keys), callback)
+    }
   const methods: Record<string, (this: Owned, ...args: never[]) => unknown> = {
-    save (callback?: Callback) { return settle(this[kOwn].owner.save(this), callback) },
-    reload (callback?: Callback) { return settle(this[kOwn].owner.reload(this), callback) },
-    destroy (callback?: Callback) { return settle(this[kOwn].owner.destroy(this), callback) },
-    regenerate (keys?: readonly string[] | Callback, callback?: Callback) {
-      return settle(this[kOwn].owner.regenerate(this, Array.isArray(keys) ? keys as readonly string[] : []), typeof keys === 'function' ? keys : callback)
-    },
-    isModified () { return this[kOwn].owner.isModified(this) },
-    isSaved () { return this[kOwn].owner.isSaved(this) },
+    save: method('save', (owner, session) => owner.save(session)),
+    reload: method('reload', (owner, session) => owner.reload(session)),
+    destroy: method('destroy', (owner, session) => owner.destroy(session)),
+    regenerate: method('regenerate', (owner, session, keys) => owner.regenerate(session, keys)),
+    isModified () { return this[kOwn].owner.isModified(this[kOwn].session) },
+    isSaved () { return this[kOwn].owner.isSaved(this[kOwn].session) },
     toJSON () { return dataOf(this) },
     // Every request is a use, written down as touchAfter says; @fastify/session's own would set the cookie's date.
     touch () {}
@@ -100,17 +121,6 @@ function prototypeOver (engine: Engine): object {
         return this[kOwn].cookie
       },
       set: (value: unknown) => value instanceof blank.cookie.constructor ? fixed() : refuse('cookie')
-    },
-    userId: {
-      get () {},
-      set (this: Owned, value: unknown) {
-        if (this[kOwn].owner.ownsUserId) {
-          keepUserId(this, undefined)
-          Reflect.set(this, 'userId', value)
-        } else {
-          Object.defineProperty(this, 'userId', { value, enumerable: true, configurable: true, writable: true })
-        }
-      }
     }
   }
   const reserved = [...RESERVED_NAMES].map((name): [string, PropertyDescriptor] => {
@@ -119,31 +129,6 @@ function prototypeOver (engine: Engine): object {
   })
   const prototype = Object.create(base, { ...members, ...Object.fromEntries(reserved) }) as object
   return prototype
-}
-
-function keepUserId (session: Owned, value: unknown): void {
-  session[kOwn].userId = value
-  Object.defineProperty(session, 'userId', userIdMember)
-}
-
-/** One for all objects: each with a getter of its own would be of a shape of its own. */
-const userIdMember: PropertyDescriptor & ThisType<Owned> = {
-  enumerable: true,
-  configurable: true,
-  get () { return this[kOwn].userId },
-  set (next: unknown) {
-    const own = this[kOwn]
-    own.owner.assigned(own.session, next)
-    own.userId = typeof next === 'bigint' ? String(next) : next
-    // A token of the page before the sign-in must not work after it; one made from here on does.
-    if (next != null) dropCsrfSecret(this)
-  }
-}
-
-/** Gives a promise's outcome to a callback instead, if there is one; what that throws is its caller's, not ours. */
-function settle (promise: Promise<void>, callback: Callback | undefined): Promise<void> | undefined {
-  if (typeof callback !== 'function') return promise
-  promise.then(() => process.nextTick(callback), (error: unknown) => process.nextTick(callback, error))
 }
 
 /** Elsewhere a way to lengthen one person's session; here it would change nothing, so it says so. */

@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import { apply, parseData } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
@@ -6,14 +6,23 @@ import type { Credential } from '../session/credentials.ts'
 import type { HeldSession, NewSession } from '../session/new-record.ts'
 import type { JsonObject, SessionRecord } from '../session/record.ts'
 import type { Token } from '../session/token.ts'
-import { routeConfig } from './context.ts'
+import { routeConfig, warnOnce } from './context.ts'
 import type { PluginContext } from './context.ts'
-import { assertCookieCanBeSet, assertKeepsCookies, clearSessionCookie, hasSessionCookie, setSessionCookie } from './cookie.ts'
+import { assertCookieCanBeSet, hasReplied } from './cookie.ts'
 import { assertSameSite } from './cross-site.ts'
+import { OwedCookie } from './owed-cookie.ts'
 import { requestAuth } from './request-auth.ts'
 import type { RequestAuth } from './request-auth.ts'
-import type { SavePlan } from './save-plan.ts'
+import type { BeginPlan, SavePlan } from './save-plan.ts'
 import { StoreBudget } from './store-budget.ts'
+
+/** Why a request's session is asked for. */
+export interface StateOptions {
+  /** To load it. Whoever asks before that, on a request that carries a session, asks too early. */
+  willLoad?: boolean
+  /** The request has been turned away, with this error. */
+  refusal?: Error | null
+}
 
 /**
  * The stored side of one request's session: which one it is, what became of it in this request, and
@@ -30,17 +39,19 @@ export class StoredSession {
   #failure: Error | null = null
   #auth: RequestAuth | null | undefined
   /** The session was begun by this request: its client does not hold the token yet. */
-  isBorn = false
+  #isBorn = false
   /** This use of the session is written down, or was tried to be. */
   #touched = false
-  #cookieWork: 'set' | 'clear' | null = null
-  /** The reply has a session cookie already. */
-  #cookieSent = false
+  readonly cookie: OwedCookie
+  /** The request was turned away: nobody is signed in by it, and nothing may change by it. */
+  readonly #refusal: Error | null
 
-  constructor (context: PluginContext, request: FastifyRequest, { willLoad }: { willLoad: boolean }) {
+  constructor (context: PluginContext, request: FastifyRequest, { willLoad = false, refusal = null }: StateOptions) {
     this.#context = context
     this.#request = request
-    if (willLoad) return
+    this.cookie = new OwedCookie(context, request, () => this.#record === null || this.#token === null ? null : { record: this.#record, token: this.#token })
+    this.#refusal = refusal
+    if (willLoad || refusal !== null) return
     if (routeConfig(request).skip) this.#failure = new errors.SKIPPED('on a route with config.session false')
     else if (context.core.credentials.read(request.headers) !== null) this.#failure = new errors.SKIPPED('yet: register the plugin before the hook that reads it')
   }
@@ -82,37 +93,21 @@ export class StoredSession {
   }
 
   get isTouchDue (): boolean {
-    return this.#failure === null && this.#record !== null && !this.isBorn && !this.#touched && this.#context.core.isTouchDue(this.#record)
+    return this.#failure === null && this.#record !== null && !this.#isBorn && !this.#touched && this.#context.core.isTouchDue(this.#record)
   }
 
-  /**
-   * Stores a new session in place of the present one, if any. A session born in this request keeps its id unless
-   * the user changes, and one of the same user keeps label and meta where none are given.
-   */
+  /** Stores a new session in place of the present one, if any. One of the same user keeps label and meta where none are given. */
   async begin (session: Omit<NewSession, 'replaces'>): Promise<void> {
-    const { core } = this.#context
-    assertKeepsCookies(this.#context, this.#request, 'signing in, or keeping data for somebody who is not signed in')
-    if (session.userId !== null) assertSameSite(this.#context, this.#request)
-    assertCookieCanBeSet(this.#context, this.#request)
-    const replaces = this.record
-    const same = session.userId !== null && replaces?.userId === session.userId ? replaces : null
-    const { label = same?.label, meta = same?.meta == null ? null : JSON.parse(same.meta) as JsonObject } = session
-    const creation = core.create({
-      ...this.#client,
-      ...session,
-      label,
-      meta,
-      ...this.isBorn && (replaces?.userId === null || same !== null) && { id: replaces?.id },
-      replaces
-    })
+    const creation = this.#context.core.create(this.#following(session))
     this.#hold(await this.budget.within(creation, (late) => this.#tooLate(late)))
   }
 
   /** Does what saving the session object means; `data` is the text of what it holds. There may be no session afterwards. */
   async carryOut (plan: Exclude<SavePlan, { does: 'end' }>, { data, id, carry }: { data: string, id: string | undefined, carry: NewSession['carry'] }): Promise<void> {
-    if (plan.does === 'begin') await this.begin({ userId: plan.userId, data, id, carry })
+    if (plan.does === 'begin' && plan.renews) await this.#renew(plan, { data, id, carry })
+    else if (plan.does === 'begin') await this.begin({ userId: plan.userId, data, id, carry })
     else if (plan.does === 'move') await this.#move({ data, carry, id: id ?? this.#context.core.tokens.newId() })
-    else if (plan.does === 'change' && plan.changes.size > 0) await this.#change(plan.changes)
+    else if (plan.does === 'change' && plan.changes.size > 0) await this.#change(changing(plan.changes))
   }
 
   /** Reads the session again. */
@@ -123,6 +118,7 @@ export class StoredSession {
 
   /** A new session for a client that keeps the token itself. This request's own stays as it is. */
   async issue (session: Omit<NewSession, 'replaces' | 'kind'>): Promise<HeldSession> {
+    this.#assertNotRefused()
     assertSameSite(this.#context, this.#request)
     return await this.budget.within(this.#context.core.create({ ...this.#client, ...session, kind: 'bearer', replaces: null }), (late) => this.#tooLate(late))
   }
@@ -130,9 +126,10 @@ export class StoredSession {
   /** Ends the session, also one that could not be loaded, and has its cookie taken back. */
   async end (): Promise<void> {
     if (this.#failure instanceof errors.SKIPPED) throw this.#failure
+    this.#assertNotRefused()
     const id = this.#mayEnd ? this.#record?.id ?? (this.#token === null ? null : this.#context.core.tokens.idOf(this.#token)) : null
     const failure = this.#mayEnd ? null : this.#failure
-    this.#cookieWork = this.#cookieSent || hasSessionCookie(this.#context, this.#request) ? 'clear' : null
+    this.cookie.oweClearing()
     this.#become(null, null)
     this.#failure = null
     if (failure !== null) throw failure
@@ -152,32 +149,54 @@ export class StoredSession {
     if (!this.isTouchDue) return
     this.#touched = true
     // At its own saves Express sets the cookie to end with the idle timeout from then: it goes on with the session.
-    if (this.#context.core.options.userIsData && (this.#record as SessionRecord).createdAt > 0) this.#cookieWork ??= 'set'
+    if (this.#context.core.options.userIsData && (this.#record as SessionRecord).createdAt > 0 && !this.cookie.isOwed) this.cookie.oweToken()
     // A use that could not be written down shortens the session a little; the reply is as good.
     await this.budget.within(this.#context.core.touch(this.#record as SessionRecord)).catch(() => {})
   }
 
-  /** Sends or takes back the cookie, if that is still to be done. */
-  writeCookie (reply: FastifyReply): void {
-    const work = this.#cookieWork
-    this.#cookieWork = null
-    if (work === 'clear') {
-      clearSessionCookie(this.#context, this.#request, reply)
-    } else if (work === 'set' && this.#record !== null && this.#token !== null) {
-      setSessionCookie(this.#context, this.#request, reply, this.#record, this.#token)
-      this.#cookieSent = true
-    }
+  /** @throws ERR_SESSION_UNSUPPORTED in a bearer request, ERR_SESSION_UNAUTHENTICATED where its token is none */
+  assertKeepsCookies (what: string): void {
+    if (!this.#context.core.credentials.isBearer(this.#request.headers)) return
+    if (this.record === null) throw new errors.UNAUTHENTICATED()
+    throw new errors.UNSUPPORTED(`${what} in a bearer request: its client keeps no cookies`)
+  }
+
+  #assertNotRefused (): void {
+    if (this.#refusal !== null) throw this.#refusal
   }
 
   #found (record: SessionRecord | null): undefined {
     this.#record = record
-    if (record !== null && this.#sent?.renew === true) this.#cookieWork = 'set'
+    if (record !== null && this.#sent?.renew === true) this.cookie.oweToken()
+  }
+
+  /** The new session that follows the present one. */
+  #following (session: Omit<NewSession, 'replaces'>): NewSession {
+    this.#assertNotRefused()
+    this.assertKeepsCookies('signing in, or keeping data for somebody who is not signed in')
+    if (session.userId !== null) assertSameSite(this.#context, this.#request)
+    assertCookieCanBeSet(this.#context, this.#request)
+    const replaces = this.record
+    const same = session.userId !== null && replaces?.userId === session.userId ? replaces : null
+    const { label = same?.label, meta = same?.meta == null ? null : JSON.parse(same.meta) as JsonObject } = session
+    return { ...this.#client, ...session, label, meta, replaces }
+  }
+
+  /**
+   * Signs the same user in again, if their session still lives. Of several requests that do so at once one begins the
+   * session, and the others go on in it.
+   */
+  async #renew (plan: BeginPlan, { data, id, carry }: { data: string, id: string | undefined, carry: NewSession['carry'] }): Promise<void> {
+    const session = this.#following({ userId: plan.userId, data, id, carry })
+    const held = await this.budget.within(this.#context.core.renew(session), (late) => this.#tooLate(late))
+    if (held !== null) this.#hold(held)
+    else await this.#change(carry ?? (() => data))
   }
 
   /** Goes on with the present session under another id; if it has ended meanwhile, there is none. */
   async #move (to: { id: string, data: string, carry: NewSession['carry'] }): Promise<void> {
     if (this.#record === null) return
-    assertKeepsCookies(this.#context, this.#request, 'regenerate()')
+    this.assertKeepsCookies('regenerate()')
     assertCookieCanBeSet(this.#context, this.#request)
     const moved = await this.budget.within(this.#context.core.move(this.#record, to), (late) => this.#tooLate(late))
     if (moved === null) this.#become(null, null)
@@ -185,9 +204,8 @@ export class StoredSession {
   }
 
   /** Changes the data of the session; if it has ended meanwhile nothing is written, and there is none. */
-  async #change (changes: Changes): Promise<void> {
+  async #change (change: (data: string) => string): Promise<void> {
     if (this.#record === null) return
-    const change = (present: string): string => JSON.stringify(apply(parseData(present) ?? {}, changes))
     const updated = await this.budget.within(this.#context.core.update(this.#record, change))
     // Where it has moved meanwhile, who moved it has the token.
     if (updated?.id === this.#record.id) this.#record = updated
@@ -199,9 +217,15 @@ export class StoredSession {
   }
 
   #hold ({ record, token }: HeldSession): void {
+    if (hasReplied(this.#request)) {
+      warnOnce(this.#context, 'a session was begun, and its reply had gone by then without the cookie: wait for the sign-in before the reply')
+      this.#become(null, null)
+      this.#tooLate({ record, token })
+      return
+    }
     this.#become(record, token)
-    this.isBorn = true
-    this.#cookieWork = 'set'
+    this.#isBorn = true
+    this.cookie.oweToken()
   }
 
   /** The reply has gone: nobody will hold this token. */
@@ -213,6 +237,10 @@ export class StoredSession {
     this.#record = record
     this.#token = record === null ? null : token
     this.#auth = undefined
-    if (record === null) this.isBorn = false
+    if (record === null) this.#isBorn = false
   }
+}
+
+function changing (changes: Changes): (data: string) => string {
+  return (present) => JSON.stringify(apply(parseData(present) ?? {}, changes))
 }

@@ -119,13 +119,18 @@ export class SessionCore {
    * @throws ERR_SESSION_UNAUTHENTICATED when the user was signed out everywhere, or newer sessions took the place, in the meantime
    */
   async create (session: NewSession): Promise<HeldSession> {
-    const { id = this.tokens.newId(), replaces, carry } = session
-    const { token, secretHash } = this.tokens.newToken(id)
-    if (this.options.userIsData) assertExpressCanKeep(session, this.options)
-    const record = await this.#begin(newRecord(session, { id, secretHash, now: this.#store.now(), ...this.options }), { replaces, moves: false, carry: carry && this.options.userIsData ? carryOfUser(session, carry, this.options.userIdFrom) : carry })
-    if (record === null) throw new errors.UNAUTHENTICATED()
-    if (record.userId !== null) this.#tell('created', id, record.userId)
-    return { record, token }
+    const held = await this.#new(session, { moves: false })
+    if (held === null) throw new errors.UNAUTHENTICATED()
+    return held
+  }
+
+  /**
+   * Signs the user of `session.replaces` in again: stores a new session in its place, if that still lives. Of several
+   * at once one does, and the others find what that began. `null`, and nothing stored, when it has ended.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; no session lives on then
+   */
+  async renew (session: NewSession): Promise<HeldSession | null> {
+    return await this.#new(session, { moves: true })
   }
 
   /**
@@ -186,6 +191,21 @@ export class SessionCore {
     this.#store.events.off('down', this.#onDown)
     this.#store.events.off('up', this.#onUp)
     await this.events.close()
+  }
+
+  async #new (session: NewSession, { moves }: { moves: boolean }): Promise<HeldSession | null> {
+    const { id = this.tokens.newId(), replaces, carry } = session
+    const { token, secretHash } = this.tokens.newToken(id)
+    const { userIsData, userIdFrom } = this.options
+    if (userIsData) assertExpressCanKeep(session, this.options)
+    const record = await this.#begin(newRecord(session, { id, secretHash, now: this.#store.now(), ...this.options }), {
+      replaces,
+      moves,
+      carry: carry && userIsData ? carryOfUser(session, carry, userIdFrom) : carry
+    })
+    if (record === null) return null
+    if (record.userId !== null) this.#tell('created', id, record.userId)
+    return { record, token }
   }
 
   async #begin (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry }): Promise<SessionRecord | null> {

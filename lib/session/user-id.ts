@@ -7,20 +7,72 @@ export function isUserId (id: unknown): id is string | number | bigint {
   return typeof id === 'string' && isUserIdText(id)
 }
 
-/** Whom data names, or `null`. `userIdFrom`: where; `null`: `data.userId`. */
-export function userOf (data: Record<string, unknown>, userIdFrom: ((data: Record<string, unknown>) => unknown) | null): string | null {
-  const id = userIdFrom === null ? data.userId : userIdFrom(data)
+type Data = Record<string, unknown>
+
+/** Where data names its user. `null`: in `userId`, else in `user.id`. */
+export type UserIdFrom = ((data: Data) => unknown) | null
+
+/**
+ * What data names its user by, whatever that is. `before`: the data as it was; where its `userId` named somebody,
+ * nothing else does now: taking it out signs out, whoever is in `user`.
+ */
+export function namedIn (data: Data, userIdFrom: UserIdFrom, before: Data = {}): unknown {
+  if (userIdFrom !== null) return userIdFrom(data)
+  if (data.userId != null || isUserId(before.userId)) return data.userId
+  const { id } = (data.user ?? {}) as { id?: unknown }
+  return isUserId(id) ? id : undefined
+}
+
+/** Whom data names, or `null`. */
+export function userOf (data: Data, userIdFrom: UserIdFrom, before?: Data): string | null {
+  const id = namedIn(data, userIdFrom, before)
   return isUserId(id) ? String(id) : null
+}
+
+/** Whom data names, or `null`, also where the application's `userIdFrom` throws. */
+export function userOrNull (...args: Parameters<typeof userOf>): string | null {
+  try {
+    return userOf(...args)
+  } catch {
+    return null
+  }
+}
+
+/**
+ * Data of one user without what names another. By default `userId` names the user, and `user` is another's only
+ * where it is `previous`' own: it may have an id of its own kind.
+ */
+export function ofUser (data: Data, { userId, previous, userIdFrom }: { userId: string, previous: string | null, userIdFrom: UserIdFrom }): Data {
+  const isOthers = (named: string | null): boolean => named !== null && named !== userId && (userIdFrom !== null || named === previous)
+  const kept = Object.fromEntries(Object.entries(data).filter(([key, value]) => !isOthers(userOrNull({ [key]: value }, userIdFrom))))
+  // What names somebody only together goes together.
+  for (const key of Object.keys(kept)) {
+    const named = userOrNull(kept, userIdFrom)
+    if (!isOthers(named)) break
+    const { [key]: value, ...others } = kept
+    if (userOrNull(others, userIdFrom) !== named) delete kept[key]
+  }
+  return kept
+}
+
+/** Members that elsewhere say that somebody is signed in. */
+const FLAGS = ['authenticated', 'isAuthenticated', 'loggedIn', 'isLoggedIn']
+
+/** The member that makes data look signed in while it names nobody, or `undefined`. */
+export function looksSignedIn (data: Data): string | undefined {
+  if (data.user != null) return 'user'
+  if ((data.passport as { user?: unknown } | undefined)?.user != null) return 'passport'
+  return FLAGS.find((name) => data[name] === true)
 }
 
 /**
  * `carry`, where the data says who is signed in: what a session takes over from the one before it, which others may
  * have changed, never makes it another user's.
  */
-export function carryOfUser ({ userId, data }: { userId: string | null, data: string }, carry: (endedData: string) => string, userIdFrom: Parameters<typeof userOf>[1]): (endedData: string) => string {
+export function carryOfUser ({ userId, data }: { userId: string | null, data: string }, carry: (endedData: string) => string, userIdFrom: UserIdFrom): (endedData: string) => string {
   return (endedData) => {
     const carried = carry(endedData)
-    return userOf(JSON.parse(carried) as Record<string, unknown>, userIdFrom) === userId ? carried : data
+    return userOf(JSON.parse(carried) as Data, userIdFrom) === userId ? carried : data
   }
 }
 

@@ -37,7 +37,8 @@ async function successorOf (store: CoreStore, session: SessionRecord): Promise<S
   }
 }
 
-/** A move changes nothing of these. */
+/** Whether one session goes on in the other. A move changes nothing of these; who signed in again is the same user. */
 function isSame (one: SessionRecord, other: SessionRecord): boolean {
-  return one.userId === other.userId && one.kind === other.kind && one.createdAt === other.createdAt && one.authenticatedAt === other.authenticatedAt && one.endsAt === other.endsAt
+  if (one.userId !== other.userId || one.kind !== other.kind) return false
+  return one.userId !== null || (one.createdAt === other.createdAt && one.endsAt === other.endsAt)
 }

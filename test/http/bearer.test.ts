@@ -510,8 +510,8 @@ t.test('a program that is not signed in can keep nothing and sign in nowhere but
     }
     for (const [what, action] of Object.entries(actions)) {
       const response = await act(nobody, action)
-      t.equal(response.statusCode, 500, what)
-      t.equal(response.json().code, 'ERR_SESSION_UNSUPPORTED', what)
+      t.equal(response.statusCode, 401, what)
+      t.equal(response.json().code, 'ERR_SESSION_UNAUTHENTICATED', what)
       t.strictSame(response.setCookies, [])
     }
     t.equal((await act(nobody, ({ session }) => { session.cart = []; void session.cart })).statusCode, 200, 'nothing to keep is no fault')

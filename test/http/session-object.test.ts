@@ -179,15 +179,19 @@ t.test('regenerate that keeps the user keeps them signed in', async (t) => {
   t.equal((await me(old)).userId, null)
 })
 
-t.test('regenerate leaves an id alone that was made in this request', async (t) => {
+t.test('regenerate makes a new id, also of a session that was begun in this request', async (t) => {
   const shop = await openShop(t)
   const ada = new Browser(shop.app)
+  let begun: string | undefined
   await act(shop, ada, async (request) => {
     const { id } = await shop.app.login(request, { id: 'ada' })
     await request.session.regenerate(['userId'])
-    t.equal(request.session.sessionId, id)
+    t.not(request.session.sessionId, id)
+    begun = id
   })
+  t.not(idOf(ada), begun)
   t.equal((await me(ada)).userId, 'ada')
+  t.equal(await shop.store.peek(begun), null, 'and the one before is worthless')
 })
 
 t.test('regenerate without the user signs out', async (t) => {

@@ -380,7 +380,7 @@ t.test('after regenerate an assignment of userId does not make another id', asyn
   }
 })
 
-t.test('an id that was made in this request is not replaced by an assignment after save', async (t) => {
+t.test('an assignment makes a new id, also where one was made in this request', async (t) => {
   const shop = await openShop(t)
   const ada = new Browser(shop.app)
   let saved: string | undefined
@@ -390,8 +390,9 @@ t.test('an id that was made in this request is not replaced by an assignment aft
     saved = request.session.sessionId
     request.session.userId = 'ada'
   })
-  t.equal(idOf(ada), saved)
-  t.match(await me(ada), { auth: { userId: 'ada', id: saved }, data: { cart: ['book'] } })
+  t.not(idOf(ada), saved)
+  t.equal(await shop.store.peek(saved), null, 'and the one before is worthless')
+  t.match(await me(ada), { auth: { userId: 'ada', id: idOf(ada) }, data: { cart: ['book'] } })
 })
 
 t.test('an assignment keeps the session\'s data but a CSRF secret of before', async (t) => {

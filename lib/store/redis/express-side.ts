@@ -201,10 +201,20 @@ function checked (options: RedisStoreOptions): RedisStoreOptions {
   throw new errors.INVALID_OPTIONS('client must be a Redis or Cluster of ioredis')
 }
 
-/** Gives a promise's outcome to a callback, once, and outside of the promise: what it throws is its caller's. */
+/**
+ * Gives a promise's outcome to a callback, once, and outside of the promise. What the callback throws is nobody's to
+ * catch: @fastify/session's throws where an async route did not return `reply.send()`. It is told, and ends nothing.
+ */
 function settle<T> (promise: Promise<T>, callback: Callback | undefined): Promise<T> {
   if (callback === undefined) return promise
-  promise.then((result) => process.nextTick(callback, null, result), (error: unknown) => process.nextTick(callback, error))
+  const call = (...args: Parameters<Callback>): void => {
+    try {
+      callback(...args)
+    } catch (error) {
+      process.emitWarning(`a callback given to RedisStore threw: ${error instanceof Error ? error.stack : String(error)}`)
+    }
+  }
+  promise.then((result) => process.nextTick(call, null, result), (error: unknown) => process.nextTick(call, error))
   // Whoever passes a callback is told there; the promise it ignores must not reject as well.
   return promise.catch(() => undefined as T)
 }

@@ -1,0 +1,47 @@
+import type { FastifyInstance } from 'fastify'
+
+/** What a visitor got: the whole reply. */
+export interface Answer { status: number, body: string, cookies: string[], headers: Headers }
+
+/** A person's browser over a real socket, where `inject` would hide what happens to a reply that has gone out. */
+export class Visitor {
+  readonly cookies = new Map<string, string>()
+  readonly #url: string
+
+  constructor (url: string) {
+    this.#url = url
+  }
+
+  /** A browser with the cookies that this one has now. */
+  copy (): Visitor {
+    const copy = new Visitor(this.#url)
+    for (const [name, value] of this.cookies) copy.cookies.set(name, value)
+    return copy
+  }
+
+  async request (method: string, path: string, headers: Record<string, string> = {}): Promise<Answer> {
+    const cookie = [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+    const response = await fetch(new URL(path, this.#url), { method, redirect: 'manual', headers: { ...cookie !== '' && { cookie }, ...headers } })
+    const cookies = response.headers.getSetCookie()
+    for (const line of cookies) {
+      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? []
+      if (/; max-age=0(;|$)/i.test(line)) this.cookies.delete(name)
+      else this.cookies.set(name, value)
+    }
+    return { status: response.status, body: await response.text(), cookies, headers: response.headers }
+  }
+
+  async get (path: string, headers?: Record<string, string>): Promise<Answer> {
+    return await this.request('GET', path, headers)
+  }
+
+  async post (path: string, headers?: Record<string, string>): Promise<Answer> {
+    return await this.request('POST', path, headers)
+  }
+}
+
+/** Listens on a port of its own; the application's own teardown closes it. */
+export async function listen (app: FastifyInstance): Promise<string> {
+  return await app.listen({ port: 0, host: '127.0.0.1' })
+}
+

@@ -1,0 +1,162 @@
+import { once } from 'node:events'
+import fastifyCookie from '@fastify/cookie'
+import fastifySession from '@fastify/session'
+import type { SessionStore } from '@fastify/session'
+import Fastify from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import { RedisStore } from '../../lib/index.ts'
+import type { SessionOptions } from '../../lib/index.ts'
+import { secret, startApp } from '../helpers/app.ts'
+import { prefix, startRedis } from '../helpers/redis.ts'
+import { listen, Visitor } from '../helpers/visitor.ts'
+
+/*
+ * Async routes that call `reply.send()` and do not return it. Fastify sends such a reply twice, and leaves the status
+ * 500 behind where the first has gone out as 200. Only a real socket shows it.
+ */
+
+const redis = await startRedis(t)
+
+type Route = (request: FastifyRequest, reply: FastifyReply) => Promise<void>
+
+interface Site { app: FastifyInstance, visitor: () => Visitor, url: string }
+
+async function open (t: Test, routes: Record<string, Route>, options: Partial<SessionOptions> = {}): Promise<Site> {
+  const app = await startApp(t, { redis: redis.url, keyPrefix: prefix(), ...options })
+  for (const [name, route] of Object.entries(routes)) app.post(`/${name}`, route)
+  app.get('/me', async (request) => ({ userId: request.auth?.userId ?? null, data: request.session }))
+  const url = await listen(app)
+  return { app, url, visitor: () => new Visitor(url) }
+}
+
+/** Sends a request, and waits until the server has done with it. */
+async function post ({ app }: Site, visitor: Visitor, path: string): Promise<{ status: number, body: string }> {
+  const done = once(app.server, 'request').then(async ([, response]) => { if (!response.closed) await once(response, 'close') })
+  const answer = await visitor.post(path)
+  await done
+  return answer
+}
+
+async function who (visitor: Visitor): Promise<unknown> {
+  return JSON.parse((await visitor.get('/me')).body).userId
+}
+
+t.test('a sign-in by assignment holds in a route that does not return its reply', async (t) => {
+  const site = await open(t, {
+    send: async ({ session }, reply) => {
+      session.userId = 7
+      reply.send('ok')
+    },
+    code: async ({ session }, reply) => {
+      session.userId = 7
+      reply.code(201).send({ ok: true })
+    },
+    redirect: async ({ session }, reply) => {
+      session.userId = 7
+      reply.redirect('/me')
+    },
+    regenerate: async (request, reply) => {
+      await request.session.regenerate()
+      request.session.userId = 7
+      reply.send('ok')
+    },
+    saved: async (request, reply) => {
+      request.session.userId = 7
+      await request.session.save()
+      reply.send('ok')
+    },
+    nothing: async ({ session }, reply) => {
+      session.userId = 7
+      reply.code(204).send()
+    }
+  })
+  const seen: unknown[] = []
+  for (const name of ['send', 'code', 'redirect', 'regenerate', 'saved', 'nothing']) {
+    const ada = site.visitor()
+    const { status } = await post(site, ada, `/${name}`)
+    seen.push([name, status, await who(ada), await who(ada)])
+  }
+  t.strictSame(seen, [
+    ['send', 200, '7', '7'], ['code', 201, '7', '7'], ['redirect', 302, '7', '7'],
+    ['regenerate', 200, '7', '7'], ['saved', 200, '7', '7'], ['nothing', 204, '7', '7']
+  ])
+})
+
+t.test('and so with userIdFrom, and in an error handler', async (t) => {
+  const site = await open(t, {
+    user: async ({ session }, reply) => {
+      session.account = { number: 7 }
+      reply.send('ok')
+    }
+  }, { userIdFrom: (data) => (data.account as { number?: number } | undefined)?.number })
+  const ada = site.visitor()
+  await post(site, ada, '/user')
+  t.equal(await who(ada), '7')
+
+  const app = await startApp(t, { redis: redis.url, keyPrefix: prefix() })
+  app.setErrorHandler(async (_error, request, reply) => {
+    request.session.userId = 7
+    reply.code(200).send('a guest')
+  })
+  app.post('/fails', async () => { throw new Error('not a guest') })
+  app.get('/me', async (request) => ({ userId: request.auth?.userId ?? null }))
+  const url = await listen(app)
+  const guest = new Visitor(url)
+  t.equal((await post({ app, url, visitor: () => guest }, guest, '/fails')).status, 200)
+  t.equal(await who(guest), '7')
+})
+
+t.test('the reply that was sent first goes out, also while only the use of the session is written down', async (t) => {
+  const site = await open(t, {
+    login: async (request) => { await site.app.login(request, { id: 'ada' }) },
+    send: async (_request, reply) => { reply.send('all of it') }
+  }, { touchAfter: 0 })
+  const ada = site.visitor()
+  await post(site, ada, '/login')
+  t.match(await post(site, ada, '/send'), { status: 200, body: 'all of it' })
+})
+
+t.test('a route that sends 200 and then throws signs in whom the client was told of, and nobody else', async (t) => {
+  const site = await open(t, {
+    both: async ({ session }, reply) => {
+      session.userId = 7
+      reply.send('ok')
+      throw new Error('too late')
+    },
+    refused: async ({ session }, reply) => {
+      session.userId = 7
+      reply.code(403).send('no')
+    }
+  })
+  for (const name of ['both', 'refused']) {
+    const visitor = site.visitor()
+    const { status } = await post(site, visitor, `/${name}`)
+    t.equal(await who(visitor), status < 400 ? '7' : null, `${name} was answered ${status}`)
+  }
+})
+
+t.test('under @fastify/session, such a route does not end the process either', async (t) => {
+  const app = Fastify()
+  const thrown: string[] = []
+  const onThrow = (error: Error): void => { thrown.push(error.message) }
+  process.on('uncaughtException', onThrow)
+  t.teardown(() => { process.off('uncaughtException', onThrow) })
+  t.teardown(() => app.close())
+  await app.register(fastifyCookie)
+  const store = new RedisStore({ client: redis.client, prefix: prefix() }) as unknown as SessionStore
+  await app.register(fastifySession, { secret, store, cookie: { secure: false } })
+  app.post('/send', async ({ session }, reply) => {
+    session.userId = 7
+    reply.send('ok')
+  })
+  app.get('/me', async ({ session }) => ({ userId: session.userId ?? null }))
+  const url = await listen(app)
+  const ada = new Visitor(url)
+  const bodies: string[] = []
+  for (let times = 0; times < 5; times++) bodies.push((await post({ app, url, visitor: () => ada }, ada, '/send')).body)
+  t.strictSame(bodies, ['ok', 'ok', 'ok', 'ok', 'ok'])
+  t.equal(await who(ada), 7)
+  t.strictSame(thrown, [])
+})
