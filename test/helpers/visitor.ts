@@ -6,22 +6,22 @@ export interface Answer { status: number, body: string, cookies: string[], heade
 /** A person's browser over a real socket, where `inject` would hide what happens to a reply that has gone out. */
 export class Visitor {
   readonly cookies = new Map<string, string>()
-  readonly #url: string
+  readonly url: string
 
   constructor (url: string) {
-    this.#url = url
+    this.url = url
   }
 
   /** A browser with the cookies that this one has now. */
   copy (): Visitor {
-    const copy = new Visitor(this.#url)
+    const copy = new Visitor(this.url)
     for (const [name, value] of this.cookies) copy.cookies.set(name, value)
     return copy
   }
 
   async request (method: string, path: string, headers: Record<string, string> = {}): Promise<Answer> {
     const cookie = [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
-    const response = await fetch(new URL(path, this.#url), { method, redirect: 'manual', headers: { ...cookie !== '' && { cookie }, ...headers } })
+    const response = await fetch(new URL(path, this.url), { method, redirect: 'manual', headers: { ...cookie !== '' && { cookie }, ...headers } })
     const cookies = response.headers.getSetCookie()
     for (const line of cookies) {
       const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? []
