@@ -221,7 +221,7 @@ export class StoredSession {
       warnOnce(this.#context, 'a session was begun, and its reply had gone by then without the cookie: wait for the sign-in before the reply')
       this.#become(null, null)
       this.#tooLate({ record, token })
-      return
+      throw new errors.UNSUPPORTED('a new session after the reply has gone: its cookie would be in none')
     }
     this.#become(record, token)
     this.#isBorn = true

@@ -44,4 +44,3 @@ export class Visitor {
 export async function listen (app: FastifyInstance): Promise<string> {
   return await app.listen({ port: 0, host: '127.0.0.1' })
 }
-
