@@ -33,7 +33,7 @@ export class SessionManager {
 
   /**
    * Begins a session for a user, as `app.login` does.
-   * @throws TypeError for an unusable user id, kind, label, meta, timeout or data
+   * @throws TypeError for an unusable user id, kind, label, meta, timeout or data, and for data that names another user
    * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_FULL
    */
   async create (session: CreateSession): Promise<CreatedSession> {
@@ -42,12 +42,15 @@ export class SessionManager {
     assertOneOf(kind, 'kind', ['cookie', 'bearer'])
     const userId = userIdText(id, 'userId')
     assertObject(data, 'data')
+    const { userIdFrom } = this.#core.options
+    const named = userIdFrom === null ? null : userOf(data, userIdFrom)
+    if (named !== null && named !== userId) throw new TypeError('data must not name another user than userId')
     const creation = this.#core.create({
       kind,
       userId,
       label,
       meta,
-      data: dataText(this.#core.options.userIdFrom === null ? { ...data, userId: typeof id === 'bigint' ? userId : id } : data),
+      data: dataText(userIdFrom === null ? { ...data, userId: typeof id === 'bigint' ? userId : id } : data),
       ...sessionTimeouts(session, this.#core.options, this.#core.options.longest),
       replaces: null
     })
