@@ -1,16 +1,10 @@
-import { getEventListeners } from 'node:events'
+import { getEventListeners, setMaxListeners } from 'node:events'
 import type { EventHub } from '../events.ts'
 
 /** How often a held session is looked up where nobody tells us that it ended, in milliseconds. */
 const CHECK_EVERY_MS = 5_000
 /** How many of them at once. */
 const CHECK_AT_ONCE = 500
-
-interface Held {
-  readonly signal: WeakRef<AbortSignal>
-  /** Keeps alive what only its own listeners would know of. */
-  pinned: AbortSignal | null
-}
 
 /**
  * Abort signals that fire when a session has ended, whatever ended it. A message of the process that
@@ -21,7 +15,10 @@ interface Held {
  * `AbortSignal.any` makes of it does neither: Node takes for granted that the signal itself is kept.)
  */
 export class EndSignals {
-  readonly #held = new Map<string, Held>()
+  /** By the id of its session. */
+  readonly #held = new Map<string, WeakRef<AbortSignal>>()
+  /** Keeps alive what only its own listeners would know of: from the moment one is added. */
+  readonly #listenedTo = new Set<AbortSignal>()
   /** Lives as long as its signal. */
   readonly #controllers = new WeakMap<AbortSignal, AbortController>()
   readonly #isLive: (id: string) => Promise<boolean>
@@ -40,13 +37,18 @@ export class EndSignals {
 
   /** Fires, with the reason, when the session of this id has ended. Asked for after `close`, it never does. */
   of (id: string): AbortSignal {
-    const held = this.#held.get(id)?.signal.deref()
+    const held = this.#held.get(id)?.deref()
     if (held !== undefined) return held
     const controller = new AbortController()
     const { signal } = controller
+    // However many WebSockets one session has.
+    setMaxListeners(0, signal)
     if (this.#closed) return signal
     this.#controllers.set(signal, controller)
-    this.#held.set(id, { signal: new WeakRef(signal), pinned: signal })
+    this.#held.set(id, new WeakRef(signal))
+    onListener(signal, () => {
+      if (this.#held.get(id)?.deref() === signal) this.#listenedTo.add(signal)
+    })
     this.#listen()
     this.#checkLater()
     // It may have ended between its loading and now.
@@ -63,6 +65,7 @@ export class EndSignals {
     this.#closed = true
     clearTimeout(this.#timer)
     this.#held.clear()
+    this.#listenedTo.clear()
   }
 
   #listen (): void {
@@ -86,10 +89,11 @@ export class EndSignals {
 
   /** Forgets what nobody has or listens to any more. */
   #letGo (): void {
+    for (const signal of this.#listenedTo) {
+      if (getEventListeners(signal, 'abort').length === 0) this.#listenedTo.delete(signal)
+    }
     for (const [id, held] of this.#held) {
-      const signal = held.signal.deref()
-      if (signal === undefined) this.#held.delete(id)
-      else held.pinned = getEventListeners(signal, 'abort').length > 0 ? signal : null
+      if (held.deref() === undefined) this.#held.delete(id)
     }
   }
 
@@ -117,8 +121,39 @@ export class EndSignals {
   }
 
   #fire (id: string, reason: string): void {
-    const signal = this.#held.get(id)?.signal.deref()
+    const signal = this.#held.get(id)?.deref()
     this.#held.delete(id)
-    if (signal !== undefined) this.#controllers.get(signal)?.abort(new DOMException(`The session has ended: ${reason}`, 'AbortError'))
+    if (signal === undefined) return
+    this.#listenedTo.delete(signal)
+    this.#controllers.get(signal)?.abort(new DOMException(`The session has ended: ${reason}`, 'AbortError'))
   }
+}
+
+/**
+ * Calls back whenever a listener is added to `signal`, `onabort` included. That is a listener like any other here: it
+ * comes when it is assigned and goes with `null`, where Node's own leaves an empty one behind.
+ */
+function onListener (signal: AbortSignal, added: () => void): void {
+  const { addEventListener } = AbortSignal.prototype
+  let assigned: AbortSignal['onabort'] = null
+  const call = (event: Event): void => { assigned?.call(signal, event) }
+  Object.defineProperties(signal, {
+    addEventListener: {
+      configurable: true,
+      writable: true,
+      value (...args: Parameters<AbortSignal['addEventListener']>) {
+        addEventListener.apply(signal, args)
+        added()
+      }
+    },
+    onabort: {
+      configurable: true,
+      get: () => assigned,
+      set (handler: unknown) {
+        assigned = typeof handler === 'function' ? handler as AbortSignal['onabort'] : null
+        if (assigned === null) signal.removeEventListener('abort', call)
+        else signal.addEventListener('abort', call)
+      }
+    }
+  })
 }

@@ -1,4 +1,4 @@
-import { once } from 'node:events'
+import { addAbortListener, once } from 'node:events'
 import { mock } from 'node:test'
 import { inspect } from 'node:util'
 import { setFlagsFromString } from 'node:v8'
@@ -271,12 +271,17 @@ t.test('a signal that nobody has or listens to any more is let go', async (t) =>
   t.equal(await watch(service, service.ada).then((signal) => signal.aborted), false, 'who asks again is given another')
 })
 
+const LISTENERS: Array<(signal: AbortSignal, done: () => void) => void> = [
+  (signal, done) => signal.addEventListener('abort', done),
+  (signal, done) => signal.addEventListener('abort', done, { once: true }),
+  (signal, done) => { signal.onabort = done },
+  (signal, done) => { addAbortListener(signal, done) },
+  (signal, done) => { once(signal, 'abort').then(done, () => {}) },
+  (signal, done) => { fetchLike(signal).catch(done) }
+]
+
 t.test('a signal that is only listened to is kept, and fires', async (t) => {
-  for (const listen of [
-    (signal: AbortSignal, done: () => void) => signal.addEventListener('abort', done),
-    (signal: AbortSignal, done: () => void) => { signal.onabort = done },
-    (signal: AbortSignal, done: () => void) => { fetchLike(signal).catch(done) }
-  ]) {
+  for (const listen of LISTENERS) {
     await t.test(String(listen).slice(0, 90), async (t) => {
       const service = await startTimed(t)
       let fired = false
@@ -296,6 +301,92 @@ t.test('a signal that is only listened to is kept, and fires', async (t) => {
       t.equal(fired, true)
     })
   }
+})
+
+t.test('a signal that an earlier request took without listening is kept by who listens to it later, and fires', async (t) => {
+  for (const listen of LISTENERS) {
+    await t.test(String(listen).slice(0, 90), async (t) => {
+      const service = await startTimed(t)
+      const id = (await service.app.sessions.listByUser('ada'))[0]?.id as string
+      const earlier = await watch(service, service.ada).then((signal) => new WeakRef(signal))
+      for (let round = 0; round < 3; round++) await service.pass(5_000)
+      let fired = false
+      await service.ada.post('/watch')
+      t.equal(service.watched.at(-1)?.signal, earlier.deref(), 'it is the same one')
+      listen((service.watched.at(-1) as RequestAuth).signal, () => { fired = true })
+      service.watched.length = 0
+      for (let round = 0; round < 5; round++) {
+        await turns()
+        collectGarbage()
+      }
+      await service.app.sessions.revoke(id)
+      await turns()
+      t.equal(fired, true)
+    })
+  }
+})
+
+t.test('a signal whose listeners are all removed is let go', async (t) => {
+  const heard = (): void => {}
+  const ways: Array<[add: (signal: AbortSignal) => void, remove: (signal: AbortSignal) => void]> = [
+    [(signal) => signal.addEventListener('abort', heard), (signal) => signal.removeEventListener('abort', heard)],
+    [(signal) => { signal.onabort = heard }, (signal) => { signal.onabort = null }],
+    [(signal) => { signal.onabort = heard; signal.onabort = () => {} }, (signal) => { signal.onabort = null }]
+  ]
+  for (const [add, remove] of ways) {
+    await t.test(String(add).slice(0, 90), async (t) => {
+      const service = await startTimed(t)
+      await service.ada.post('/watch')
+      add((service.watched.pop() as RequestAuth).signal)
+      for (let round = 0; round < 5; round++) {
+        await turns()
+        collectGarbage()
+        await service.pass(5_000)
+      }
+      t.equal(held(service.app), 1, 'it is listened to')
+      await service.ada.post('/watch')
+      remove((service.watched.pop() as RequestAuth).signal)
+      for (let round = 0; round < 10 && held(service.app) > 0; round++) {
+        await turns()
+        collectGarbage()
+        await service.pass(5_000)
+      }
+      t.equal(held(service.app), 0)
+    })
+  }
+})
+
+t.test('onabort is what was assigned, is called once, with the signal, and no more when another takes its place', async (t) => {
+  const service = await startService(t, { store: new SpyStore() })
+  const ada = new Browser(service.app)
+  await ada.post('/login')
+  const signal = await watch(service, ada)
+  const calls: unknown[] = []
+  const onabort = function (this: AbortSignal, { type }: Event): void { calls.push([this === signal, type]) }
+  t.equal(signal.onabort, null)
+  signal.onabort = () => { calls.push('replaced') }
+  signal.onabort = onabort
+  t.equal(signal.onabort, onabort)
+  await ada.post('/logout')
+  await turns()
+  t.strictSame(calls, [[true, 'abort']])
+})
+
+t.test('however many listen to one session, Node warns of no leak', async (t) => {
+  const service = await startService(t, { store: new SpyStore() })
+  const ada = new Browser(service.app)
+  await ada.post('/login')
+  const warnings: Error[] = []
+  const warned = (warning: Error): void => { warnings.push(warning) }
+  process.on('warning', warned)
+  t.teardown(() => process.off('warning', warned))
+  const signal = await watch(service, ada)
+  let fired = 0
+  for (let each = 0; each < 100; each++) signal.addEventListener('abort', () => { fired++ })
+  await ada.post('/logout')
+  await turns()
+  t.equal(fired, 100)
+  t.strictSame(warnings, [])
 })
 
 /** Something that takes a signal, as much of Node does. */
