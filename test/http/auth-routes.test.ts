@@ -282,6 +282,20 @@ t.test('[7.1.1] remember decides how long the cookie and the session stay', asyn
   }
 })
 
+t.test('remember in a body counts only where the schema of the credentials has it', async (t) => {
+  const username = Type.String()
+  const undeclared = [Type.Object({ username }), Type.Object({ username }, { additionalProperties: true }), Type.Object({ username, rememberMe: Type.Optional(Type.Boolean()) })]
+  const declared = [Type.Object({ username, remember: Type.Optional(Type.Boolean()) }), Type.Object({ username, remember: Type.Unknown() })]
+  const timeouts: unknown[] = []
+  for (const credentials of [...undeclared, ...declared]) {
+    const { ada, store } = await routes(t, { credentials, verify: () => ({ id: 'ada' }) }, { bearer: true })
+    for (const url of ['/login', '/token']) await ada.post(url, { username: 'ada', remember: true })
+    timeouts.push(store.created.map(({ idleTimeoutMs }) => idleTimeoutMs / 60_000))
+  }
+  const month = 30 * 24 * 60
+  t.strictSame(timeouts, [[30, 30], [30, 30], [30, 30], [month, month], [month, month]])
+})
+
 t.test('credentials may be of any shape', async (t) => {
   const Body = Type.Object({ email: Type.String({ format: 'email' }), code: Type.Integer({ minimum: 0 }) }, { additionalProperties: false })
   const seen: unknown[] = []

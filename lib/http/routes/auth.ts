@@ -21,7 +21,8 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
   const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, Object.keys(userSchema.properties as object))
   const onRequest = [sameSiteOnly(context)]
   privateReplies(app)
-  const account = options.account ?? ('username' in credentials.properties ? ({ username }: DefaultCredentials) => username : null)
+  const declares = (name: string): boolean => Object.hasOwn(credentials.properties as object, name)
+  const account = options.account ?? (declares('username') ? ({ username }: DefaultCredentials) => username : null)
   if (account === null && limits !== null) context.log.warn('authRoutes: failed logins are limited by network only: set account, which tells whom credentials name')
   const check = async (request: FastifyRequest): Promise<LoginUser | null> => {
     const body = request.body as DefaultCredentials
@@ -32,7 +33,8 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
   }
   const optionsOf = async (user: LoginUser, request: FastifyRequest): Promise<LoginOptions> => {
     const body = request.body as DefaultCredentials
-    const remember = body.remember === undefined ? undefined : body.remember === true || body.remember === 'on'
+    // Fastify hands on what a schema does not declare: that is the client's word, and not the application's.
+    const remember = body.remember === undefined || !declares('remember') ? undefined : body.remember === true || body.remember === 'on'
     const given = await onLogin?.(user, body, request) ?? {}
     assertObject(given, 'what onLogin gives')
     return { remember, ...given }
