@@ -12,7 +12,7 @@ export interface CredentialsOptions {
   tokens: TokenFormat
   /** The first is written, all are read. */
   cookieNames: readonly string[]
-  /** Whether `Authorization: Bearer` is read. */
+  /** Whether bearer tokens are read. */
   bearer: boolean
   /** The secrets of an Express app whose cookies are taken for their sessions to be adopted. */
   adopts: readonly string[] | null
@@ -106,8 +106,9 @@ export class Credentials {
     return this.#cookies.of(value, (own) => this.#verified(own) ?? this.#adopted(own))
   }
 
-  /** The credential that a bearer token is, or `null`. */
+  /** The credential that a bearer token is, or `null`; always `null` without the `bearer` option. */
   ofBearer (sent: string): Credential | null {
+    if (!this.#options.bearer) return null
     return this.#bearers.of(sent, (own) => {
       const token = fromBearer(own)
       return token === null ? null : this.credential(token, { kind: 'bearer', renew: false })

@@ -4,7 +4,7 @@ import type { JsonObject, SessionInfo, SessionKind } from './record.ts'
 /** What a new session is made of. */
 export interface CreateSession {
   userId: string | number | bigint
-  /** What carries it. Default `cookie`. Each is refused as the other. */
+  /** What carries it. Default `cookie`. Each is refused as the other, and `bearer` where the `bearer` option is off. */
   kind?: SessionKind | undefined
   /** A name for people, at most 200 characters. */
   label?: string | null | undefined

@@ -61,7 +61,7 @@ export class SessionManager {
     return { token: credentials.sign(token), session: info, headers: { cookie: credentials.cookieOf(token) } }
   }
 
-  /** The session that a token proves: the value of a session cookie, one of an Express app whose sessions are adopted too, or a bearer token. */
+  /** The session that a token proves: the value of a session cookie, one of an Express app whose sessions are adopted too, or, with the `bearer` option, a bearer token. */
   async find (token: string, options?: FindOptions): Promise<SessionInfo | null> {
     const { credentials } = this.#core
     return await this.#found(typeof token === 'string' ? credentials.ofBearer(token) ?? credentials.unsign(token) : null, options)
@@ -84,7 +84,7 @@ export class SessionManager {
     return await this.#found(typeof cookie === 'string' ? this.#core.credentials.readCookie(cookie) : null, options)
   }
 
-  /** The session of an `Authorization` header under the scheme Bearer. */
+  /** The session of an `Authorization` header under the scheme Bearer. `null` without the `bearer` option. */
   async fromBearer (authorization: string | null | undefined, options?: FindOptions): Promise<SessionInfo | null> {
     return await this.#found(typeof authorization === 'string' ? this.#core.credentials.readBearer(authorization) : null, options)
   }

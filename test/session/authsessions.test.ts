@@ -26,7 +26,7 @@ class Service {
 }
 
 both('sessions are interchangeable behind one interface', async (t, open) => {
-  const { sessions } = await open()
+  const { sessions } = await open({ bearer: true })
   const service = new Service(sessions)
   t.equal(await service.whoIs(await service.signIn(7)), '7')
   t.equal(await service.whoIs('nobody\'s'), null)
@@ -40,7 +40,7 @@ both('a session is created with a user, a label and meta', async (t, open) => {
 })
 
 both('a token gives the user and the meta of its session', async (t, open) => {
-  const { sessions } = await open()
+  const { sessions } = await open({ bearer: true })
   const { token } = await sessions.create({ kind: 'bearer', userId: 'ada', meta: { app: '2.1' } })
   await sessions.create({ kind: 'bearer', userId: 'bob', meta: { app: '1.0' } })
   const found = await sessions.find(token)
@@ -49,7 +49,7 @@ both('a token gives the user and the meta of its session', async (t, open) => {
 })
 
 both('one session is destroyed, and no other', async (t, open) => {
-  const { sessions } = await open()
+  const { sessions } = await open({ bearer: true })
   const phone = await sessions.create({ kind: 'bearer', userId: 'ada' })
   const laptop = await sessions.create({ kind: 'bearer', userId: 'ada' })
   t.equal(await sessions.revoke(phone.session.id), true)

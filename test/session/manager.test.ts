@@ -333,13 +333,16 @@ both('headers of an odd type carry nothing', async (t, open) => {
   for (const headers of [{}, new Headers(), Object.create(null) as object]) t.equal(await sessions.fromRequest({ headers }), null)
 })
 
-both('a bearer token is read in requests only where that is an option', async (t, open) => {
+both('a bearer token is read only where that is an option, whoever asks for it', async (t, open) => {
   const { sessions } = await open()
   const bearer = await sessions.create({ userId: 'bob', kind: 'bearer' })
   const cookie = await sessions.create({ userId: 'ada' })
   t.equal(await sessions.fromRequest({ headers: bearer.headers }), null)
   t.match(await sessions.fromRequest({ headers: { ...bearer.headers, ...cookie.headers } }), { userId: 'ada' })
-  t.match(await sessions.fromBearer(bearer.headers.authorization), { userId: 'bob' }, 'where it is asked for by name it is read')
+  t.equal(await sessions.fromBearer(bearer.headers.authorization), null)
+  t.equal(await sessions.find(bearer.token), null)
+  t.match(await sessions.find(cookie.token), { userId: 'ada' }, 'a cookie is')
+  t.match(await sessions.get(bearer.session.id), { userId: 'bob' }, 'though there is such a session')
 })
 
 both('a Cookie header is read as browsers write it, and two cookies of one name are none', async (t, open) => {
@@ -357,7 +360,7 @@ both('a Cookie header is read as browsers write it, and two cookies of one name 
 })
 
 both('an Authorization header is read in any case and with any spaces, but of no other scheme', async (t, open) => {
-  const { sessions } = await open()
+  const { sessions } = await open({ bearer: true })
   const { token } = await sessions.create({ userId: 'ada', kind: 'bearer' })
   for (const header of [`Bearer ${token}`, `bearer ${token}`, `BEARER    ${token}`, `Bearer ${token}  `]) {
     t.match(await sessions.fromBearer(header), { userId: 'ada' }, header.replaceAll(token, '…'))
@@ -369,14 +372,14 @@ both('an Authorization header is read in any case and with any spaces, but of no
 })
 
 both('rotating the secret signs nobody out', async (t, open) => {
-  const { sessions, another } = await open()
+  const { sessions, another } = await open({ bearer: true })
   const cookie = await sessions.create({ userId: 'ada' })
   const bearer = await sessions.create({ userId: 'ada', kind: 'bearer' })
   const tomorrow = 'the secret of tomorrow, of 32 characters or more'
-  const rotated = await another({ secret: [tomorrow, secret] })
+  const rotated = await another({ bearer: true, secret: [tomorrow, secret] })
   t.strictSame(await rotated.find(cookie.token), cookie.session)
   t.ok(rotated.find((await rotated.create({ userId: 'bob' })).token))
-  const forgotten = await another({ secret: tomorrow })
+  const forgotten = await another({ bearer: true, secret: tomorrow })
   t.equal(await forgotten.find(cookie.token), null)
   t.strictSame(await forgotten.find(bearer.token), bearer.session, 'bearer tokens are not signed')
 })
