@@ -97,8 +97,8 @@ t.test('an unknown user and a wrong password cannot be told apart', async (t) =>
 })
 
 t.test('verify that finds nobody in its own way is a failed login', async (t) => {
-  for (const nobody of [null, undefined]) {
-    const { ada } = await routes(t, { verify: async () => nobody })
+  for (const nobody of [null, undefined, false, 0, '', NaN]) {
+    const { ada } = await routes(t, { verify: (async () => nobody) as unknown as AuthRoutesOptions['verify'] })
     t.equal((await ada.post('/login', ADA)).json().code, 'ERR_SESSION_INVALID_CREDENTIALS')
   }
 })

@@ -13,9 +13,9 @@ type Awaitable<T> = T | Promise<T>
 /** What `authRoutes` takes besides `prefix`. */
 export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extends LoginUser = LoginUser> {
   /**
-   * Checks the credentials: the user (an object with an `id`), or `null`. Should take as long for an
-   * unknown user as for a wrong password. An error with a `statusCode` goes to the client as it is; one
-   * below 500 counts as a failed login.
+   * Checks the credentials: the user (an object with an `id`), or `null`. Something else that is truthy is a 500 and
+   * counts as no login. Should take as long for an unknown user as for a wrong password. An error with a `statusCode`
+   * goes to the client as it is; one below 500 counts as a failed login.
    */
   verify: (credentials: Credentials, request: FastifyRequest) => Awaitable<User | null | undefined>
   /** TypeBox schema of `POST /login`'s body. Default `{ username, password, remember? }`. `remember` counts only where the schema has it. */

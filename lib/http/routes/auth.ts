@@ -2,6 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import { assertObject } from '../../session/arguments.ts'
+import { userIdText } from '../../session/user-id.ts'
 import { attemptLogin } from '../attempts.ts'
 import { authOf } from '../authenticate.ts'
 import { issueToken, login } from '../login.ts'
@@ -26,10 +27,8 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
   if (account === null && limits !== null) context.log.warn('authRoutes: failed logins are limited by network only: set account, which tells whom credentials name')
   const check = async (request: FastifyRequest): Promise<LoginUser | null> => {
     const body = request.body as DefaultCredentials
-    const user: unknown = await attemptLogin(context, request, account?.(body), async () => await verify(body, request), { limits, defaultStatus: 500 })
-    if (user == null || user === false) return null
-    assertObject(user, 'what verify gives')
-    return user as LoginUser
+    // Looked at before it counts as a success: what is no user is the server's fault, and no login.
+    return await attemptLogin(context, request, account?.(body), async () => checkedUser(await verify(body, request)), { limits, defaultStatus: 500 })
   }
   const optionsOf = async (user: LoginUser, request: FastifyRequest): Promise<LoginOptions> => {
     const body = request.body as DefaultCredentials
@@ -119,6 +118,18 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
       return redirects.logout !== undefined && isForm(request) ? reply.redirect(redirects.logout, 303) : reply.code(204).send()
     })
   })
+}
+
+/**
+ * The user that `verify` gave; `null` for anything falsy.
+ * @throws TypeError for what is truthy and has no usable id
+ */
+function checkedUser (user: unknown): LoginUser | null {
+  if (!user) return null
+  assertObject(user, 'what verify gives')
+  const { id } = user as { id?: unknown }
+  userIdText(id, 'user.id')
+  return user as LoginUser
 }
 
 /** Whether a browser's form was sent, and not something of a script. */
