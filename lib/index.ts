@@ -10,6 +10,7 @@ export { RedisStore } from './store/redis/store.ts'
 
 export type { AttemptLogin } from './http/attempts.ts'
 export type { AuthRoutesOptions } from './http/routes/auth-options.ts'
+export type { SessionRoutesOptions } from './http/routes/session-options.ts'
 export type { RouteSessionConfig } from './http/context.ts'
 export type { LoginOptions, LoginUser } from './http/login.ts'
 export type { RequestAuth } from './http/request-auth.ts'

@@ -4,8 +4,8 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5'
-import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore } from '../lib/index.ts'
-import type { RequestAuth, SessionInfo, SessionOptions } from '../lib/index.ts'
+import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore, sessionRoutes } from '../lib/index.ts'
+import type { RequestAuth, SessionInfo, SessionOptions, SessionRoutesOptions } from '../lib/index.ts'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 const is = <Expected>() => <Actual>(_value: Actual, _equal: Equal<Actual, Expected>): void => {}
@@ -56,6 +56,13 @@ export async function routes (app: FastifyInstance): Promise<void> {
   await app.register(authRoutes, {})
   // @ts-expect-error a user has an id
   await app.register(authRoutes, { verify: async () => ({ name: 'Ada' }) })
+  await app.register(sessionRoutes)
+  await app.register(sessionRoutes, { prefix: '/sessions', recentLogin: '10m', exemptBearer: true })
+  await app.register(sessionRoutes, { recentLogin: false, exemptBearer: undefined } satisfies SessionRoutesOptions)
+  // @ts-expect-error a duration, or false
+  await app.register(sessionRoutes, { recentLogin: true })
+  // @ts-expect-error no such option
+  await app.register(sessionRoutes, { recent: '10m' })
 }
 
 export function decorators (): void {

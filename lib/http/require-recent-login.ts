@@ -5,6 +5,7 @@ import { errors } from '../errors.ts'
 import { requireAuth } from './authenticate.ts'
 import type { Authenticate } from './authenticate.ts'
 import type { PluginContext } from './context.ts'
+import type { RequestAuth } from './request-auth.ts'
 
 export type RequireRecentLogin = (within: Duration) => Authenticate
 
@@ -15,7 +16,10 @@ export type RequireRecentLogin = (within: Duration) => Authenticate
 export function requireRecentLogin (context: PluginContext, within: Duration): (request: FastifyRequest) => void {
   const withinMs = timeoutMs('requireRecentLogin', within, NaN)
   if (Number.isNaN(withinMs)) throw new TypeError('requireRecentLogin needs a duration such as \'10m\'')
-  return (request) => {
-    if (context.core.now() - requireAuth(context, request).authenticatedAt > withinMs) throw new errors.REAUTH_REQUIRED()
-  }
+  return (request) => { assertRecent(context, requireAuth(context, request), withinMs) }
+}
+
+/** @throws ERR_SESSION_REAUTH_REQUIRED when the sign-in of a session is longer ago */
+export function assertRecent (context: PluginContext, { authenticatedAt }: RequestAuth, withinMs: number): void {
+  if (context.core.now() - authenticatedAt > withinMs) throw new errors.REAUTH_REQUIRED()
 }

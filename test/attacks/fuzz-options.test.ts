@@ -32,6 +32,7 @@ const notFastifys = (options: unknown): boolean => {
 const OPTIONS = ['secret', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'assurance', 'touchAfter', 'bearer', 'maxSessionsPerUser', 'onLimit', 'userIdFrom', 'sessionSchema', 'migrate', 'expressSession', 'durability', 'encryption', 'origins', 'csrf', 'attempts', 'decorators', '__proto__', 'constructor']
 const MEMBERS = ['secure', 'sameSite', 'httpOnly', 'path', 'domain', 'partitioned', 'maxAge', 'idleTimeout', 'absoluteTimeout', 'authenticate', 'login', 'auth', 'network', 'account', 'max', 'within', 'keys', 'acceptPlain', '__proto__', 'constructor', 'a/b']
 const AUTH = ['verify', 'credentials', 'findUser', 'user', 'onLogin', 'redirects', 'attempts', 'account', '__proto__', 'constructor']
+const SESSIONS = ['recentLogin', 'exemptBearer', '__proto__', 'constructor']
 const SCHEMA = ['type', 'properties', 'login', 'failure', 'logout', 'network', 'max', 'within', 'username']
 
 /** What is wrong with how options were refused, if they were; `[]` is taken or refused as it has to be. */
@@ -65,7 +66,7 @@ const withPlugin = async (app: FastifyInstance): Promise<void> => { await app.re
 const TARGETS: Array<[name: string, options: fc.Arbitrary<Made>, use: (options: unknown) => unknown]> = [
   ['sessionPlugin', given(OPTIONS, MEMBERS, { secret }), async (options) => await register(sessionPlugin as never, options)],
   ['authRoutes', given(AUTH, SCHEMA, { verify: () => null, user: Type.Object({ id: Type.String() }), findUser: () => null }), async (options) => await register(async (app) => { await (authRoutes as Routes)(app, options) }, {}, withPlugin)],
-  ['sessionRoutes', given(AUTH, SCHEMA, {}), async (options) => await register(async (app) => { await (sessionRoutes as Routes)(app, options) }, {}, withPlugin)],
+  ['sessionRoutes', given(SESSIONS, SCHEMA, {}), async (options) => await register(async (app) => { await (sessionRoutes as Routes)(app, options) }, {}, withPlugin)],
   ['SessionManager', given(OPTIONS, MEMBERS, { secret, store: new MemoryStore() }), async (options) => { await new SessionManager(options as never).close() }]
 ]
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { authRoutes, MemoryStore } from '../../lib/index.ts'
+import { authRoutes, MemoryStore, sessionRoutes } from '../../lib/index.ts'
 import type { Duration, SessionOptions } from '../../lib/index.ts'
 import { Signature } from '../../lib/session/signature.ts'
 import { newId, newToken } from '../../lib/session/token.ts'
@@ -128,6 +128,27 @@ t.test('[7.5.1] a program\'s token is recent for as long', async (t) => {
   t.equal((await new Browser(app).post('/password', undefined, { headers })).statusCode, 200)
   age(11 * MINUTE)
   t.strictSame((await new Browser(app).post('/password', undefined, { headers })).json(), REAUTH_REQUIRED)
+})
+
+t.test('[7.5.2] a stolen cookie cannot keep its owner signed out, and the owner can end it', async (t) => {
+  const { app, ada, age } = await open(t, { idleTimeout: '1d' })
+  await app.register(sessionRoutes, { prefix: '/sessions' })
+  await ada.post('/login', ADA)
+  const mallory = new Browser(app)
+  mallory.cookies.set('sid', ada.cookies.get('sid') ?? '')
+  ada.cookies.clear()
+  age(11 * MINUTE)
+  const tries: unknown[] = []
+  for (let round = 0; round < 30; round++) {
+    await ada.post('/login', ADA)
+    const theirs = (await mallory.get('/sessions')).json<Array<{ id: string, current: boolean }>>().find(({ current }) => !current)
+    tries.push((await mallory.request('DELETE', '/sessions')).statusCode, (await mallory.request('DELETE', `/sessions/${theirs?.id}`)).statusCode, (await ada.get('/me')).statusCode)
+  }
+  t.strictSame(new Set(tries.filter((_, index) => index % 3 < 2)), new Set([401]))
+  t.strictSame(new Set(tries.filter((_, index) => index % 3 === 2)), new Set([200]))
+  t.strictSame((await ada.request('DELETE', '/sessions')).json(), { revoked: 1 })
+  t.equal((await mallory.get('/me')).statusCode, 401)
+  t.equal((await ada.get('/me')).statusCode, 200)
 })
 
 t.test('[7.5.1] what is no duration is refused where it is written', async (t) => {

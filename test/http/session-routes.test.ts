@@ -5,10 +5,11 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import { MemoryStore, sessionPlugin, sessionRoutes } from '../../lib/index.ts'
-import type { LoginOptions, SessionOptions } from '../../lib/index.ts'
+import type { LoginOptions, SessionOptions, SessionRoutesOptions } from '../../lib/index.ts'
 import { newId } from '../../lib/session/token.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import type { TestResponse } from '../helpers/app.ts'
+import { MINUTE } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 
@@ -30,9 +31,9 @@ interface Service {
 }
 
 /** An application with the routes under `/sessions`, and `GET /me` for who is signed in. */
-async function open (t: Test, options: Partial<SessionOptions> = {}): Promise<Service> {
+async function open (t: Test, options: Partial<SessionOptions> = {}, routes: SessionRoutesOptions = {}): Promise<Service> {
   const app = await startApp(t, { store: new MemoryStore(), ...options })
-  await app.register(sessionRoutes, { prefix: '/sessions' })
+  await app.register(sessionRoutes, { prefix: '/sessions', ...routes })
   app.post<{ Body: { userId: string, options: LoginOptions } }>('/login', async (request) => {
     await app.login(request, { id: request.body.userId }, request.body.options)
     request.session.cart = ['LEAKED']
@@ -233,6 +234,71 @@ t.test('a program with a token sees and ends sessions too, of either kind', asyn
   t.equal((await new Browser(app).get('/sessions', { headers })).statusCode, 401)
 })
 
+const REAUTH_REQUIRED = { statusCode: 401, code: 'ERR_SESSION_REAUTH_REQUIRED', error: 'Unauthorized', message: 'A recent sign-in is required' }
+
+/** The routes under a clock that the test moves; people stay signed in for a day without use. */
+async function openTimed (t: Test, routes: SessionRoutesOptions = {}) {
+  let now = Date.now()
+  const service = await open(t, { store: new MemoryStore({ now: () => now }), idleTimeout: '1d', bearer: true }, routes)
+  return { ...service, age: (ms: number) => { now += ms } }
+}
+
+t.test('[7.5.2] ending other sessions needs a sign-in of the last ten minutes', async (t) => {
+  const { signIn, list, age } = await openTimed(t)
+  const [phone, laptop, bob] = [await signIn('ada'), await signIn('ada'), await signIn('bob')]
+  age(10 * MINUTE + 1)
+  const asked = ['', `/${idOf(phone)}`, `/${idOf(bob)}`, `/${newId()}`, '/x', `/${'x'.repeat(1000)}`, '/a/b'].map((id) => `/sessions${id}`)
+  for (const url of asked) {
+    const response = await laptop.request('DELETE', url)
+    t.strictSame(response.json(), REAUTH_REQUIRED, url.slice(0, 40))
+    t.strictSame([response.statusCode, response.headers['cache-control'], response.setCookies], [401, 'no-store', []])
+  }
+  for (const each of [phone, laptop, bob]) t.equal(await signedIn(each), true)
+  t.equal((await list(laptop)).length, 2, 'looking needs none')
+  await laptop.post('/login', { userId: 'ada' })
+  age(10 * MINUTE)
+  t.equal((await laptop.request('DELETE', `/sessions/${idOf(phone)}`)).statusCode, 204, 'to the very last moment')
+  t.strictSame((await laptop.request('DELETE', '/sessions')).json(), { revoked: 0 })
+  t.equal(await signedIn(phone), false)
+})
+
+t.test('[7.5.2] ending the session that asks needs no recent sign-in', async (t) => {
+  const { signIn, age } = await openTimed(t)
+  const [phone, laptop] = [await signIn('ada'), await signIn('ada')]
+  age(60 * MINUTE)
+  t.equal((await laptop.request('DELETE', `/sessions/${idOf(laptop)}`)).statusCode, 204)
+  t.equal(laptop.cookies.size, 0)
+  t.equal(await signedIn(phone), true)
+})
+
+t.test('[7.5.2] how recent a sign-in has to be is an option, and whether', async (t) => {
+  for (const [recentLogin, ageMs, status] of [['1h', 60 * MINUTE, 200], ['1h', 60 * MINUTE + 1, 401], [1000, 1000, 200], [1000, 1001, 401], [false, 23 * 60 * MINUTE, 200], [undefined, 11 * MINUTE, 401]] as const) {
+    const { signIn, age } = await openTimed(t, { recentLogin })
+    const ada = await signIn('ada')
+    age(ageMs)
+    t.equal((await ada.request('DELETE', '/sessions')).statusCode, status, `${recentLogin} after ${ageMs} ms`)
+  }
+})
+
+t.test('[7.5.2] a program with a token needs a recent one as well, unless programs are exempt; people are not', async (t) => {
+  for (const exemptBearer of [undefined, false, true]) {
+    const { app, signIn, age } = await openTimed(t, { exemptBearer })
+    const { session: robot, headers } = await app.sessions.create({ userId: 'ada', kind: 'bearer' })
+    const [phone, laptop] = [await signIn('ada'), await signIn('ada')]
+    age(11 * MINUTE)
+    const program = new Browser(app)
+    const statuses: number[] = []
+    for (const id of [idOf(phone), newId()]) statuses.push((await program.request('DELETE', `/sessions/${id}`, { headers })).statusCode)
+    statuses.push((await program.request('DELETE', '/sessions', { headers })).statusCode)
+    t.strictSame(statuses, exemptBearer === true ? [204, 404, 200] : [401, 401, 401])
+    t.equal(await signedIn(laptop), exemptBearer !== true)
+    const bob = await signIn('bob')
+    age(11 * MINUTE)
+    t.strictSame((await bob.request('DELETE', '/sessions')).json(), REAUTH_REQUIRED)
+    t.equal((await program.request('DELETE', `/sessions/${robot.id}`, { headers })).statusCode, 204, 'its own session is its own')
+  }
+})
+
 t.test('a store that cannot list its sessions says so, and ends single ones all the same', async (t) => {
   const store = new expressSession.MemoryStore()
   const { signIn } = await open(t, { store: { get: store.get.bind(store), set: store.set.bind(store), destroy: store.destroy.bind(store) } as never })
@@ -273,13 +339,20 @@ t.test('outside of the plugin\'s context the routes are a boot error', async (t)
   }
 })
 
-t.test('options that the routes do not have are named at boot', async (t) => {
-  const app = await startApp(t)
-  app.register(sessionRoutes, { prefix: '/sessions', verify: 'LEAKED', user: 'LEAKED' } as never)
-  await t.rejects(async () => { await app.ready() }, { code: 'ERR_SESSION_INVALID_OPTIONS', message: 'Invalid session options: sessionRoutes: verify is not an option; sessionRoutes: user is not an option' })
-  const fine = await startApp(t)
-  fine.register(sessionRoutes, { prefix: '/sessions', logLevel: 'warn' })
-  await t.resolves(async () => { await fine.ready() })
+t.test('wrong options of the routes are boot errors, named at once', async (t) => {
+  const message = async (options: object): Promise<string> => {
+    const app = await startApp(t)
+    return await app.register(sessionRoutes, options).then(() => '', (error: { code: string, message: string }) => error.code === 'ERR_SESSION_INVALID_OPTIONS' ? error.message : 'another error')
+  }
+  const refused = (...faults: string[]): string => `Invalid session options: ${faults.map((fault) => `sessionRoutes: ${fault}`).join('; ')}`
+  const DURATION = 'recentLogin must be milliseconds or a string such as \'30m\', or false'
+  t.equal(await message({ prefix: '/sessions', verify: 'LEAKED', user: 'LEAKED' }), refused('verify is not an option', 'user is not an option'))
+  t.equal(await message({ recentLogin: 'LEAKED', exemptBearer: 'LEAKED', LEAKED: 1 }), refused(DURATION, 'exemptBearer must be true or false', 'LEAKED is not an option'))
+  for (const wrong of [true, null, NaN, '', {}, ['10m'], new Date(), () => '10m', Infinity]) t.equal(await message({ recentLogin: wrong }), refused(DURATION))
+  for (const wrong of [0, -1, '0', '-10m', 0.5]) t.equal(await message({ recentLogin: wrong }), refused('recentLogin must be positive, or false'))
+  t.equal(await message({ recentLogin: '11y' }), refused('recentLogin must be less than ten years, or false'))
+  for (const wrong of [null, 0, 'true', {}]) t.equal(await message({ exemptBearer: wrong }), refused('exemptBearer must be true or false'))
+  for (const right of [{}, { prefix: '/sessions', logLevel: 'warn' }, { recentLogin: undefined, exemptBearer: undefined }, { recentLogin: false, exemptBearer: true }, { recentLogin: 1 }]) t.equal(await message(right), '')
 })
 
 t.test('an application whose decorators are renamed has the same routes', async (t) => {
@@ -302,13 +375,15 @@ t.test('the API\'s description has the routes, and a word on everything in them'
   await app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'test', version: '1' } } })
   await app.register(sessionRoutes, { prefix: '/sessions' })
   await app.ready()
-  interface Operation { summary?: string, parameters?: Array<{ name: string, in: string, description?: string }>, requestBody?: unknown, responses: Record<string, { description?: string, content?: Record<string, { schema: Schema }> }> }
+  interface Operation { summary?: string, description?: string, parameters?: Array<{ name: string, in: string, description?: string }>, requestBody?: unknown, responses: Record<string, { description?: string, content?: Record<string, { schema: Schema }> }> }
   const { paths } = app.swagger() as unknown as { paths: Record<string, Record<string, Operation>> }
   t.strictSame(Object.fromEntries(Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, { responses }]) => [`${method} ${path}`, Object.keys(responses)]))), {
     'get /sessions/': ['200', '401', '503'],
     'delete /sessions/{id}': ['204', '401', '403', '404', '503'],
     'delete /sessions/': ['200', '401', '403', '503']
   })
+  t.match(paths['/sessions/{id}']?.delete?.description, /another.*recent sign-in.*ERR_SESSION_REAUTH_REQUIRED/)
+  t.match(paths['/sessions/']?.delete?.description, /recent sign-in.*ERR_SESSION_REAUTH_REQUIRED/)
   for (const [path, methods] of Object.entries(paths)) {
     for (const [method, { summary, parameters = [], requestBody, responses }] of Object.entries(methods)) {
       const name = `${method} ${path}`

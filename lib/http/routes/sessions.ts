@@ -1,25 +1,34 @@
 import { Type } from '@sinclair/typebox'
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import { requireAuth } from '../authenticate.ts'
+import type { RequestAuth } from '../request-auth.ts'
+import { assertRecent } from '../require-recent-login.ts'
 import { stateOf } from '../state.ts'
 import { ErrorReply, ListedSession, NoContent, RevokedReply, SessionParams } from './schemas.ts'
+import { checkSessionRoutesOptions } from './session-options.ts'
+import type { SessionRoutesOptions } from './session-options.ts'
 import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
 /** A word for @fastify/swagger, which Fastify's own types do not know. */
 const HIDDEN = { hide: true }
 
-const NAMES = ['prefix', 'logLevel', 'logSerializers']
+const RECENT = 'may need a recent sign-in, and is 401 ERR_SESSION_REAUTH_REQUIRED without one.'
 
 /**
- * `GET /` the caller's sessions, `DELETE /:id` one of them, `DELETE /` all others. Register it after
- * `sessionPlugin`, in its context or below.
+ * `GET /` the caller's sessions, `DELETE /:id` one of them, `DELETE /` all others. Ending others than the one that asks
+ * needs a recent sign-in. Register it after `sessionPlugin`, in its context or below.
  */
-export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
-  const unknown = checked('sessionRoutes', () => Object.keys(options)).filter((name) => !NAMES.includes(name))
-  if (unknown.length > 0) throw new errors.INVALID_OPTIONS(unknown.map((name) => `sessionRoutes: ${name} is not an option`).join('; '))
+export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (app, options) => {
+  const { recentLoginMs, exemptBearer } = checked('sessionRoutes', () => checkSessionRoutesOptions(options))
   const context = contextOf(app, 'sessionRoutes')
   const { sessions } = context
+  /** Who may end other sessions than the one that asks: else a stolen cookie could keep its owner out. */
+  const requireRecent = (request: FastifyRequest): RequestAuth => {
+    const auth = requireAuth(context, request)
+    if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, auth, recentLoginMs)
+    return auth
+  }
   const onRequest = [sameSiteOnly(context)]
   privateReplies(app)
   ignoreBodies(app)
@@ -40,22 +49,22 @@ export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
     onRequest,
     schema: {
       summary: 'End one of my sessions',
+      description: `Ending another one than the one that asks ${RECENT}`,
       params: SessionParams,
       response: { 204: NoContent, 401: ErrorReply, 403: ErrorReply, 404: ErrorReply, 503: ErrorReply }
     }
   }, async (request, reply) => {
-    const { id, userId } = requireAuth(context, request)
     // As the schema has it.
     const { id: which } = request.params as { id: string }
     // One's own goes as by a logout: its cookie with it.
-    if (which === id) await stateOf(context, request).end()
-    else if (!await sessions.revoke(which, { userId })) throw new errors.NOT_FOUND()
+    if (which === requireAuth(context, request).id) await stateOf(context, request).end()
+    else if (!await sessions.revoke(which, { userId: requireRecent(request).userId })) throw new errors.NOT_FOUND()
     return reply.code(204).send()
   })
 
   // What is too long for a parameter, or has slashes, is no session's id either; the router would repeat it.
   app.delete('/*', { onRequest, schema: { ...HIDDEN, response: { 404: ErrorReply } } }, async (request) => {
-    requireAuth(context, request)
+    requireRecent(request)
     throw new errors.NOT_FOUND()
   })
 
@@ -63,10 +72,11 @@ export const sessionRoutes: FastifyPluginAsync = async (app, options) => {
     onRequest,
     schema: {
       summary: 'End all my other sessions',
+      description: `It ${RECENT}`,
       response: { 200: RevokedReply, 401: ErrorReply, 403: ErrorReply, 503: ErrorReply }
     }
   }, async (request, reply) => {
-    const { id, userId } = requireAuth(context, request)
+    const { id, userId } = requireRecent(request)
     return reply.send({ revoked: await sessions.revokeUser(userId, { except: id }) })
   })
 }
