@@ -93,7 +93,7 @@ export const SessionOptions = Type.Object({
   nearCache: Type.Optional(Type.Union([Type.Boolean(), NearCacheOptions, Type.Undefined()], { default: false, description: 'Answers sessions that were read a moment ago from this process\'s memory, and forgets each when Redis tells that it has changed: [below](#near-cache). `true`: `{ maxEntries: 10000, maxStale: \'5s\' }`.' })),
   durability: optional(Type.Union([Type.Literal('default'), Type.Literal('replicated')], { default: 'default', description: '`replicated`: signing in and out is confirmed by all replicas that follow, one at least (`WAIT`), or answered 503, so that the failure of the master does not undo it.' })),
   encryption: optional(EncryptionOptions),
-  origins: optional(Type.Array(Type.String(), { description: 'Origins such as `https://app.example.com` whose pages may send unsafe requests. Default: the request\'s own protocol and host.' })),
+  origins: optional(Type.Array(Type.String(), { description: 'Origins such as `https://app.example.com` whose pages may send unsafe requests, besides those of the request\'s own protocol and host. `[]` adds none, as leaving it out does.' })),
   csrf: optional(Type.Boolean({ default: true, description: 'Refuses unsafe requests from other sites that carry the session cookie, sign in or sign out. A route is exempt with `config: { session: { csrf: false } }`.' })),
   attempts: AttemptsOption,
   decorators: optional(DecoratorOptions)

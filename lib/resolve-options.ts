@@ -60,7 +60,8 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   cookieMaxAgeMs: number | null | false
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
   dataSchema: DataSchema | null
-  origins: string[] | null
+  /** Besides the own one. */
+  origins: string[]
   csrf: boolean
   bearer: boolean
   expressSession: 'share' | 'adopt' | null
@@ -199,8 +200,7 @@ function isOrigin (origin: string): boolean {
   return protocol.startsWith('http') ? normal === origin : !/^(file|data|blob|javascript):/.test(protocol)
 }
 
-function originsOf ({ origins }: Partial<SessionOptions>, faults: Faults): string[] | null {
-  if (origins === undefined) return null
+function originsOf ({ origins = [] }: Partial<SessionOptions>, faults: Faults): string[] {
   if (!origins.every(isOrigin)) faults.add('origins', 'must be origins such as https://app.example.com, without path or trailing slash')
   return origins
 }

@@ -299,7 +299,7 @@ t.test('these are the defaults', async (t) => {
     longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity },
     userIdFrom: null,
     dataSchema: null,
-    origins: null,
+    origins: [],
     csrf: true,
     bearer: false,
     expressSession: null,

@@ -31,18 +31,15 @@ export function assertSameSite ({ options, core }: PluginContext, request: Fasti
   if (core.credentials.isBearer(request.headers)) return
   if (!options.csrf || !isUnsafe(request) || !routeConfig(request).csrf) return
   const site = request.headers['sec-fetch-site']
-  const origin = request.headers.origin
-  if (site === 'same-origin') return
-  if (site === undefined || site === 'none') {
-    if (origin === undefined || isOwn(origin, options.origins, request)) return
-  } else if (origin !== undefined && options.origins?.includes(origin) === true) {
-    return
-  }
+  const { origin } = request.headers
+  if (site === 'same-origin' || (origin !== undefined && options.origins.includes(origin))) return
+  // Where the browser says that it is another site, what the host says is nothing.
+  if ((site === undefined || site === 'none') && (origin === undefined || isOwn(origin, request))) return
   throw new errors.CSRF_REJECTED()
 }
 
-function isOwn (origin: string, origins: string[] | null, request: FastifyRequest): boolean {
-  if (origins !== null && origins.length > 0) return origins.includes(origin)
+/** Whether an origin is the request's own protocol and host. */
+function isOwn (origin: string, request: FastifyRequest): boolean {
   const own = `${request.protocol}://${request.host}`
   return ORIGIN.test(origin) && URL.canParse(own) && URL.canParse(origin) && new URL(own).origin === new URL(origin).origin
 }
