@@ -78,9 +78,21 @@ export function carryOfUser ({ userId, data }: { userId: string | null, data: st
 
 /**
  * The id of a user as sessions are listed and compared by it: `String(id)`.
- * @throws TypeError for what can be no id
+ * @throws TypeError for what can be no id; of an object with a string form of its own it says `String(id)`
  */
 export function userIdText (id: unknown, name: string): string {
-  if (!isUserId(id)) throw new TypeError(`${name} must be a string of 1 to ${USER_ID_LENGTH} characters, a number or a bigint`)
-  return String(id)
+  if (isUserId(id)) return String(id)
+  const advice = hasOwnText(id) ? '; pass String(id) where an id is of another kind' : ''
+  throw new TypeError(`${name} must be a string of 1 to ${USER_ID_LENGTH} characters, a number or a bigint${advice}`)
+}
+
+/** Whether an object says for itself what it is as a string, as an ObjectId of MongoDB does. */
+function hasOwnText (id: unknown): boolean {
+  if (typeof id !== 'object' || id === null || Array.isArray(id)) return false
+  try {
+    const { toString } = id as { toString?: unknown }
+    return typeof toString === 'function' && toString !== Object.prototype.toString
+  } catch {
+    return false
+  }
 }
