@@ -1,8 +1,13 @@
+import { EventEmitter, once } from 'node:events'
+import { connect as connectHttp2, constants } from 'node:http2'
+import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
+import { connect } from 'node:net'
+import type { Socket } from 'node:net'
 import formbody from '@fastify/formbody'
 import swagger from '@fastify/swagger'
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import { authRoutes, authRoutesOptions, MemoryStore, sessionPlugin } from '../../lib/index.ts'
@@ -294,6 +299,77 @@ t.test('remember in a body counts only where the schema of the credentials has i
   }
   const month = 30 * 24 * 60
   t.strictSame(timeouts, [[30, 30], [30, 30], [30, 30], [month, month], [month, month]])
+})
+
+/** Sends a login over a connection of its own, which `leave` gives up while the credentials are looked at. */
+type Visit = (port: number, url: string, seen: Promise<unknown>) => Promise<void>
+
+const overSocket = (leave: (socket: Socket) => void): Visit => async (port, url, seen) => {
+  const socket = connect(port, '127.0.0.1').on('error', () => {})
+  const body = JSON.stringify(ADA)
+  socket.write(`POST ${url} HTTP/1.1\r\nhost: app.example\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+  await seen
+  leave(socket)
+}
+
+const overHttp2 = (leave: (stream: ClientHttp2Stream, session: ClientHttp2Session) => void): Visit => async (port, url, seen) => {
+  const session = connectHttp2(`http://127.0.0.1:${port}`).on('error', () => {})
+  const stream = session.request({ ':method': 'POST', ':path': url, 'content-type': 'application/json' }).on('error', () => {})
+  stream.end(JSON.stringify(ADA))
+  await seen
+  stream.once('close', () => session.close())
+  leave(stream, session)
+}
+
+const DEPARTURES: Record<string, { visit: Visit, server?: FastifyServerOptions }> = {
+  'closes its connection': { visit: overSocket((socket) => socket.end()) },
+  'loses its connection': { visit: overSocket((socket) => socket.resetAndDestroy()) },
+  'cancels its HTTP/2 request': { visit: overHttp2((stream) => stream.close(constants.NGHTTP2_CANCEL)), server: { http2: true } as FastifyServerOptions },
+  'closes its HTTP/2 connection': { visit: overHttp2((_stream, session) => session.destroy()), server: { http2: true } as FastifyServerOptions }
+}
+
+for (const [departure, { visit, server = {} }] of Object.entries(DEPARTURES)) {
+  t.test(`who ${departure} while the credentials are looked at leaves no session behind`, async (t) => {
+    for (const [url, slow] of [['/login', 'verify'], ['/token', 'verify'], ['/login', 'onLogin']] as const) {
+      const store = new CountingStore()
+      const app = await startApp(t, { store, bearer: true }, server)
+      const moments = new EventEmitter()
+      const [seen, gone, sent] = ['seen', 'gone', 'sent'].map((moment) => once(moments, moment)) as [Promise<unknown>, Promise<unknown>, Promise<unknown>]
+      app.addHook('onRequest', async (_request, reply) => { reply.raw.once('close', () => moments.emit('gone')) })
+      app.addHook('onSend', async () => { moments.emit('sent') })
+      const look = async (by: string): Promise<void> => {
+        if (by !== slow) return
+        moments.emit('seen')
+        await gone
+      }
+      await app.register(authRoutes, {
+        verify: async () => {
+          await look('verify')
+          return { id: 'ada' }
+        },
+        onLogin: async () => {
+          await look('onLogin')
+          return {}
+        }
+      })
+      const port = Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
+      await visit(port, url, seen)
+      await sent
+      t.strictSame(store.created, [], `${url}, ${slow}`)
+      const told = app.lines.filter(({ err }) => err !== undefined)
+      t.match(told, [{ level: 30, err: { code: 'ERR_SESSION_CLIENT_GONE' } }], 'the log says so')
+      t.equal(told.length, 1)
+    }
+  })
+}
+
+t.test('who is still there when the credentials have been looked at is signed in', async (t) => {
+  const { app, store } = await routes(t, {}, { bearer: true })
+  const origin = await app.listen({ host: '127.0.0.1', port: 0 })
+  const statuses: number[] = []
+  for (const url of ['/login', '/token']) statuses.push((await fetch(origin + url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(ADA) })).status)
+  t.strictSame(statuses, [200, 200])
+  t.equal(store.created.length, 2)
 })
 
 t.test('credentials may be of any shape', async (t) => {
