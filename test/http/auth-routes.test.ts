@@ -289,8 +289,13 @@ t.test('[7.1.1] remember decides how long the cookie and the session stay', asyn
 
 t.test('remember in a body counts only where the schema of the credentials has it', async (t) => {
   const username = Type.String()
-  const undeclared = [Type.Object({ username }), Type.Object({ username }, { additionalProperties: true }), Type.Object({ username, rememberMe: Type.Optional(Type.Boolean()) })]
-  const declared = [Type.Object({ username, remember: Type.Optional(Type.Boolean()) }), Type.Object({ username, remember: Type.Unknown() })]
+  const remember = Type.Optional(Type.Boolean())
+  const undeclared = [
+    Type.Object({ username }),
+    Type.Object({ username }, { additionalProperties: true }),
+    Type.Object({ username, rememberMe: remember })
+  ]
+  const declared = [Type.Object({ username, remember }), Type.Object({ username, remember: Type.Unknown() })]
   const timeouts: unknown[] = []
   for (const credentials of [...undeclared, ...declared]) {
     const { ada, store } = await routes(t, { credentials, verify: () => ({ id: 'ada' }) }, { bearer: true })
@@ -307,25 +312,29 @@ type Visit = (port: number, url: string, seen: Promise<unknown>) => Promise<void
 const overSocket = (leave: (socket: Socket) => void): Visit => async (port, url, seen) => {
   const socket = connect(port, '127.0.0.1').on('error', () => {})
   const body = JSON.stringify(ADA)
-  socket.write(`POST ${url} HTTP/1.1\r\nhost: app.example\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+  const headers = ['host: app.example', 'content-type: application/json', `content-length: ${body.length}`]
+  socket.write([`POST ${url} HTTP/1.1`, ...headers, '', body].join('\r\n'))
   await seen
   leave(socket)
 }
 
-const overHttp2 = (leave: (stream: ClientHttp2Stream, session: ClientHttp2Session) => void): Visit => async (port, url, seen) => {
+type Leave = (stream: ClientHttp2Stream, session: ClientHttp2Session) => void
+const overHttp2 = (leave: Leave): Visit => async (port, url, seen) => {
   const session = connectHttp2(`http://127.0.0.1:${port}`).on('error', () => {})
-  const stream = session.request({ ':method': 'POST', ':path': url, 'content-type': 'application/json' }).on('error', () => {})
+  const stream = session.request({ ':method': 'POST', ':path': url, 'content-type': 'application/json' })
+  stream.on('error', () => {})
   stream.end(JSON.stringify(ADA))
   await seen
   stream.once('close', () => session.close())
   leave(stream, session)
 }
 
+const http2 = { http2: true } as FastifyServerOptions
 const DEPARTURES: Record<string, { visit: Visit, server?: FastifyServerOptions }> = {
   'closes its connection': { visit: overSocket((socket) => socket.end()) },
   'loses its connection': { visit: overSocket((socket) => socket.resetAndDestroy()) },
-  'cancels its HTTP/2 request': { visit: overHttp2((stream) => stream.close(constants.NGHTTP2_CANCEL)), server: { http2: true } as FastifyServerOptions },
-  'closes its HTTP/2 connection': { visit: overHttp2((_stream, session) => session.destroy()), server: { http2: true } as FastifyServerOptions }
+  'cancels its HTTP/2 request': { visit: overHttp2((stream) => stream.close(constants.NGHTTP2_CANCEL)), server: http2 },
+  'closes its HTTP/2 connection': { visit: overHttp2((_stream, session) => session.destroy()), server: http2 }
 }
 
 for (const [departure, { visit, server = {} }] of Object.entries(DEPARTURES)) {
@@ -334,7 +343,7 @@ for (const [departure, { visit, server = {} }] of Object.entries(DEPARTURES)) {
       const store = new CountingStore()
       const app = await startApp(t, { store, bearer: true }, server)
       const moments = new EventEmitter()
-      const [seen, gone, sent] = ['seen', 'gone', 'sent'].map((moment) => once(moments, moment)) as [Promise<unknown>, Promise<unknown>, Promise<unknown>]
+      const [seen, gone, sent] = [once(moments, 'seen'), once(moments, 'gone'), once(moments, 'sent')]
       app.addHook('onRequest', async (_request, reply) => { reply.raw.once('close', () => moments.emit('gone')) })
       app.addHook('onSend', async () => { moments.emit('sent') })
       const look = async (by: string): Promise<void> => {
@@ -367,7 +376,8 @@ t.test('who is still there when the credentials have been looked at is signed in
   const { app, store } = await routes(t, {}, { bearer: true })
   const origin = await app.listen({ host: '127.0.0.1', port: 0 })
   const statuses: number[] = []
-  for (const url of ['/login', '/token']) statuses.push((await fetch(origin + url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(ADA) })).status)
+  const request = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(ADA) }
+  for (const url of ['/login', '/token']) statuses.push((await fetch(origin + url, request)).status)
   t.strictSame(statuses, [200, 200])
   t.equal(store.created.length, 2)
 })

@@ -31,7 +31,7 @@ interface Service {
 }
 
 /** An application with the routes under `/sessions`, and `GET /me` for who is signed in. */
-async function open (t: Test, options: Partial<SessionOptions> = {}, routes: SessionRoutesOptions = {}): Promise<Service> {
+async function open (t: Test, options: Partial<SessionOptions> = {}, routes?: SessionRoutesOptions): Promise<Service> {
   const app = await startApp(t, { store: new MemoryStore(), ...options })
   await app.register(sessionRoutes, { prefix: '/sessions', ...routes })
   app.post<{ Body: { userId: string, options: LoginOptions } }>('/login', async (request) => {
@@ -234,7 +234,9 @@ t.test('a program with a token sees and ends sessions too, of either kind', asyn
   t.equal((await new Browser(app).get('/sessions', { headers })).statusCode, 401)
 })
 
-const REAUTH_REQUIRED = { statusCode: 401, code: 'ERR_SESSION_REAUTH_REQUIRED', error: 'Unauthorized', message: 'A recent sign-in is required' }
+const REAUTH_REQUIRED = {
+  statusCode: 401, code: 'ERR_SESSION_REAUTH_REQUIRED', error: 'Unauthorized', message: 'A recent sign-in is required'
+}
 
 /** The routes under a clock that the test moves; people stay signed in for a day without use. */
 async function openTimed (t: Test, routes: SessionRoutesOptions = {}) {
@@ -247,10 +249,9 @@ t.test('[7.5.2] ending other sessions needs a sign-in of the last ten minutes', 
   const { signIn, list, age } = await openTimed(t)
   const [phone, laptop, bob] = [await signIn('ada'), await signIn('ada'), await signIn('bob')]
   age(10 * MINUTE + 1)
-  const asked = ['', `/${idOf(phone)}`, `/${idOf(bob)}`, `/${newId()}`, '/x', `/${'x'.repeat(1000)}`, '/a/b'].map((id) => `/sessions${id}`)
-  for (const url of asked) {
-    const response = await laptop.request('DELETE', url)
-    t.strictSame(response.json(), REAUTH_REQUIRED, url.slice(0, 40))
+  for (const id of ['', ...[idOf(phone), idOf(bob), newId(), 'x', 'x'.repeat(1000), 'a/b'].map((each) => `/${each}`)]) {
+    const response = await laptop.request('DELETE', `/sessions${id}`)
+    t.strictSame(response.json(), REAUTH_REQUIRED, id.slice(0, 40))
     t.strictSame([response.statusCode, response.headers['cache-control'], response.setCookies], [401, 'no-store', []])
   }
   for (const each of [phone, laptop, bob]) t.equal(await signedIn(each), true)
@@ -272,7 +273,10 @@ t.test('[7.5.2] ending the session that asks needs no recent sign-in', async (t)
 })
 
 t.test('[7.5.2] how recent a sign-in has to be is an option, and whether', async (t) => {
-  for (const [recentLogin, ageMs, status] of [['1h', 60 * MINUTE, 200], ['1h', 60 * MINUTE + 1, 401], [1000, 1000, 200], [1000, 1001, 401], [false, 23 * 60 * MINUTE, 200], [undefined, 11 * MINUTE, 401]] as const) {
+  for (const [recentLogin, ageMs, status] of [
+    ['1h', 60 * MINUTE, 200], ['1h', 60 * MINUTE + 1, 401], [1000, 1000, 200], [1000, 1001, 401],
+    [false, 23 * 60 * MINUTE, 200], [undefined, 11 * MINUTE, 401]
+  ] as const) {
     const { signIn, age } = await openTimed(t, { recentLogin })
     const ada = await signIn('ada')
     age(ageMs)
@@ -280,7 +284,7 @@ t.test('[7.5.2] how recent a sign-in has to be is an option, and whether', async
   }
 })
 
-t.test('[7.5.2] a program with a token needs a recent one as well, unless programs are exempt; people are not', async (t) => {
+t.test('[7.5.2] a program with a token needs a recent one too, unless programs are exempt; people are not', async (t) => {
   for (const exemptBearer of [undefined, false, true]) {
     const { app, signIn, age } = await openTimed(t, { exemptBearer })
     const { session: robot, headers } = await app.sessions.create({ userId: 'ada', kind: 'bearer' })
@@ -288,14 +292,14 @@ t.test('[7.5.2] a program with a token needs a recent one as well, unless progra
     age(11 * MINUTE)
     const program = new Browser(app)
     const statuses: number[] = []
-    for (const id of [idOf(phone), newId()]) statuses.push((await program.request('DELETE', `/sessions/${id}`, { headers })).statusCode)
-    statuses.push((await program.request('DELETE', '/sessions', { headers })).statusCode)
+    const end = async (id: string): Promise<number> => (await program.request('DELETE', `/sessions${id}`, { headers })).statusCode
+    for (const id of [`/${idOf(phone)}`, `/${newId()}`, '']) statuses.push(await end(id))
     t.strictSame(statuses, exemptBearer === true ? [204, 404, 200] : [401, 401, 401])
     t.equal(await signedIn(laptop), exemptBearer !== true)
     const bob = await signIn('bob')
     age(11 * MINUTE)
     t.strictSame((await bob.request('DELETE', '/sessions')).json(), REAUTH_REQUIRED)
-    t.equal((await program.request('DELETE', `/sessions/${robot.id}`, { headers })).statusCode, 204, 'its own session is its own')
+    t.equal(await end(`/${robot.id}`), 204, 'its own session is its own')
   }
 })
 
@@ -342,17 +346,28 @@ t.test('outside of the plugin\'s context the routes are a boot error', async (t)
 t.test('wrong options of the routes are boot errors, named at once', async (t) => {
   const message = async (options: object): Promise<string> => {
     const app = await startApp(t)
-    return await app.register(sessionRoutes, options).then(() => '', (error: { code: string, message: string }) => error.code === 'ERR_SESSION_INVALID_OPTIONS' ? error.message : 'another error')
+    return await app.register(sessionRoutes, options).then(() => '', ({ code, message }) => `${code} ${message}`)
   }
-  const refused = (...faults: string[]): string => `Invalid session options: ${faults.map((fault) => `sessionRoutes: ${fault}`).join('; ')}`
+  const refused = (...faults: string[]): string => {
+    return `ERR_SESSION_INVALID_OPTIONS Invalid session options: ${faults.map((fault) => `sessionRoutes: ${fault}`).join('; ')}`
+  }
   const DURATION = 'recentLogin must be milliseconds or a string such as \'30m\', or false'
-  t.equal(await message({ prefix: '/sessions', verify: 'LEAKED', user: 'LEAKED' }), refused('verify is not an option', 'user is not an option'))
-  t.equal(await message({ recentLogin: 'LEAKED', exemptBearer: 'LEAKED', LEAKED: 1 }), refused(DURATION, 'exemptBearer must be true or false', 'LEAKED is not an option'))
-  for (const wrong of [true, null, NaN, '', {}, ['10m'], new Date(), () => '10m', Infinity]) t.equal(await message({ recentLogin: wrong }), refused(DURATION))
-  for (const wrong of [0, -1, '0', '-10m', 0.5]) t.equal(await message({ recentLogin: wrong }), refused('recentLogin must be positive, or false'))
+  const BEARER = 'exemptBearer must be true or false'
+  const UNKNOWN = ['verify is not an option', 'user is not an option']
+  t.equal(await message({ prefix: '/sessions', verify: 'LEAKED', user: 'LEAKED' }), refused(...UNKNOWN))
+  t.equal(await message({ recentLogin: 'LEAKED', exemptBearer: 'LEAKED', user: 1 }), refused(DURATION, BEARER, 'user is not an option'))
+  for (const recentLogin of [true, null, NaN, '', {}, ['10m'], new Date(), () => '10m', Infinity]) {
+    t.equal(await message({ recentLogin }), refused(DURATION))
+  }
+  for (const recentLogin of [0, -1, '0', '-10m', 0.5]) {
+    t.equal(await message({ recentLogin }), refused('recentLogin must be positive, or false'))
+  }
   t.equal(await message({ recentLogin: '11y' }), refused('recentLogin must be less than ten years, or false'))
-  for (const wrong of [null, 0, 'true', {}]) t.equal(await message({ exemptBearer: wrong }), refused('exemptBearer must be true or false'))
-  for (const right of [{}, { prefix: '/sessions', logLevel: 'warn' }, { recentLogin: undefined, exemptBearer: undefined }, { recentLogin: false, exemptBearer: true }, { recentLogin: 1 }]) t.equal(await message(right), '')
+  for (const exemptBearer of [null, 0, 'true', {}]) t.equal(await message({ exemptBearer }), refused(BEARER))
+  for (const right of [
+    {}, { prefix: '/sessions', logLevel: 'warn' }, { recentLogin: undefined, exemptBearer: undefined },
+    { recentLogin: false, exemptBearer: true }, { recentLogin: 1 }
+  ]) t.equal(await message(right), '')
 })
 
 t.test('an application whose decorators are renamed has the same routes', async (t) => {

@@ -18,7 +18,10 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
    * goes to the client as it is; one below 500 counts as a failed login.
    */
   verify: (credentials: Credentials, request: FastifyRequest) => Awaitable<User | null | undefined>
-  /** TypeBox schema of `POST /login`'s body. Default `{ username, password, remember? }`. `remember` counts only where the schema has it. */
+  /**
+   * TypeBox schema of `POST /login`'s body. Default `{ username, password, remember? }`. `remember` counts only where
+   * the schema has it.
+   */
   credentials?: TObject | undefined
   /** Limits on failed logins; what is left out is as the plugin's `attempts` says. `false`: none. */
   attempts?: AttemptOptions | false | undefined
@@ -31,7 +34,10 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
   findUser?: ((id: string, request: FastifyRequest) => Awaitable<LoginUser | null | undefined>) | undefined
   /** TypeBox schema of what may be shown of a user: an allow-list. Default `{ id }`. */
   user?: TObject | undefined
-  /** How to begin the session: label, meta, timeouts… Default: what the body says of `remember`, where `credentials` declares that. */
+  /**
+   * How to begin the session: label, meta, timeouts… Default: what the body says of `remember`, where `credentials`
+   * declares that.
+   */
   onLogin?: ((user: User, credentials: Credentials, request: FastifyRequest) => Awaitable<LoginOptions | undefined>) | undefined
   /** Where a browser's form is sent afterwards (303), instead of a JSON reply. Fixed targets, never from input. */
   redirects?: { login?: string | undefined, failure?: string | undefined, logout?: string | undefined } | undefined

@@ -28,12 +28,14 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
   const check = async (request: FastifyRequest): Promise<LoginUser | null> => {
     const body = request.body as DefaultCredentials
     // Looked at before it counts as a success: what is no user is the server's fault, and no login.
-    return await attemptLogin(context, request, account?.(body), async () => checkedUser(await verify(body, request)), { limits, defaultStatus: 500 })
+    const verified = async (): Promise<LoginUser | null> => checkedUser(await verify(body, request))
+    return await attemptLogin(context, request, account?.(body), verified, { limits, defaultStatus: 500 })
   }
   const optionsOf = async (user: LoginUser, request: FastifyRequest): Promise<LoginOptions> => {
     const body = request.body as DefaultCredentials
     // Fastify hands on what a schema does not declare: that is the client's word, and not the application's.
-    const remember = body.remember === undefined || !declares('remember') ? undefined : body.remember === true || body.remember === 'on'
+    const said = declares('remember') ? body.remember : undefined
+    const remember = said === undefined ? undefined : said === true || said === 'on'
     const given = await onLogin?.(user, body, request) ?? {}
     assertObject(given, 'what onLogin gives')
     // Nobody would get the token, and the session would live until its timeout.

@@ -6,8 +6,8 @@ import { errors } from '../../errors.ts'
 export interface SessionRoutesOptions {
   /**
    * How long ago the caller may have signed in to end sessions other than the one that asks: milliseconds or a string
-   * such as `'30m'`. After that the answer is 401 `ERR_SESSION_REAUTH_REQUIRED`. `false`: any sign-in will do, and who has
-   * a stolen cookie can keep its owner signed out.
+   * such as `'30m'`. After that the answer is 401 `ERR_SESSION_REAUTH_REQUIRED`. `false`: any sign-in will do, and a
+   * stolen cookie can keep its owner signed out.
    * @default '10m'
    * @see OWASP ASVS 5.0 7.5.2
    */
@@ -22,11 +22,17 @@ export interface SessionRoutesOptions {
 
 const NAMES = ['recentLogin', 'exemptBearer', 'prefix', 'logLevel', 'logSerializers']
 
+interface Resolved {
+  /** `Infinity`: any sign-in will do. */
+  recentLoginMs: number
+  exemptBearer: boolean
+}
+
 /**
- * Gives the options with their defaults. `recentLoginMs`: in milliseconds, `Infinity` where any sign-in will do.
+ * Returns the options with their defaults.
  * @throws ERR_SESSION_INVALID_OPTIONS
  */
-export function checkSessionRoutesOptions (options: SessionRoutesOptions): { recentLoginMs: number, exemptBearer: boolean } {
+export function checkSessionRoutesOptions (options: SessionRoutesOptions): Resolved {
   const { recentLogin = '10m', exemptBearer = false } = options
   const faults: string[] = []
   const fault = recentLogin === false ? null : durationFault(recentLogin)
