@@ -45,7 +45,7 @@ export const errors = {
   INVALID_CREDENTIALS: define('INVALID_CREDENTIALS', 'Invalid credentials', 401),
   /** Too many logins have failed. The credentials were not looked at; `Retry-After` says in how many seconds they will be. */
   TOO_MANY_ATTEMPTS: define('TOO_MANY_ATTEMPTS', 'Too many failed logins', 429),
-  /** The client closed its connection while its credentials were looked at. Only logs show it: nobody was signed in. */
+  /** The client closed its connection before its session began. Only logs show it: nobody was signed in. */
   CLIENT_GONE: define('CLIENT_GONE', 'The client has gone', 499),
   /** A request from another site tried to act with the session cookie, or to sign somebody in or out. */
   CSRF_REJECTED: define('CSRF_REJECTED', 'Cross-site request rejected', 403),

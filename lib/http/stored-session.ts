@@ -118,7 +118,7 @@ export class StoredSession {
 
   /** A new session for a client that keeps the token itself. This request's own stays as it is. */
   async issue (session: Omit<NewSession, 'replaces' | 'kind'>): Promise<HeldSession> {
-    this.#assertNotRefused()
+    this.#assertMayBegin()
     assertSameSite(this.#context, this.#request)
     return await this.budget.within(this.#context.core.create({ ...this.#client, ...session, kind: 'bearer', replaces: null }), (late) => this.#tooLate(late))
   }
@@ -165,6 +165,12 @@ export class StoredSession {
     if (this.#refusal !== null) throw this.#refusal
   }
 
+  /** Of a session that begins for a client that has gone, nobody would get the token, and it would live until its timeout. */
+  #assertMayBegin (): void {
+    this.#assertNotRefused()
+    if (this.#request.socket?.destroyed) throw new errors.CLIENT_GONE()
+  }
+
   #found (record: SessionRecord | null): undefined {
     this.#record = record
     if (record !== null && this.#sent?.renew === true) this.cookie.oweToken()
@@ -172,7 +178,7 @@ export class StoredSession {
 
   /** The new session that follows the present one. */
   #following (session: Omit<NewSession, 'replaces'>): NewSession {
-    this.#assertNotRefused()
+    this.#assertMayBegin()
     this.assertKeepsCookies('signing in, or keeping data for somebody who is not signed in')
     if (session.userId !== null) assertSameSite(this.#context, this.#request)
     assertCookieCanBeSet(this.#context, this.#request)

@@ -38,8 +38,6 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
     const remember = said === undefined ? undefined : said === true || said === 'on'
     const given = await onLogin?.(user, body, request) ?? {}
     assertObject(given, 'what onLogin gives')
-    // Nobody would get the token, and the session would live until its timeout.
-    if (request.socket.destroyed) throw new errors.CLIENT_GONE()
     return { remember, ...given }
   }
   const signedIn = Type.Object({ user: userSchema, session: SessionView }, { description: 'Who is signed in, and the session.' })
