@@ -20,12 +20,13 @@ t.test('a client that goes away before it is signed in leaves no session behind,
   const outcomes: unknown[] = []
   let gate = new Gate()
   let gone: Promise<unknown> = Promise.resolve()
-  app.addHook('onError', async (_request, _reply, error) => { outcomes.push(error.code) })
   for (const [name, act] of Object.entries(ways)) {
     app.post(`/${name}`, async (request) => {
       gone = once(request.socket, 'close')
       await gate.pass()
-      return await act(request)
+      const outcome = (async () => await act(request))().then(() => 'nothing', ({ code }: { code: string }) => code)
+      outcomes.push(await outcome)
+      return {}
     })
   }
   const url = await listen(app)
@@ -40,6 +41,7 @@ t.test('a client that goes away before it is signed in leaves no session behind,
     gate.open()
     while (outcomes.length < Object.keys(ways).indexOf(name) + 1) await new Promise((resolve) => setImmediate(resolve))
   }
-  t.strictSame(outcomes, ['ERR_SESSION_CLIENT_GONE', 'ERR_SESSION_CLIENT_GONE', 'ERR_SESSION_CLIENT_GONE'])
+  t.strictSame(outcomes, ['ERR_SESSION_CLIENT_GONE', 'nothing', 'ERR_SESSION_CLIENT_GONE'])
+  await app.close()
   t.equal(store.calls.includes('create'), false)
 })
