@@ -21,7 +21,9 @@ export type { AttemptOptions, SessionOptions } from './options.ts'
 export type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } from './session/manager-types.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
-export type { AttemptCounters, AttemptLimit, Bus, Change, CreateOptions, Limit, SessionStore, StoreEvents } from './store/contract.ts'
+export type {
+  AttemptCounters, AttemptLimit, Bus, Change, CreateOptions, DeleteOptions, Limit, SessionStore, StoreEvents
+} from './store/contract.ts'
 export type { ExpressStore } from './store/express-store.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'
 export type { RedisStoreOptions } from './store/redis/store.ts'

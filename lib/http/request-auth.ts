@@ -16,20 +16,21 @@ export interface RequestAuth extends SessionInfo {
 export function requestAuth (record: SessionRecord, signals: EndSignals): RequestAuth | null {
   const members = publicMembers(record)
   if (members === null) return null
-  Object.defineProperty(members, kSignal, { value: { signals, signal: null } satisfies Signal })
+  const held: Signal = { signals, secretHash: record.secretHash, signal: null }
+  Object.defineProperty(members, kSignal, { value: held })
   Object.defineProperty(members, 'signal', signalMember)
   return Object.freeze(members as RequestAuth)
 }
 
 const kSignal = Symbol('fastify-user-sessions.signal')
 
-interface Signal { readonly signals: EndSignals, signal: AbortSignal | null }
+interface Signal { readonly signals: EndSignals, readonly secretHash: string, signal: AbortSignal | null }
 
 /** Not enumerable: what is spread, logged or sent is the information. One for all: a getter for each would take longer than the rest. */
 const signalMember: PropertyDescriptor & ThisType<RequestAuth & { readonly [kSignal]: Signal }> = {
   get () {
     const held = this[kSignal]
-    held.signal ??= held.signals.of(this.id)
+    held.signal ??= held.signals.of(this.id, held.secretHash)
     return held.signal
   }
 }

@@ -127,18 +127,18 @@ export class StoredSession {
   async end (): Promise<void> {
     if (this.#failure instanceof errors.SKIPPED) throw this.#failure
     this.#assertNotRefused()
-    const id = this.#mayEnd ? this.#record?.id ?? (this.#token === null ? null : this.#context.core.tokens.idOf(this.#token)) : null
+    const mine = this.#mayEnd ? this.#record ?? (this.#token === null ? null : this.#sent) : null
     const failure = this.#mayEnd ? null : this.#failure
     this.cookie.oweClearing()
     this.#become(null, null)
     this.#failure = null
     if (failure !== null) throw failure
-    if (id !== null) await this.budget.within(this.#context.core.end(id, 'logout', this.#sent?.adopts))
+    if (mine !== null) await this.budget.within(this.#context.core.logout(mine, this.#sent?.adopts))
   }
 
   /**
-   * A cookie is signed: also a session that was not found may be ended by it, it may have moved to another id a
-   * moment ago. A bearer token proves nothing before its session was found: anybody can write down an id.
+   * A cookie is signed: also a session that was not found may be ended by it, if it proves that: it may have moved to
+   * another id a moment ago. A bearer token is nothing before its session was found: anybody can write down an id.
    */
   get #mayEnd (): boolean {
     return this.#record !== null || this.#sent?.kind === 'cookie'

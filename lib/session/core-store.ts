@@ -12,7 +12,7 @@ export interface CoreStore {
   create (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry, limit: Limit | null }): Promise<SessionRecord | null>
   update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null>
   touch (record: SessionRecord): Promise<boolean>
-  delete (id: string): Promise<SessionRecord | null>
+  delete (id: string, options: { secretHash?: string | undefined }): Promise<SessionRecord | null>
   successor (id: string): Promise<string | null>
   listByUser (userId: string): Promise<SessionRecord[]>
   deleteByUser (userId: string, options: { except?: string | undefined }): Promise<string[]>

@@ -1,13 +1,12 @@
-import type { SessionTimeouts } from '../duration.ts'
 import { errors } from '../errors.ts'
 import { EventHub } from '../events.ts'
 import type { EndReason, SessionEvent } from '../events.ts'
-import type { Counters } from './attempts.ts'
-import type { Carry, CoreStore, Limit, OnEnded } from './core-store.ts'
+import type { CoreOptions } from './core-options.ts'
+import type { Carry, CoreStore, OnEnded } from './core-store.ts'
 import { Credentials, proven } from './credentials.ts'
-import type { Credential, CredentialsOptions } from './credentials.ts'
-import type { DataSchema } from './data-schema.ts'
+import type { Credential } from './credentials.ts'
 import { Endings } from './endings.ts'
+import type { Ending } from './endings.ts'
 import { adoptedRecord, assertExpressCanKeep, newRecord } from './new-record.ts'
 import type { HeldSession, NewSession } from './new-record.ts'
 import { isTouchDue } from './record.ts'
@@ -16,24 +15,6 @@ import { EndSignals } from './signals.ts'
 import type { TokenFormat } from './token-format.ts'
 import { carryOfUser } from './user-id.ts'
 import { updateWhereItIs, userWhereItIs } from './whereabouts.ts'
-
-export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
-  store: CoreStore
-  /** What counts failed logins. */
-  counters: Counters
-  /** What no session may exceed. */
-  longest: SessionTimeouts
-  /** How often an unchanged session is extended at most; `null`: a tenth of its idle timeout; `false`: never. */
-  touchAfterMs: number | null | false
-  limit: Limit | null
-  /** Where a session's data names its user; `null`: `data.userId`. */
-  userIdFrom: ((data: Record<string, unknown>) => unknown) | null
-  dataSchema: DataSchema | null
-  /** `false`: cookies end with the browser session. */
-  cookieMaxAgeMs?: number | null | false | undefined
-  /** The data alone says who is signed in: it is read by others as well. */
-  userIsData: boolean
-}
 
 /**
  * Makes sessions, finds them by what a client holds, ends them, and says so: what both a request and
@@ -48,8 +29,6 @@ export class SessionCore {
   readonly signals: EndSignals
   readonly #store: CoreStore
   readonly #endings: Endings
-  /** Of sessions being ended, what they were or would have been made of. */
-  readonly #adopted = new Map<string, string>()
   readonly #onEnded: OnEnded = (id, userId, reason) => reason === 'expired' ? this.#tell('expired', id, userId) : this.#tell('revoked', id, userId, reason)
   readonly #onDown = (): void => this.events.emitHere('store-down')
   readonly #onUp = (): void => this.events.emitHere('store-up')
@@ -59,9 +38,11 @@ export class SessionCore {
     this.tokens = options.tokens
     this.credentials = new Credentials(options)
     this.#store = options.store
-    this.#endings = new Endings((id) => this.#delete(id, 'revoked'))
+    this.#endings = new Endings((ending) => this.#delete(ending))
     this.events = new EventHub(this.#store.bus)
-    this.signals = new EndSignals(this.events, async (id) => await this.get(id, { fresh: true }) !== null)
+    this.signals = new EndSignals(this.events, async (id, secretHash) => {
+      return !this.#endings.has(id, secretHash) && await this.get(id, { fresh: true }) !== null
+    })
     this.#store.events.on('ended', this.#onEnded)
     this.#store.events.on('down', this.#onDown)
     this.#store.events.on('up', this.#onUp)
@@ -73,12 +54,13 @@ export class SessionCore {
 
   /** The live session that a credential proves, or `null`. `fresh`: as it is now. */
   async find (credential: Credential, options?: { fresh: boolean }): Promise<SessionRecord | null> {
+    if (this.#isRefused(credential)) return null
     return proven(await this.get(credential.id, options) ?? await this.#adopt(credential), credential)
   }
 
   /** What `find` gives, where that is known without waiting for it; else `undefined`. */
   findNow (credential: Credential): SessionRecord | null | undefined {
-    const record = this.#endings.has(credential.id) ? null : this.#store.findNow?.(credential.id)
+    const record = this.#isRefused(credential) ? null : this.#store.findNow?.(credential.id)
     return record === undefined ? undefined : proven(record, credential)
   }
 
@@ -87,7 +69,7 @@ export class SessionCore {
     if (this.#endings.has(id)) return null
     const record = await this.#store.find(id, options)
     // Asked again: it may have been ended here while the store was answering.
-    return this.#endings.has(id) ? null : record
+    return record === null || this.#isRefused(record) ? null : record
   }
 
   /** The user of the live session of this id, or of what it has moved to a moment ago; `null` when there is neither. */
@@ -97,13 +79,13 @@ export class SessionCore {
 
   /** The user's live sessions, newest first. */
   async listByUser (userId: string): Promise<SessionRecord[]> {
-    return (await this.#store.listByUser(userId)).filter(({ id }) => !this.#endings.has(id))
+    return (await this.#store.listByUser(userId)).filter((record) => !this.#isRefused(record))
   }
 
   /** Every live session, anonymous ones too. */
   async * listAll (): AsyncGenerator<SessionRecord> {
     for await (const record of this.#store.listAll()) {
-      if (!this.#endings.has(record.id)) yield record
+      if (!this.#isRefused(record)) yield record
     }
   }
 
@@ -166,9 +148,17 @@ export class SessionCore {
    * the session from now on and goes on ending it.
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
-  async end (id: string, reason: EndReason, adopts?: string): Promise<boolean> {
-    if (adopts !== undefined) this.#adopted.set(id, adopts)
-    return await this.#endings.during(id, () => this.#delete(id, reason))
+  async end (id: string, reason: EndReason): Promise<boolean> {
+    return await this.#endings.end({ id, reason })
+  }
+
+  /**
+   * Ends, and refuses, what a credential or a record proves, and no other session of its id: a signature and a public
+   * id are no proof. `adopts`: the Express session that it was or would have been made of.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE
+   */
+  async logout ({ id, secretHash }: Pick<SessionRecord, 'id' | 'secretHash'>, adopts?: string): Promise<boolean> {
+    return await this.#endings.end({ id, reason: 'logout', secretHash, adopts })
   }
 
   /** Ends all sessions of a user but one, and calls off their logins under way. Gives how many were ended. */
@@ -218,18 +208,20 @@ export class SessionCore {
     }
   }
 
-  async #adopt ({ id, secretHash, adopts }: Credential): Promise<SessionRecord | null> {
-    if (adopts === undefined || this.#endings.has(id)) return null
-    const record = await this.#store.adoption?.adopt(adopts, id, (data, cookie) => adoptedRecord(data, cookie, { id, secretHash, now: this.#store.now(), ...this.options }))
-    return record === undefined || this.#endings.has(id) ? null : record
+  #isRefused ({ id, secretHash }: Pick<SessionRecord, 'id' | 'secretHash'>): boolean {
+    return this.#endings.has(id, secretHash)
   }
 
-  async #delete (id: string, reason: EndReason): Promise<boolean> {
-    const sid = this.#adopted.get(id)
+  async #adopt ({ id, secretHash, adopts }: Credential): Promise<SessionRecord | null> {
+    if (adopts === undefined) return null
+    const record = await this.#store.adoption?.adopt(adopts, id, (data, cookie) => adoptedRecord(data, cookie, { id, secretHash, now: this.#store.now(), ...this.options }))
+    return record == null || this.#isRefused(record) ? null : record
+  }
+
+  async #delete ({ id, reason, secretHash, adopts }: Ending): Promise<boolean> {
     // The Express session first: what nobody has taken by then, nobody makes a session of any more.
-    if (sid !== undefined) await this.#store.adoption?.discard(sid)
-    const ended = await this.#store.delete(id)
-    this.#adopted.delete(id)
+    if (adopts !== undefined) await this.#store.adoption?.discard(adopts)
+    const ended = await this.#store.delete(id, { secretHash })
     if (ended?.userId != null) this.#tell('revoked', ended.id, ended.userId, reason)
     return ended !== null
   }

@@ -1,4 +1,5 @@
 import { TIMED_OUT, withDeadline } from '../deadline.ts'
+import type { EndReason } from '../events.ts'
 
 /** How often unconfirmed endings are tried again, and how long one try may take, in milliseconds. */
 const RETRY_EVERY_MS = 500
@@ -7,53 +8,65 @@ const FAILURES = 16
 /** How many refused logins are remembered. */
 const MAX_REFUSED = 10_000
 
+/** The end of a session, as it is asked for. */
+export interface Ending {
+  readonly id: string
+  readonly reason: EndReason
+  /** Of a credential: what the session's secret has to hash to. Absent: whoever asks may end it. */
+  readonly secretHash?: string | undefined
+  /** The Express session that it was or would have been made of. */
+  readonly adopts?: string | undefined
+}
+
+/** An ending, and how many tries of it are under way. */
+interface Held {
+  readonly ending: Ending
+  running: number
+}
+
 /**
  * Sessions that are being ended. From the first moment on they are refused here; and where the store
  * does not confirm it, they are ended again and again until it does: a timed-out deletion may or may
- * not have happened.
+ * not have happened. A credential keeps out whoever has the same secret, and nobody else.
  *
  * What somebody was promised is never forgotten, and tried first. Of logins that were refused, whose
  * sessions nobody holds and which expire by themselves, the last ten thousand are remembered: a store
  * that refuses to write for days must not fill the memory of this process.
  */
 export class Endings {
-  readonly #end: (id: string) => Promise<unknown>
-  readonly #promised = new Set<string>()
-  readonly #refused = new Set<string>()
+  readonly #end: (ending: Ending) => Promise<boolean>
+  readonly #promised = new Map<string, Held>()
+  readonly #refused = new Map<string, Held>()
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
   /** `end` resolves once the store confirms that a session is gone. */
-  constructor (end: (id: string) => Promise<unknown>) {
+  constructor (end: (ending: Ending) => Promise<boolean>) {
     this.#end = end
   }
 
-  /** Refuses a session while `ending` is under way, and goes on ending it if that fails. */
-  async during<T> (id: string, ending: () => Promise<T>): Promise<T> {
-    this.#promised.add(id)
-    try {
-      const ended = await ending()
-      this.#promised.delete(id)
-      return ended
-    } catch (error) {
-      this.#retryLater()
-      throw error
-    }
+  /** Ends a session, and refuses it meanwhile. Goes on with it if that fails. */
+  async end (ending: Ending): Promise<boolean> {
+    return await this.#try(this.#promised, ending)
   }
 
   /** Goes on ending the session of a login that was refused, whatever became of it in the store. */
   addRefused (id: string): void {
-    this.#refused.add(id)
-    const [oldest] = this.#refused
+    const ending: Ending = { id, reason: 'revoked' }
+    this.#refused.set(keyOf(ending), { ending, running: 0 })
+    const [oldest] = this.#refused.keys()
     if (this.#refused.size > MAX_REFUSED && oldest !== undefined) this.#refused.delete(oldest)
     this.#retryLater()
   }
 
-  has (id: string): boolean {
-    return this.size > 0 && (this.#promised.has(id) || this.#refused.has(id))
+  /** Whether a session is refused: by its id, or its secret. */
+  has (id: string, secretHash?: string): boolean {
+    if (this.size === 0) return false
+    const keys = secretHash === undefined ? [keyOf({ id })] : [keyOf({ id }), keyOf({ id, secretHash })]
+    return keys.some((key) => this.#promised.has(key) || this.#refused.has(key))
   }
 
-  /** How many sessions are refused. */
+  /** How many endings are not confirmed yet. */
   get size (): number {
     return this.#promised.size + this.#refused.size
   }
@@ -74,15 +87,36 @@ export class Endings {
   }
 
   /** One after the other: a store that is just coming back is not to be overrun. Ends early where it is not back. */
-  async #retry (ids: Set<string>): Promise<void> {
+  async #retry (endings: Map<string, Held>): Promise<void> {
     let failures = 0
-    for (const id of [...ids]) {
-      const outcome = await withDeadline(this.#end(id).then(() => true, () => false), RETRY_EVERY_MS)
-      const isRemembered = ids.delete(id)
-      if (outcome === true) continue
-      // The next round begins with another one.
-      if (isRemembered) ids.add(id)
-      if (outcome === TIMED_OUT || ++failures === FAILURES) return
+    for (const [key, { ending, running }] of [...endings]) {
+      // Whoever tries it already hears what becomes of it.
+      if (running > 0 || !endings.has(key)) continue
+      const outcome = await withDeadline(this.#try(endings, ending).then(() => true, () => false), RETRY_EVERY_MS)
+      if (outcome === TIMED_OUT || (outcome === false && ++failures === FAILURES)) return
     }
   }
+
+  async #try (endings: Map<string, Held>, ending: Ending): Promise<boolean> {
+    const key = keyOf(ending)
+    const held = endings.get(key) ?? { ending, running: 0 }
+    endings.set(key, held)
+    held.running++
+    try {
+      const ended = await this.#end(ending)
+      endings.delete(key)
+      return ended
+    } catch (error) {
+      // The next round begins with another one.
+      if (endings.delete(key)) endings.set(key, held)
+      this.#retryLater()
+      throw error
+    } finally {
+      held.running--
+    }
+  }
+}
+
+function keyOf ({ id, secretHash }: Pick<Ending, 'id' | 'secretHash'>): string {
+  return secretHash === undefined ? id : `${id} ${secretHash}`
 }

@@ -6,6 +6,12 @@ const CHECK_EVERY_MS = 5_000
 /** How many of them at once. */
 const CHECK_AT_ONCE = 500
 
+interface Held {
+  readonly signal: WeakRef<AbortSignal>
+  /** What its session's secret hashes to. */
+  readonly secretHash: string | undefined
+}
+
 /**
  * Abort signals that fire when a session has ended, whatever ended it. A message of the process that
  * ended it makes it fire at once; because messages get lost, each held session is also looked up every
@@ -16,12 +22,12 @@ const CHECK_AT_ONCE = 500
  */
 export class EndSignals {
   /** By the id of its session. */
-  readonly #held = new Map<string, WeakRef<AbortSignal>>()
+  readonly #held = new Map<string, Held>()
   /** Keeps alive what only its own listeners would know of: from the moment one is added. */
   readonly #listenedTo = new Set<AbortSignal>()
   /** Lives as long as its signal. */
   readonly #controllers = new WeakMap<AbortSignal, AbortController>()
-  readonly #isLive: (id: string) => Promise<boolean>
+  readonly #isLive: (id: string, secretHash?: string) => Promise<boolean>
   readonly #events: EventHub
   #timer: NodeJS.Timeout | undefined
   #listening = false
@@ -30,14 +36,14 @@ export class EndSignals {
   #closed = false
 
   /** `isLive` rejects when that cannot be told. */
-  constructor (events: EventHub, isLive: (id: string) => Promise<boolean>) {
+  constructor (events: EventHub, isLive: (id: string, secretHash?: string) => Promise<boolean>) {
     this.#events = events
     this.#isLive = isLive
   }
 
   /** Fires, with the reason, when the session of this id has ended. Asked for after `close`, it never does. */
-  of (id: string): AbortSignal {
-    const held = this.#held.get(id)?.deref()
+  of (id: string, secretHash?: string): AbortSignal {
+    const held = this.#held.get(id)?.signal.deref()
     if (held !== undefined) return held
     const controller = new AbortController()
     const { signal } = controller
@@ -45,9 +51,9 @@ export class EndSignals {
     setMaxListeners(0, signal)
     if (this.#closed) return signal
     this.#controllers.set(signal, controller)
-    this.#held.set(id, new WeakRef(signal))
+    this.#held.set(id, { signal: new WeakRef(signal), secretHash })
     onListener(signal, () => {
-      if (this.#held.get(id)?.deref() === signal) this.#listenedTo.add(signal)
+      if (this.#held.get(id)?.signal.deref() === signal) this.#listenedTo.add(signal)
     })
     this.#listen()
     this.#checkLater()
@@ -93,7 +99,7 @@ export class EndSignals {
       if (getEventListeners(signal, 'abort').length === 0) this.#listenedTo.delete(signal)
     }
     for (const [id, held] of this.#held) {
-      if (held.deref() === undefined) this.#held.delete(id)
+      if (held.signal.deref() === undefined) this.#held.delete(id)
     }
   }
 
@@ -113,7 +119,7 @@ export class EndSignals {
   /** `false` when that could not be told, which is not an end. */
   async #check (...ids: string[]): Promise<boolean> {
     const looks = await Promise.all(ids.map(async (id) => {
-      const isLive = await this.#isLive(id).catch(() => null)
+      const isLive = await this.#isLive(id, this.#held.get(id)?.secretHash).catch(() => null)
       if (isLive === false) this.#fire(id, 'ended')
       return isLive
     }))
@@ -121,7 +127,7 @@ export class EndSignals {
   }
 
   #fire (id: string, reason: string): void {
-    const signal = this.#held.get(id)?.deref()
+    const signal = this.#held.get(id)?.signal.deref()
     this.#held.delete(id)
     if (signal === undefined) return
     this.#listenedTo.delete(signal)

@@ -78,6 +78,12 @@ export interface CreateOptions {
   readonly limit?: Limit | null | undefined
 }
 
+/** What `delete` is told besides the id. */
+export interface DeleteOptions {
+  /** Of a credential: a public id is no secret, and a signature may be anybody's. Absent: whoever asks may end any. */
+  readonly secretHash?: string | undefined
+}
+
 /**
  * Where sessions live.
  *
@@ -147,8 +153,11 @@ export interface SessionStore {
    * Ends a session and takes it off its user's list. Resolves with what was ended, `null` when absent. Works
    * in a full store. One that has moved to another id within the last ten seconds is ended under that one:
    * who asked knew it by the old.
+   *
+   * With `secretHash` only a session of that hash is ended, or what one of that hash under this id has moved to; any
+   * other is absent. The comparison is part of the step that deletes.
    */
-  delete (id: string): Promise<SessionRecord | null>
+  delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null>
 
   /** The id under which a session that moved within the last ten seconds goes on, or `null`. */
   successor (id: string): Promise<string | null>

@@ -1,6 +1,8 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
-import type { AttemptCounters, Bus, Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
+import type {
+  AttemptCounters, Bus, Change, CreateOptions, DeleteOptions, SessionStore, StoreEvents
+} from './contract.ts'
 import { Sealer } from './sealer.ts'
 
 /** Thrown through a change, where what is stored cannot be opened. */
@@ -69,8 +71,8 @@ export class EncryptedStore implements SessionStore {
     return await this.#store.touch(record)
   }
 
-  async delete (id: string): Promise<SessionRecord | null> {
-    const ended = await this.#store.delete(id)
+  async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
+    const ended = await this.#store.delete(id, options)
     return ended === null ? null : { ...ended, data: this.#open(ended, ended.data) ?? '{}' }
   }
 

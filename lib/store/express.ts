@@ -5,7 +5,7 @@ import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { Breaker } from './breaker.ts'
 import { decode, encode } from './codec.ts'
-import type { Change, CreateOptions, Limit, SessionStore, StoreEvents } from './contract.ts'
+import type { Change, CreateOptions, DeleteOptions, Limit, SessionStore, StoreEvents } from './contract.ts'
 import { absentIfNoEntry, promised } from './express-store.ts'
 import type { ExpressStore } from './express-store.ts'
 import { Successors } from './successors.ts'
@@ -73,9 +73,9 @@ export class ExpressStoreAdapter implements SessionStore {
     return await this.#rewrite(record.id, (present) => ({ ...present, lastSeenAt: Math.floor(this.#now()) })) !== null
   }
 
-  async delete (id: string): Promise<SessionRecord | null> {
-    const ended = await this.#destroy(id)
-    const successor = ended === null ? this.#successors.of(id, this.#now()) : null
+  async delete (id: string, { secretHash }: DeleteOptions = {}): Promise<SessionRecord | null> {
+    const ended = await this.#destroy(id, secretHash)
+    const successor = ended === null ? this.#successors.of(id, this.#now(), secretHash) : null
     return successor === null ? ended : await this.delete(successor)
   }
 
@@ -128,7 +128,7 @@ export class ExpressStoreAdapter implements SessionStore {
         await this.delete(record.id)
         return null
       }
-      if (moves) this.#successors.add(replaces.id, record.id, this.#now())
+      if (moves) this.#successors.add(ended ?? replaces, record.id, this.#now())
       if (ended === null || ended.data === replaces.data || carry === undefined) return record
       const stored = { ...record, data: carry(ended.data) }
       await this.#rows.run(record.id, () => this.#write(stored))
@@ -163,9 +163,11 @@ export class ExpressStoreAdapter implements SessionStore {
     return Object.values(stored ?? {}).map((each) => this.#read(each)).filter((record) => record !== null && this.#isLive(record)) as SessionRecord[]
   }
 
-  async #destroy (id: string): Promise<SessionRecord | null> {
+  /** `secretHash`: only what has it. */
+  async #destroy (id: string, secretHash?: string): Promise<SessionRecord | null> {
     return await this.#rows.run(id, async () => {
       const present = await this.find(id)
+      if (secretHash !== undefined && secretHash !== present?.secretHash) return null
       await this.#call((done) => this.#store.destroy(id, done)).catch(absentIfNoEntry)
       return present
     })

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
-import type { Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
+import type { Change, CreateOptions, DeleteOptions, SessionStore, StoreEvents } from './contract.ts'
 import { MemoryAttempts } from './memory-attempts.ts'
 import { Successors } from './successors.ts'
 
@@ -52,7 +52,7 @@ export class MemoryStore implements SessionStore {
     if (evicted.length > 0 && limit?.evicts === false) throw new errors.LIMIT_REACHED()
     this.#makeRoom(replaces)
     for (const each of evicted) this.#end(each, 'evicted')
-    if (moves && ended !== null && ended.id !== record.id) this.#successors.add(ended.id, record.id, this.#now())
+    if (moves && ended !== null && ended.id !== record.id) this.#successors.add(ended, record.id, this.#now())
     const hasChanged = ended !== null && ended.data !== replaces?.data && carry !== undefined
     const stored = hasChanged ? { ...record, data: carry(ended.data) } : record
     if (ended !== null && ended.id !== record.id) this.#end(ended, 'replaced')
@@ -74,11 +74,13 @@ export class MemoryStore implements SessionStore {
     return true
   }
 
-  async delete (id: string): Promise<SessionRecord | null> {
+  async delete (id: string, { secretHash }: DeleteOptions = {}): Promise<SessionRecord | null> {
     const current = this.#live(id)
+    const successor = current === null ? this.#successors.of(id, this.#now(), secretHash) : null
+    if (successor !== null) return await this.delete(successor)
+    if (current === null || (secretHash !== undefined && secretHash !== current.secretHash)) return null
     this.#remove(id)
-    const successor = current === null ? this.#successors.of(id, this.#now()) : null
-    return successor === null ? current : await this.delete(successor)
+    return current
   }
 
   async successor (id: string): Promise<string | null> {

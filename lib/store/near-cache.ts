@@ -1,6 +1,8 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
-import type { AttemptCounters, Bus, Change, CreateOptions, SessionStore, StoreEvents } from './contract.ts'
+import type {
+  AttemptCounters, Bus, Change, CreateOptions, DeleteOptions, SessionStore, StoreEvents
+} from './contract.ts'
 import { ChangeCounts } from './change-counts.ts'
 import { RecentRecords } from './near-cache-records.ts'
 
@@ -118,8 +120,8 @@ export class NearCacheStore implements SessionStore {
     return await this.#changing([record.id], () => this.#store.touch(record))
   }
 
-  async delete (id: string): Promise<SessionRecord | null> {
-    const ended = await this.#changing([id], () => this.#store.delete(id))
+  async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
+    const ended = await this.#changing([id], () => this.#store.delete(id, options))
     // It may have moved.
     if (ended !== null) this.#changed(ended.id)
     return ended

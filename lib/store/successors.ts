@@ -4,20 +4,22 @@ const MOST = 10_000
 
 /** The new ids of sessions that have just moved, for who knows only the old one. */
 export class Successors {
-  readonly #ids = new Map<string, { to: string, until: number }>()
+  readonly #ids = new Map<string, { to: string, secretHash: string, until: number }>()
 
-  add (from: string, to: string, now: number): void {
+  add ({ id: from, secretHash }: { id: string, secretHash: string }, to: string, now: number): void {
     // The oldest are first.
     for (const [id, { until }] of this.#ids) {
       if (until > now && this.#ids.size < MOST) break
       this.#ids.delete(id)
     }
-    this.#ids.set(from, { to, until: now + REMEMBER_MS })
+    this.#ids.set(from, { to, secretHash, until: now + REMEMBER_MS })
   }
 
-  of (id: string, now: number): string | null {
+  /** `secretHash`: only for who proves the secret that it had under this id. */
+  of (id: string, now: number, secretHash?: string): string | null {
     const successor = this.#ids.get(id)
-    return successor !== undefined && successor.until > now ? successor.to : null
+    if (successor === undefined || successor.until <= now) return null
+    return secretHash === undefined || secretHash === successor.secretHash ? successor.to : null
   }
 
   /** This id and those its session has gone on under. */

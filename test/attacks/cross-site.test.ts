@@ -64,9 +64,9 @@ class CountingStore extends MemoryStore {
     return await super.find(id)
   }
 
-  override async delete (id: string) {
+  override async delete (...args: Parameters<MemoryStore['delete']>) {
     this.calls++
-    return await super.delete(id)
+    return await super.delete(...args)
   }
 }
 

@@ -75,6 +75,55 @@ export function lifeTests (test: Define): void {
     t.strictSame(await store.find(login.id), login)
   })
 
+  test('by a credential only the session that it proves is ended', async (t, { store, other, make, lists }) => {
+    const session = make()
+    await store.create(session)
+    for (const secretHash of [make().secretHash, '', session.id]) {
+      t.equal(await other.delete(session.id, { secretHash }), null)
+    }
+    t.equal(await store.delete(make().id, { secretHash: session.secretHash }), null)
+    t.strictSame(await store.find(session.id), session)
+    if (lists) t.strictSame(await store.listByUser('ada'), [session])
+    t.strictSame(await other.delete(session.id, { secretHash: session.secretHash }), session)
+    t.equal(await store.find(session.id), null)
+    t.equal(await store.delete(session.id, { secretHash: session.secretHash }), null)
+    if (lists) t.strictSame(await store.listByUser('ada'), [])
+  })
+
+  test('and of one that has moved, only if it proves what that was before', async (t, { store, other, make }) => {
+    for (const userId of ['ada', null]) {
+      const first = make({ userId })
+      const second = { ...first, id: make().id, secretHash: make().secretHash }
+      const third = { ...first, id: make().id, secretHash: make().secretHash }
+      await store.create(first)
+      await store.create(second, { replaces: first, moves: true })
+      await other.create(third, { replaces: second, moves: true })
+      const pairs = [[first, second], [first, third], [second, first], [second, third], [third, first]] as const
+      for (const [{ id }, { secretHash }] of pairs) {
+        t.equal(await other.delete(id, { secretHash }), null)
+      }
+      t.strictSame(await store.find(third.id), third)
+      t.strictSame(await other.delete(first.id, { secretHash: first.secretHash }), third)
+      for (const { id } of [first, second, third]) t.equal(await store.find(id), null)
+    }
+  })
+
+  test('also while it moves', async (t, { store, other, make }) => {
+    const wrong: string[] = []
+    for (let round = 0; round < 100; round++) {
+      const before = make()
+      const after = { ...before, id: make().id, secretHash: make().secretHash }
+      const isProven = round % 2 === 0
+      await store.create(before)
+      const secretHash = isProven ? before.secretHash : make().secretHash
+      const moving = store.create(after, { replaces: before, moves: true })
+      await Promise.all([moving, other.delete(before.id, { secretHash })])
+      if (await store.find(before.id) !== null) wrong.push('it lives where it was')
+      if ((await store.find(after.id) === null) !== isProven) wrong.push(isProven ? 'it lives' : 'it has ended')
+    }
+    t.strictSame(wrong, [])
+  })
+
   test('a session that has moved twice is replaced by who knew it before', async (t, { store, other, make, lists }) => {
     const first = make()
     const second = { ...first, id: record().id }

@@ -1,6 +1,6 @@
 import { errors } from '../../lib/errors.ts'
 import type { SessionRecord } from '../../lib/session/record.ts'
-import type { Change, CreateOptions } from '../../lib/store/contract.ts'
+import type { Change, CreateOptions, DeleteOptions } from '../../lib/store/contract.ts'
 import { MemoryStore } from '../../lib/store/memory.ts'
 
 export type Operation = 'find' | 'create' | 'update' | 'touch' | 'delete'
@@ -60,8 +60,8 @@ export class SpyStore extends MemoryStore {
     return await this.#asked('touch', () => super.touch(record))
   }
 
-  override async delete (id: string): Promise<SessionRecord | null> {
-    return await this.#asked('delete', () => super.delete(id))
+  override async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
+    return await this.#asked('delete', () => super.delete(id, options))
   }
 
   /** The session as it is stored, without counting as asked. */

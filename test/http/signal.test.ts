@@ -8,10 +8,12 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { RequestAuth, SessionOptions } from '../../lib/index.ts'
 import { EventHub } from '../../lib/events.ts'
+import { Signature } from '../../lib/session/signature.ts'
 import { EndSignals } from '../../lib/session/signals.ts'
+import { newToken } from '../../lib/session/token.ts'
 import { kContext } from '../../lib/http/context.ts'
 import type { PluginContext } from '../../lib/http/context.ts'
-import { Browser, startApp } from '../helpers/app.ts'
+import { Browser, secret, startApp } from '../helpers/app.ts'
 import { MINUTE } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import { age } from '../helpers/redis-store.ts'
@@ -239,6 +241,21 @@ t.test('a store that does not answer ends nothing', async (t) => {
   await service.store.close()
   await service.pass(5_000)
   t.equal(signal.aborted, true, 'and what ended meanwhile is noticed')
+})
+
+t.test('a sign-out that nobody confirms fires the signal of who proves the session, and no other', async (t) => {
+  const service = await startTimed(t)
+  const signal = await watch(service, service.ada)
+  for (const operation of ['find', 'delete'] as const) service.store.failing.add(operation)
+  const forged = new Signature([secret]).sign(newToken(service.watched[0]?.id as string).token)
+  const mallory = new Browser(service.app)
+  mallory.cookies.set('sid', encodeURIComponent(forged))
+  t.equal((await mallory.post('/logout')).statusCode, 503)
+  await service.pass(5_000)
+  t.equal(signal.aborted, false)
+  t.equal((await service.ada.post('/logout')).statusCode, 503)
+  await service.pass(5_000)
+  t.equal(signal.aborted, true)
 })
 
 t.test('[7.3.1] looking after signals is no use of a session', async (t) => {

@@ -2,7 +2,7 @@ import { errors } from '../../lib/errors.ts'
 import t from 'tap'
 import type { Test } from 'tap'
 import { SessionCore } from '../../lib/session/core.ts'
-import type { CoreOptions } from '../../lib/session/core.ts'
+import type { CoreOptions } from '../../lib/session/core-options.ts'
 import type { NewSession } from '../../lib/session/new-record.ts'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import { OwnTokens } from '../../lib/session/token-format.ts'
@@ -167,6 +167,8 @@ t.test('a session whose end is not confirmed is refused at once, and ended when 
   const { core, store } = open(t)
   const { record, token } = await core.create(ada)
   const { token: other } = await core.create(ada)
+  const told: unknown[] = []
+  core.events.on('revoked', ({ reason }) => { told.push(reason) })
   store.failing.add('delete')
   await t.rejects(core.end(record.id, 'logout'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
   t.ok(await store.peek(record.id), 'it is still there')
@@ -181,6 +183,7 @@ t.test('a session whose end is not confirmed is refused at once, and ended when 
   await until(() => tries() > before)
   await new Promise((resolve) => setImmediate(resolve))
   t.equal(await store.peek(record.id), null)
+  t.strictSame(told, ['logout'], 'told late, as what it was')
 })
 
 t.test('a store that never answers one deletion is asked for the others all the same', async (t) => {
@@ -318,6 +321,6 @@ t.test('a logout ends the Express session before what may be made of it', async 
       return null
     }
   })
-  await core.end(newId(), 'logout', 'sid')
+  await core.logout({ id: newId(), secretHash: '' }, 'sid')
   t.strictSame(order, ['discards sid', 'discarded', 'deletes'])
 })

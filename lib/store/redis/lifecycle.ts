@@ -1,6 +1,6 @@
 import { errors } from '../../errors.ts'
 import type { SessionRecord } from '../../session/record.ts'
-import type { Change, CreateOptions, Limit } from '../contract.ts'
+import type { Change, CreateOptions, DeleteOptions, Limit } from '../contract.ts'
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
 import { UNCONFIRMED } from './replication.ts'
@@ -65,9 +65,9 @@ export class Lifecycle {
     }
   }
 
-  async delete (id: string): Promise<SessionRecord | null> {
+  async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
     const confirmation = await this.#confirmationOf([id])
-    const ended = await this.#take(id, confirmation)
+    const ended = await this.#take(id, confirmation, options)
     await confirmation.wait()
     // Not before: who asks again because nobody confirmed finds it there.
     if (ended !== null) await this.#lists.remove(ended)
@@ -108,8 +108,8 @@ export class Lifecycle {
   }
 
   /** Ends one session; one that had ended, or moved, leaves something that comes after that for a replica to confirm. */
-  async #take (id: string, confirmation: Confirmation): Promise<SessionRecord | null> {
-    const ended = await this.#records.take(id)
+  async #take (id: string, confirmation: Confirmation, options?: DeleteOptions): Promise<SessionRecord | null> {
+    const ended = await this.#records.take(id, options)
     if (this.#replication !== null && ended?.id !== id) {
       const ids = ended === null ? [id] : [id, ended.id]
       await confirmation.extend(ids.map((each) => this.#keys.session(each)))

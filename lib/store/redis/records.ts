@@ -2,7 +2,7 @@ import { errors } from '../../errors.ts'
 import { expiresAt } from '../../session/record.ts'
 import type { SessionRecord } from '../../session/record.ts'
 import { decode, encode, parseExpress } from '../codec.ts'
-import type { Change } from '../contract.ts'
+import type { Change, DeleteOptions } from '../contract.ts'
 import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
 import { isWrongType } from './driver-errors.ts'
@@ -13,7 +13,7 @@ import { activateScript, endScript, leaveScript, touchScript, traceScript } from
 /** How long a login may take between its first and its last command. */
 export const PENDING_MS = 10_000
 
-/** What lies beside a session that has moved: this and its new id. */
+/** What lies beside a session that has moved: this, its new id, a space and the hash of the secret it had. */
 export const MOVED = '>'
 
 /** The keys of single sessions: the authority on whether one lives. */
@@ -115,15 +115,20 @@ export class Records {
   async successor (id: string): Promise<string | null> {
     const [pending] = this.#both(id)
     const beside = await this.link.run(pending, (client) => client.get(pending)).catch(absentIfWrongType)
-    return beside?.startsWith(MOVED) === true ? beside.slice(MOVED.length) : null
+    return beside?.startsWith(MOVED) === true ? movedTo(beside) : null
   }
 
-  /** Ends one session, wherever in its life it is, also if it has just moved to another id. Gives what was live. */
-  async take (id: string, hasMoved = false): Promise<SessionRecord | null> {
-    const [beside, value] = await this.link.script(endScript, this.#both(id)) as [string | null, string | null]
+  /**
+   * Ends one session, wherever in its life it is, also if it has just moved to another id. Gives what was live.
+   * `secretHash`: only what has that; of one that has moved, under the id that is asked for.
+   */
+  async take (id: string, options: DeleteOptions & { hasMoved?: boolean } = {}): Promise<SessionRecord | null> {
+    const { secretHash, hasMoved = false } = options
+    const args = secretHash === undefined ? [] : [secretHash]
+    const [beside, value] = await this.link.script(endScript, this.#both(id), ...args) as [string | null, string | null]
     const ended = this.read(id, value)
     if (ended !== null || beside === null) return ended
-    if (beside.startsWith(MOVED)) return await this.take(beside.slice(MOVED.length), true)
+    if (beside.startsWith(MOVED)) return await this.take(movedTo(beside), { hasMoved: true })
     // On its way to its new id it was live all the time.
     return hasMoved ? this.read(id, beside) : null
   }
@@ -169,6 +174,10 @@ export class Records {
   protected ttl (record: SessionRecord): number | 'persist' {
     return this.persist ? 'persist' : Math.max(1, Math.ceil(expiresAt(record) - this.link.now()))
   }
+}
+
+function movedTo (beside: string): string {
+  return beside.slice(MOVED.length).split(' ', 1)[0] as string
 }
 
 /** What is no session of ours is absent. */

@@ -128,33 +128,45 @@ redis.call('RENAME', KEYS[1], KEYS[2])
 if ARGV[1] == 'persist' then redis.call('PERSIST', KEYS[2]) else redis.call('PEXPIRE', KEYS[2], ARGV[1]) end
 return 1`)
 
+/** `hashOf` a session, also one claimed to be adopted: what its secret hashes to; '' of one of an Express app. */
+const secretHashes = `
+local function hashOf (value)
+  return string.match(value, '^[%w_-]* ?{"s":%d+,"h":"([^"]*)"') or ''
+end`
+
 /**
  * KEYS  the session being created, of the old id · the session, of the old id
  * ARGV  '>' and the new id · how long to remember it, in ms
  * Returns the session, which is gone under the old id; false when it was not there
- * A full Redis does not remember: what was asked for is the end of the old one.
+ * Remembers with it the hash of the secret that it had. A full Redis does not: what was asked for is the end of the
+ * old one.
  */
-export const leaveScript = script(2, `
+export const leaveScript = script(2, `${secretHashes}
 local present = redis.call('GET', KEYS[2])
 if not present then return false end
-redis.pcall('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.pcall('SET', KEYS[1], ARGV[1] .. ' ' .. hashOf(present), 'PX', ARGV[2])
 redis.call('DEL', KEYS[2])
 return present`)
 
 /**
  * KEYS  the session being created · the session
- * Returns what lay beside the session, or false · the session, or false
+ * ARGV  what the session's secret has to hash to; absent: anything
+ * Returns what lay beside the session, or false · the session, or false; false for what is another's
  * Ends both, in one step: it may be about to move. That it has moved stays known, others may be ending it
  * at the same time. Needs no memory.
  */
-export const endScript = script(2, `
+export const endScript = script(2, `${secretHashes}
 local function text (key)
   local value = redis.pcall('GET', key)
   if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE') then error(value.err) end
   return type(value) == 'string' and value
 end
 local beside, present = text(KEYS[1]), text(KEYS[2])
-if not beside or string.sub(beside, 1, 1) ~= '>' then redis.call('DEL', KEYS[1]) end
+local movedBy = beside and string.match(beside, '^>%S* ?(.*)$')
+local function isMine (value, hash) return not ARGV[1] or value and (hash or hashOf(value)) == ARGV[1] end
+if movedBy and not isMine(beside, movedBy) then beside = false end
+if not isMine(present) and (movedBy or not isMine(beside)) then return { movedBy and beside, false } end
+if not movedBy then redis.call('DEL', KEYS[1]) end
 redis.call('DEL', KEYS[2])
 return { beside, present }`)
 

@@ -1,6 +1,6 @@
 import { Rows } from '../../rows.ts'
 import type { SessionRecord } from '../../session/record.ts'
-import type { Change, CreateOptions, SessionStore } from '../contract.ts'
+import type { Change, CreateOptions, DeleteOptions, SessionStore } from '../contract.ts'
 import { Adoption } from './adoption.ts'
 import { RedisAttempts } from './attempts.ts'
 import { RedisBus } from './bus.ts'
@@ -34,13 +34,14 @@ export interface ExpressSessions {
  *                               SET @{sess:<id>} … PX 10000 NX        at the same time
  *                               EVALSHA confirm @sess:user:<userId>   0 if the user was signed out everywhere meanwhile
  *                               EVALSHA end @{sess:<old id>} sess:<old id>, ZREM …   the sessions it evicts or replaces, if any;
- *                               for one that moves EVALSHA leave, which remembers the new id beside the old for 10 s
+ *                               for one that moves EVALSHA leave, which remembers the new id beside the old for 10 s,
+ *                               and the hash of the secret it had
  *                               EVALSHA activate @{sess:<id>} sess:<id>
  *                               for one that moves ZREM of "+<member>\n<member>", by which it was under way
  *                               at the limit before confirm ZRANGE, find of each; where the replaced data changed SET @{sess:<id>} … XX
  *     update         EVALSHA update sess:<id>                         compare the data line, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
- *     delete         EVALSHA end @{sess:<id>} sess:<id>, ZREM @sess:user:<userId> <id>
+ *     delete         EVALSHA end @{sess:<id>} sess:<id>, by a credential with the secret's hash; ZREM @sess:user:<userId> <id>
  *     listByUser     ZRANGE @sess:user:<userId> 0 -1, find of each; of what is gone EXISTS, ZREM
  *     deleteByUser   EVALSHA take @sess:user:<userId>, EVALSHA end and ZREM of each; with an exception GET @{sess:<its id>}
  *     listAll        SCAN for sess:*, find of each
@@ -122,8 +123,8 @@ export class RedisStore extends ExpressSide implements SessionStore {
     return await this.#touch(subject)
   }
 
-  async delete (id: string): Promise<SessionRecord | null> {
-    return await this.#lifecycle.delete(id)
+  async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
+    return await this.#lifecycle.delete(id, options)
   }
 
   async successor (id: string): Promise<string | null> {

@@ -1,0 +1,24 @@
+import type { SessionTimeouts } from '../duration.ts'
+import type { Counters } from './attempts.ts'
+import type { CoreStore, Limit } from './core-store.ts'
+import type { CredentialsOptions } from './credentials.ts'
+import type { DataSchema } from './data-schema.ts'
+
+/** What sessions are made with. */
+export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
+  store: CoreStore
+  /** What counts failed logins. */
+  counters: Counters
+  /** What no session may exceed. */
+  longest: SessionTimeouts
+  /** How often an unchanged session is extended at most; `null`: a tenth of its idle timeout; `false`: never. */
+  touchAfterMs: number | null | false
+  limit: Limit | null
+  /** Where a session's data names its user; `null`: `data.userId`. */
+  userIdFrom: ((data: Record<string, unknown>) => unknown) | null
+  dataSchema: DataSchema | null
+  /** `false`: cookies end with the browser session. */
+  cookieMaxAgeMs?: number | null | false | undefined
+  /** The data alone says who is signed in: it is read by others as well. */
+  userIsData: boolean
+}
