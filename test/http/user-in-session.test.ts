@@ -9,7 +9,8 @@ import type { LogLine, TestResponse } from '../helpers/app.ts'
 import { record } from '../helpers/record.ts'
 import { SpyStore } from '../helpers/spy-store.ts'
 
-type Action = (request: FastifyRequest) => unknown
+// Other tests of the same program say what `user` is to them.
+type Action = (request: Omit<FastifyRequest, 'session'> & { session: any }) => unknown
 
 interface Shop { app: FastifyInstance & { lines: LogLine[] }, store: SpyStore, act: (browser: Browser, action: Action) => Promise<TestResponse> }
 
