@@ -60,7 +60,7 @@ t.test('another user by assignment has nothing of what was loaded, and all that 
       session.userId = 2
     }, { userId: 2, theme: 'dark' }],
     'what is changed in place goes': [({ session }) => {
-      session.cart.push('pen')
+      (session.cart as string[]).push('pen')
       session.userId = 2
     }, { userId: 2 }],
     'saved in between': [async ({ session }) => {
