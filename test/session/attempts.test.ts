@@ -65,3 +65,35 @@ t.test('memory lets go of what counts no more before anything else', async (t) =
   t.equal(counters.size, 2)
   t.ok(await counters.take('old', 'b', { max: 1, withinMs: MINUTE }) > 0)
 })
+
+t.test('memory counts as fast with fifty thousand counters as with some hundred, also when it can hold no more', async (t) => {
+  const limit = { max: 1, withinMs: MINUTE }
+  /** The fastest of many: whatever else the machine does. */
+  const takeMs = async (most: number): Promise<number> => {
+    const counters = new MemoryAttempts({ most })
+    for (let key = 0; key < most; key++) await counters.take(`key ${key}`, 'a', limit)
+    let fastest = Infinity
+    for (let key = 0; key < 100; key++) {
+      const startedAt = performance.now()
+      await counters.take(`another ${key}`, 'a', limit)
+      fastest = Math.min(fastest, performance.now() - startedAt)
+    }
+    t.equal(counters.size, most)
+    return fastest
+  }
+  const [few, many] = [await takeMs(500), await takeMs(50_000)]
+  t.ok(many < few * 20, `${few} and ${many} ms`)
+})
+
+t.test('memory holds nothing of an account whose attempts were all taken back, nor of one that was only asked about', async (t) => {
+  const counters = new MemoryAttempts()
+  const limit = { max: 2, withinMs: MINUTE }
+  for (const attempt of ['a', 'b']) await counters.take('ada', attempt, limit)
+  await counters.giveBack('ada', 'a')
+  t.equal(counters.size, 1)
+  await counters.giveBack('ada', 'b')
+  await counters.take('bob', 'a', limit)
+  await counters.clear('bob')
+  await counters.take('mallory', null, limit)
+  t.equal(counters.size, 0)
+})

@@ -52,6 +52,57 @@ t.test('expired sessions nobody asks for are dropped before the memory store is 
   t.pass('10,000 short sessions fitted into 2,048 places')
 })
 
+t.test('of sessions that expire at once each new one makes room for some, until all are gone', async (t) => {
+  let now = Date.now()
+  const store = new MemoryStore({ maxSessions: 1000, now: () => now })
+  for (let each = 0; each < 1000; each++) await store.create(record({ now, idleTimeoutMs: MINUTE }))
+  let told = 0
+  store.events.on('ended', () => { told++ })
+  now += MINUTE
+  const portions: number[] = []
+  for (let each = 0; each < 20; each++) {
+    const before = told
+    await store.create(record({ userId: null, now }))
+    portions.push(told - before)
+  }
+  t.strictSame(portions, [...Array(10).fill(100), ...Array(10).fill(0)])
+})
+
+t.test('a session that was used keeps its place while others make room', async (t) => {
+  let now = Date.now()
+  const store = new MemoryStore({ maxSessions: 3, now: () => now })
+  const [used, changed, unused] = [record({ now, idleTimeoutMs: MINUTE }), record({ now, idleTimeoutMs: MINUTE }), record({ now, idleTimeoutMs: MINUTE })]
+  for (const each of [used, changed, unused]) await store.create(each)
+  now += MINUTE / 2
+  await store.touch(used)
+  await store.update(changed, () => '{"cart":1}')
+  now += MINUTE / 2
+  t.ok(await store.create(record({ now })))
+  t.ok(await store.create(record({ now })), 'a change is no use')
+  await t.rejects(store.create(record({ now })), { code: 'ERR_SESSION_STORE_FULL' })
+  t.ok(await store.find(used.id))
+  now += MINUTE / 2
+  t.ok(await store.create(record({ now })))
+})
+
+t.test('a full memory store refuses as fast with fifty thousand sessions as with some hundred', async (t) => {
+  /** The fastest of many: whatever else the machine does. */
+  const refusalMs = async (maxSessions: number): Promise<number> => {
+    const store = new MemoryStore({ maxSessions })
+    for (let each = 0; each < maxSessions; each++) await store.create(record({ userId: null }))
+    const late = record()
+    let fastest = Infinity
+    for (let attempt = 0; attempt < 100; attempt++) {
+      const startedAt = performance.now()
+      await store.create(late).catch(() => {})
+      fastest = Math.min(fastest, performance.now() - startedAt)
+    }
+    return fastest
+  }
+  const [few, many] = [await refusalMs(500), await refusalMs(50_000)]
+  t.ok(many < few * 20, `${few} and ${many} ms`)
+})
+
 t.test('a memory store of no size is refused', async (t) => {
   for (const maxSessions of [0, -1, 1.5, NaN]) {
     t.throws(() => new MemoryStore({ maxSessions }), { code: 'ERR_SESSION_INVALID_OPTIONS', message: 'Invalid session options: maxSessions must be an integer of 1 or more' })
