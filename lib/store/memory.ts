@@ -51,6 +51,10 @@ export class MemoryStore implements SessionStore {
     return this.#live(id)
   }
 
+  findNow (id: string): SessionRecord | undefined {
+    return this.#live(id) ?? undefined
+  }
+
   async create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions = {}): Promise<SessionRecord | null> {
     const line = replaces === null ? [] : [...moves ? [replaces.id] : this.#successors.lineOf(replaces.id, this.#now())]
     const ended = this.#live(line.at(-1) ?? '')

@@ -44,6 +44,9 @@ export class SpyStore extends MemoryStore {
     return this.calls.slice(from)
   }
 
+  /** Every look at a session is asked for and can be made to wait. */
+  override findNow (): undefined {}
+
   override async find (id: string): Promise<SessionRecord | null> {
     return await this.#asked('find', () => super.find(id))
   }

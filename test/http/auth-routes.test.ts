@@ -29,6 +29,8 @@ class CountingStore extends MemoryStore {
     return await super.create(...args)
   }
 
+  override findNow (): undefined {}
+
   override async find (id: string) {
     this.calls++
     return await super.find(id)

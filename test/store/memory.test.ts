@@ -1,6 +1,7 @@
 import t from 'tap'
 import { MemoryStore } from '../../lib/store/memory.ts'
 import { storeContract } from '../contract/store-contract.ts'
+import { Browser, startApp } from '../helpers/app.ts'
 import { MINUTE, record } from '../helpers/record.ts'
 
 storeContract(t, 'MemoryStore', () => {
@@ -101,6 +102,35 @@ t.test('a full memory store refuses as fast with fifty thousand sessions as with
   }
   const [few, many] = [await refusalMs(500), await refusalMs(50_000)]
   t.ok(many < few * 20, `${few} and ${many} ms`)
+})
+
+t.test('what a memory store holds is found at once, and what it does not is not', async (t) => {
+  let now = Date.now()
+  const store = new MemoryStore({ now: () => now })
+  const session = record({ now, idleTimeoutMs: MINUTE })
+  await store.create(session)
+  t.strictSame(store.findNow(session.id), session)
+  t.equal(store.findNow(session.id), await store.find(session.id))
+  t.equal(store.findNow(record().id), undefined)
+  now += MINUTE
+  t.equal(store.findNow(session.id), undefined)
+})
+
+t.test('a request whose session is in this process\'s memory waits for nothing', async (t) => {
+  const store = new class extends MemoryStore {
+    asked = 0
+    override async find (id: string) {
+      this.asked++
+      return await super.find(id)
+    }
+  }()
+  const app = await startApp(t, { store })
+  app.post('/login', async (request) => await app.login(request, { id: 'ada' }))
+  app.get('/me', { preHandler: app.authenticate }, async (request) => ({ userId: request.auth?.userId }))
+  const ada = new Browser(app)
+  await ada.post('/login')
+  for (let visit = 0; visit < 3; visit++) t.strictSame((await ada.get('/me')).json(), { userId: 'ada' })
+  t.equal(store.asked, 0)
 })
 
 t.test('a memory store of no size is refused', async (t) => {
