@@ -118,14 +118,19 @@ export async function forgetAttempts (counters: Counters, account: unknown): Pro
   if (name !== null) await counters.clear(`account:${hash('account', name)}`)
 }
 
+/** What nobody sees in a name: control and format characters, what Unicode says to leave out, the empty Braille cell. */
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]/gu
+
 /**
  * What an account goes by, however it is typed: `Ada`, `ada ` and `ａｄａ` are one, as they are to many a database,
  * and `['ada']` is as well. `null` when there is none.
  */
 function accountText (account: unknown): string | null {
   if (account === undefined || account === null) return null
-  const text = textOf(account).slice(0, MAX_NAME_LENGTH)
-  return text.normalize('NFKC').toLowerCase().replace(/[\p{Cc}\p{Cf}]/gu, '').trim()
+  // Before a name is cut: else so many of them would make another name of it.
+  const text = textOf(account).replace(HIDDEN, '').slice(0, MAX_NAME_LENGTH)
+  // Upper case makes Σ of ς and SS of ß, of ẞ only after lower case; what it takes apart is joined again.
+  return text.normalize('NFKC').toLowerCase().toUpperCase().normalize('NFKC').trim()
 }
 
 /** What is no text may be without any. */

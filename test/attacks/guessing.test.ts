@@ -138,9 +138,13 @@ both('[6.3.1, CVE-2026-45364] an IPv4 address is one, also in the clothes of IPv
 
 both('[6.3.1] one name counts once, however it is typed', async (t, { options }) => {
   const { statusOf } = await startGuessing(t, options)
-  const names = ['ada', 'Ada', 'ada ', ' ADA', 'ａｄａ', 'a\u200bda', 'ada\u0000', 'a\u00adda']
-  t.strictSame(tally(await inTurn(12, async (index) => await statusOf(names[index % names.length], 'wrong'))), { 401: 10, 429: 2 })
+  const names = ['ada', 'Ada', 'ada ', ' ADA', 'ａｄａ', 'a\u200bda', 'ada\u0000', 'a\u00adda', 'ada\ufe0f', 'a\u{e0100}da', 'ad\u034fa', '\u115fada', 'ada\u1160', 'ada\u3164', 'ad\uffa0a', '\u2800ada', 'a\u180bda', '\u2065ada', 'ada\u17b4']
+  t.strictSame(tally(await inTurn(names.length + 2, async (index) => await statusOf(names[index % names.length], 'wrong'))), { 401: 10, 429: names.length - 8 })
   t.equal(await statusOf('adah', 'wrong'), 401)
+  const others = ['odysseüς', 'ODYSSEÜΣ', 'odysse\u0075\u0308σ', 'odysseu\u2060\u0308ς', 'odysseu\ufe0f\u0308σ\u3164']
+  t.strictSame(tally(await inTurn(12, async (index) => await statusOf(others[index % others.length], 'wrong', HOME))), { 401: 10, 429: 2 })
+  const german = ['weiß', 'WEISS', 'weiss', 'WEIẞ', 'wei\u00adß']
+  t.strictSame(tally(await inTurn(12, async (index) => await statusOf(german[index % german.length], 'wrong', '203.0.113.9'))), { 401: 10, 429: 2 })
 })
 
 both('[6.3.8] an unknown user and a wrong password cannot be told apart, limited or not', async (t, { options }) => {

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import t from 'tap'
 import { errors } from '../../lib/errors.ts'
 import { LoginAttempt } from '../../lib/session/attempts.ts'
@@ -96,4 +97,40 @@ t.test('memory holds nothing of an account whose attempts were all taken back, n
   await counters.clear('bob')
   await counters.take('mallory', null, limit)
   t.equal(counters.size, 0)
+})
+
+/** Under which key the attempts of an account are counted. */
+async function keyOf (account: string): Promise<string | undefined> {
+  let counted: string | undefined
+  const counters = new class extends MemoryAttempts {
+    override async take (...args: Parameters<Counters['take']>) {
+      counted = args[0]
+      return 0
+    }
+  }()
+  await attempt(counters, { account, limits: { network: null, accountNetwork: null, account: LIMITS.account } }).reserve()
+  return counted
+}
+
+t.test('names that are typed in different ways are one account where a database that looks at letters and accents finds them equal', async (t) => {
+  const collator = new Intl.Collator('und', { sensitivity: 'accent' })
+  const hidden = fc.constantFrom('', '', '\u200b', '\u00ad', '\u034f', '\ufe0f', '\u{e0100}', '\u180b', '\u2060', '\u202e', '\ufeff')
+  const letter = fc.oneof(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 1 }), fc.constantFrom(...'aszZ9àÅçñøßẞſŉıİǅﬁﬃ①ａΑςΣσΐᾳᾼжЁёﾊ가각'))
+  const ways: Array<(text: string) => string> = [
+    (text) => text, (text) => text.toUpperCase(), (text) => text.toLowerCase(), (text) => text.toLowerCase().toUpperCase(),
+    (text) => text.normalize('NFC'), (text) => text.normalize('NFD'), (text) => text.normalize('NFKC'), (text) => text.normalize('NFKD')
+  ]
+  const way = fc.array(fc.constantFrom(...ways), { maxLength: 3 })
+  const typed = (letters: string[], between: string[], how: typeof ways): string => how.reduce((text, each) => each(text), [...letters.join('')].map((each, index) => each + (between[index % between.length] ?? '')).join(''))
+  let equal = 0
+  const name = fc.array(letter, { minLength: 1, maxLength: 6 })
+  await fc.assert(fc.asyncProperty(name, fc.array(hidden, { minLength: 1 }), way, way, async (letters, between, one, other) => {
+    const names = [typed(letters, [], one), typed(letters, between, other)] as const
+    if (collator.compare(...names) !== 0) return true
+    equal++
+    return await keyOf(names[0]) === await keyOf(names[1])
+  }), { numRuns: 3000 })
+  t.ok(equal > 1000, `${equal} pairs were equal`)
+  t.equal(await keyOf(`${'\u200b'.repeat(2000)}ada`), await keyOf('ada'), 'however much of it is not seen')
+  for (const [one, other] of [['ada', 'àda'], ['ada', 'adah'], ['o', 'ø'], ['σ', 'δ']] as const) t.not(await keyOf(one), await keyOf(other), `${one} is not ${other}`)
 })
