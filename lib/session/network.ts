@@ -6,6 +6,14 @@ const UNKNOWN = 'unknown'
 /** IPv4 in the clothes of IPv6: mapped (RFC 4291 2.5.5.2), and translated at the door (RFC 6052 2.1). */
 const IPV4_PREFIXES = ['0:0:0:0:0:ffff', '64:ff9b:0:0:0:0']
 
+/** No address is longer: 45 characters of IPv6, and after a % the 15 of an interface's name. */
+const LONGEST = 61
+
+/** An address as a session keeps it; `null` for what is none: of a client behind a socket file, or passed on by whoever is trusted to. */
+export function addressOf (ip: string | null | undefined): string | null {
+  return ip != null && ip.length <= LONGEST && isIP(ip) !== 0 ? ip : null
+}
+
 /**
  * The network that an address belongs to, as far as one household or attacker has all of it: an IPv4 address, the
  * first 64 bits of an IPv6 address (RFC 4291 2.5.1). Whoever has one of its addresses has 2^64 (CVE-2026-45364).

@@ -3,6 +3,7 @@ import { objectText } from './arguments.ts'
 import type { Data } from './changes.ts'
 import { deviceName } from './device.ts'
 import type { JsonObject, SessionKind, SessionRecord } from './record.ts'
+import { addressOf } from './network.ts'
 import { presentable } from './reserved.ts'
 import type { Token } from './token.ts'
 import { userOf } from './user-id.ts'
@@ -22,6 +23,7 @@ export interface NewSession {
   absoluteTimeoutMs?: number | undefined
   /** `false`: its cookie ends with the browser session. Default `true`. */
   persistent?: boolean | undefined
+  /** From where it begins. What is no address is left out. */
   ip?: string | null | undefined
   /** The `User-Agent` header. */
   userAgent?: string | null | undefined
@@ -69,7 +71,7 @@ export function newRecord (session: NewSession, { id, secretHash, now, idleTimeo
     endsAt: createdAt + (session.absoluteTimeoutMs ?? absoluteTimeoutMs),
     idleTimeoutMs: session.idleTimeoutMs ?? idleTimeoutMs,
     persistent: session.persistent ?? cookieMaxAgeMs !== false,
-    ip: session.ip ?? null,
+    ip: addressOf(session.ip),
     userAgent: session.userAgent == null ? null : deviceName(session.userAgent),
     data: session.data
   }

@@ -51,6 +51,7 @@ export interface SessionInfo {
   readonly lastSeenAt: number
   /** When the session ends if it is not used again. */
   readonly expiresAt: number
+  /** The address it began from, where that is one. */
   readonly ip: string | null
   /** The device, read from the `User-Agent` header at sign-in: "Firefox 131 on Windows". At most 40 characters. */
   readonly userAgent: string | null

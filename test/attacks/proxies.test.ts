@@ -5,6 +5,7 @@ import type { Test } from 'tap'
 import { authRoutes, MemoryStore, sessionPlugin } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { secret, startApp } from '../helpers/app.ts'
+import { prefix, startRedis } from '../helpers/redis.ts'
 
 const PROXY = '10.0.0.5'
 const MALLORY = '203.0.113.9'
@@ -66,6 +67,21 @@ t.test('[4.1.3, 6.3.1] guesses are counted by the address that connects, whateve
   for (let index = 0; index < 6; index++) statuses.push(await guess(MALLORY, index))
   t.strictSame(statuses, [401, 401, 401, 429, 429, 429])
   t.equal(await guess(PROXY, 7), 401, 'who comes by the proxy is another')
+})
+
+t.test('[4.1.3] where everybody is believed, a forged address is none: its sign-in works, and nothing of it is kept', async (t) => {
+  const redis = await startRedis(t)
+  const { app, login } = await behindProxy(t, true, { store: undefined, redis: redis.url, keyPrefix: prefix(), cookie: { secure: false } })
+  app.get('/me', { preHandler: app.authenticate }, async (request) => ({ ip: request.auth?.ip }))
+  const signIn = async (forwarded: string): Promise<unknown> => {
+    const { cookies: [cookie] } = await login({ remoteAddress: MALLORY, headers: { 'x-forwarded-for': forwarded } })
+    const { statusCode, body } = await app.inject({ url: '/me', cookies: { sid: cookie?.value ?? '' } })
+    return statusCode === 200 ? (JSON.parse(body) as { ip: unknown }).ip : statusCode
+  }
+  const forged = ['x'.repeat(5_000), 'unknown', 'not an address', `fe80::1%${'x'.repeat(5_000)}`, '198.51.100.1:8080', '[::1]']
+  for (const each of forged) t.equal(await signIn(each), null, each.slice(0, 20))
+  for (const each of ['198.51.100.1', '2001:db8::1']) t.equal(await signIn(each), each)
+  t.strictSame((await app.sessions.listByUser('ada')).filter(({ ip }) => ip === null).length, forged.length)
 })
 
 t.test('[3.5.1, 4.1.3] own beside named origins is what the proxy says, and nobody else', async (t) => {

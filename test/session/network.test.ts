@@ -1,5 +1,5 @@
 import t from 'tap'
-import { networkOf } from '../../lib/session/network.ts'
+import { addressOf, networkOf } from '../../lib/session/network.ts'
 
 t.test('the network of an address', async (t) => {
   const networks: Array<[network: string, ...addresses: string[]]> = [
@@ -14,4 +14,9 @@ t.test('the network of an address', async (t) => {
   ]
   for (const [network, ...addresses] of networks) for (const address of addresses) t.equal(networkOf(address), network, address.slice(0, 40))
   t.equal(networkOf(undefined), 'unknown')
+})
+
+t.test('an address is kept as it is, and what is none is not', async (t) => {
+  for (const address of ['1.2.3.4', '::1', '2001:db8::1', '::ffff:255.255.255.255', 'fe80::1%eth0', '1111:2222:3333:4444:5555:6666:255.255.255.255%interface-name0']) t.equal(addressOf(address), address)
+  for (const none of [undefined, null, '', 'unknown', 'x'.repeat(5_000), '1.2.3', '1.2.3.4, 5.6.7.8', '[::1]', '1.2.3.4:80', '<script>', `fe80::1%${'x'.repeat(5_000)}`]) t.equal(addressOf(none), null)
 })
