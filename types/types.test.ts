@@ -1,9 +1,12 @@
 // Compiled by npm run test:types, never run: what must and what must not compile.
+import fastifySession from '@fastify/session'
 import { Type } from '@sinclair/typebox'
+import expressSession from 'express-session'
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
-import { Redis } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5'
+import { createClient } from 'redis'
 import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore, sessionRoutes } from '../lib/index.ts'
 import type { RequestAuth, SessionInfo, SessionOptions, SessionRoutesOptions } from '../lib/index.ts'
 
@@ -28,6 +31,25 @@ export async function options (app: FastifyInstance): Promise<void> {
   await app.register(sessionPlugin, { secret: 'a', cookie: { sameSite: 'maybe' } })
   // @ts-expect-error express-session's 'auto' is not safe here
   await app.register(sessionPlugin, { secret: 'a', cookie: { secure: 'auto' } })
+}
+
+/** In place of connect-redis. */
+export async function dropIn (app: FastifyInstance): Promise<void> {
+  const store = new RedisStore({ client: new Redis(), prefix: 'sess:', ttl: (session) => session.cookie.maxAge ?? 60, serializer: JSON })
+  expressSession({ store, secret: 'a' })
+  await app.register(fastifySession, { store, secret: 'a' })
+  for (const client of [new Cluster([]), new Redis5(), new Cluster5([])]) expressSession({ store: new RedisStore({ client }), secret: 'a' })
+  store.get('sid', (_error, session) => session.userId)
+  const read = await store.get('sid')
+  await store.set('sid', read)
+  // @ts-expect-error a client has to be given
+  new RedisStore({ prefix: 'sess:' }).close()
+  // @ts-expect-error it is no client
+  new RedisStore({ client: {} }).close()
+  // @ts-expect-error it is a client of another driver
+  new RedisStore({ client: createClient() }).close()
+  // @ts-expect-error it is a client of another driver
+  await app.register(sessionPlugin, { secret: 'a', redis: createClient() })
 }
 
 export async function routes (app: FastifyInstance): Promise<void> {

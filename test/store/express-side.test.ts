@@ -42,7 +42,7 @@ const apps: Record<string, (t: Test, store: RedisStore) => Promise<App>> = {
   'express-session': async (t, store) => {
     const gates = new Map<string, Gate>()
     const app = express()
-    app.use(expressSession({ store: store as unknown as expressSession.Store, secret: SECRET, resave: false, saveUninitialized: false }))
+    app.use(expressSession({ store, secret: SECRET, resave: false, saveUninitialized: false }))
     const values = (request: express.Request) => request.session as unknown as Values
     app.post('/login', (request, response) => {
       values(request).userId = 'ada'
@@ -77,7 +77,7 @@ const apps: Record<string, (t: Test, store: RedisStore) => Promise<App>> = {
     const gates = new Map<string, Gate>()
     const app = Fastify({ forceCloseConnections: true })
     await app.register(fastifyCookie)
-    await app.register(fastifySession, { store: store as unknown as fastifySession.SessionStore, secret: SECRET, rolling: false, saveUninitialized: false, cookie: { secure: false } })
+    await app.register(fastifySession, { store, secret: SECRET, rolling: false, saveUninitialized: false, cookie: { secure: false } })
     app.post('/login', async (request) => {
       request.session.set('userId' as never, 'ada' as never)
       return 'ok'

@@ -21,6 +21,8 @@ export interface RedisClusterOptions {
 export interface ClientLike {
   readonly options: object
   duplicate: (...options: never[]) => unknown
+  /** Other drivers' clients have none. */
+  defineCommand: (...args: never[]) => unknown
   get: (...args: never[]) => unknown
 }
 

@@ -4,7 +4,7 @@ import { errors } from '../../errors.ts'
 import { apply, diff } from '../../session/changes.ts'
 import type { StoreEvents } from '../contract.ts'
 import { isClient } from './client.ts'
-import type { Client } from './client.ts'
+import type { Client, ClientLike } from './client.ts'
 import { compareAndSet } from './compare-and-set.ts'
 import { connectRedisClient } from './connect-redis-client.ts'
 import { Keys } from './keys.ts'
@@ -20,7 +20,7 @@ export type Callback = (error?: unknown, result?: ExpressSession) => void
 
 export interface RedisStoreOptions {
   /** An ioredis `Redis` or `Cluster`. Used as it is, and left open by `close`. */
-  client: Client
+  client: ClientLike
   /** What session keys begin with. Default `sess:`. */
   prefix?: string | undefined
   /** Plain express-session: seconds a session without `cookie.expires` lives, or a function of it. Default 86400. */
@@ -45,7 +45,9 @@ export interface RedisStoreOptions {
 
 /** connect-redis' class, in types of our own: its own need @types/express-session. */
 interface ConnectRedis extends EventEmitter {
+  readonly client: object
   prefix: string
+  ttl: NonNullable<RedisStoreOptions['ttl']>
   serializer: NonNullable<RedisStoreOptions['serializer']>
   disableTouch: boolean
   disableTTL: boolean
@@ -59,6 +61,10 @@ interface ConnectRedis extends EventEmitter {
   ids (): Promise<string[]>
   all (): Promise<ExpressSession[]>
   _getTTL (session: ExpressSession): number
+  // Of express-session, whose class connect-redis' extends.
+  regenerate (request: any, callback: (error?: any) => any): void
+  load (sid: string, callback: (error: any, session?: ExpressSession) => any): void
+  createSession (request: any, session: ExpressSession): ExpressSession
 }
 const ConnectRedis = ConnectRedisStore as unknown as new (options: object) => ConnectRedis
 
@@ -193,7 +199,7 @@ export class ExpressSide extends ConnectRedis {
 }
 
 /** Each option as it is now: what is checked is what is used, whatever getter gave it. */
-function checked (options: RedisStoreOptions): RedisStoreOptions {
+function checked (options: RedisStoreOptions): Omit<RedisStoreOptions, 'client'> & { client: Client } {
   try {
     const { client, ...others } = options
     if (isClient(client)) return { client, ...others }
