@@ -2,6 +2,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { buffer } from 'node:stream/consumers'
+import { inspect } from 'node:util'
+import v8 from 'node:v8'
 import fastifyCookie from '@fastify/cookie'
 import fastifySession from '@fastify/session'
 import express from 'express'
@@ -37,6 +39,18 @@ interface App {
   gates: Map<string, Gate>
 }
 
+/** What shows of a session where it is listed, copied, logged or looked at. */
+function seen (session: object): { names: string[], copied: string[], logged: string, printed: string } {
+  const names: string[] = []
+  for (const name in session) names.push(name)
+  return { names: names.sort(), copied: Object.keys({ ...session }).sort(), logged: JSON.stringify({ ...session, cookie: undefined }), printed: inspect({ ...session, ...Object.fromEntries(Object.getOwnPropertySymbols(session).map((symbol) => [symbol, null])) }) }
+}
+
+/** Signs out as some do: the session stays, and nothing is in it. */
+function empty (session: Values): void {
+  for (const name in session) if (name !== 'cookie') delete session[name]
+}
+
 /** The same small application, once on express and once on Fastify, each with its own session library. */
 const apps: Record<string, (t: Test, store: RedisStore) => Promise<App>> = {
   'express-session': async (t, store) => {
@@ -64,6 +78,16 @@ const apps: Record<string, (t: Test, store: RedisStore) => Promise<App>> = {
         response.send('ok')
       })
     })
+    app.get('/seen', (request, response) => { response.json(seen(request.session)) })
+    app.post('/empty', (request, response) => {
+      empty(values(request))
+      response.send('ok')
+    })
+    app.post('/reload/:key', (request, response, next) => request.session.reload((error) => {
+      if (error) return next(error)
+      values(request)[request.params.key] = 1
+      response.send('ok')
+    }))
     app.post('/logout', (request, response, next) => request.session.destroy((error) => error ? next(error) : response.send('ok')))
     const server = app.listen(0, '127.0.0.1')
     await once(server, 'listening')
@@ -99,6 +123,16 @@ const apps: Record<string, (t: Test, store: RedisStore) => Promise<App>> = {
       request.session.set(`${request.params.key}2` as never, 2 as never)
       return 'ok'
     })
+    app.get('/seen', async (request) => seen(request.session))
+    app.post('/empty', async (request) => {
+      empty(request.session as unknown as Values)
+      return 'ok'
+    })
+    app.post<{ Params: { key: string } }>('/reload/:key', async (request) => {
+      await request.session.reload()
+      request.session.set(request.params.key as never, 1 as never)
+      return 'ok'
+    })
     app.post('/logout', async (request) => {
       await request.session.destroy()
       return 'ok'
@@ -122,7 +156,11 @@ class Browser {
   }
 
   async me (): Promise<Values> {
-    const { status, body } = await this.#fetch('/me', 'GET')
+    return await this.ask('/me')
+  }
+
+  async ask (path: string): Promise<Values> {
+    const { status, body } = await this.#fetch(path, 'GET')
     return status === 200 ? JSON.parse(body) : { status }
   }
 
@@ -221,6 +259,51 @@ for (const [library, start] of Object.entries(apps)) {
     t.strictSame(await ada.me(), {}, 'a hash')
   })
 
+  t.test(`under ${library} a session that was read shows what was put into it, and nothing beside it`, async (t) => {
+    const { ada } = await open(t)
+    await ada.post('/login')
+    await ada.post('/put/cart/book')
+    const { names, copied, logged, printed } = await ada.ask('/seen') as unknown as ReturnType<typeof seen>
+    t.strictSame(names, ['cart', 'cookie', 'userId'])
+    t.strictSame(copied, names)
+    t.strictSame(JSON.parse(logged), { userId: 'ada', cart: 'book' })
+    t.notMatch(printed, /version|stored|held/i)
+  })
+
+  t.test(`under ${library} who takes everything out of a session is signed out`, async (t) => {
+    const { ada } = await open(t)
+    await ada.post('/login')
+    await ada.post('/put/cart/book')
+    t.equal(await ada.post('/empty'), 200)
+    t.strictSame(await ada.me(), {})
+  })
+
+  t.test(`under ${library} a session that was read again is saved as one that was read`, async (t) => {
+    const { app, ada } = await open(t)
+    await ada.post('/login')
+    const gate = new Gate()
+    app.gates.set('slow', gate)
+    const slow = ada.post('/put/slow/1')
+    await gate.reached
+    t.equal(await ada.post('/reload/again'), 200)
+    gate.open()
+    t.equal(await slow, 200)
+    t.same(await ada.me(), { userId: 'ada', again: 1, slow: '1' })
+  })
+
+  t.test(`under ${library} a record grows by what is put into it alone, also where a serializer looks into everything`, async (t) => {
+    const { ours, ada } = await open(t, { serializer: byV8 })
+    await ada.post('/login')
+    const [key = ''] = await keysOf(redis.client, ours)
+    const sizes: number[] = []
+    for (let save = 0; save < 8; save++) {
+      t.equal(await ada.post(`/put/step/${save}`), 200)
+      sizes.push(await redis.client.strlen(key))
+    }
+    t.ok(Math.max(...sizes) - Math.min(...sizes) < 100, sizes.join())
+    t.strictSame(await ada.me(), { userId: 'ada', step: '7' })
+  })
+
   t.test(`under ${library} a serializer may be anything that makes text, and take its time`, async (t) => {
     const { app, ada } = await open(t, { serializer: { parse: async (text) => JSON.parse(text), stringify: (session) => JSON.stringify(session, null, 2) } })
     await ada.post('/login')
@@ -234,6 +317,55 @@ for (const [library, start] of Object.entries(apps)) {
     t.same(await ada.me(), { userId: 'ada', quick: '1', slow: '1' })
   })
 }
+
+/** Makes text of everything there is in a session, without asking for its `toJSON`. */
+const byV8: NonNullable<RedisStoreOptions['serializer']> = {
+  stringify: (session) => v8.serialize({ ...session, cookie: { ...session.cookie } }).toString('base64'),
+  parse: (text) => v8.deserialize(Buffer.from(text, 'base64'))
+}
+
+t.test('what is read is what was set, and what is saved then what has become of it', async (t) => {
+  const store = await openStore(t, redis.url, { prefix: prefix() })
+  const session = sessionOf({ userId: 'ada', cart: ['book'] })
+  await store.set('a', session)
+  t.strictSame(Reflect.ownKeys(session), ['cookie', 'userId', 'cart'], 'nor has it become more')
+  const read = await store.get('a')
+  t.strictSame(read, session)
+  t.strictSame(Reflect.ownKeys(read), ['cookie', 'userId', 'cart'])
+  t.equal(JSON.stringify(read), JSON.stringify(session))
+  t.equal(inspect(read), inspect(session))
+  await store.set('a', { ...read, step: 1 })
+  t.strictSame(await store.get('a'), { ...session, step: 1 }, 'also of a copy')
+  const [emptied, late] = [await store.get('a'), await store.get('a')]
+  for (const name in emptied) delete emptied[name]
+  await store.set('a', emptied)
+  late.step = 2
+  await store.set('a', late)
+  t.strictSame(await store.get('a'), { cookie: session.cookie, step: 2 })
+})
+
+t.test('what a serializer can keep is kept as it is, by every save', async (t) => {
+  const store = await openStore(t, redis.url, { prefix: prefix(), serializer: byV8 })
+  const values = { at: new Date(0), seen: new Map([['a', 1]]), balance: 10n ** 30n }
+  await store.set('a', sessionOf(values))
+  t.strictSame(await store.get('a'), sessionOf(values))
+  const [first, second] = [await store.get('a'), await store.get('a')]
+  first.seen.set('b', 2)
+  second.at = new Date(1)
+  second.balance += 1n
+  await store.set('a', first)
+  await store.set('a', second)
+  t.strictSame(await store.get('a'), sessionOf({ at: new Date(1), seen: new Map([['a', 1], ['b', 2]]), balance: 10n ** 30n + 1n }))
+})
+
+t.test('a session whose cookie cannot be changed is read as any other', async (t) => {
+  const store = await openStore(t, redis.url, { prefix: prefix(), serializer: { parse: (text) => JSON.parse(text, (_name, value) => Object.freeze(value)), stringify: JSON.stringify } })
+  await store.set('a', sessionOf({ step: 1 }))
+  const session = await store.get('a')
+  t.strictSame(session, sessionOf({ step: 1 }))
+  await store.set('a', { ...session, step: 2 })
+  t.equal((await store.get('a')).step, 2)
+})
 
 /** A session as express-session makes it. */
 const sessionOf = (values: Values = {}, expiresInMs?: number) => ({
@@ -286,7 +418,7 @@ t.test('a deleted key stays deleted when another request saves, and two saves in
   await store.set('a', first)
   first.step = 3
   await store.set('a', first)
-  const { cookie, __stored, ...values } = await store.get('a')
+  const { cookie, ...values } = await store.get('a')
   t.strictSame(values, { step: 3, note: 'x' })
 })
 

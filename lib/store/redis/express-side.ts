@@ -1,21 +1,18 @@
 import { EventEmitter } from 'node:events'
 import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { errors } from '../../errors.ts'
-import { apply, diff } from '../../session/changes.ts'
 import type { StoreEvents } from '../contract.ts'
 import { isClient } from './client.ts'
 import type { Client, ClientLike } from './client.ts'
 import { compareAndSet } from './compare-and-set.ts'
 import { connectRedisClient } from './connect-redis-client.ts'
+import { sessionChanges, Versions, withChanges } from './express-versions.ts'
+import type { ExpressSession } from './express-versions.ts'
 import { Keys } from './keys.ts'
 import type { Names } from './keys.ts'
 import { isWrongType } from './driver-errors.ts'
 import { RedisLink } from './link.ts'
 
-/** A session as express-session and @fastify/session hand it to a store. */
-// Their own types differ from each other and from every application's augmentation.
-
-export type ExpressSession = any
 export type Callback = (error?: unknown, result?: ExpressSession) => void
 
 export interface RedisStoreOptions {
@@ -69,25 +66,6 @@ interface ConnectRedis extends EventEmitter {
 const ConnectRedis = ConnectRedisStore as unknown as new (options: object) => ConnectRedis
 
 /**
- * What a session read from Redis remembers: which one it is, what it was itself (changes are told from
- * that), and what Redis held (with the changes of others that a save was merged with). Invisible to JSON.
- */
-class Stored {
-  readonly sid: string
-  readonly own: string
-  readonly held: string
-  constructor (sid: string, own: string, held: string) {
-    this.sid = sid
-    this.own = own
-    this.held = held
-  }
-
-  toJSON (): undefined {}
-}
-/** express-session copies the enumerable members of what a store returns, and only those with a name. */
-const STORED = '__stored'
-
-/**
  * connect-redis as express-session and @fastify/session use it, mended: a save changes only what the
  * request changed and never brings an ended session back, corrupt values are no session, a callback is
  * called once, and `all`, `ids`, `length` and `clear` see every master of a Cluster.
@@ -97,6 +75,7 @@ export class ExpressSide extends ConnectRedis {
   protected readonly link: RedisLink
   protected readonly keys: Keys
   readonly #overwrite: boolean
+  readonly #versions = new Versions()
 
   /** @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis */
   constructor (options: RedisStoreOptions, names?: Names, { client, overwrite = false, durability: _durability, ...others } = checked(options), link = new RedisLink(client)) {
@@ -140,6 +119,14 @@ export class ExpressSide extends ConnectRedis {
     return settle(this.#readAll(), callback)
   }
 
+  /** What express-session makes of a session that was read is of the same version. */
+  override createSession (request: unknown, session: ExpressSession): ExpressSession {
+    const version = this.#versions.of(session)
+    const created = super.createSession(request, session)
+    if (version !== undefined) this.#versions.add(created, version)
+    return created
+  }
+
   async #read (sid: string): Promise<ExpressSession> {
     const text = await this.link.run(this.keys.session(sid), (client) => client.get(this.keys.session(sid))).catch((error: unknown) => {
       if (isWrongType(error)) return ''
@@ -148,16 +135,14 @@ export class ExpressSide extends ConnectRedis {
     if (text === null) return null
     const session = await this.#parse(text)
     if (session === null) this.events.emit('unreadable', sid)
-    else session[STORED] = new Stored(sid, text, text)
+    else this.#versions.addRead(session, { sid, own: text, held: text })
     return session
   }
 
   async #readAll (): Promise<ExpressSession[]> {
     const sessions = await Promise.all((await super.ids()).map(async (sid) => {
       const session = await this.#read(sid)
-      if (session === null) return null
-      delete session[STORED]
-      return Object.assign(session, { id: sid })
+      return session === null ? null : Object.assign(session, { id: sid })
     }))
     return sessions.filter((session) => session !== null)
   }
@@ -168,13 +153,13 @@ export class ExpressSide extends ConnectRedis {
     const ttl = this.disableTTL ? 'persist' : Math.ceil(ttlSeconds * 1000)
     const text = this.serializer.stringify(session)
     const key = this.keys.session(sid)
-    const stored: unknown = session[STORED]
+    const version = this.#versions.of(session)
     let written: string | null = text
-    if (stored instanceof Stored && stored.sid === sid) {
-      const changes = diff(await this.serializer.parse(stored.own), await this.serializer.parse(text))
+    if (version?.sid === sid) {
+      const changes = sessionChanges(await this.serializer.parse(version.own), await this.serializer.parse(text))
       written = await compareAndSet(this.link, key, {
-        seen: stored.held,
-        change: async (present) => this.serializer.stringify(apply(await this.serializer.parse(present), changes)),
+        seen: version.held,
+        change: async (present) => this.serializer.stringify(withChanges(await this.serializer.parse(present), changes)),
         mode: ttl,
         textOf: async (present) => await this.#parse(present) === null ? null : present
       })
@@ -183,9 +168,9 @@ export class ExpressSide extends ConnectRedis {
       await super.set(sid, session)
     } else {
       const reply = await this.link.run(key, (client) => ttl === 'persist' ? client.set(key, text, 'NX') : client.set(key, text, 'PX', ttl, 'NX'))
-      if (reply === null) throw new errors.UNSUPPORTED('set() onto a session that exists and was not read through this store; pass overwrite: true to allow it')
+      if (reply === null) throw new errors.UNSUPPORTED('set() onto a session that exists and was not read through this store (@fastify/session says so from 11.1.2 on); pass overwrite: true to allow it')
     }
-    Object.defineProperty(session, STORED, { value: new Stored(sid, text, written), enumerable: false, configurable: true, writable: true })
+    this.#versions.add(session, { sid, own: text, held: written })
   }
 
   async #parse (text: string): Promise<ExpressSession | null> {
