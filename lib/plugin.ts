@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { sessionLayout } from './express-session.ts'
 import type { PluginContext } from './http/context.ts'
+import { cookieLife } from './http/cookie.ts'
 import { addDecorators, assertFree } from './http/decorators.ts'
 import { registerEngine } from './http/engine.ts'
 import { addHooks } from './http/hooks.ts'
@@ -41,7 +42,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   for (const { message, ...details } of [...options.warnings, ...warnings, ...proxyWarnings(app)]) app.log.warn(details, message)
 
   if (!app.hasPlugin('@fastify/cookie')) await app.register(fastifyCookie)
-  context.build = sessionObjects(await registerEngine(app, context))
+  context.build = sessionObjects(await registerEngine(app, context), (stored) => cookieLife(context, stored))
   addDecorators(app, context)
   addHooks(app, context)
 }, { name: 'fastify-user-sessions', fastify: '5.x' })

@@ -23,11 +23,38 @@ export function assertCookieCanBeSet ({ options }: PluginContext, request: Fasti
   if (options.cookie.secure && request.protocol !== 'https') throw new errors.INSECURE_CONNECTION()
 }
 
+/** How long a cookie lives that is set at this time; `null`: until the browser closes. */
+function lifetimeMs ({ options }: PluginContext, { persistent, endsAt }: Pick<SessionRecord, 'persistent' | 'endsAt'>, setAt: number): number | null {
+  return persistent ? Math.min(endsAt - setAt, options.cookieMaxAgeMs || Infinity) : null
+}
+
+/** How long a cookie lives, from when it was set and from now on, in milliseconds. */
+export interface CookieLife {
+  readonly totalMs: number
+  readonly leftMs: number
+}
+
+/** Of the cookie of a request's session, or of one that would begin now; `null`: it lives until the browser closes. */
+export function cookieLife (context: PluginContext, { record, isBorn }: { readonly record: SessionRecord | null, readonly isBorn: boolean }): CookieLife | null {
+  const { core, options } = context
+  const now = core.now()
+  const session = record ?? { persistent: options.cookieMaxAgeMs !== false, endsAt: now + options.absoluteTimeoutMs, createdAt: now, lastSeenAt: now }
+  // One that moved in this request is set by it; beside an Express app each use that is written down sets it.
+  const setAt = isBorn || core.options.userIsData ? session.lastSeenAt : session.createdAt
+  const lifeFrom = (at: number): CookieLife | null => {
+    const totalMs = lifetimeMs(context, session, at)
+    return totalMs === null ? null : { totalMs, leftMs: at + totalMs - now }
+  }
+  const life = lifeFrom(setAt)
+  // Over, and yet a request has brought it: it was set again, nobody knows when.
+  return life !== null && life.leftMs <= 0 ? lifeFrom(now) : life
+}
+
 /** The `Set-Cookie` lines that send a session's token, and take back cookies under older names. */
 export function sessionCookies (context: PluginContext, request: FastifyRequest, record: SessionRecord, token: Token): string[] {
   const { options, core } = context
-  const leftMs = Math.min(record.endsAt - core.now(), options.cookieMaxAgeMs || Infinity)
-  const maxAge = record.persistent ? { maxAge: Math.max(1, Math.round(leftMs / 1000)) } : {}
+  const lifeMs = lifetimeMs(context, record, core.now())
+  const maxAge = lifeMs === null ? {} : { maxAge: Math.max(1, Math.round(lifeMs / 1000)) }
   const [name, ...older] = options.cookieNames as [string, ...string[]]
   return [line(context, request, name, core.credentials.sign(token), maxAge), ...takenBack(context, request, older)]
 }

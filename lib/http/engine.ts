@@ -33,6 +33,7 @@ export async function registerEngine (app: FastifyInstance, { options }: PluginC
   }
 }
 
-function cookieOf ({ cookie: { domain, ...cookie }, absoluteTimeoutMs }: PluginContext['options']) {
-  return { ...cookie, ...domain !== undefined && { domain }, maxAge: absoluteTimeoutMs }
+/** How long it lives is each session's own. */
+function cookieOf ({ cookie: { domain, ...cookie } }: PluginContext['options']) {
+  return { ...cookie, ...domain !== undefined && { domain } }
 }

@@ -1,11 +1,15 @@
 import type { FastifySessionObject } from '@fastify/session'
 import { errors } from '../errors.ts'
 import type { Data } from '../session/changes.ts'
+import type { SessionRecord } from '../session/record.ts'
+import type { CookieLife } from './cookie.ts'
 import type { Engine } from './engine.ts'
 import { RESERVED_NAMES } from '../session/reserved.ts'
 
 /** Whose session object it is: the request's side of it, which does what its methods mean. */
 export interface SessionOwner {
+  /** What is stored of it, and whether this request began it. */
+  readonly stored: { readonly record: SessionRecord | null, readonly isBorn: boolean }
   /** The public id, today's: it changes when the session is saved under a new one. */
   readonly sessionId: string
   /** Whether assigning `userId` signs in; `false` where the application keeps the user elsewhere. */
@@ -39,7 +43,8 @@ interface Own {
   readonly session: FastifySessionObject
   /** Where its data is. */
   readonly target: Data
-  cookie: FastifySessionObject['cookie'] | null
+  /** Its cookie's attributes, and what is shown of them. */
+  cookie: { readonly own: FastifySessionObject['cookie'], readonly shown: FastifySessionObject['cookie'] } | null
 }
 
 const kOwn = Symbol('fastify-user-sessions.own')
@@ -48,13 +53,16 @@ type Owned = FastifySessionObject & { readonly [kOwn]: Own }
 /** Builds the session object of one request, that holds this data. */
 export type BuildSession = (data: Data, owner: SessionOwner) => FastifySessionObject
 
+/** How long the cookie of a session lives; `null`: until the browser closes. */
+export type LifeOf = (stored: SessionOwner['stored']) => CookieLife | null
+
 /**
  * Session objects as @fastify/session has them, but this package's own: their methods keep its promises, their
  * names cannot be overwritten by data, their ids are public handles, assignments are noticed, and JSON of
  * them is the data alone. What foreign hands stored under reserved names is left out.
  */
-export function sessionObjects (engine: Engine): BuildSession {
-  const prototype = prototypeOver(engine)
+export function sessionObjects (engine: Engine, lifeOf: LifeOf): BuildSession {
+  const prototype = prototypeOver(engine, lifeOf)
   return (data, owner) => {
     const target = Object.create(prototype) as Data
     for (const key of Object.keys(data)) if (!RESERVED_NAMES.has(key)) target[key] = data[key]
@@ -90,7 +98,7 @@ export function drop (session: FastifySessionObject, key: string): void {
   Reflect.deleteProperty((session as Owned)[kOwn].target, key)
 }
 
-function prototypeOver (engine: Engine): object {
+function prototypeOver (engine: Engine, lifeOf: LifeOf): object {
   const blank = engine()
   const base = Object.getPrototypeOf(blank) as object
   const method = (name: Method, work: (owner: SessionOwner, session: FastifySessionObject, keys: readonly string[]) => Promise<void>) =>
@@ -117,8 +125,10 @@ function prototypeOver (engine: Engine): object {
     encryptedSessionId: { get (this: Owned) { return this[kOwn].owner.sessionId } },
     cookie: {
       get (this: Owned) {
-        this[kOwn].cookie ??= new Proxy(engine().cookie, readOnly)
-        return this[kOwn].cookie
+        const { owner } = this[kOwn]
+        const { own, shown } = this[kOwn].cookie ??= readOnly(engine().cookie)
+        setLife(own, lifeOf(owner.stored))
+        return shown
       },
       set: (value: unknown) => value instanceof blank.cookie.constructor ? fixed() : refuse('cookie')
     }
@@ -131,8 +141,17 @@ function prototypeOver (engine: Engine): object {
   return prototype
 }
 
+/** By this process's clock, which @fastify/session's cookies go by. */
+function setLife (cookie: FastifySessionObject['cookie'], life: CookieLife | null): void {
+  if (life === null) cookie.expires = null
+  else cookie.maxAge = life.leftMs
+  cookie.originalMaxAge = life?.totalMs ?? null
+}
+
 /** Elsewhere a way to lengthen one person's session; here it would change nothing, so it says so. */
-const readOnly: ProxyHandler<FastifySessionObject['cookie']> = { set: fixed, defineProperty: fixed, deleteProperty: fixed }
+function readOnly (cookie: FastifySessionObject['cookie']): NonNullable<Own['cookie']> {
+  return { own: cookie, shown: new Proxy(cookie, { set: fixed, defineProperty: fixed, deleteProperty: fixed }) }
+}
 
 function fixed (): never {
   throw new errors.UNSUPPORTED('changing request.session.cookie: give remember or timeouts to login, or the cookie option to the plugin')

@@ -38,7 +38,6 @@ export class StoredSession {
   #sent: Credential | null = null
   #failure: Error | null = null
   #auth: RequestAuth | null | undefined
-  /** The session was begun by this request: its client does not hold the token yet. */
   #isBorn = false
   /** This use of the session is written down, or was tried to be. */
   #touched = false
@@ -90,6 +89,11 @@ export class StoredSession {
       this.#auth = record === null ? null : requestAuth(record, this.#context.core.signals)
     }
     return this.#auth
+  }
+
+  /** Whether the session was begun by this request: its client does not hold the token yet. */
+  get isBorn (): boolean {
+    return this.#isBorn
   }
 
   get isTouchDue (): boolean {

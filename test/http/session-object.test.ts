@@ -1,7 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { SessionOptions } from '../../lib/index.ts'
+import { MemoryStore } from '../../lib/index.ts'
+import type { LoginOptions, SessionOptions } from '../../lib/index.ts'
 import { errors } from '../../lib/errors.ts'
 import { kContext } from '../../lib/http/context.ts'
 import type { PluginContext } from '../../lib/http/context.ts'
@@ -347,6 +348,98 @@ t.test('changing the cookie of a session says what to do instead, and changes no
     t.equal((await act(shop, ada, ({ session }) => session.cookie.path)).json().result, '/')
   }
 })
+
+/** What `request.session.cookie` says of its time, in seconds, and what Set-Cookie said. */
+interface CookieTimes { originalMaxAge: number | null, maxAge: number | null, expiresIn: number | null, set: number | null | undefined }
+
+t.test('the cookie of a session says how long it lives, as its Set-Cookie did', async (t) => {
+  const DAY = 86_400
+  const cases: Array<[seconds: number | null, options: Partial<SessionOptions>, login?: LoginOptions]> = [
+    [7 * DAY, {}],
+    [90 * DAY, {}, { remember: true }],
+    [null, {}, { remember: false }],
+    [7200, {}, { absoluteTimeout: '2h' }],
+    [DAY, { cookie: { secure: false, maxAge: '1d' } }],
+    [7200, { cookie: { secure: false, maxAge: '1d' } }, { absoluteTimeout: '2h' }],
+    [null, { cookie: { secure: false, maxAge: false } }],
+    [90 * DAY, { cookie: { secure: false, maxAge: false } }, { remember: true }],
+    [30 * DAY, { remember: { absoluteTimeout: '30d' } }, { remember: true }]
+  ]
+  for (const [seconds, options, login] of cases) {
+    const { times, age, app } = await cookieClock(t, options)
+    const ada = new Browser(app)
+    const about = JSON.stringify([options, login])
+    t.strictSame(await times(ada, (request) => app.login(request, { id: 'ada' }, login)), { originalMaxAge: seconds, maxAge: seconds, expiresIn: seconds, set: seconds }, about)
+    age(1000)
+    const left = seconds === null ? null : seconds - 1000
+    t.strictSame(await times(ada), { originalMaxAge: seconds, maxAge: left, expiresIn: left, set: undefined }, about)
+  }
+})
+
+t.test('of a session that is not stored yet the cookie says how long it will live, and of one that has moved how long it lives now', async (t) => {
+  const { times, age, app } = await cookieClock(t, { cookie: { secure: false, maxAge: '1d' } })
+  const ada = new Browser(app)
+  const day = { originalMaxAge: 86_400, maxAge: 86_400, expiresIn: 86_400 }
+  t.strictSame(await times(ada), { ...day, set: undefined })
+  t.strictSame(await times(ada, async ({ session }) => {
+    session.cart = ['book']
+    await session.save()
+  }), { ...day, set: 86_400 })
+  age(1000)
+  t.strictSame(await times(ada, async ({ session }) => {
+    await session.regenerate(['cart'])
+  }, async ({ session }) => { await session.save() }), { ...day, set: 86_400 })
+})
+
+t.test('a cookie that a request has brought has not run out, whenever it was set', async (t) => {
+  const { times, age, app } = await cookieClock(t, { cookie: { secure: false, maxAge: '10m' } })
+  const ada = new Browser(app)
+  await times(ada, (request) => app.login(request, { id: 'ada' }))
+  age(599)
+  await times(ada, ({ session }) => session.regenerate(['userId']), ({ session }) => session.save())
+  age(300)
+  const { originalMaxAge, maxAge } = await times(ada)
+  t.strictSame([originalMaxAge, maxAge], [600, 600])
+})
+
+t.test('the cookie of a session stays the same object, and tells the time anew each time it is asked for', async (t) => {
+  const shop = await openShop(t)
+  const ada = new Browser(shop.app)
+  const response = await act(shop, ada, async (request) => {
+    const before = request.session.cookie
+    request.session.cart = 1
+    await request.session.save()
+    return [before === request.session.cookie, Object.keys(before).includes('originalMaxAge'), before.expires instanceof Date]
+  })
+  t.strictSame(response.json().result, [true, true, true])
+})
+
+/** An application whose time the test moves, and that says what it sees of its cookie. */
+async function cookieClock (t: Test, options: Partial<SessionOptions>) {
+  let now = Date.now()
+  const app = await startApp(t, { ...options, store: new MemoryStore({ now: () => now }) })
+  let steps: Action[] = []
+  app.post('/times', async (request) => {
+    for (const step of steps) await step(request)
+    const { originalMaxAge, maxAge, expires } = request.session.cookie
+    return { originalMaxAge, maxAge, expiresIn: expires == null ? null : expires.getTime() - Date.now() }
+  })
+  const inSeconds = (ms: number | null | undefined): number | null => ms == null ? null : Math.round(ms / 1000)
+  const times = async (browser: Browser, ...actions: Action[]): Promise<CookieTimes> => {
+    steps = actions
+    const response = await browser.post('/times')
+    const { originalMaxAge, maxAge, expiresIn } = response.json()
+    const [line] = response.setCookies
+    const set = line === undefined ? undefined : /Max-Age=(\d+)/.exec(line)
+    return {
+      originalMaxAge: inSeconds(originalMaxAge),
+      maxAge: inSeconds(maxAge),
+      expiresIn: inSeconds(expiresIn),
+      set: set === undefined ? undefined : set === null ? null : Number(set[1])
+    }
+  }
+  return { app, times, age: (seconds: number) => { now += seconds * 1000 } }
+}
 
 t.test('a bigint signs in by assignment as it does by login', async (t) => {
   const shop = await openShop(t)
