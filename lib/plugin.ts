@@ -38,8 +38,8 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
     await core.close()
     await close()
   })
-  claim(app, options, backend)
-  for (const { message, ...details } of [...options.warnings, ...warnings, ...proxyWarnings(app)]) app.log.warn(details, message)
+  const meetings = claim(app, options, backend)
+  for (const { message, ...details } of [...options.warnings, ...warnings, ...meetings, ...proxyWarnings(app)]) app.log.warn(details, message)
 
   if (!app.hasPlugin('@fastify/cookie')) await app.register(fastifyCookie)
   context.build = sessionObjects(await registerEngine(app, context), (stored) => cookieLife(context, stored))

@@ -505,7 +505,19 @@ t.test('the plugin is not registered twice in one context, nor below itself', as
 
 /** Registers the plugin in sibling contexts, as admins beside customers, and gives the boot errors. */
 async function siblings (t: Test, ...registrations: Array<Partial<SessionOptions>>): Promise<string[]> {
-  const app = application(t)
+  return await siblingsIn(t, application(t), registrations)
+}
+
+/** The same, and gives what is warned of. */
+async function siblingWarnings (t: Test, ...registrations: Array<Partial<SessionOptions>>): Promise<string[]> {
+  const lines: Array<{ level: number, msg: string }> = []
+  const app = Fastify({ logger: { stream: { write: (text: string) => { lines.push(JSON.parse(text)) } } } }) as unknown as FastifyInstance
+  t.teardown(() => app.close())
+  t.strictSame(await siblingsIn(t, app, registrations.map((options) => ({ store: new MemoryStore(), ...options }))), [])
+  return lines.filter(({ level }) => level >= 40).map(({ msg }) => msg)
+}
+
+async function siblingsIn (t: Test, app: FastifyInstance, registrations: Array<Partial<SessionOptions>>): Promise<string[]> {
   for (const options of registrations) {
     app.register(async (child) => {
       await child.register(sessionPlugin, { secret, cookie: { secure: false }, ...options })
@@ -527,6 +539,45 @@ t.test('two siblings cannot write the same cookie', async (t) => {
   t.strictSame(await siblings(t, { cookieName: 'admin' }, {}), [])
   t.strictSame(await siblings(t, { cookie: { secure: false, path: '/a' } }, { cookie: { secure: false, path: '/b' } }), [])
   t.strictSame(await siblings(t, { cookieName: 'a' }, { cookieName: 'b' }, { cookieName: 'a' }), fault)
+})
+
+t.test('two siblings cannot have cookies of one name under paths of which one lies in the other', async (t) => {
+  const fault = ['cookieName is that of another registration: signing in at one would sign out of the other']
+  const pair = (one: string, other: string) => siblings(t, { cookie: { secure: false, path: one } }, { cookie: { secure: false, path: other } })
+  const found = await Promise.all(['/ /admin', '/admin /', '/admin /admin/', '/admin/ /admin/users', '/a/b/c /a'].map(async (each) => await pair(...each.split(' ') as [string, string])))
+  t.strictSame(found, Array.from({ length: 5 }, () => fault))
+  t.strictSame(await pair('/admin', '/administration'), [], 'which is a path of its own')
+  t.strictSame(await pair('/a/b', '/a/c'), [])
+  t.strictSame(await siblings(t, { cookieName: 'admin', cookie: { secure: false, path: '/admin' } }, {}), [], 'with another name')
+})
+
+t.test('two siblings cannot have a cookie in common of which one still reads the other\'s, or both an older one', async (t) => {
+  const fault = ['cookieName is that of another registration: signing in at one would sign out of the other']
+  t.strictSame(await siblings(t, { cookieName: ['admin', 'sid'] }, { cookieName: 'sid' }), fault)
+  t.strictSame(await siblings(t, { cookieName: 'sid' }, { cookieName: ['admin', 'older', 'sid'] }), fault)
+  t.strictSame(await siblings(t, { cookieName: ['admin', 'sid'] }, { cookieName: ['customer', 'sid'] }), fault, 'each takes it back where it signs in')
+  t.strictSame(await siblings(t, { cookieName: ['admin', 'SID'] }, { cookieName: 'sid' }), [], 'which is another name')
+  t.strictSame(await siblings(t, { cookieName: ['admin', 'sid'], cookie: { secure: false, path: '/a' } }, { cookie: { secure: false, path: '/b' } }), [])
+})
+
+t.test('one domain is the same with a dot before it and in capitals', async (t) => {
+  const fault = ['cookieName is that of another registration: signing in at one would sign out of the other']
+  t.strictSame(await siblings(t, { cookie: { domain: '.shop.example' } }, { cookie: { domain: 'Shop.Example' } }), fault)
+})
+
+t.test('a cookie of a domain beside one of this host alone, or of a domain in that, is warned of where their names are one', async (t) => {
+  const warning = ['cookieName is that of another registration, of another cookie.domain: on a host that is reached by both, browsers send two cookies of one name, which is no session. Give each a cookieName of its own']
+  const name = 'sid'
+  const of = (domain?: string, more: object = {}) => ({ cookieName: name, cookie: { ...domain !== undefined && { domain }, ...more } })
+  t.strictSame(await siblingWarnings(t, of(), of('shop.example')), warning)
+  t.strictSame(await siblingWarnings(t, of('shop.example'), of()), warning)
+  t.strictSame(await siblingWarnings(t, of('shop.example'), of('admin.shop.example')), warning)
+  t.strictSame(await siblingWarnings(t, of('Admin.Shop.example', { path: '/a' }), of('.shop.example', { path: '/a/b' })), warning)
+  t.strictSame(await siblingWarnings(t, { ...of(), cookieName: ['admin', name] }, of('shop.example')), warning)
+  t.strictSame(await siblingWarnings(t, of('a.example'), of('b.example')), [], 'no host is in both')
+  t.strictSame(await siblingWarnings(t, of('shop.example'), of('workshop.example')), [])
+  t.strictSame(await siblingWarnings(t, of('shop.example', { path: '/a' }), of(undefined, { path: '/b' })), [])
+  t.strictSame(await siblingWarnings(t, { ...of(), cookieName: 'admin' }, of('shop.example')), [])
 })
 
 t.test('two applications of one process may be the same in everything', async (t) => {
