@@ -43,7 +43,7 @@ async function filesIn (folder: string): Promise<File[]> {
 const isFastify = (of: string) => of === 'fastify' || of === 'fastify-plugin' || of.startsWith('@fastify/')
 const isDriver = (of: string) => /^(ioredis|connect-redis|cluster-key-slot|redis|@redis\/.*)$/.test(of.replace(/^(ioredis|connect-redis|redis)\/.*/, '$1'))
 /** What every room may use. */
-const HALL = ['lib/errors.ts', 'lib/deadline.ts', 'lib/duration.ts', 'lib/events.ts', 'lib/rows.ts']
+const HALL = ['lib/errors.ts', 'lib/deadline.ts', 'lib/duration.ts', 'lib/events.ts', 'lib/pauses.ts', 'lib/rows.ts']
 
 interface Wall {
   says: string

@@ -7,6 +7,7 @@ export type Carry = NewSession['carry']
 /** What the core asks of a store; `lib/store/contract.ts` says what each promises. */
 export interface CoreStore {
   now (): number
+  nowForCertain? (): Promise<number>
   find (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null>
   findNow? (id: string): SessionRecord | undefined
   create (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry, limit: Limit | null }): Promise<SessionRecord | null>

@@ -188,7 +188,8 @@ export class SessionCore {
     const { token, secretHash } = this.tokens.newToken(id)
     const { userIsData, userIdFrom } = this.options
     if (userIsData) assertExpressCanKeep(session, this.options)
-    const record = await this.#begin(newRecord(session, { id, secretHash, now: this.#store.now(), ...this.options }), {
+    const now = await this.#store.nowForCertain?.() ?? this.#store.now()
+    const record = await this.#begin(newRecord(session, { id, secretHash, now, ...this.options }), {
       replaces,
       moves,
       carry: carry && userIsData ? carryOfUser(session, carry, userIdFrom) : carry

@@ -101,6 +101,9 @@ export interface SessionStore {
   /** The clock that decides expiry, in milliseconds since 1970. */
   now (): number
 
+  /** `now`, also after a pause of the machine, where that may be late until the backend was asked again. What asks the store waits for that by itself. */
+  nowForCertain? (): Promise<number>
+
   /**
    * The live record, or `null`. One round trip at the most; writes nothing. `fresh`: as it is now, also where one of
    * a moment ago would do.

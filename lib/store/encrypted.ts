@@ -40,6 +40,10 @@ export class EncryptedStore implements SessionStore {
     return this.#store.now()
   }
 
+  async nowForCertain (): Promise<number> {
+    return await this.#store.nowForCertain?.() ?? this.#store.now()
+  }
+
   async find (id: string): Promise<SessionRecord | null> {
     return this.#opened(await this.#store.find(id))
   }

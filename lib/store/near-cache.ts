@@ -95,6 +95,10 @@ export class NearCacheStore implements SessionStore {
     return this.#store.now()
   }
 
+  async nowForCertain (): Promise<number> {
+    return await this.#store.nowForCertain?.() ?? this.#store.now()
+  }
+
   async find (id: string, { fresh = false }: { fresh?: boolean } = {}): Promise<SessionRecord | null> {
     return (fresh ? undefined : this.findNow(id)) ?? await this.#read(id)
   }

@@ -88,6 +88,13 @@ async function search<T> (cluster: Cluster, command: (cluster: Cluster) => Promi
   }
 }
 
+/** What TIME answers; of a Cluster the first of its masters to do so, as any of them may be down. */
+export async function timeOf (client: Client): Promise<unknown> {
+  const masters = isCluster(client) ? connected(client) : []
+  if (masters.length === 0) return await client.time()
+  return await Promise.any(masters.map(async ([, master]) => await master.time())).catch((error: AggregateError) => { throw error.errors[0] })
+}
+
 /** Asks some node which node answers for what. */
 export async function refreshed (cluster: Cluster): Promise<void> {
   await new Promise<void>((resolve) => cluster.refreshSlotsCache(() => resolve()))

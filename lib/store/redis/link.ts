@@ -8,7 +8,7 @@ import { another, isCluster } from './client.ts'
 import type { Client } from './client.ts'
 import { RedisClock } from './clock.ts'
 import { ConnectionWatch } from './connection-watch.ts'
-import { connected, mastersOf, ownerOf, refreshed, sent } from './cluster.ts'
+import { connected, mastersOf, ownerOf, refreshed, sent, timeOf } from './cluster.ts'
 import { isOutage, isRefusal, isReply, replyOf, withoutCommand } from './driver-errors.ts'
 import { lastLeftAt } from './driver-mends.ts'
 import { Reach } from './reach.ts'
@@ -50,12 +50,18 @@ export class RedisLink {
     this.#reach = beside === undefined ? new Reach(this.events) : beside.#reach
     this.#reach.watch(() => lastLeftAt(client))
     this.#refusals = beside === undefined ? new Refusals((advice, cause) => this.events.emit('refused', advice, cause)) : beside.#refusals
-    this.#clock = new RedisClock(() => client.time())
+    this.#clock = new RedisClock(() => timeOf(client))
     this.#watch = new ConnectionWatch(client, () => { void this.#clock.read().catch(() => {}) })
   }
 
   /** Redis' clock, in milliseconds since 1970. */
   now (): number {
+    return this.#clock.now()
+  }
+
+  /** The same, asked for again if the machine has been paused. @throws ERR_SESSION_STORE_UNAVAILABLE */
+  async nowForCertain (): Promise<number> {
+    if (this.#clock.isBehind) await this.#runOn('', () => this.#clock.catchUp())
     return this.#clock.now()
   }
 
@@ -77,7 +83,11 @@ export class RedisLink {
 
   async #guarded<T> (breakerOf: () => Breaker, command: () => Promise<T>): Promise<T> {
     try {
-      return await breakerOf().run(command)
+      const breaker = breakerOf()
+      const answer = await breaker.run(command)
+      // Whoever asked judges it by the time, and the machine may have been paused before it came.
+      if (this.#clock.isBehind) await breaker.run(() => this.#clock.catchUp())
+      return answer
     } catch (error) {
       if (error instanceof errors.STORE_UNAVAILABLE) throw error
       this.refused(error)
@@ -171,8 +181,7 @@ export class RedisLink {
    * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials, the database or a command this package needs
    */
   async ready (ms: number): Promise<Error | null> {
-    const giveUpAt = performance.now() + ms
-    for (;;) {
+    for (const giveUpAt = performance.now() + ms; ;) {
       const reading = this.#clock.read().then(() => null, (error: Error) => withoutCommand(error))
       const answer = await withDeadline(reading, giveUpAt - performance.now())
       const failure = answer === TIMED_OUT ? new Error(`no answer within ${ms} ms`) : answer

@@ -98,6 +98,10 @@ export class RedisStore extends ExpressSide implements SessionStore {
     return this.link.now()
   }
 
+  async nowForCertain (): Promise<number> {
+    return await this.link.nowForCertain()
+  }
+
   find (id: string): Promise<SessionRecord | null> {
     return this.#records.find(id)
   }

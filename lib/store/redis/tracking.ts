@@ -1,4 +1,5 @@
 import type { Cluster, Redis } from 'ioredis'
+import { pausesSoFar } from '../../pauses.ts'
 import type { Changes } from '../near-cache.ts'
 import { isCluster } from './client.ts'
 import { connected } from './cluster.ts'
@@ -14,7 +15,9 @@ const BEATS = 3
  * are: a slot may be on its way from any to any.
  */
 export class Tracking implements Changes {
-  trustedUntil = 0
+  #trustedUntil = 0
+  /** How often the machine had been paused when what changes was last trusted to be heard. */
+  #pauses = pausesSoFar()
   readonly #link: RedisLink
   readonly #keys: Keys
   readonly #silenceMs: number
@@ -37,6 +40,12 @@ export class Tracking implements Changes {
     this.#silenceMs = silenceMs
   }
 
+  /** While the machine is paused nothing is heard: what was told of then may not have been read yet. */
+  get trustedUntil (): number {
+    if (this.#trustedUntil !== 0 && pausesSoFar() !== this.#pauses) this.#lost()
+    return this.#trustedUntil
+  }
+
   async listen (onChange: (id: string) => void, onGap: () => void): Promise<Error | null> {
     this.#onChange = onChange
     this.#onGap = onGap
@@ -57,7 +66,7 @@ export class Tracking implements Changes {
     clearInterval(this.#beat)
     const { client } = this.#link
     for (const name of ['+node', '-node', 'refresh']) client.off(name, this.#sync)
-    this.trustedUntil = 0
+    this.#trustedUntil = 0
     for (const { line } of this.#lines.values()) line.close()
     this.#lines.clear()
     this.#onOutcome?.(null)
@@ -98,16 +107,20 @@ export class Tracking implements Changes {
   }
 
   #lost (): void {
-    this.trustedUntil = 0
+    this.#trustedUntil = 0
     this.#onGap()
   }
 
   #trust (): void {
+    if (pausesSoFar() !== this.#pauses) {
+      this.#pauses = pausesSoFar()
+      this.#lost()
+    }
     let until = this.#owners.names.length === 0 ? 0 : Infinity
     for (const name of this.#owners.names) until = Math.min(until, this.#lines.get(name)?.line.trustedUntil ?? 0)
     // Those that answer for no slot may be given one at any moment.
     for (const { line } of this.#lines.values()) until = Math.min(until, line.trustedUntil)
-    this.trustedUntil = until
+    this.#trustedUntil = until
     if (until === 0) return
     this.#isRefused = false
     this.#settle(null)
