@@ -1,10 +1,12 @@
 import { Type } from '@sinclair/typebox'
-import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { TObject } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import { assertObject } from '../../session/arguments.ts'
 import { userIdText } from '../../session/user-id.ts'
 import { attemptLogin } from '../attempts.ts'
 import { authOf } from '../authenticate.ts'
+import type { PluginContext } from '../context.ts'
 import { issueToken, login } from '../login.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
 import { logout } from '../logout.ts'
@@ -14,14 +16,39 @@ import type { AuthRoutesOptions } from './auth-options.ts'
 import { DefaultCredentials, DefaultUser, ErrorReply, NoContent, Redirect, SessionView, Token } from './schemas.ts'
 import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
+/** What the routes of one registration share. */
+interface Routes {
+  readonly context: PluginContext
+  readonly options: AuthRoutesOptions
+  readonly credentials: TObject
+  readonly userSchema: TObject
+  readonly redirects: NonNullable<AuthRoutesOptions['redirects']>
+  readonly onRequest: Array<ReturnType<typeof sameSiteOnly>>
+  /** What may be shown of a user. */
+  readonly shown: (user: LoginUser) => object
+  /** Whom the credentials of a request prove, under the limits on failed logins. */
+  readonly check: (request: FastifyRequest) => Promise<LoginUser | null>
+  /** How the user's session is to begin. */
+  readonly optionsOf: (user: LoginUser, request: FastifyRequest) => Promise<LoginOptions>
+}
+
 /** `POST /login`, `GET /info` and `POST /logout`; with `bearer` also `POST /token`. Register it after `sessionPlugin`, in its context or below. */
 export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, options) => {
   const context = contextOf(app, 'authRoutes')
-  const limits = checked('authRoutes', () => checkAuthRoutesOptions(options, context.options.attempts))
-  const { verify, findUser, onLogin, redirects = {}, credentials = DefaultCredentials, user: userSchema = DefaultUser } = options
-  const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, Object.keys(userSchema.properties as object))
-  const onRequest = [sameSiteOnly(context)]
+  const routes = routesOf(context, options)
   privateReplies(app)
+  addLogin(app, routes)
+  if (context.options.bearer) addToken(app, routes)
+  addInfo(app, routes)
+  await app.register(async (scope) => {
+    ignoreBodies(scope)
+    addLogout(scope, routes)
+  })
+}
+
+function routesOf (context: PluginContext, options: AuthRoutesOptions): Routes {
+  const limits = checked('authRoutes', () => checkAuthRoutesOptions(options, context.options.attempts))
+  const { verify, onLogin, redirects = {}, credentials = DefaultCredentials, user: userSchema = DefaultUser } = options
   const declares = (name: string): boolean => Object.hasOwn(credentials.properties as object, name)
   const account = options.account ?? (declares('username') ? ({ username }: DefaultCredentials) => username : null)
   if (account === null && limits !== null) context.log.warn('authRoutes: failed logins are limited by network only: set account, which tells whom credentials name')
@@ -40,8 +67,13 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
     assertObject(given, 'what onLogin gives')
     return { remember, ...given }
   }
-  const signedIn = Type.Object({ user: userSchema, session: SessionView }, { description: 'Who is signed in, and the session.' })
+  const names = Object.keys(userSchema.properties as object)
+  const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, names)
+  return { context, options, credentials, userSchema, redirects, onRequest: [sameSiteOnly(context)], shown, check, optionsOf }
+}
 
+function addLogin (app: FastifyInstance, { context, credentials, userSchema, redirects, onRequest, shown, check, optionsOf }: Routes): void {
+  const signedIn = Type.Object({ user: userSchema, session: SessionView }, { description: 'Who is signed in, and the session.' })
   app.post('/login', {
     onRequest,
     schema: {
@@ -62,25 +94,27 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
     if (redirects.login !== undefined && isForm(request)) return reply.redirect(redirects.login, 303)
     return reply.send({ user: view, session })
   })
+}
 
-  if (context.options.bearer) {
-    app.post('/token', {
-      onRequest,
-      schema: {
-        summary: 'Get a bearer token',
-        description: 'Signs in a client that keeps no cookies. The token is in no other reply.',
-        body: credentials,
-        response: { 200: Type.Object({ token: Token, user: userSchema, session: SessionView }, { description: 'The token, who it speaks for, and the session.' }), 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 429: ErrorReply, 503: ErrorReply }
-      }
-    }, async (request, reply) => {
-      const user = await check(request)
-      if (user === null) throw new errors.INVALID_CREDENTIALS()
-      const view = shown(user)
-      const issued = await issueToken(context, request, user, await optionsOf(user, request))
-      return reply.send({ ...issued, user: view })
-    })
-  }
+function addToken (app: FastifyInstance, { context, credentials, userSchema, onRequest, shown, check, optionsOf }: Routes): void {
+  app.post('/token', {
+    onRequest,
+    schema: {
+      summary: 'Get a bearer token',
+      description: 'Signs in a client that keeps no cookies. The token is in no other reply.',
+      body: credentials,
+      response: { 200: Type.Object({ token: Token, user: userSchema, session: SessionView }, { description: 'The token, who it speaks for, and the session.' }), 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 429: ErrorReply, 503: ErrorReply }
+    }
+  }, async (request, reply) => {
+    const user = await check(request)
+    if (user === null) throw new errors.INVALID_CREDENTIALS()
+    const view = shown(user)
+    const issued = await issueToken(context, request, user, await optionsOf(user, request))
+    return reply.send({ ...issued, user: view })
+  })
+}
 
+function addInfo (app: FastifyInstance, { context, options: { findUser }, userSchema, shown }: Routes): void {
   app.get('/info', {
     schema: {
       summary: 'Who is signed in',
@@ -105,20 +139,19 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
     assertObject(user, 'what findUser gives')
     return reply.send({ authenticated: true, user: shown(user), session })
   })
+}
 
-  await app.register(async (scope) => {
-    ignoreBodies(scope)
-    scope.post('/logout', {
-      onRequest,
-      schema: {
-        summary: 'Sign out',
-        description: 'Succeeds also when nobody was signed in.',
-        response: { 204: NoContent, 303: Redirect, 403: ErrorReply, 503: ErrorReply }
-      }
-    }, async (request, reply) => {
-      await logout(context, request)
-      return redirects.logout !== undefined && isForm(request) ? reply.redirect(redirects.logout, 303) : reply.code(204).send()
-    })
+function addLogout (app: FastifyInstance, { context, redirects, onRequest }: Routes): void {
+  app.post('/logout', {
+    onRequest,
+    schema: {
+      summary: 'Sign out',
+      description: 'Succeeds also when nobody was signed in.',
+      response: { 204: NoContent, 303: Redirect, 403: ErrorReply, 503: ErrorReply }
+    }
+  }, async (request, reply) => {
+    await logout(context, request)
+    return redirects.logout !== undefined && isForm(request) ? reply.redirect(redirects.logout, 303) : reply.code(204).send()
   })
 }
 

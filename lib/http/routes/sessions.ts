@@ -2,6 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import { requireAuth } from '../authenticate.ts'
+import type { PluginContext } from '../context.ts'
 import type { RequestAuth } from '../request-auth.ts'
 import { assertRecent } from '../require-recent-login.ts'
 import { stateOf } from '../state.ts'
@@ -20,15 +21,10 @@ const RECENT = 'may need a recent sign-in, and is 401 ERR_SESSION_REAUTH_REQUIRE
  * needs a recent sign-in. Register it after `sessionPlugin`, in its context or below.
  */
 export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (app, options) => {
-  const { recentLoginMs, exemptBearer } = checked('sessionRoutes', () => checkSessionRoutesOptions(options))
+  const limits = checked('sessionRoutes', () => checkSessionRoutesOptions(options))
   const context = contextOf(app, 'sessionRoutes')
   const { sessions } = context
-  /** Who may end other sessions than the one that asks: else a stolen cookie could keep its owner out. */
-  const requireRecent = (request: FastifyRequest): RequestAuth => {
-    const auth = requireAuth(context, request)
-    if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, auth, recentLoginMs)
-    return auth
-  }
+  const requireRecent = (request: FastifyRequest): RequestAuth => requireRecentAuth(context, request, limits)
   const onRequest = [sameSiteOnly(context)]
   privateReplies(app)
   ignoreBodies(app)
@@ -79,4 +75,11 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
     const { id, userId } = requireRecent(request)
     return reply.send({ revoked: await sessions.revokeUser(userId, { except: id }) })
   })
+}
+
+/** Who may end other sessions than the one that asks: else a stolen cookie could keep its owner out. */
+function requireRecentAuth (context: PluginContext, request: FastifyRequest, { recentLoginMs, exemptBearer }: ReturnType<typeof checkSessionRoutesOptions>): RequestAuth {
+  const auth = requireAuth(context, request)
+  if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, auth, recentLoginMs)
+  return auth
 }
