@@ -31,11 +31,11 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     const state = (request as SessionRequest)[kState]
     const work = state?.settle(reply)
     if (work === undefined) {
-      state?.stored.cookie.write(reply)
+      state?.stored.writeCookie(reply)
       return done(null, payload)
     }
     const stream = watch(payload)
-    return work.finally(() => state?.stored.cookie.write(reply)).then(() => {
+    return work.finally(() => state?.stored.writeCookie(reply)).then(() => {
       if (stream?.failure !== undefined) throw stream.failure
     }, (error: unknown) => {
       // An error is sent in its place.

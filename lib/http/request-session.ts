@@ -23,7 +23,8 @@ import type { StateOptions } from './stored-session.ts'
  */
 export class RequestSession implements SessionOwner {
   readonly stored: StoredSession
-  readonly outcomes = new Outcomes()
+  /** Made for the few requests whose route calls something that takes time. */
+  #outcomes: Outcomes | undefined
   readonly #context: PluginContext
   readonly #request: FastifyRequest
   /** `undefined` until the route asks for it; `null` after `destroy()`. */
@@ -43,6 +44,7 @@ export class RequestSession implements SessionOwner {
   /** What the reply waits for, while it does. */
   #settling: Promise<void> | undefined
   #isSettled = false
+  #isClosed = false
   /** Saves of one request follow each other. */
   readonly #rows = new Rows()
   readonly #inRow = (task: () => Promise<void>): Promise<void> => this.#rows.run('save', task)
@@ -70,6 +72,15 @@ export class RequestSession implements SessionOwner {
     if (record !== null && this.#carriedKeys === null) return record.id
     this.#nextId ??= this.#context.core.tokens.newId()
     return this.#nextId
+  }
+
+  /** What the calls of this request came to. */
+  get outcomes (): Outcomes {
+    if (this.#outcomes === undefined) {
+      this.#outcomes = new Outcomes()
+      if (this.#isClosed) this.#outcomes.close(this.#request.log)
+    }
+    return this.#outcomes
   }
 
   get ownsUserId (): boolean {
@@ -174,7 +185,7 @@ export class RequestSession implements SessionOwner {
     this.#isSettled = true
     // A reply that was not returned is sent a second time while the first waits: they wait for the same.
     const before = this.#settling
-    if (before === undefined && this.outcomes.isClear && !this.#hasWork(reply, isFirst)) {
+    if (before === undefined && this.#isClear && !this.#hasWork(reply, isFirst)) {
       if (!isFirst || !this.stored.isTouchDue) return undefined
     }
     const work = this.#settle(reply, { before, isFirst })
@@ -194,17 +205,22 @@ export class RequestSession implements SessionOwner {
       // A later hook may have made an error of the reply: whom it signed in is not, though the cookie has gone out.
       if (this.#takesBack(reply)) this.settle(reply)?.catch(() => {})
     }
-    this.outcomes.close(this.#request.log)
+    this.#isClosed = true
+    this.#outcomes?.close(this.#request.log)
   }
 
   async #settle (reply: FastifyReply, { before, isFirst }: { before: Promise<void> | undefined, isFirst: boolean }): Promise<void> {
     await before
-    const untold = this.outcomes.isClear ? null : await this.outcomes.untold()
+    const untold = this.#isClear ? null : await this.outcomes.untold()
     if (this.#hasWork(reply, isFirst)) await this.#inRow(() => this.#commit({ undo: untold !== null || this.#isError(reply) }))
-    this.outcomes.repeated()
+    this.#outcomes?.repeated()
     await this.stored.touchIfDue()
     // An error that the application answers says enough.
     if (untold !== null && !this.#isError(reply)) throw untold.error
+  }
+
+  get #isClear (): boolean {
+    return this.#outcomes?.isClear ?? true
   }
 
   #hasWork (reply: FastifyReply, isFirst: boolean): boolean {
@@ -216,7 +232,7 @@ export class RequestSession implements SessionOwner {
   }
 
   #isError (reply: FastifyReply): boolean {
-    return this.stored.cookie.statusOf(reply) >= 400
+    return this.stored.statusOf(reply) >= 400
   }
 
   #isChanged (): boolean {

@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import { apply, parseData } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
@@ -41,14 +41,14 @@ export class StoredSession {
   #isBorn = false
   /** This use of the session is written down, or was tried to be. */
   #touched = false
-  readonly cookie: OwedCookie
+  /** Made for the few requests that say something about the cookie. */
+  #cookie: OwedCookie | undefined
   /** The request was turned away: nobody is signed in by it, and nothing may change by it. */
   readonly #refusal: Error | null
 
   constructor (context: PluginContext, request: FastifyRequest, { willLoad = false, refusal = null }: StateOptions) {
     this.#context = context
     this.#request = request
-    this.cookie = new OwedCookie(context, request, () => this.#record === null || this.#token === null ? null : { record: this.#record, token: this.#token })
     this.#refusal = refusal
     if (willLoad || refusal !== null) return
     if (routeConfig(request).skip) this.#failure = new errors.SKIPPED('on a route with config.session false')
@@ -133,7 +133,7 @@ export class StoredSession {
     this.#assertNotRefused()
     const mine = this.#mayEnd ? this.#record ?? (this.#token === null ? null : this.#sent) : null
     const failure = this.#mayEnd ? null : this.#failure
-    this.cookie.oweClearing()
+    this.#owed.oweClearing()
     this.#become(null, null)
     this.#failure = null
     if (failure !== null) throw failure
@@ -153,7 +153,7 @@ export class StoredSession {
     if (!this.isTouchDue) return
     this.#touched = true
     // At its own saves Express sets the cookie to end with the idle timeout from then: it goes on with the session.
-    if (this.#context.core.options.userIsData && (this.#record as SessionRecord).createdAt > 0 && !this.cookie.isOwed) this.cookie.oweToken()
+    if (this.#context.core.options.userIsData && (this.#record as SessionRecord).createdAt > 0 && !this.#owed.isOwed) this.#owed.oweToken()
     // A use that could not be written down shortens the session a little; the reply is as good.
     await this.budget.within(this.#context.core.touch(this.#record as SessionRecord)).catch(() => {})
   }
@@ -163,6 +163,23 @@ export class StoredSession {
     if (!this.#context.core.credentials.isBearer(this.#request.headers)) return
     if (this.record === null) throw new errors.UNAUTHENTICATED()
     throw new errors.UNSUPPORTED(`${what} in a bearer request: its client keeps no cookies`)
+  }
+
+  /** Sends or takes back the cookie, if that is still to be done. */
+  writeCookie (reply: FastifyReply): void {
+    this.#cookie?.write(reply)
+  }
+
+  /** The status that the client sees. */
+  statusOf (reply: FastifyReply): number {
+    return this.#cookie === undefined ? reply.statusCode : this.#cookie.statusOf(reply)
+  }
+
+  get #owed (): OwedCookie {
+    this.#cookie ??= new OwedCookie(this.#context, this.#request, () => {
+      return this.#record === null || this.#token === null ? null : { record: this.#record, token: this.#token }
+    })
+    return this.#cookie
   }
 
   #assertNotRefused (): void {
@@ -177,7 +194,7 @@ export class StoredSession {
 
   #found (record: SessionRecord | null): undefined {
     this.#record = record
-    if (record !== null && this.#sent?.renew === true) this.cookie.oweToken()
+    if (record !== null && this.#sent?.renew === true) this.#owed.oweToken()
   }
 
   /** The new session that follows the present one. */
@@ -235,7 +252,7 @@ export class StoredSession {
     }
     this.#become(record, token)
     this.#isBorn = true
-    this.cookie.oweToken()
+    this.#owed.oweToken()
   }
 
   /** The reply has gone: nobody will hold this token. */
