@@ -1,8 +1,7 @@
 import createError from '@fastify/error'
 import type { FastifyError } from '@fastify/error'
 
-/** What every error of this package looks like: match on `code`, never on `message`. */
-export interface SessionError extends FastifyError {
+interface Defined extends FastifyError {
   statusCode: number
   /** Reply headers that Fastify's error handling sends along. */
   headers?: Record<string, string>
@@ -11,8 +10,17 @@ export interface SessionError extends FastifyError {
 }
 
 interface SessionErrorConstructor {
-  new (...args: unknown[]): SessionError
-  readonly prototype: SessionError
+  new (...args: unknown[]): Defined
+  readonly prototype: Defined
+}
+
+/** Every code that an error of this package can have. */
+export type SessionErrorCode = `ERR_SESSION_${keyof typeof errors}`
+
+/** What every error of this package looks like: match on `code`, never on `message`. */
+export interface SessionError extends Defined {
+  code: SessionErrorCode
+  extensions: { code: SessionErrorCode }
 }
 
 /** Seconds a client is told to wait before it asks again. */

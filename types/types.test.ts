@@ -8,7 +8,7 @@ import { Cluster, Redis } from 'ioredis'
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5'
 import { createClient } from 'redis'
 import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore, sessionRoutes } from '../lib/index.ts'
-import type { RequestAuth, SessionInfo, SessionOptions, SessionRoutesOptions } from '../lib/index.ts'
+import type { RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionOptions, SessionRoutesOptions } from '../lib/index.ts'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 const is = <Expected>() => <Actual>(_value: Actual, _equal: Equal<Actual, Expected>): void => {}
@@ -115,6 +115,13 @@ export function decorators (): void {
 
 // An application's options object can be typed, and built from what may be undefined.
 export const typed: SessionOptions = { secret: process.env.SECRET, redis: process.env.REDIS_URL, cookie: undefined, origins: undefined }
+
+export function codes (error: SessionError): string {
+  is<SessionErrorCode>()(error.code, true)
+  // @ts-expect-error no such code
+  if (error.code === 'ERR_SESSION_UNAUTHORISED') return ''
+  return error.code
+}
 
 // The application says what its session holds; we declare nothing there, so that nothing clashes.
 declare module 'fastify' {
