@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import type { LoginUser, SessionOptions } from '../../lib/index.ts'
 import { Browser, startApp } from '../helpers/app.ts'
 import type { LogLine, TestResponse } from '../helpers/app.ts'
-import { prefix, startRedis } from '../helpers/redis.ts'
+import { prefix, startCluster, startRedis } from '../helpers/redis.ts'
 
 const redis = await startRedis(t)
 
@@ -173,7 +173,8 @@ t.test('a session is not created with data that names somebody else', async (t) 
 })
 
 t.test('assigning the same userId on every request, also in five at once, leaves one session', async (t) => {
-  for (const options of [{}, { redis: redis.url, keyPrefix: prefix() }]) {
+  const { nodes } = await startCluster(t)
+  for (const options of [{}, { redis: redis.url, keyPrefix: prefix() }, { redis: { cluster: nodes }, keyPrefix: prefix() }]) {
     const shop = await open(t, options)
     const browser = await signedIn(shop, { userId: 1, cart: ['book'] })
     const changes = (visit: number): Action => ({ session }) => {
