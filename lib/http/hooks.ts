@@ -29,6 +29,11 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
 
   app.addHook('onSend', (request, reply, payload, done) => {
     const state = (request as SessionRequest)[kState]
+    // Another reply is on its way. Fastify waits for none, so this one is left here.
+    if (state?.isSettling === true) {
+      watch(payload)?.destroy()
+      return
+    }
     const work = state?.settle(reply)
     if (work === undefined) {
       state?.stored.writeCookie(reply)

@@ -41,10 +41,10 @@ export class RequestSession implements SessionOwner {
   #carriedKeys: readonly string[] | null = null
   #signedInByAssignment = false
   #isUncertain = false
-  /** What the reply waits for, while it does. */
-  #settling: Promise<void> | undefined
   #isSettled = false
   #isClosed = false
+  /** A reply waits for what this request changed. Another is none: a route that does not return it sends it twice. */
+  isSettling = false
   /** Saves of one request follow each other. */
   readonly #rows = new Rows()
   readonly #inRow = (task: () => Promise<void>): Promise<void> => this.#rows.run('save', task)
@@ -183,15 +183,9 @@ export class RequestSession implements SessionOwner {
   settle (reply: FastifyReply): Promise<void> | undefined {
     const isFirst = !this.#isSettled
     this.#isSettled = true
-    // A reply that was not returned is sent a second time while the first waits: they wait for the same.
-    const before = this.#settling
-    if (before === undefined && this.#isClear && !this.#hasWork(reply, isFirst)) {
-      if (!isFirst || !this.stored.isTouchDue) return undefined
-    }
-    const work = this.#settle(reply, { before, isFirst })
-    const settling = work.catch(() => {}).finally(() => { if (this.#settling === settling) this.#settling = undefined })
-    this.#settling = settling
-    return work
+    const isTouchDue = isFirst && this.stored.isTouchDue
+    if (this.#isClear && !this.#hasWork(reply, isFirst) && !isTouchDue) return undefined
+    return this.#settle(reply, isFirst)
   }
 
   /** The reply has gone, or its client has. */
@@ -209,14 +203,20 @@ export class RequestSession implements SessionOwner {
     this.#outcomes?.close(this.#request.log)
   }
 
-  async #settle (reply: FastifyReply, { before, isFirst }: { before: Promise<void> | undefined, isFirst: boolean }): Promise<void> {
-    await before
-    const untold = this.#isClear ? null : await this.outcomes.untold()
-    if (this.#hasWork(reply, isFirst)) await this.#inRow(() => this.#commit({ undo: untold !== null || this.#isError(reply) }))
-    this.#outcomes?.repeated()
-    await this.stored.touchIfDue()
-    // An error that the application answers says enough.
-    if (untold !== null && !this.#isError(reply)) throw untold.error
+  async #settle (reply: FastifyReply, isFirst: boolean): Promise<void> {
+    this.isSettling = true
+    try {
+      const untold = this.#isClear ? null : await this.outcomes.untold()
+      if (this.#hasWork(reply, isFirst)) {
+        await this.#inRow(() => this.#commit({ undo: untold !== null || this.#isError(reply) }))
+      }
+      this.#outcomes?.repeated()
+      await this.stored.touchIfDue()
+      // An error that the application answers says enough.
+      if (untold !== null && !this.#isError(reply)) throw untold.error
+    } finally {
+      this.isSettling = false
+    }
   }
 
   get #isClear (): boolean {

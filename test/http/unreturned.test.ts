@@ -9,6 +9,7 @@ import type { Test } from 'tap'
 import { RedisStore } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { secret, startApp } from '../helpers/app.ts'
+import type { LogLine } from '../helpers/app.ts'
 import { prefix, startRedis } from '../helpers/redis.ts'
 import { listen, Visitor } from '../helpers/visitor.ts'
 
@@ -21,7 +22,7 @@ const redis = await startRedis(t)
 
 type Route = (request: FastifyRequest, reply: FastifyReply) => Promise<void>
 
-interface Site { app: FastifyInstance, visitor: () => Visitor, url: string }
+interface Site { app: FastifyInstance & { lines: LogLine[] }, visitor: () => Visitor, url: string }
 
 async function open (t: Test, routes: Record<string, Route>, options: Partial<SessionOptions> = {}): Promise<Site> {
   const app = await startApp(t, { redis: redis.url, keyPrefix: prefix(), ...options })
@@ -32,7 +33,7 @@ async function open (t: Test, routes: Record<string, Route>, options: Partial<Se
 }
 
 /** Sends a request, and waits until the server has done with it. */
-async function post ({ app }: Site, visitor: Visitor, path: string): Promise<{ status: number, body: string }> {
+async function post ({ app }: { app: FastifyInstance }, visitor: Visitor, path: string): Promise<{ status: number, body: string }> {
   const done = once(app.server, 'request').then(async ([, response]) => { if (!response.closed) await once(response, 'close') })
   const answer = await visitor.post(path)
   await done
@@ -104,7 +105,7 @@ t.test('and so with userIdFrom, and in an error handler', async (t) => {
   app.get('/me', async (request) => ({ userId: request.auth?.userId ?? null }))
   const url = await listen(app)
   const guest = new Visitor(url)
-  t.equal((await post({ app, url, visitor: () => guest }, guest, '/fails')).status, 200)
+  t.equal((await post({ app }, guest, '/fails')).status, 200)
   t.equal(await who(guest), '7')
 })
 
@@ -116,6 +117,21 @@ t.test('the reply that was sent first goes out, also while only the use of the s
   const ada = site.visitor()
   await post(site, ada, '/login')
   t.match(await post(site, ada, '/send'), { status: 200, body: 'all of it' })
+})
+
+t.test('a sign-in that fails in such a route says why, and one that does not logs no error', async (t) => {
+  const site = await open(t, {
+    send: async ({ session }, reply) => {
+      session.userId = 7
+      reply.send('ok')
+    }
+  })
+  const refused = await site.visitor().post('/send', { origin: 'https://mallory.example' })
+  t.equal(refused.status, 403)
+  t.match(JSON.parse(refused.body), { code: 'ERR_SESSION_CSRF_REJECTED', message: 'Cross-site request rejected' })
+  site.app.lines.length = 0
+  t.equal((await post(site, site.visitor(), '/send')).status, 200)
+  t.strictSame(site.app.lines.filter(({ level }) => level >= 40), [])
 })
 
 t.test('a route that sends 200 and then throws signs in whom the client was told of, and nobody else', async (t) => {
@@ -155,7 +171,7 @@ t.test('under @fastify/session, such a route does not end the process either', a
   const url = await listen(app)
   const ada = new Visitor(url)
   const bodies: string[] = []
-  for (let times = 0; times < 5; times++) bodies.push((await post({ app, url, visitor: () => ada }, ada, '/send')).body)
+  for (let times = 0; times < 5; times++) bodies.push((await post({ app }, ada, '/send')).body)
   t.strictSame(bodies, ['ok', 'ok', 'ok', 'ok', 'ok'])
   t.equal(await who(ada), 7)
   t.strictSame(thrown, [])
