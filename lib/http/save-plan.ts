@@ -1,6 +1,6 @@
 import { apply, diff, isEmpty, parseData, picked } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
-import { isUserId, namedIn, userIdText, userOf } from '../session/user-id.ts'
+import { isUserId, namedIn, userIdText, userOrNull } from '../session/user-id.ts'
 import type { UserIdFrom } from '../session/user-id.ts'
 import { CSRF_SECRET } from './session-object.ts'
 
@@ -96,12 +96,12 @@ export function carryOver (base: Data, data: Data, keys: readonly string[] | nul
  * signed in signs out when it is saved.
  */
 export function signsOut ({ base, data, rotates, userIdFrom }: Pick<SaveSituation, 'base' | 'data' | 'rotates' | 'userIdFrom'>): boolean {
-  return userOf(data, userIdFrom, base) === null && (rotates || userOf(base, userIdFrom) !== null)
+  return userOrNull(data, userIdFrom, base) === null && (rotates || userOrNull(base, userIdFrom) !== null)
 }
 
 /** Makes a member name whom it named before, or nobody. */
 function takeBack (key: string, base: Data, data: Data): void {
-  if (key === 'user' && !isUserId((data.user as { id?: unknown } | undefined)?.id)) return
+  if (key === 'user' && userOrNull({ user: data.user }, null) === null) return
   if (Object.hasOwn(base, key)) data[key] = base[key]
   else delete data[key]
 }

@@ -77,12 +77,18 @@ export function sessionObjects (engine: Engine, lifeOf: LifeOf): BuildSession {
 const noticing: ProxyHandler<Data> = {
   set (target, key, value: unknown) {
     const { owner, session } = (target as unknown as Owned)[kOwn]
-    const isUserId = key === 'userId' && owner.ownsUserId
-    if (isUserId && value != null) owner.assertCanSignIn()
-    const isSet = Reflect.set(target, key, isUserId && typeof value === 'bigint' ? String(value) : value)
+    if (key === 'userId' && owner.ownsUserId && value != null) owner.assertCanSignIn()
+    const isSet = Reflect.set(target, key, owner.ownsUserId ? withTextId(key, value) : value)
     if (isSet && typeof key === 'string') owner.assigned(session, key)
     return isSet
   }
+}
+
+/** A member of the data; a bigint in it that is the user's id is text, for JSON has none. */
+function withTextId (key: string | symbol, value: unknown): unknown {
+  if (key === 'userId' && typeof value === 'bigint') return String(value)
+  const id = key === 'user' ? (value as { id?: unknown } | null | undefined)?.id : undefined
+  return typeof id === 'bigint' ? { ...value as object, id: String(id) } : value
 }
 
 /** The application's data in a session object, by reference. */

@@ -13,14 +13,31 @@ type Data = Record<string, unknown>
 export type UserIdFrom = ((data: Data) => unknown) | null
 
 /**
- * What data names its user by, whatever that is. `before`: the data as it was; where its `userId` named somebody,
- * nothing else does now: taking it out signs out, whoever is in `user`.
+ * What data names its user by, whatever that is. It is looked for in the data as it is stored: in JSON, a document of
+ * a database may have no `id`, and an ObjectId is a text. `before`: the data as it was; where its `userId` named
+ * somebody, nothing else does now: taking it out signs out, whoever is in `user`.
+ * @throws what `userIdFrom` throws, and what `JSON.stringify` does
  */
 export function namedIn (data: Data, userIdFrom: UserIdFrom, before: Data = {}): unknown {
-  if (userIdFrom !== null) return userIdFrom(data)
+  if (userIdFrom !== null) return userIdFrom(storedView(data))
   if (data.userId != null || isUserId(before.userId)) return data.userId
-  const { id } = (data.user ?? {}) as { id?: unknown }
+  const { id } = (stored(data.user) ?? {}) as { id?: unknown }
   return isUserId(id) ? id : undefined
+}
+
+/** The data as it is stored, each member of it once it is looked at. */
+function storedView (data: Data): Data {
+  const view: Data = {}
+  for (const key of Object.keys(data)) {
+    Object.defineProperty(view, key, { get: () => stored(data[key]), enumerable: true })
+  }
+  return view
+}
+
+function stored (value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  const text = JSON.stringify(value) as string | undefined
+  return text === undefined ? undefined : JSON.parse(text)
 }
 
 /** Whom data names, or `null`. */
@@ -55,14 +72,18 @@ export function ofUser (data: Data, { userId, previous, userIdFrom }: { userId: 
   return kept
 }
 
-/** Members that elsewhere say that somebody is signed in. */
-const FLAGS = ['authenticated', 'isAuthenticated', 'loggedIn', 'isLoggedIn']
+/** Members that elsewhere say that somebody is signed in, in the ways they are written. */
+const FLAG = /^(is)?(auth|authenticated|logged|logged_?in|signed_?in)$/i
+
+/** Members that elsewhere say who is signed in. */
+const NAME = /^(user_?id|uid|user_?name)$/i
 
 /** The member that makes data look signed in while it names nobody, or `undefined`. */
 export function looksSignedIn (data: Data): string | undefined {
   if (data.user != null) return 'user'
   if ((data.passport as { user?: unknown } | undefined)?.user != null) return 'passport'
-  return FLAGS.find((name) => data[name] === true)
+  const keys = Object.keys(data)
+  return keys.find((key) => FLAG.test(key) && data[key] === true) ?? keys.find((key) => NAME.test(key) && isUserId(data[key]))
 }
 
 /**

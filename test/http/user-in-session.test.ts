@@ -140,7 +140,17 @@ t.test('whom an older version left in the data without signing them in signs in 
 })
 
 t.test('what looks signed in and signs nobody in is warned of once, by its name', async (t) => {
-  const looks: Record<string, unknown> = { user: { name: 'Ada' }, authenticated: true, isLoggedIn: true, passport: { user: 42 } }
+  const looks: Record<string, unknown> = {
+    user: { name: 'Ada' },
+    passport: { user: 42 },
+    authenticated: true,
+    isLoggedIn: true,
+    loggedin: true,
+    isAuth: true,
+    user_id: 42,
+    uid: 'ada',
+    username: 'ada'
+  }
   const told: unknown[] = []
   for (const [key, value] of Object.entries(looks)) {
     const shop = await open(t)
@@ -148,6 +158,29 @@ t.test('what looks signed in and signs nobody in is warned of once, by its name'
     told.push(shop.app.lines.filter(({ level }) => level === 40).map(({ msg }) => [msg.includes(`request.session.${key} `), msg.includes('userIdFrom')]))
   }
   t.strictSame(told, Object.keys(looks).map(() => [[true, true]]))
+})
+
+t.test('whom the data names is read from it as it is stored', async (t) => {
+  const document = (_id: string): unknown => Object.defineProperty({ _id: { toJSON: () => _id } }, 'id', { get: () => _id })
+  const shop = await open(t)
+  const ada = await signedIn(shop, document('5f1'))
+  t.strictSame(await me(ada), { userId: null, data: { user: { _id: '5f1' } } }, 'the id is not stored: it would be gone with the next request')
+  t.equal(shop.app.lines.filter(({ msg }) => msg.includes('request.session.user ')).length, 1, 'and that is told')
+
+  const mended = await open(t, { userIdFrom: ({ user }) => (user as { _id?: unknown } | undefined)?._id })
+  const browser = await signedIn(mended, document('5f1'))
+  await mended.act(browser, ({ session }) => { session.cart = ['book'] })
+  t.equal((await me(browser)).userId, '5f1')
+  await mended.act(browser, ({ session }) => { session.user = document('5f2') })
+  t.strictSame(await me(browser), { userId: '5f2', data: { user: { _id: '5f2' } } }, 'another gets nothing of the first')
+  await mended.act(browser, ({ session }) => { delete session.user })
+  t.equal((await me(browser)).userId, null)
+})
+
+t.test('an id that is a bigint signs in, and is text in the data', async (t) => {
+  const shop = await open(t)
+  const ada = await signedIn(shop, { id: 7n, name: 'Ada' })
+  t.strictSame(await me(ada), { userId: '7', data: { user: { id: '7', name: 'Ada' } } })
 })
 
 t.test('nobody is warned of a session that is signed in, or whose user is kept elsewhere', async (t) => {
