@@ -23,6 +23,12 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
     getter () { return stateOf(context, this).session as FastifyRequest['session'] },
     setter () { throw new TypeError('request.session cannot be replaced: assign its members, or end it with destroy()') }
   })
+  // TypeScript knows it from @fastify/session, and so does code that comes from there.
+  if (!app.hasRequestDecorator('sessionStore')) {
+    app.decorateRequest('sessionStore', {
+      getter () { throw new errors.UNSUPPORTED('request.sessionStore: app.sessions finds, lists, changes and ends sessions') }
+    })
+  }
   app.decorateRequest(names.auth, { getter () { return authOf(context, this) } })
   app.decorateRequest(names.requireAuth, function (this: FastifyRequest) { return requireAuth(context, this) })
   app.decorate(names.authenticate, guard(context, (request) => { requireAuth(context, request) }))

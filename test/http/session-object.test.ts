@@ -834,6 +834,14 @@ t.test('request.session cannot be replaced by something else', async (t) => {
   t.equal((await me(ada)).userId, 'ada')
 })
 
+t.test('request.sessionStore, which @fastify/session has, says what to use instead', async (t) => {
+  const app = await startApp(t)
+  app.get('/all', async (request) => { request.sessionStore.get('', () => {}) })
+  const { statusCode, body } = await app.inject('/all')
+  t.equal(statusCode, 500)
+  t.match(JSON.parse(body), { code: 'ERR_SESSION_UNSUPPORTED', message: /app\.sessions/ })
+})
+
 t.test('regenerate with the user moves the session: the same sign-in, deadlines and label under a new id', async (t) => {
   const shop = await openShop(t)
   const ada = new Browser(shop.app)
