@@ -1,10 +1,10 @@
-import type { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Credential } from '../session/credentials.ts'
 import { kReply, kState, routeConfig } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { assertSameSite, opensWebSocket } from './cross-site.ts'
 import { stateOf } from './state.ts'
+import { WaitingPayload } from './waiting-payload.ts'
 
 /**
  * What happens to every request: its session is loaded if it carries a cookie that verifies, and stored
@@ -29,22 +29,19 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
 
   app.addHook('onSend', (request, reply, payload, done) => {
     const state = (request as SessionRequest)[kState]
-    // Another reply is on its way. Fastify waits for none, so this one is left here.
-    if (state?.isSettling === true) {
-      watch(payload)?.destroy()
-      return
-    }
+    // Fastify waits for none of them: the one that waits is the reply.
+    if (state?.waiting != null) return state.waiting.replace(payload)
     const work = state?.settle(reply)
-    if (work === undefined) {
+    if (state === null || work === undefined) {
       state?.stored.writeCookie(reply)
       return done(null, payload)
     }
-    const stream = watch(payload)
-    return work.finally(() => state?.stored.writeCookie(reply)).then(() => {
-      if (stream?.failure !== undefined) throw stream.failure
-    }, (error: unknown) => {
-      // An error is sent in its place.
-      stream?.destroy()
+    const waiting = state.waiting = new WaitingPayload(payload)
+    return work.finally(() => {
+      state.waiting = null
+      state.stored.writeCookie(reply)
+    }).then(() => waiting.release(), (error: unknown) => {
+      waiting.destroy()
       throw error
     })
   })
@@ -68,16 +65,4 @@ function admitted (context: PluginContext, request: FastifyRequest): Credential 
     stateOf(context, request, { refusal: refusal as Error })
     throw refusal
   }
-}
-
-/**
- * Fastify listens to a stream's errors only after its hooks: until then an error would be nobody's,
- * and end the process. Holds what went wrong so far.
- */
-function watch (payload: unknown): { failure: Error | undefined, destroy: () => void } | null {
-  const stream = payload as Partial<Readable> | null
-  if (typeof stream?.pipe !== 'function' || typeof stream.once !== 'function') return null
-  const watched = { failure: undefined as Error | undefined, destroy: () => { stream.destroy?.() } }
-  stream.once('error', (error: Error) => { watched.failure = error })
-  return watched
 }

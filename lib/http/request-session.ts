@@ -16,6 +16,7 @@ import { CSRF_SECRET, dataOf, drop } from './session-object.ts'
 import type { Callback, Method, SessionOwner } from './session-object.ts'
 import { StoredSession } from './stored-session.ts'
 import type { StateOptions } from './stored-session.ts'
+import type { WaitingPayload } from './waiting-payload.ts'
 
 /**
  * One request's session as its route sees it: `request.session`, built when first asked for, and what
@@ -43,8 +44,8 @@ export class RequestSession implements SessionOwner {
   #isUncertain = false
   #isSettled = false
   #isClosed = false
-  /** A reply waits for what this request changed. Another is none: a route that does not return it sends it twice. */
-  isSettling = false
+  /** What the reply sends, while it waits for what this request changed. */
+  waiting: WaitingPayload | null = null
   /** Saves of one request follow each other. */
   readonly #rows = new Rows()
   readonly #inRow = (task: () => Promise<void>): Promise<void> => this.#rows.run('save', task)
@@ -204,19 +205,14 @@ export class RequestSession implements SessionOwner {
   }
 
   async #settle (reply: FastifyReply, isFirst: boolean): Promise<void> {
-    this.isSettling = true
-    try {
-      const untold = this.#isClear ? null : await this.outcomes.untold()
-      if (this.#hasWork(reply, isFirst)) {
-        await this.#inRow(() => this.#commit({ undo: untold !== null || this.#isError(reply) }))
-      }
-      this.#outcomes?.repeated()
-      await this.stored.touchIfDue()
-      // An error that the application answers says enough.
-      if (untold !== null && !this.#isError(reply)) throw untold.error
-    } finally {
-      this.isSettling = false
+    const untold = this.#isClear ? null : await this.outcomes.untold()
+    if (this.#hasWork(reply, isFirst)) {
+      await this.#inRow(() => this.#commit({ undo: untold !== null || this.#isError(reply) }))
     }
+    this.#outcomes?.repeated()
+    await this.stored.touchIfDue()
+    // An error that the application answers says enough.
+    if (untold !== null && !this.#isError(reply)) throw untold.error
   }
 
   get #isClear (): boolean {

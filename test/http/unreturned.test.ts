@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { Readable } from 'node:stream'
 import fastifyCookie from '@fastify/cookie'
 import fastifySession from '@fastify/session'
 import type { SessionStore } from '@fastify/session'
@@ -132,6 +133,30 @@ t.test('a sign-in that fails in such a route says why, and one that does not log
   site.app.lines.length = 0
   t.equal((await post(site, site.visitor(), '/send')).status, 200)
   t.strictSame(site.app.lines.filter(({ level }) => level >= 40), [])
+})
+
+t.test('of what is sent while the reply waits the last goes out, whole', async (t) => {
+  const site = await open(t, {
+    throws: async ({ session }, reply) => {
+      session.userId = 7
+      reply.send('ok')
+      throw new Error('too late')
+    },
+    // An async route that returns nothing is a reply without a body, and the callback's is another.
+    saves: async ({ session }, reply) => {
+      session.userId = 7
+      session.save((error?: Error) => { reply.send(error ?? 'saved') })
+    },
+    streams: async ({ session }, reply) => {
+      session.userId = 7
+      reply.send(Readable.from(['nobody', 'reads', 'this']))
+      reply.code(202).send(Readable.from(['all ', 'of it']))
+    }
+  })
+  t.match(await site.visitor().post('/throws'), { status: 500, body: /"message":"too late"/ })
+  t.match(await site.visitor().post('/saves'), { status: 200, body: 'saved' })
+  t.match(await site.visitor().post('/saves', { origin: 'https://mallory.example' }), { status: 403, body: /"code":"ERR_SESSION_CSRF_REJECTED"/ })
+  t.match(await site.visitor().post('/streams'), { status: 202, body: 'all of it' })
 })
 
 t.test('a route that sends 200 and then throws signs in whom the client was told of, and nobody else', async (t) => {
