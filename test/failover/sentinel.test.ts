@@ -28,28 +28,31 @@ async function startLoad (t: Test, options: Partial<SessionOptions> = {}): Promi
   return load
 }
 
+/** As README advises it. */
+const PLANNED = 'planned, the master hands over first'
+/** How long Sentinels wait by default: on a busy machine they do not replace the new master as well. */
+const DOWN_AFTER_MS = 30_000
+
 const FAULTS: Fault[] = [
   { name: 'master killed', strike: async (master) => { await master.kill(); return undefined } },
   { name: 'master frozen and resumed', strike: async (master) => { master.freeze(); return () => master.resume() } },
   { name: 'planned', strike: async () => { await topology.failover(); return undefined } },
-  {
-    name: 'planned, with writes paused',
-    strike: async (master) => {
-      // Else it goes on taking writes that are lost, until every process has heard of the other.
-      await topology.failover(async () => await master.client.call('CLIENT', 'PAUSE', 4_000, 'WRITE'))
-      return undefined
-    }
-  }
+  { name: PLANNED, strike: async (master) => { await topology.handOver(master); return undefined } }
 ]
 
-const [killed, frozen] = FAULTS as [Fault, Fault]
-const TAKEOVERS = [...FAULTS.map((fault) => [fault, 'default'] as const), [killed, 'replicated'] as const, [frozen, 'replicated'] as const]
+const [killed, frozen, , handedOver] = FAULTS as [Fault, Fault, Fault, Fault]
+const TAKEOVERS = [...FAULTS.map((fault) => [fault, 'default'] as const), ...[killed, frozen, handedOver].map((fault) => [fault, 'replicated'] as const)]
 
 for (const [{ name, strike }, durability] of TAKEOVERS) {
-  t.test(`another master takes over by Sentinel, ${name}, with durability ${durability}`, { timeout: 600_000 }, async (t) => {
+  t.test(`another master takes over by Sentinel, ${name}, with durability ${durability}`, { timeout: 3_600_000 }, async (t) => {
+    const isAdvised = name === PLANNED
+    if (isAdvised) {
+      await topology.callDownAfter(DOWN_AFTER_MS)
+      t.teardown(async () => await topology.callDownAfter(1_000))
+    }
     const load = await startLoad(t, { durability })
     let [recoveryMs, oursMs] = [0, 0]
-    const rounds = times(10, durability === 'default' ? 2 : 1)
+    const rounds = times(isAdvised ? 100 : 10, durability === 'default' ? 2 : 1)
     for (let round = 0; round < rounds; round++) {
       const old = await topology.master()
       const struckAt = performance.now()
@@ -71,7 +74,7 @@ for (const [{ name, strike }, durability] of TAKEOVERS) {
     const findings = load.history.check()
     t.comment(load.summary)
     t.strictSame(load.wrong, [])
-    if (name === 'planned, with writes paused' || durability === 'replicated') t.strictSame(findings, { resurrected: [], lost: [], unended: [] })
+    if (isAdvised || durability === 'replicated') t.strictSame(findings, { resurrected: [], lost: [], unended: [] })
     t.ok(load.slowestMs <= 700, `the slowest answer after ${load.slowestMs.toFixed()} ms`)
     t.ok(recoveryMs <= 6_000, `service after ${recoveryMs.toFixed()} ms, ${oursMs.toFixed()} ms of it after the Sentinels knew`)
     report({ scenario: `failover by Sentinel, ${name}, durability ${durability}`, on: 'Sentinel', tries: load.requests, resurrected: sessionsOf(findings.resurrected), lost: sessionsOf(findings.lost), slowestMs: load.slowestMs, recoveryMs })

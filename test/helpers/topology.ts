@@ -1,6 +1,8 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import calculateSlot from 'cluster-key-slot'
+import type { Redis } from 'ioredis'
+import { handOverSteps } from './hand-over.ts'
 import { newMember, newRedis } from './member.ts'
 import type { Member } from './member.ts'
 import { freePort, HOST, until } from './redis.ts'
@@ -9,6 +11,8 @@ import type { Owner } from './redis.ts'
 /** How long what was broken may take to be whole again. */
 const HEALTHY_WITHIN_MS = 30_000
 const NAME = 'sessions'
+/** How often Sentinels look at servers and tell each other by default. */
+const UNHURRIED = { everyMs: 10_000, publishEveryMs: 2_000 }
 
 /** Servers of which one takes over where another fails. */
 export abstract class Topology {
@@ -78,16 +82,24 @@ export class SentinelTopology extends Topology {
     return this.members.find(({ port }) => String(port) === ports[0]) as Member
   }
 
-  /** Tells a Sentinel to have another take over, without an outage; `before` each time that it is told. */
-  async failover (before = async (): Promise<unknown> => undefined): Promise<void> {
+  /** Tells a Sentinel to have another take over, and does nothing for those who use the old one. */
+  async failover (): Promise<void> {
     const [sentinel] = this.sentinels
-    await until('a Sentinel that can', async () => {
-      await before()
-      return await (sentinel as Member).client.call('SENTINEL', 'FAILOVER', NAME).then(() => true, (error: Error) => {
-        if (!/INPROG|NOGOODSLAVE/.test(error.message)) throw error
-        return false
-      })
-    }, HEALTHY_WITHIN_MS)
+    await until('a Sentinel that can', async () => await tookOrder((sentinel as Member).client.call('SENTINEL', 'FAILOVER', NAME)), HEALTHY_WITHIN_MS)
+  }
+
+  /** Has a replica take over from the master, in the way that README gives to operators. Returns the one that did. */
+  async handOver (master: Member): Promise<Member> {
+    const [next] = await this.replicasOf(master) as [Member]
+    const values = { $MASTER: HOST, $NEXT: HOST, $NAME: NAME, 6379: String(next.port) }
+    // An operator waits until the Sentinels have looked; here they look at once, and only for that.
+    await this.#look({ everyMs: 100, publishEveryMs: 2_000 })
+    for (const { server, everySentinel, command } of handOverSteps(values)) {
+      if (command[0] === 'FAILOVER') await this.#look(UNHURRIED)
+      const servers = { MASTER: [master], NEXT: [next], SENTINEL: everySentinel ? this.sentinels : this.sentinels.slice(0, 1) }[server]
+      await Promise.all(servers.map(async ({ client }) => await until(command.join(' '), async () => await isDone(client, command, next), HEALTHY_WITHIN_MS)))
+    }
+    return next
   }
 
   /**
@@ -117,7 +129,12 @@ export class SentinelTopology extends Topology {
       const master = await this.master()
       return await isInSync(master, this.members.length - 1) && (await Promise.all(this.sentinels.map((sentinel) => agrees(sentinel, master, this)))).every(Boolean)
     }, HEALTHY_WITHIN_MS)
-    await this.#look({ everyMs: 10_000, publishEveryMs: 2_000 })
+    await this.#look(UNHURRIED)
+  }
+
+  /** Has the Sentinels call a server down after it has not answered for so long. */
+  async callDownAfter (ms: number): Promise<void> {
+    await Promise.all(this.sentinels.map(({ client }) => client.call('SENTINEL', 'SET', NAME, 'down-after-milliseconds', ms)))
   }
 
   async #look ({ everyMs, publishEveryMs }: { everyMs: number, publishEveryMs: number }): Promise<void> {
@@ -269,8 +286,37 @@ async function isInSync (master: Member, replicas: number): Promise<boolean> {
   return said.role === 'master' && lines.length === replicas && lines.every((line) => line.includes('state=online'))
 }
 
+/** Fields and values as Sentinels list them. */
+function pairs (fields: string[]): Record<string, string> {
+  return Object.fromEntries(fields.flatMap((field, index) => index % 2 === 0 ? [[field, fields[index + 1] ?? '']] : []))
+}
+
+/** Whether a Sentinel took an order; it refuses while it is at another, or has not seen a replica for a while. */
+async function tookOrder (order: Promise<unknown>): Promise<boolean> {
+  return await order.then(() => true, (error: Error) => {
+    if (!/INPROG|NOGOODSLAVE/.test(error.message)) throw error
+    return false
+  })
+}
+
+/** Sends a command of the recipe. Returns whether its answer lets the operator go on to the next one. */
+async function isDone (client: Redis, command: string[], next: Member): Promise<boolean> {
+  const [name, ...args] = command as [string, ...string[]]
+  const answer = client.call(name, ...args)
+  switch (`${name} ${args[0] ?? ''}`.trim()) {
+    case 'ROLE': {
+      const [role, , , state] = await answer as string[]
+      return role === 'slave' && state === 'connected'
+    }
+    case 'SENTINEL FAILOVER': return await tookOrder(answer)
+    case 'SENTINEL GET-MASTER-ADDR-BY-NAME': return (await answer as string[])[1] === String(next.port)
+    case 'SENTINEL REPLICAS': return (await answer as string[][]).map(pairs).some((replica) => replica.port === String(next.port) && replica['slave-priority'] === '1')
+    default: await answer
+  }
+  return true
+}
+
 async function agrees (sentinel: Member, master: Member, { members, sentinels }: SentinelTopology): Promise<boolean> {
-  const pairs = (fields: string[]): Record<string, string> => Object.fromEntries(fields.flatMap((field, index) => index % 2 === 0 ? [[field, fields[index + 1] ?? '']] : []))
   const seen = pairs(await sentinel.client.call('SENTINEL', 'MASTER', NAME) as string[])
   const replicas = (await sentinel.client.call('SENTINEL', 'REPLICAS', NAME) as string[][]).map(pairs)
   return seen.port === String(master.port) && seen.flags === 'master' && seen['num-other-sentinels'] === String(sentinels.length - 1) &&

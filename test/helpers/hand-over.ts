@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { root } from './process.ts'
+
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const block = /<!-- planned failover -->\n```sh\n([^]*?)```/.exec(readme)?.[1] ?? ''
+
+/** A command of README's recipe for a planned failover. */
+export interface HandOverStep {
+  server: 'MASTER' | 'NEXT' | 'SENTINEL'
+  /** Sent to each Sentinel; otherwise to one. */
+  everySentinel: boolean
+  command: string[]
+}
+
+/** The recipe as README prints it, with `values` in place of its words. */
+export function handOverSteps (values: Record<string, string>): HandOverStep[] {
+  if (block === '') throw new Error('README has no recipe for a planned failover')
+  const lines = block.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+  return lines.map((line) => {
+    const said = /^redis-cli -h \$(MASTER|NEXT|SENTINEL)(?: -p 26379)? ([^#]+?)(?: +# (.*))?$/.exec(line)
+    if (said === null) throw new Error(`README's recipe for a planned failover has a line of another form: ${line}`)
+    const [, server, command, comment = ''] = said as unknown as [string, HandOverStep['server'], string, string?]
+    return { server, everySentinel: comment.startsWith('each'), command: command.split(' ').map((word) => values[word] ?? word) }
+  })
+}
