@@ -3,7 +3,7 @@ import type { SessionOptions } from './options.ts'
 import { attemptsOf } from './resolve-attempts.ts'
 import { nearCacheOf } from './resolve-near-cache.ts'
 import { dataSchemaOf } from './resolve-schema.ts'
-import { timeoutsOf } from './resolve-timeouts.ts'
+import { timeoutsOf, timeoutWarnings } from './resolve-timeouts.ts'
 import type { ResolvedTimeouts } from './resolve-timeouts.ts'
 import type { AttemptLimits } from './session/attempts.ts'
 import type { DataSchema } from './session/data-schema.ts'
@@ -105,6 +105,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
   }
   if (options.userIdFrom !== undefined && typeof options.userIdFrom !== 'function') faults.add('userIdFrom', 'must be a function')
   faults.throwIfAny()
+  warnings.push(...timeoutWarnings(options))
   return resolved
 }
 

@@ -43,3 +43,13 @@ export function timeoutsOf (options: Partial<SessionOptions>, faults: Faults): R
   }
   return { ...ordinary, remember: pair(remember ?? {}, 'remember.', { idleTimeout: '30d', absoluteTimeout: '90d' }), touchAfterMs, longest }
 }
+
+/** Below this a number is more likely one of seconds, or of minutes. */
+const SHORT_MS = 60_000
+
+/** What to say at boot of timeouts that are numbers, and short ones. */
+export function timeoutWarnings ({ idleTimeout, absoluteTimeout, remember, cookie }: Partial<SessionOptions>): Array<{ message: string }> {
+  const timeouts = { idleTimeout, absoluteTimeout, 'remember.idleTimeout': remember?.idleTimeout, 'remember.absoluteTimeout': remember?.absoluteTimeout, 'cookie.maxAge': cookie?.maxAge }
+  const short = Object.entries(timeouts).filter(([, value]) => typeof value === 'number' && value < SHORT_MS).map(([name]) => name)
+  return short.map((name) => ({ message: `${name} is a number, which means milliseconds, and less than a minute: where seconds or minutes are meant, say so in a string such as '30m'` }))
+}

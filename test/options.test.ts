@@ -397,7 +397,7 @@ t.test('what is given is taken', async (t) => {
     store,
     cookieName: ['app', 'old'],
     cookie: { secure: true, sameSite: 'none', httpOnly: true, path: '/app', domain: '.example.com', partitioned: true, maxAge: false },
-    idleTimeout: 1000.9,
+    idleTimeout: 60_000.9,
     absoluteTimeout: '2h',
     remember: { idleTimeout: '1d' },
     touchAfter: 0,
@@ -411,7 +411,7 @@ t.test('what is given is taken', async (t) => {
   t.strictSame(resolved.cookieNames, ['app', 'old'])
   t.strictSame(resolved.cookie, { secure: true, sameSite: 'none', httpOnly: true, path: '/app', domain: '.example.com', partitioned: true })
   t.equal(resolved.cookieMaxAgeMs, false)
-  t.equal(resolved.idleTimeoutMs, 1000)
+  t.equal(resolved.idleTimeoutMs, 60_000)
   t.equal(resolved.absoluteTimeoutMs, 7_200_000)
   t.strictSame(resolved.remember, { idleTimeoutMs: 86_400_000, absoluteTimeoutMs: 90 * 86_400_000 })
   t.equal(resolved.touchAfterMs, 0)
@@ -479,6 +479,18 @@ t.test('a name that the application has already is a boot error, and renaming so
   t.strictSame((await ada.get('/me')).json(), ['ada', 'ada', 'theirs', 'theirs'])
   t.equal((await ada.post('/out')).statusCode, 200)
   t.equal((await ada.get('/me')).statusCode, 401)
+})
+
+t.test('a timeout of less than a minute as a bare number is warned of, as it is in milliseconds', async (t) => {
+  const said = (options: object): string[] => resolveOptions({ secret, ...options }).warnings.map(({ message }) => message)
+  const warningOf = (name: string): string => `${name} is a number, which means milliseconds, and less than a minute: where seconds or minutes are meant, say so in a string such as '30m'`
+  t.strictSame(said({ idleTimeout: 30, absoluteTimeout: 59_999 }), ['idleTimeout', 'absoluteTimeout'].map(warningOf))
+  t.strictSame(said({ remember: { idleTimeout: 3_600, absoluteTimeout: 86_400 }, cookie: { maxAge: 1 } }), ['remember.idleTimeout', 'cookie.maxAge'].map(warningOf))
+  t.strictSame(said({ idleTimeout: 60_000, absoluteTimeout: 86_400_000, cookie: { maxAge: false }, remember: {} }), [])
+  t.strictSame(said({ idleTimeout: '30s', absoluteTimeout: '59s', cookie: { maxAge: '1s' } }), [], 'who says seconds means them')
+  t.strictSame(said({ touchAfter: 0, nearCache: { maxStale: 1_000 } }), [], 'which are short as a rule')
+  const warned = await siblingWarnings(t, { idleTimeout: 1_800 })
+  t.strictSame(warned, [warningOf('idleTimeout')], 'at boot')
 })
 
 t.test('two decorators cannot have one name', async (t) => {
