@@ -96,6 +96,7 @@ export function decorators (): void {
     const info: SessionInfo = request.requireAuth()
     is<string>()(info.id, true)
     is<string>()(request.requireAuth().userId, true)
+    is<RequestAuth>()(await app.login(request, { id: 1 }), true)
     await app.login(request, { id: 7n }, { label: 'phone', remember: undefined, keep: ['cart'], meta: { a: [1, null] } })
     await app.login(request, { id: 1, name: 'more is fine' } as { id: number })
     await app.logout(request)

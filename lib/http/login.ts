@@ -10,6 +10,7 @@ import type { JsonObject, SessionInfo } from '../session/record.ts'
 import { toBearer } from '../session/token.ts'
 import { ofUser, userIdText } from '../session/user-id.ts'
 import type { PluginContext } from './context.ts'
+import type { RequestAuth } from './request-auth.ts'
 import { CSRF_SECRET } from './session-object.ts'
 import { stateOf } from './state.ts'
 
@@ -36,14 +37,14 @@ export interface LoginOptions {
 
 const NAMES = ['label', 'meta', 'remember', 'keep', 'idleTimeout', 'absoluteTimeout']
 
-export type Login = (request: FastifyRequest, user: LoginUser, options?: LoginOptions) => Promise<SessionInfo>
+export type Login = (request: FastifyRequest, user: LoginUser, options?: LoginOptions) => Promise<RequestAuth>
 
 /**
  * @throws TypeError when the user has no usable id, or an option is of the wrong type
  * @throws ERR_SESSION_UNSUPPORTED in a bearer request
  * @throws ERR_SESSION_INSECURE_CONNECTION, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
  */
-export async function login (context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}): Promise<SessionInfo> {
+export async function login (context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}): Promise<RequestAuth> {
   const { userId, own } = checked(context, user, options)
   const keep = checkedKeep(options.keep)
   const state = stateOf(context, request)
@@ -61,7 +62,7 @@ export async function login (context: PluginContext, request: FastifyRequest, us
     data: JSON.stringify(data),
     carry: (endedData) => JSON.stringify(kept(apply(parseData(endedData) ?? {}, changes)))
   })
-  return state.stored.auth as SessionInfo
+  return state.stored.auth as RequestAuth
 }
 
 /**
