@@ -38,7 +38,7 @@ export interface SessionEvents {
   expired: [event: SessionEvent]
   /** Somebody tried to sign in at `authRoutes` or through `attemptLogin`, and may not; told by each process for itself. */
   'login-failed': [event: LoginFailure]
-  /** The store does not answer; told by each process for itself. */
+  /** The store does not answer, or did not at boot; told by each process for itself, and to who begins to listen meanwhile. */
   'store-down': []
   /** The store answers again. */
   'store-up': []
@@ -51,6 +51,9 @@ const FLEET_EVENTS: readonly unknown[] = ['created', 'revoked', 'expired'] satis
 export const EVENT_NAMES: readonly unknown[] = [...FLEET_EVENTS, 'login-failed', 'store-down', 'store-up'] satisfies unknown[]
 const REASONS: readonly unknown[] = [null, 'moved', 'logout', 'revoked', 'replaced', 'evicted'] satisfies Array<SessionEvent['reason']>
 
+/** What is published of the store. */
+const LOCAL = Object.freeze({ local: true })
+
 /** The part of a store's bus that events need. */
 interface Bus {
   publish (message: string): Promise<void>
@@ -58,8 +61,8 @@ interface Bus {
 }
 
 /**
- * What happens to sessions, told to this process and to all that share the store. Beginnings, ends and failed
- * logins are also on `diagnostics_channel`, as `fastify-user-sessions:<name>`. Best effort across processes: who must not
+ * What happens to sessions, told to this process and to all that share the store. All of it is also on
+ * `diagnostics_channel`, as `fastify-user-sessions:<name>`. Best effort across processes: who must not
  * miss an end holds `request.auth.signal`.
  */
 export class EventHub {
@@ -67,6 +70,8 @@ export class EventHub {
   readonly #bus: Bus | null
   readonly #origin = crypto.randomUUID()
   readonly #onGap = new Set<() => void>()
+  /** The store was told to be down, and not up since. */
+  #isDown = false
   #unsubscribe: (() => Promise<void>) | undefined
   #closed = false
 
@@ -81,6 +86,8 @@ export class EventHub {
     // The driver's types do not follow a generic name.
     this.#emitter.on(name, listener as never)
     this.#listen()
+    // Who begins to listen after the outage has begun, as everybody does where it was there at boot.
+    if (name === 'store-down' && this.#isDown) process.nextTick(() => { if (this.#emitter.listeners(name).includes(listener as never)) (listener as () => void)() })
   }
 
   off<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): void {
@@ -99,9 +106,13 @@ export class EventHub {
     void this.#bus?.publish(JSON.stringify({ name, origin: this.#origin, ...event }))
   }
 
-  /** Tells this process alone. */
+  /** Tells this process alone, and of a store that is down also who listens later. */
   emitHere (name: 'store-down' | 'store-up'): void {
-    process.nextTick(() => this.#tellEach(name))
+    process.nextTick(() => {
+      this.#isDown = name === 'store-down'
+      channel(`fastify-user-sessions:${name}`).publish(LOCAL)
+      this.#tellEach(name)
+    })
   }
 
   /** Twice is safe. */

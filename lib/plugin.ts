@@ -22,7 +22,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   const options = resolveOptions(input)
   assertFree(app, options.decorators)
   const layout = sessionLayout(options)
-  const { store, backend, warnings, close } = await openStore({ ...options, ...layout })
+  const { store, ready, backend, close } = openStore({ ...options, ...layout })
   const core = new SessionCore({ ...options, ...layout, store, counters: countersOf(store) })
   const context: PluginContext = {
     options,
@@ -32,17 +32,27 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
     build: () => { throw new Error('the plugin is not ready yet') },
     warned: new Set()
   }
-  const unwatch = logStoreEvents(app.log, store)
-  app.addHook('onClose', async () => {
+  let unwatch = (): void => {}
+  const end = async (): Promise<void> => {
     unwatch()
     await core.close()
     await close()
-  })
-  const meetings = claim(app, options, backend)
-  for (const { message, ...details } of [...options.warnings, ...warnings, ...meetings, ...proxyWarnings(app)]) app.log.warn(details, message)
+  }
+  app.addHook('onClose', end)
+  try {
+    const warnings = await ready()
+    // What kept Redis from answering at boot is among them.
+    unwatch = logStoreEvents(app.log, store)
+    const meetings = claim(app, options, backend())
+    for (const { message, ...details } of [...options.warnings, ...warnings, ...meetings, ...proxyWarnings(app)]) app.log.warn(details, message)
 
-  if (!app.hasPlugin('@fastify/cookie')) await app.register(fastifyCookie)
-  context.build = sessionObjects(await registerEngine(app, context), (stored) => cookieLife(context, stored))
-  addDecorators(app, context)
-  addHooks(app, context)
+    if (!app.hasPlugin('@fastify/cookie')) await app.register(fastifyCookie)
+    context.build = sessionObjects(await registerEngine(app, context), (stored) => cookieLife(context, stored))
+    addDecorators(app, context)
+    addHooks(app, context)
+  } catch (error) {
+    // An application that does not start may never be closed.
+    await end()
+    throw error
+  }
 }, { name: 'fastify-user-sessions', fastify: '5.x' })

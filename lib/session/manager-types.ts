@@ -40,5 +40,6 @@ export interface FindOptions {
 
 export interface Health {
   ok: boolean
+  /** How long the answer took, in whole milliseconds. */
   latencyMs: number
 }

@@ -167,7 +167,7 @@ export class SessionManager {
   async health (): Promise<Health> {
     const startedAt = performance.now()
     const ok = await withDeadline(this.#core.ping(), WAIT_MS - 50).then((answer) => answer !== TIMED_OUT, () => false)
-    return { ok, latencyMs: performance.now() - startedAt }
+    return { ok, latencyMs: Math.round(performance.now() - startedAt) }
   }
 
   /**

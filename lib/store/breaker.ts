@@ -37,24 +37,25 @@ export class Breaker {
       if (result !== TIMED_OUT) return result
     } catch (error) {
       if (!this.#options.isOutage(error)) throw error
-      this.#trip(error)
+      this.trip(error)
       throw new errors.STORE_UNAVAILABLE({ cause: error })
     }
     const cause = new Error(`no answer within ${this.#options.deadlineMs} ms`)
-    this.#trip(cause)
+    this.trip(cause)
     throw new errors.STORE_UNAVAILABLE({ cause })
+  }
+
+  /** The backend is known to be down: nothing more is sent until a probe has succeeded. */
+  trip (cause: unknown): void {
+    if (this.#down || this.#closed) return
+    this.#down = true
+    this.#options.onDown(cause)
+    this.#probeLater()
   }
 
   close (): void {
     this.#closed = true
     clearTimeout(this.#timer)
-  }
-
-  #trip (cause: unknown): void {
-    if (this.#down || this.#closed) return
-    this.#down = true
-    this.#options.onDown(cause)
-    this.#probeLater()
   }
 
   #probeLater (): void {

@@ -40,33 +40,44 @@ export interface OpenOptions {
   express?: ExpressSessions | undefined
 }
 
+type Warnings = Array<{ message: string, err?: Error }>
+
 export interface OpenedStore {
   store: SessionStore
-  /** Things to say once, at boot. */
-  warnings: Array<{ message: string, err?: Error }>
-  /** What holds the sessions, and what their keys there begin with, to tell two registrations that meet; `null`: nobody else can. */
-  backend: { of: unknown, prefix: string } | null
-  /** Closes what was opened here, and nothing else. */
+  /**
+   * Waits for the store, as long as starting up may. Gives what there is to say once, at boot.
+   * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials
+   */
+  ready: () => Promise<Warnings>
+  /**
+   * What holds the sessions, and what their keys there begin with, to tell two registrations that meet; `null`: nobody
+   * else can. Of a Cluster that is known once it is ready.
+   */
+  backend: () => { of: unknown, prefix: string } | null
+  /** Closes what was opened here, and nothing else. Twice is safe. */
   close: () => Promise<void>
 }
 
 /**
  * The store that the options ask for.
- * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials
+ * @throws ERR_SESSION_INVALID_OPTIONS for what cannot be opened
  */
-export async function openStore (options: OpenOptions): Promise<OpenedStore> {
-  const opened = await open(options)
+export function openStore (options: OpenOptions): OpenedStore {
+  const opened = open(options)
   const near = nearCached(opened.store, options)
   if (near === null) return { ...opened, store: encrypted(opened.store, options) }
-  const started = near.start()
-  const refusal = await withDeadline(started, NEAR_MS)
-  if (refusal === TIMED_OUT) tellRefusal(near, started)
-  const warnings = refusal === null || refusal === TIMED_OUT ? opened.warnings : [...opened.warnings, { message: `nearCache is off: ${NOT_TOLD}`, err: refusal }]
+  const ready = async (): Promise<Warnings> => {
+    const warnings = await opened.ready()
+    const started = near.start()
+    const refusal = await withDeadline(started, NEAR_MS)
+    if (refusal === TIMED_OUT) tellRefusal(near, started)
+    return refusal === null || refusal === TIMED_OUT ? warnings : [...warnings, { message: `nearCache is off: ${NOT_TOLD}`, err: refusal }]
+  }
   const close = async (): Promise<void> => {
     await near.stop()
     await opened.close()
   }
-  return { ...opened, store: near, warnings, close }
+  return { ...opened, store: near, ready, close }
 }
 
 /** Tells of a near-cache that does not begin, for whoever does not wait for it. */
@@ -95,19 +106,16 @@ export function encrypted (store: SessionStore, { encryption }: Pick<OpenOptions
   return encryption === null ? store : new EncryptedStore(store, encryption)
 }
 
-async function open ({ redis, store, keyPrefix, durability, express }: OpenOptions): Promise<OpenedStore> {
+function open ({ redis, store, keyPrefix, durability, express }: OpenOptions): OpenedStore {
+  if (store instanceof RedisStore) return { store, ready: async () => [...await readiness(store), ...lastingSessions(store)], backend: () => ({ of: store, prefix: '' }), close: async () => {} }
+  if (isSessionStore(store)) return { store, ready: async () => [], backend: () => ({ of: store, prefix: '' }), close: async () => {} }
   if (store !== undefined) {
-    if (isSessionStore(store)) {
-      const warnings = store instanceof RedisStore ? await warningsOf(store) : []
-      if (store instanceof RedisStore && store.disableTTL) warnings.push({ message: 'sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work' })
-      return { store, warnings, backend: { of: store, prefix: '' }, close: async () => {} }
-    }
     const adapter = new ExpressStoreAdapter(store)
-    return { store: adapter, warnings: [], backend: { of: store, prefix: '' }, close: () => adapter.close() }
+    return { store: adapter, ready: async () => [], backend: () => ({ of: store, prefix: '' }), close: () => adapter.close() }
   }
-  if (redis !== undefined) return await openRedis(redis, { prefix: keyPrefix, durability }, express)
+  if (redis !== undefined) return openRedis(redis, { prefix: keyPrefix, durability }, express)
   const memory = new MemoryStore()
-  return { store: memory, warnings: [{ message: 'sessions are kept in this process\'s memory and end with it: set the redis option' }], backend: null, close: () => memory.close() }
+  return { store: memory, ready: async () => [{ message: 'sessions are kept in this process\'s memory and end with it: set the redis option' }], backend: () => null, close: () => memory.close() }
 }
 
 /** One of our stores as it is, another behind our contract. */
@@ -115,12 +123,20 @@ export function asSessionStore (store: SessionStore | ExpressStore): SessionStor
   return isSessionStore(store) ? store : new ExpressStoreAdapter(store)
 }
 
-async function warningsOf (store: RedisStore): Promise<Array<{ message: string }>> {
+function lastingSessions ({ disableTTL }: RedisStore): Warnings {
+  return disableTTL ? [{ message: 'sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work' }] : []
+}
+
+/** @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials */
+async function readiness (store: RedisStore): Promise<Warnings> {
+  const failure = await store.ready(READY_MS)
+  if (failure !== null) return [{ message: 'Redis does not answer: sessions cannot be read until it does', err: failure }]
   const warnings = await withDeadline(store.warnings(), READY_MS)
   return warnings === TIMED_OUT ? [] : warnings.map((message) => ({ message }))
 }
 
-async function openRedis (target: RedisTarget, options: { prefix: string, durability: OpenOptions['durability'] }, express: ExpressSessions | undefined): Promise<OpenedStore> {
+/** @throws ERR_SESSION_INVALID_OPTIONS for what the driver does not take */
+function openRedis (target: RedisTarget, options: { prefix: string, durability: OpenOptions['durability'] }, express: ExpressSessions | undefined): OpenedStore {
   const { client, keyPrefix } = connected(target)
   const prefix = keyPrefix + options.prefix
   const store = new RedisStore({ client, ...options, prefix }, express)
@@ -128,15 +144,7 @@ async function openRedis (target: RedisTarget, options: { prefix: string, durabi
     await store.close()
     await disconnect(client)
   }
-  try {
-    const failure = await store.ready(READY_MS)
-    const warnings = failure === null ? await warningsOf(store) : [{ message: 'Redis does not answer: sessions cannot be read until it does', err: failure }]
-    return { store, warnings, backend: { of: backendOf(client), prefix }, close }
-  } catch (error) {
-    await close()
-    if (error instanceof errors.INVALID_OPTIONS) throw error
-    throw new errors.INVALID_OPTIONS('redis: cannot be used', { cause: error })
-  }
+  return { store, ready: async () => await readiness(store).catch(unusable), backend: () => ({ of: backendOf(client), prefix }), close }
 }
 
 /** @throws ERR_SESSION_INVALID_OPTIONS for what the driver does not take */
@@ -144,6 +152,11 @@ function connected (target: RedisTarget): ReturnType<typeof connect> {
   try {
     return connect(target)
   } catch (error) {
-    throw new errors.INVALID_OPTIONS('redis: cannot be used', { cause: error })
+    return unusable(error)
   }
+}
+
+/** @throws ERR_SESSION_INVALID_OPTIONS */
+function unusable (error: unknown): never {
+  throw error instanceof errors.INVALID_OPTIONS ? error : new errors.INVALID_OPTIONS('redis: cannot be used', { cause: error })
 }

@@ -3,14 +3,18 @@ import { once } from 'node:events'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import t from 'tap'
 import type { Test } from 'tap'
+import { Cluster } from 'ioredis'
+import { RedisStore } from '../../lib/index.ts'
 import type { SessionEvent, SessionManager } from '../../lib/index.ts'
 import { newId } from '../../lib/session/token.ts'
+import { connect } from '../../lib/store/redis/client.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { inMemory, inRedis, onBothStores } from '../helpers/managers.ts'
 import { root } from '../helpers/process.ts'
 import { HOUR, MINUTE } from '../helpers/record.ts'
-import { startRedis, until } from '../helpers/redis.ts'
+import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
 import { SpyStore } from '../helpers/spy-store.ts'
+import { startWire } from '../helpers/wire.ts'
 
 const redis = await startRedis(t)
 const both = onBothStores(t, redis)
@@ -317,6 +321,104 @@ t.test('an outage is told once in each process, and so is its end', async (t) =>
   }
   for (const each of Object.values(told)) t.strictSame(each, [['store-down'], ['store-up'], ['store-down'], ['store-up']])
   await here.create({ userId: 'ada' })
+})
+
+t.test('an outage at boot is told to who begins to listen, and its end, before anybody has asked for a session', async (t) => {
+  const redis = await startRedis(t)
+  const wire = await startWire(t, redis)
+  const { client } = connect(wire.url)
+  t.teardown(() => client.disconnect())
+  for (const trouble of ['cut', 'lose'] as const) {
+    for (const options of [{ redis: wire.url, keyPrefix: prefix() }, { store: new RedisStore({ client, prefix: prefix() }) }]) {
+      await until('the connection', () => client.status === 'ready')
+      await wire[trouble]()
+      const onChannel: unknown[] = []
+      const onMessage = (event: unknown, name: unknown): void => { onChannel.push([name, event]) }
+      const names = ['store-down', 'store-up'] as const
+      for (const name of names) subscribe(`fastify-user-sessions:${name}`, onMessage)
+      const app = await startApp(t, options)
+      const told: unknown[][] = []
+      for (const name of names) app.sessions.on(name, (...args: unknown[]) => { told.push([name, ...args]) })
+      app.sessions.on('store-up', () => { app.sessions.on('store-down', () => { told.push(['too late']) }) })
+      await until('the outage', () => told.length === 1)
+      await wire.mend()
+      await until('its end', () => told.length === 2)
+      t.strictSame(told, [['store-down'], ['store-up']], trouble)
+      t.ok((await app.sessions.health()).ok)
+      for (const name of names) unsubscribe(`fastify-user-sessions:${name}`, onMessage)
+      t.strictSame(onChannel, names.map((name) => [`fastify-user-sessions:${name}`, { local: true }]))
+      t.strictSame(app.lines.filter(({ level, reqId }) => level >= 30 && reqId === undefined).map(({ msg }) => msg), ['Redis does not answer: sessions cannot be read until it does', 'the session store answers again'])
+      await app.close()
+    }
+  }
+})
+
+t.test('a Cluster that is out of reach at boot is told once to be down, until one of its nodes answers', async (t) => {
+  const { nodes } = await startCluster(t)
+  const wires = await Promise.all(nodes.map((node) => startWire(t, node)))
+  for (const wire of wires) wire.error = 'LOADING Redis is loading the dataset in memory'
+  const asked = (): number => wires.reduce((sum, wire) => sum + wire.count(), 0)
+  const natMap = Object.fromEntries(nodes.map(({ host, port }, index) => [`${host}:${port}`, { host, port: wires[index]?.port ?? 0 }]))
+  const cluster = new Cluster(wires.map(({ port }) => ({ host: '127.0.0.1', port })), { natMap, lazyConnect: true })
+  t.teardown(() => cluster.disconnect())
+  const app = await startApp(t, { redis: cluster, keyPrefix: prefix() })
+  const told: string[] = []
+  for (const name of ['store-down', 'store-up'] as const) app.sessions.on(name, () => { told.push(name) })
+  await until('the outage', () => told.length === 1)
+  const before = asked()
+  let answers = 0
+  await until('it to be looked for a few times', async () => {
+    if ((await app.sessions.health()).ok) answers++
+    return asked() >= before + 20
+  })
+  t.equal(answers, 0)
+  t.strictSame(told, ['store-down'])
+  for (const wire of wires) wire.error = null
+  await until('its end', () => told.length === 2)
+  t.strictSame(told, ['store-down', 'store-up'])
+})
+
+t.test('who begins to listen while the store is down is told so, unless they have gone before', async (t) => {
+  const redis = await startRedis(t)
+  const { sessions } = await inRedis(t, redis)
+  await redis.stop()
+  await until('the outage', async () => !(await sessions.health()).ok)
+  let told = 0
+  const listener = (): void => { told++ }
+  sessions.on('store-down', listener)
+  await until('it to be told', () => told === 1)
+  sessions.off('store-down', listener)
+  sessions.on('store-down', listener).off('store-down', listener)
+  await until('who stays', async () => await new Promise((resolve) => { sessions.on('store-down', () => resolve(true)) }))
+  t.equal(told, 1)
+})
+
+t.test('how long the store took to answer is told in whole milliseconds', async (t) => {
+  const { sessions } = await inRedis(t, redis)
+  const answers = await Promise.all(Array.from({ length: 20 }, async () => await sessions.health()))
+  t.strictSame(answers.filter(({ ok, latencyMs }) => !ok || !Number.isInteger(latencyMs)), [])
+})
+
+t.test('a logout that the store could not confirm is told as one when it is', async (t) => {
+  const redis = await startRedis(t)
+  const app = await startApp(t, { redis: redis.url, keyPrefix: prefix() })
+  app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
+  app.post('/logout', async (request) => { await app.logout(request) })
+  const told = listen(app.sessions)
+  for (const withRevoke of [false, true]) {
+    const ada = new Browser(app)
+    await ada.post('/login')
+    const { id } = (await app.sessions.listByUser('ada'))[0] ?? { id: '' }
+    const { headers } = { headers: { cookie: ada.header } }
+    redis.pause()
+    t.equal((await ada.post('/logout', undefined, { headers })).statusCode, 503)
+    if (withRevoke) await app.sessions.revoke(id).catch(() => {})
+    redis.resume()
+    await until('its end', () => told.some(([name]) => name === 'revoked'))
+    await heard(told, 2)
+    t.strictSame(summary(told), ['created ada here', 'revoked ada logout here'], withRevoke ? 'whoever asks for its end besides' : 'by the repetition')
+    told.length = 0
+  }
 })
 
 t.test('events of other processes are heard again after an outage', async (t) => {

@@ -8,17 +8,13 @@ import { another, isCluster } from './client.ts'
 import type { Client } from './client.ts'
 import { RedisClock } from './clock.ts'
 import { ConnectionWatch } from './connection-watch.ts'
-import { connected, mastersOf, ownerOf, refreshed, sent, timeOf } from './cluster.ts'
+import { connected, mastersOf, sent, timeOf } from './cluster.ts'
 import { isOutage, isRefusal, isReply, replyOf, withoutCommand } from './driver-errors.ts'
 import { lastLeftAt } from './driver-mends.ts'
 import { Reach } from './reach.ts'
 import { Refusals } from './refusals.ts'
 import type { Script } from './scripts.ts'
 import { unsuitable } from './suitability.ts'
-
-/** How long one command may take, and how often a server that is down is asked again. */
-const COMMAND_DEADLINE_MS = 500
-const PROBE_EVERY_MS = 100
 
 /**
  * One way to Redis: sends commands under a deadline, says what failed in this package's errors, keeps
@@ -30,17 +26,7 @@ export class RedisLink {
   readonly #clock: RedisClock
   readonly #reach: Reach
   readonly #refusals: Refusals
-  readonly #breakers = new Breakers((node) => ({
-    deadlineMs: COMMAND_DEADLINE_MS,
-    probeEveryMs: PROBE_EVERY_MS,
-    probe: () => this.#probe(node),
-    isOutage: (error) => isOutage(withoutCommand(error)),
-    onDown: (cause) => this.#reach.lost(this.#watch.lastError ?? cause),
-    onUp: () => this.#reach.found()
-  }))
-
-  /** Of each node of a Cluster, the key it was asked for last. */
-  readonly #asked = new Map<string, string>()
+  readonly #breakers: Breakers
   readonly #watch: ConnectionWatch
 
   /** `beside`: a link to the same Redis, of which nobody is to hear twice. */
@@ -52,6 +38,10 @@ export class RedisLink {
     this.#refusals = beside === undefined ? new Refusals((advice, cause) => this.events.emit('refused', advice, cause)) : beside.#refusals
     this.#clock = new RedisClock(() => timeOf(client))
     this.#watch = new ConnectionWatch(client, () => { void this.#clock.read().catch(() => {}) })
+    this.#breakers = new Breakers(client, {
+      onDown: (cause) => this.#reach.lost(this.#watch.lastError ?? cause),
+      onUp: () => this.#reach.found()
+    })
   }
 
   /** Redis' clock, in milliseconds since 1970. */
@@ -70,7 +60,7 @@ export class RedisLink {
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; the driver's error is the `cause`
    */
   run<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
-    return this.#guarded(() => this.#breakerFor(key), () => this.#send(key, command))
+    return this.#guarded(() => this.#breakers.for(key), () => this.#send(key, command))
   }
 
   #send<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
@@ -105,7 +95,7 @@ export class RedisLink {
   /** Runs a script by its name, and by its text when Redis does not know it (after a restart or a failover). */
   async script (script: Script, keys: readonly string[], ...args: Array<string | number>): Promise<unknown> {
     const [key = ''] = keys
-    return await this.#guarded(() => this.#breakerFor(key), async () => {
+    return await this.#guarded(() => this.#breakers.for(key), async () => {
       try {
         return await this.#send(key, (client) => client.evalsha(script.sha, script.keys, ...keys, ...args))
       } catch (error) {
@@ -176,8 +166,8 @@ export class RedisLink {
   }
 
   /**
-   * Waits until Redis answers, `ms` milliseconds at the most: not answering in time is no error, the
-   * link goes on trying. Gives what keeps it from answering, or `null`.
+   * Waits until Redis answers, `ms` milliseconds at the most: not answering in time is no error, Redis is down
+   * from then on and the link goes on trying. Gives what keeps it from answering, or `null`.
    * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials, the database or a command this package needs
    */
   async ready (ms: number): Promise<Error | null> {
@@ -187,7 +177,11 @@ export class RedisLink {
       const failure = answer === TIMED_OUT ? new Error(`no answer within ${ms} ms`) : answer
       const refusal = this.#watch.refusal ?? (failure !== null && isRefusal(failure) ? failure : undefined)
       if (refusal !== undefined) throw new errors.INVALID_OPTIONS('redis: the server refused the user name, the password, the database or a command this package needs', { cause: refusal })
-      if (failure === null || performance.now() >= giveUpAt) return failure === null ? null : this.#watch.lastError ?? failure
+      if (failure === null) return null
+      if (performance.now() >= giveUpAt) {
+        this.#breakers.of('').trip(failure)
+        return this.#watch.lastError ?? failure
+      }
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }
@@ -197,24 +191,5 @@ export class RedisLink {
     this.#breakers.close()
     this.#reach.close()
     this.#watch.close()
-  }
-
-  /** @throws ERR_SESSION_STORE_UNAVAILABLE when no node of a Cluster can answer */
-  #breakerFor (key: string): Breaker {
-    const node = isCluster(this.client) ? ownerOf(this.client, key) : ''
-    this.#asked.set(node, key)
-    return this.#breakers.of(node)
-  }
-
-  /** Rejects while a node that has slots does not answer for them. */
-  async #probe (node: string): Promise<void> {
-    const { client } = this
-    const key = this.#asked.get(node)
-    if (isCluster(client)) await refreshed(client)
-    if (isCluster(client) && !client.slots.some((owners) => owners?.[0] === node)) return
-    const [, master] = connected(client).find(([name]) => name === node) ?? []
-    if (master === undefined) throw new Error('a master of the Cluster is not connected')
-    if (key === undefined || (isCluster(client) && ownerOf(client, key) !== node)) await master.ping()
-    else await master.exists(key)
   }
 }
