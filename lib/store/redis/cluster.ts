@@ -90,7 +90,8 @@ async function search<T> (cluster: Cluster, command: (cluster: Cluster) => Promi
 
 /** What TIME answers; of a Cluster the first of its masters to do so, as any of them may be down. */
 export async function timeOf (client: Client): Promise<unknown> {
-  const masters = isCluster(client) ? connected(client) : []
+  // One that is being connected to has masters that answer before it passes any command on.
+  const masters = isCluster(client) && client.status === 'ready' ? connected(client) : []
   if (masters.length === 0) return await client.time()
   return await Promise.any(masters.map(async ([, master]) => await master.time())).catch((error: AggregateError) => { throw error.errors[0] })
 }
