@@ -19,9 +19,9 @@ export class Visitor {
     return copy
   }
 
-  async request (method: string, path: string, headers: Record<string, string> = {}): Promise<Answer> {
+  async request (method: string, path: string, headers: Record<string, string> = {}, body?: URLSearchParams): Promise<Answer> {
     const cookie = [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
-    const response = await fetch(new URL(path, this.url), { method, redirect: 'manual', headers: { ...cookie !== '' && { cookie }, ...headers } })
+    const response = await fetch(new URL(path, this.url), { method, redirect: 'manual', ...body !== undefined && { body }, headers: { ...cookie !== '' && { cookie }, ...headers } })
     const cookies = response.headers.getSetCookie()
     for (const line of cookies) {
       const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? []
@@ -37,6 +37,11 @@ export class Visitor {
 
   async post (path: string, headers?: Record<string, string>): Promise<Answer> {
     return await this.request('POST', path, headers)
+  }
+
+  /** Submits a form. */
+  async form (path: string, fields: Record<string, string>, headers?: Record<string, string>): Promise<Answer> {
+    return await this.request('POST', path, headers, new URLSearchParams(fields))
   }
 }
 
