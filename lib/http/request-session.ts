@@ -18,6 +18,9 @@ import { StoredSession } from './stored-session.ts'
 import type { StateOptions } from './stored-session.ts'
 import type { WaitingPayload } from './waiting-payload.ts'
 
+const CHANGED_TOO_LATE = 'request.session was changed, and that is not saved: its reply was sent before, or is hijacked.' +
+  ' Change it before reply.send(), or call request.session.save()'
+
 /**
  * One request's session as its route sees it: `request.session`, built when first asked for, and what
  * assigning to it, saving it, regenerating it and the end of the request mean for what is stored.
@@ -44,6 +47,7 @@ export class RequestSession implements SessionOwner {
   #isUncertain = false
   #isSettled = false
   #isClosed = false
+  #isAssignedLate = false
   /** What the reply sends, while it waits for what this request changed. */
   waiting: WaitingPayload | null = null
   /** Saves of one request follow each other. */
@@ -54,6 +58,8 @@ export class RequestSession implements SessionOwner {
     this.#context = context
     this.#request = request
     this.stored = new StoredSession(context, request, options)
+    // No reply is to come that could tell of a failure.
+    this.#isClosed = (request as SessionRequest)[kReply]?.sent === true
   }
 
   /** @throws ERR_SESSION_STORE_UNAVAILABLE when loading failed, ERR_SESSION_SKIPPED where no session is loaded */
@@ -94,6 +100,8 @@ export class RequestSession implements SessionOwner {
 
   assigned (session: FastifySessionObject, key: string): void {
     if (session !== this.#session) return
+    // What is changed in a reply that waits is saved with it, or not, as its route may well know.
+    if (this.#isSettled && this.waiting === null) this.#isAssignedLate = true
     const data = dataOf(session)
     // A token of the page before the sign-in must not work after it; one made from here on does.
     if (key === 'userId' && this.ownsUserId && data.userId != null) drop(session, CSRF_SECRET)
@@ -193,7 +201,7 @@ export class RequestSession implements SessionOwner {
   close (reply: FastifyReply): void {
     if (reply.sent) {
       const rotates = this.#carriedKeys !== null
-      if (this.hasUnsaved) warnOnce(this.#context, 'request.session was changed in a request whose reply is hijacked: nothing is saved without request.session.save()')
+      if (this.#isSettled ? this.#isAssignedLate : this.#isChanged()) warnOnce(this.#context, CHANGED_TOO_LATE)
       // What was regenerated was to be gone, also where nothing new was saved.
       if (!this.#isSettled && rotates) this.end().catch(() => {})
       void this.stored.touchIfDue()

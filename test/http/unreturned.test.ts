@@ -1,4 +1,4 @@
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { Readable } from 'node:stream'
 import fastifyCookie from '@fastify/cookie'
 import fastifySession from '@fastify/session'
@@ -11,7 +11,7 @@ import { RedisStore } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { secret, startApp } from '../helpers/app.ts'
 import type { LogLine } from '../helpers/app.ts'
-import { prefix, startRedis } from '../helpers/redis.ts'
+import { prefix, startRedis, until } from '../helpers/redis.ts'
 import { listen, Visitor } from '../helpers/visitor.ts'
 
 /*
@@ -157,6 +157,36 @@ t.test('of what is sent while the reply waits the last goes out, whole', async (
   t.match(await site.visitor().post('/saves'), { status: 200, body: 'saved' })
   t.match(await site.visitor().post('/saves', { origin: 'https://mallory.example' }), { status: 403, body: /"code":"ERR_SESSION_CSRF_REJECTED"/ })
   t.match(await site.visitor().post('/streams'), { status: 202, body: 'all of it' })
+})
+
+t.test('what comes after the reply is told, and signs nobody in', async (t) => {
+  const late = new EventEmitter()
+  const routes: Record<string, [Route, { level: number, msg: RegExp }]> = {
+    'an assignment': [async ({ session }, reply) => {
+      session.visits ??= 0
+      await session.save()
+      reply.send('ok')
+      session.userId = 7
+    }, { level: 40, msg: /^request\.session was changed, and that is not saved/ }],
+    'an assignment by a visitor': [async (request, reply) => {
+      reply.send('ok')
+      request.session.userId = 7
+    }, { level: 40, msg: /^request\.session was changed, and that is not saved/ }],
+    'a login': [async (request, reply) => {
+      reply.send('ok')
+      await once(late, 'now')
+      void request.server.login(request, { id: 7 })
+    }, { level: 50, msg: /^a call about the session failed/ }]
+  }
+  for (const [name, [route, line]] of Object.entries(routes)) {
+    const site = await open(t, { late: route })
+    const visitor = site.visitor()
+    t.equal((await post(site, visitor, '/late')).status, 200, name)
+    late.emit('now')
+    await until('the log to tell', () => site.app.lines.some(({ level }) => level >= 40))
+    t.match(site.app.lines.filter(({ level }) => level >= 40), [line], name)
+    t.equal(await who(visitor), null, name)
+  }
 })
 
 t.test('a route that sends 200 and then throws signs in whom the client was told of, and nobody else', async (t) => {
