@@ -33,8 +33,8 @@ export async function startService (t: Test, options: Partial<SessionOptions>): 
 
 export interface Fault {
   name: string
-  /** Makes the master fail, and gives what ends the fault once another has taken over. */
-  strike: (master: Member) => Promise<(() => void) | undefined>
+  /** Makes the master fail, and gives what ends the fault once another has taken over. `begins` is called if it has to be prepared. */
+  strike: (master: Member, begins?: () => void) => Promise<(() => void) | undefined>
 }
 
 /** Who was signed in, and by what they prove it. */

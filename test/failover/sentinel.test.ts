@@ -5,11 +5,12 @@ import type { SessionOptions } from '../../lib/index.ts'
 import { connect } from '../../lib/store/redis/client.ts'
 import { sessionsOf } from '../helpers/history.ts'
 import type { Member } from '../helpers/member.ts'
-import { prefix, until } from '../helpers/redis.ts'
+import { HOST, prefix, until } from '../helpers/redis.ts'
 import { report, times } from '../helpers/scale.ts'
 import { startSentinels } from '../helpers/topology.ts'
+import { startWire } from '../helpers/wire.ts'
 import { Load, startService } from './load.ts'
-import type { Fault } from './load.ts'
+import type { Fault, Service } from './load.ts'
 
 const topology = await startSentinels(t)
 
@@ -28,6 +29,13 @@ async function startLoad (t: Test, options: Partial<SessionOptions> = {}): Promi
   return load
 }
 
+/** Ada, who has just signed in. */
+async function signedIn (service: Service): Promise<{ id: string, headers: { cookie: string } }> {
+  const login = await service.inject({ method: 'POST', url: '/login/ada' })
+  if (login.statusCode !== 200) throw new Error(`the login was answered ${login.statusCode}`)
+  return { id: login.json<{ id: string }>().id, headers: { cookie: `sid=${login.cookies[0]?.value ?? ''}` } }
+}
+
 /** As README advises it. */
 const PLANNED = 'planned, the master hands over first'
 /** How long Sentinels wait by default: on a busy machine they do not replace the new master as well. */
@@ -37,7 +45,7 @@ const FAULTS: Fault[] = [
   { name: 'master killed', strike: async (master) => { await master.kill(); return undefined } },
   { name: 'master frozen and resumed', strike: async (master) => { master.freeze(); return () => master.resume() } },
   { name: 'planned', strike: async () => { await topology.failover(); return undefined } },
-  { name: PLANNED, strike: async (master) => { await topology.handOver(master); return undefined } }
+  { name: PLANNED, strike: async (master, begins) => { await topology.handOver(master, begins); return undefined } }
 ]
 
 const [killed, frozen, , handedOver] = FAULTS as [Fault, Fault, Fault, Fault]
@@ -55,8 +63,8 @@ for (const [{ name, strike }, durability] of TAKEOVERS) {
     const rounds = times(isAdvised ? 100 : 10, durability === 'default' ? 2 : 1)
     for (let round = 0; round < rounds; round++) {
       const old = await topology.master()
-      const struckAt = performance.now()
-      const end = await strike(old)
+      let struckAt = performance.now()
+      const end = await strike(old, () => { struckAt = performance.now() })
       const { at } = await topology.takeover(old, topology.members)
       const named = until('the Sentinels to name another', async () => await topology.master() !== old, 20_000).then(() => performance.now())
       const [servedAt, namedAt] = [await load.served(at), await named]
@@ -85,9 +93,7 @@ for (const { name, strike } of FAULTS.slice(1, 3)) {
   t.test(`who was master and still takes itself for it is not asked any more, ${name}`, async (t) => {
     const options = { redis: topology.target, keyPrefix: prefix() }
     const ours = await startService(t, options)
-    const login = await ours.inject({ method: 'POST', url: '/login/ada' })
-    const { id } = login.json<{ id: string }>()
-    const headers = { cookie: `sid=${login.cookies[0]?.value ?? ''}` }
+    const { id, headers } = await signedIn(ours)
     const read = async () => (await ours.inject({ url: '/me', headers })).statusCode
     t.equal(await read(), 200)
     const old = await topology.master()
@@ -110,6 +116,58 @@ for (const { name, strike } of FAULTS.slice(1, 3)) {
     await topology.repair(old)
   })
 }
+
+t.test('a failover of which no Sentinel could tell is noticed as soon as they are heard again', async (t) => {
+  const wires = await Promise.all(topology.sentinels.map((sentinel) => startWire(t, sentinel)))
+  const keyPrefix = prefix()
+  const ours = await startService(t, { redis: { ...topology.target, sentinels: wires.map(({ port }) => ({ host: HOST, port })), updateSentinels: false }, keyPrefix })
+  const { id, headers } = await signedIn(ours)
+  const read = async () => (await ours.inject({ url: '/me', headers })).statusCode
+  const old = await topology.master()
+  await until('the replicas to have it', async () => await old.client.set(prefix(), '', 'PX', 1) === 'OK' && await old.client.wait(2, 100) === 2)
+  await Promise.all(wires.map((wire) => wire.cut()))
+  await topology.failover()
+  await topology.switched(old)
+  const theirs = await startService(t, { redis: topology.target, keyPrefix })
+  t.equal((await theirs.inject({ method: 'POST', url: `/revoke/${id}` })).json<{ ended: boolean }>().ended, true)
+  t.equal(await read(), 200, 'nobody could tell')
+  await Promise.all(wires.map((wire) => wire.mend()))
+  await until('the new master to be asked', async () => await read() === 401, 5_000)
+  t.equal((await old.replication()).role, 'master', 'the old one takes itself for the master as before')
+  await topology.repair(old)
+})
+
+t.test('a replica is not asked in place of the master, also by way of a client that skips its ready check', async (t) => {
+  const master = await topology.master()
+  const [replica] = await topology.replicasOf(master) as [Member]
+  const keyPrefix = prefix()
+  const { id, headers } = await signedIn(await startService(t, { redis: topology.target, keyPrefix }))
+  await until('the replica to have it', async () => await replica.client.exists(keyPrefix + id) === 1)
+  // As by a Sentinel that has not heard of a failover.
+  const misled = new Redis({ ...topology.target, natMap: { [master.name]: { host: HOST, port: replica.port } }, enableReadyCheck: false })
+  misled.on('error', () => {})
+  t.teardown(() => misled.disconnect())
+  const service = await startService(t, { redis: misled, keyPrefix })
+  t.equal((await service.inject({ url: '/me', headers })).statusCode, 503)
+})
+
+t.test('a Sentinel that falls silent just when it is listened to again ends no process, and is listened to later', async (t) => {
+  const [sentinel] = topology.sentinels as [Member]
+  const wire = await startWire(t, sentinel)
+  const { client } = connect({ ...topology.target, sentinels: [{ host: HOST, port: wire.port }], updateSentinels: false })
+  t.teardown(() => client.disconnect())
+  client.on('error', () => {})
+  await until('the connection', () => client.status === 'ready' && wire.count('subscribe') > 0)
+  await wire.cut()
+  wire.sent = ''
+  await wire.mend()
+  // Its greeting is answered, and no more.
+  wire.loseAnswersAfter(1)
+  await until('it to be given up', () => wire.count('subscribe') === 1 && wire.count('hello') > 1)
+  await wire.mend()
+  await until('it to be listened to', () => wire.count('subscribe') > 1)
+  t.equal(client.status, 'ready')
+})
 
 t.test('a Sentinel that is frozen keeps nobody from finding the master', async (t) => {
   const [first] = topology.sentinels as [Member]

@@ -88,18 +88,28 @@ export class SentinelTopology extends Topology {
     await until('a Sentinel that can', async () => await tookOrder((sentinel as Member).client.call('SENTINEL', 'FAILOVER', NAME)), HEALTHY_WITHIN_MS)
   }
 
-  /** Has a replica take over from the master, in the way that README gives to operators. Returns the one that did. */
-  async handOver (master: Member): Promise<Member> {
+  /** Waits until each Sentinel has told that it left `old`; from then on, and until `healthy`, none makes a replica of it. */
+  async switched (old: Member): Promise<void> {
+    const hasLeft = async ({ client }: Member): Promise<boolean> => pairs(await client.call('SENTINEL', 'MASTER', NAME) as string[]).port !== String(old.port)
+    await until('each Sentinel to leave the old master', async () => (await Promise.all(this.sentinels.map(hasLeft))).every(Boolean), HEALTHY_WITHIN_MS)
+    // They do so when it takes itself for the master for longer than four of these.
+    await this.#look({ everyMs: UNHURRIED.everyMs, publishEveryMs: 60_000 })
+  }
+
+  /** Has a replica take over from the master, in the way that README gives to operators. `begins` is called before writes stop. */
+  async handOver (master: Member, begins = () => {}): Promise<void> {
     const [next] = await this.replicasOf(master) as [Member]
     const values = { $MASTER: HOST, $NEXT: HOST, $NAME: NAME, 6379: String(next.port) }
     // An operator waits until the Sentinels have looked; here they look at once, and only for that.
     await this.#look({ everyMs: 100, publishEveryMs: 2_000 })
     for (const { server, everySentinel, command } of handOverSteps(values)) {
-      if (command[0] === 'FAILOVER') await this.#look(UNHURRIED)
+      if (command[0] === 'FAILOVER') {
+        await this.#look(UNHURRIED)
+        begins()
+      }
       const servers = { MASTER: [master], NEXT: [next], SENTINEL: everySentinel ? this.sentinels : this.sentinels.slice(0, 1) }[server]
       await Promise.all(servers.map(async ({ client }) => await until(command.join(' '), async () => await isDone(client, command, next), HEALTHY_WITHIN_MS)))
     }
-    return next
   }
 
   /**

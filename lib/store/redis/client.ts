@@ -2,6 +2,7 @@ import { Cluster, Redis } from 'ioredis'
 import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis'
 import { withDeadline } from '../../deadline.ts'
 import { keepTrying, leaveReplicas } from './driver-mends.ts'
+import { followSentinels } from './sentinels.ts'
 
 /** How long closing waits for commands under way, in milliseconds. */
 const QUIT_MS = 500
@@ -35,6 +36,8 @@ export type RedisTarget = string | RedisOptions | RedisClusterOptions | ClientLi
  */
 const sentinelOptions = {
   role: 'master' as const,
+  // By it the driver sees whether a server has that role.
+  enableReadyCheck: true,
   failoverDetector: true,
   // Without it a frozen Sentinel is waited for without end, though the next one knows.
   sentinelCommandTimeout: 300,
@@ -48,7 +51,9 @@ const sentinelOptions = {
  * for more than a minute), leave a socket that has gone silent, never send a command twice, and join
  * the commands of one tick.
  */
-const nodeOptions = () => ({
+const nodeOptions = ({ sentinels }: Pick<RedisOptions, 'sentinels'> = {}) => ({
+  // `mended` connects it.
+  lazyConnect: true,
   enableOfflineQueue: false,
   maxRetriesPerRequest: 0,
   connectTimeout: 1000,
@@ -62,7 +67,7 @@ const nodeOptions = () => ({
   reconnectOnError: leaveReplicas(),
   // A frozen server says no goodbye; the default waits two seconds for it, also when a Sentinel has named another.
   disconnectTimeout: 100,
-  ...sentinelOptions
+  ...sentinels != null && sentinelOptions
 }) satisfies RedisOptions
 
 /**
@@ -109,7 +114,7 @@ export function isCluster (client: Client): client is Cluster {
  */
 export function connect (target: RedisTarget): { client: Client, keyPrefix: string } {
   const { client, keyPrefix } = open(target)
-  if (!isCluster(client)) keepTrying(client)
+  if (!isCluster(client)) mended(client)
   return { client, keyPrefix }
 }
 
@@ -118,9 +123,15 @@ export function another (client: Client, options: { enableOfflineQueue?: boolean
   // Each leaves its server for itself.
   const reconnectOnError = leaveReplicas()
   if (isCluster(client)) return client.duplicate([], { ...options, redisOptions: merged(client.options.redisOptions, { reconnectOnError }) })
-  const other = client.duplicate({ ...options, ...nodes, reconnectOnError })
-  keepTrying(other)
-  return other
+  return mended(client.duplicate({ ...options, ...nodes, reconnectOnError }))
+}
+
+/** Connects a client that is made lazy, to be mended before it asks a Sentinel. */
+function mended (client: Redis): Redis {
+  keepTrying(client)
+  followSentinels(client)
+  client.connect().catch(() => {})
+  return client
 }
 
 function open (target: RedisTarget): { client: Client, keyPrefix: string } {
@@ -129,7 +140,7 @@ function open (target: RedisTarget): { client: Client, keyPrefix: string } {
     const keyPrefix = target.options.keyPrefix ?? ''
     const client = isCluster(target)
       ? target.duplicate([], { ...clusterOptions, keyPrefix: '', redisOptions: merged(target.options.redisOptions, clusterNodeOptions()) })
-      : target.duplicate({ ...nodeOptions(), enableAutoPipelining: true, keyPrefix: '', lazyConnect: false })
+      : target.duplicate({ ...nodeOptions(target.options), enableAutoPipelining: true, keyPrefix: '' })
     return { client, keyPrefix }
   }
   if ('cluster' in target) {
@@ -138,7 +149,7 @@ function open (target: RedisTarget): { client: Client, keyPrefix: string } {
   }
   // Neither a URL nor a client nor a Cluster: plain options.
   const { keyPrefix = '', ...options } = target as RedisOptions
-  return { client: new Redis(merged(options, { ...nodeOptions(), enableAutoPipelining: true, lazyConnect: false })), keyPrefix }
+  return { client: new Redis(merged(options, { ...nodeOptions(options), enableAutoPipelining: true })), keyPrefix }
 }
 
 /** Closes a connection of our own. Answers under way may arrive; a server that does not answer is not waited for. */

@@ -53,7 +53,6 @@ export class TrackingLine {
     this.#line = another(data, { enableOfflineQueue: false, enableAutoPipelining: false }, {
       protocol: 2,
       keyPrefix: '',
-      lazyConnect: false,
       readOnly: false,
       autoResubscribe: false,
       // What was under way when it was lost fails with it.
