@@ -102,6 +102,7 @@ export class RequestSession implements SessionOwner {
     if (session !== this.#session) return
     // What is changed in a reply that waits is saved with it, or not, as its route may well know.
     if (this.#isSettled && this.waiting === null) this.#isAssignedLate = true
+    if (this.#isClosed) warnOnce(this.#context, CHANGED_TOO_LATE)
     const data = dataOf(session)
     // A token of the page before the sign-in must not work after it; one made from here on does.
     if (key === 'userId' && this.ownsUserId && data.userId != null) drop(session, CSRF_SECRET)

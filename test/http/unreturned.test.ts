@@ -172,6 +172,11 @@ t.test('what comes after the reply is told, and signs nobody in', async (t) => {
       reply.send('ok')
       request.session.userId = 7
     }, { level: 40, msg: /^request\.session was changed, and that is not saved/ }],
+    'an assignment when all is over': [async (request, reply) => {
+      reply.send('ok')
+      await once(late, 'now')
+      request.session.userId = 7
+    }, { level: 40, msg: /^request\.session was changed, and that is not saved/ }],
     'a login': [async (request, reply) => {
       reply.send('ok')
       await once(late, 'now')
