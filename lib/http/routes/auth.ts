@@ -13,6 +13,7 @@ import { logout } from '../logout.ts'
 import { stateOf } from '../state.ts'
 import { checkAuthRoutesOptions } from './auth-options.ts'
 import type { AuthRoutesOptions } from './auth-options.ts'
+import { useOwnCompilers } from './compilers.ts'
 import { DefaultCredentials, DefaultUser, ErrorReply, NoContent, Redirect, SessionView, Token } from './schemas.ts'
 import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
@@ -36,6 +37,7 @@ interface Routes {
 export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, options) => {
   const context = contextOf(app, 'authRoutes')
   const routes = routesOf(context, options)
+  await useOwnCompilers(app)
   privateReplies(app)
   addLogin(app, routes)
   if (context.options.bearer) addToken(app, routes)

@@ -6,6 +6,7 @@ import type { PluginContext } from '../context.ts'
 import type { RequestAuth } from '../request-auth.ts'
 import { assertRecent } from '../require-recent-login.ts'
 import { stateOf } from '../state.ts'
+import { useOwnCompilers } from './compilers.ts'
 import { ErrorReply, ListedSession, NoContent, RevokedReply, SessionParams } from './schemas.ts'
 import { checkSessionRoutesOptions } from './session-options.ts'
 import type { SessionRoutesOptions } from './session-options.ts'
@@ -26,6 +27,7 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
   const { sessions } = context
   const requireRecent = (request: FastifyRequest): RequestAuth => requireRecentAuth(context, request, limits)
   const onRequest = [sameSiteOnly(context)]
+  await useOwnCompilers(app)
   privateReplies(app)
   ignoreBodies(app)
 
