@@ -73,6 +73,32 @@ export async function routes (app: FastifyInstance): Promise<void> {
     attempts: { network: { max: 1, within: undefined }, accountNetwork: false, account: { within: '1h' } },
     onLogin: (user, { code }) => ({ label: user.name, meta: { code }, remember: true })
   }))
+  const User = Type.Object({ id: Type.String(), name: Type.String(), since: Type.Optional(Type.String()), roles: Type.Array(Type.String()) })
+  const ada = { id: 7n, name: 'Ada', since: new Date(), roles: ['admin'] as const, passwordHash: '…' }
+  await app.register(authRoutes, authRoutesOptions({
+    user: User,
+    verify: async ({ username, remember }) => {
+      is<string>()(username, true)
+      is<boolean | 'on' | undefined>()(remember, true)
+      return username === 'ada' ? ada : undefined
+    },
+    findUser: async (id) => id === '7' ? { ...ada, id: 7, since: undefined } : null,
+    onLogin: ({ passwordHash }) => ({ label: passwordHash })
+  }))
+  await app.register(authRoutes, authRoutesOptions({ prefix: '/auth', verify: () => ({ id: 1 }), findUser: (id) => ({ id }) }))
+  await app.register(authRoutes, authRoutesOptions({ user: Type.Object({ name: Type.String() }), verify: () => ada, findUser: () => ada }))
+  // @ts-expect-error verify gives no name
+  authRoutesOptions({ user: User, verify: async () => ({ id: 1, roles: [] }), findUser: async () => ada })
+  // @ts-expect-error findUser gives no name
+  authRoutesOptions({ user: User, verify: async () => ada, findUser: async (id) => ({ id, roles: [] }) })
+  // @ts-expect-error a name is no number
+  authRoutesOptions({ user: User, verify: async () => ({ ...ada, name: 1 }), findUser: async () => ada })
+  // @ts-expect-error a name is there
+  authRoutesOptions({ user: User, verify: async () => ada, findUser: async () => ({ ...ada, name: null }) })
+  // @ts-expect-error the schema shows a number
+  authRoutesOptions({ user: Type.Object({ id: Type.Integer() }), verify: async () => ({ id: 'ada' }), findUser: async () => ({ id: 1 }) })
+  // @ts-expect-error and with credentials of one's own
+  authRoutesOptions({ credentials: Type.Object({ email: Type.String() }), user: User, verify: async ({ email }) => ({ id: email }), findUser: async () => ada })
   await app.register(authRoutes, { verify: () => null, attempts: false, account: ({ username }) => username })
   // @ts-expect-error verify has to be given
   await app.register(authRoutes, {})
@@ -112,6 +138,32 @@ export function decorators (): void {
     await app.login(request, { name: 'Ada' })
   })
   app.get('/ping', { config: { session: false } }, async () => 'pong')
+}
+
+export async function http2 (): Promise<void> {
+  const secure = Fastify({ http2: true, https: { key: '', cert: '' } })
+  await secure.register(sessionPlugin, { secret: 'a' })
+  secure.get('/me', { preHandler: secure.authenticate }, async (request) => (await secure.login(request, { id: 1 })).id)
+  const app = Fastify({ http2: true })
+  await app.register(sessionPlugin, { secret: 'a' })
+  await app.register(sessionRoutes, { prefix: '/sessions' })
+  await app.register(authRoutes, { verify: async ({ username }, request) => request.ip === '' ? null : { id: username } })
+  app.addHook('onRequest', app.authenticate)
+  app.get('/me', { onRequest: app.authenticate, preHandler: [app.authenticate, app.requireRecentLogin('10m')] }, async (request, reply) => {
+    is<RequestAuth | null>()(request.auth, true)
+    is<RequestAuth>()(await app.login(request, { id: 1 }), true)
+    await app.logout(request)
+    await app.logout(request, reply)
+    is<{ id: number } | null>()(await app.attemptLogin(request, 'ada', async () => request.ip === '' ? null : { id: 1 }), true)
+    is<SessionInfo | null>()(await app.sessions.fromRequest(request), true)
+    is<SessionInfo | null>()(await app.sessions.fromRequest(request.raw), true)
+    await request.session.regenerate()
+    // @ts-expect-error no request
+    await app.login({}, { id: 1 })
+    // @ts-expect-error nor is a reply
+    await app.logout(reply)
+    return request.requireAuth().userId
+  })
 }
 
 // An application's options object can be typed, and built from what may be undefined.

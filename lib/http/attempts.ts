@@ -4,11 +4,12 @@ import { assertFunction } from '../session/arguments.ts'
 import { LoginAttempt } from '../session/attempts.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
 import { networkOf } from '../session/network.ts'
+import type { AnyRequest } from './any-server.ts'
 import type { PluginContext } from './context.ts'
 import { stateOf } from './state.ts'
 
 /** `account`: what was typed in as the user's name, whether there is such a user or not; `null`: only the network counts. */
-export type AttemptLogin = <T>(request: FastifyRequest, account: string | number | bigint | null | undefined, verify: () => T | Promise<T>) => Promise<T>
+export type AttemptLogin = <T>(request: AnyRequest, account: string | number | bigint | null | undefined, verify: () => T | Promise<T>) => Promise<T>
 
 /** How one caller wants it. */
 interface Manner {

@@ -1,10 +1,11 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
+import type { AnyReply, AnyRequest } from './any-server.ts'
 import type { PluginContext } from './context.ts'
 import type { RequestAuth } from './request-auth.ts'
 import { stateOf } from './state.ts'
 
-export type Authenticate = (request: FastifyRequest, reply: FastifyReply) => Promise<void>
+export type Authenticate = (request: AnyRequest, reply: AnyReply) => Promise<void>
 
 /**
  * Who is signed in, or `null`.

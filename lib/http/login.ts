@@ -9,6 +9,7 @@ import { toInfo } from '../session/record.ts'
 import type { JsonObject, SessionInfo } from '../session/record.ts'
 import { toBearer } from '../session/token.ts'
 import { ofUser, userIdText } from '../session/user-id.ts'
+import type { AnyRequest } from './any-server.ts'
 import type { PluginContext } from './context.ts'
 import type { RequestAuth } from './request-auth.ts'
 import { CSRF_SECRET } from './session-object.ts'
@@ -37,7 +38,7 @@ export interface LoginOptions {
 
 const NAMES = ['label', 'meta', 'remember', 'keep', 'idleTimeout', 'absoluteTimeout']
 
-export type Login = (request: FastifyRequest, user: LoginUser, options?: LoginOptions) => Promise<RequestAuth>
+export type Login = (request: AnyRequest, user: LoginUser, options?: LoginOptions) => Promise<RequestAuth>
 
 /**
  * @throws TypeError when the user has no usable id, or an option is of the wrong type

@@ -6,7 +6,7 @@ import { checkedAttempts } from '../../resolve-attempts.ts'
 import { isObject } from '../../session/arguments.ts'
 import type { AttemptLimits } from '../../session/attempts.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
-import type { DefaultCredentials } from './schemas.ts'
+import type { DefaultCredentials, DefaultUser } from './schemas.ts'
 
 type Awaitable<T> = T | Promise<T>
 
@@ -43,12 +43,25 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
   redirects?: { login?: string | undefined, failure?: string | undefined, logout?: string | undefined } | undefined
 }
 
+/** What may be given where a schema shows it: also a date for a text, and for that of an `id` any that a user can have. */
+type Shown<T> = { [K in keyof T]: (K extends 'id' ? string extends T[K] ? LoginUser['id'] : never : never) | ShownValue<T[K]> | (object extends Pick<T, K> ? undefined : never) }
+type ShownValue<T> = T extends string ? T | (string extends T ? Date : never) : T extends ReadonlyArray<infer Each> ? ReadonlyArray<ShownValue<Each>> : T extends object ? Shown<T> : T
+
+/** `AuthRoutesOptions` of which the schemas say the rest. */
+type WithSchemas<Credentials extends TObject, View extends TObject, User extends LoginUser> = Omit<AuthRoutesOptions<Static<Credentials>, User>, 'credentials' | 'user' | 'findUser'> & {
+  credentials?: Credentials | undefined
+  user?: View | undefined
+  findUser?: ((id: string, request: FastifyRequest) => Awaitable<(LoginUser & Shown<Static<View>>) | null | undefined>) | undefined
+  prefix?: string | undefined
+}
+
 /**
- * Gives `verify` and `onLogin` the types of a `credentials` schema:
+ * Gives `verify` and `onLogin` the types of a `credentials` schema, and holds what `verify` and `findUser` give against
+ * a `user` schema:
  * `app.register(authRoutes, authRoutesOptions({ credentials: MyBody, verify: async ({ email }) => … }))`.
  */
-export function authRoutesOptions<Schema extends TObject, User extends LoginUser> (
-  options: Omit<AuthRoutesOptions<Static<Schema>, User>, 'credentials'> & { credentials: Schema, prefix?: string | undefined }
+export function authRoutesOptions<User extends LoginUser & Shown<Static<View>>, Credentials extends TObject = typeof DefaultCredentials, View extends TObject = typeof DefaultUser> (
+  options: WithSchemas<Credentials, View, User>
 ): AuthRoutesOptions & { prefix?: string } {
   // Fastify's register is not generic over a plugin's options: the body's type is known here only.
   return options as unknown as AuthRoutesOptions
