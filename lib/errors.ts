@@ -65,6 +65,8 @@ export const errors = {
   AMBIGUOUS_CREDENTIALS: define('AMBIGUOUS_CREDENTIALS', 'A request carries either a bearer token or a session cookie', 400),
   /** The sign-in is too long ago for this. */
   REAUTH_REQUIRED: define('REAUTH_REQUIRED', 'A recent sign-in is required', 401),
+  /** The data of a session would be larger than `maxDataSize`. Nothing was stored. */
+  DATA_TOO_LARGE: define('DATA_TOO_LARGE', 'Too much data for one session', 413),
   /** No such session, or not the caller's. */
   NOT_FOUND: define('NOT_FOUND', 'Session not found', 404),
   /** A name that belongs to the session object itself was used for data. */

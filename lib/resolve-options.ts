@@ -60,6 +60,7 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   cookieMaxAgeMs: number | null | false
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
   dataSchema: DataSchema | null
+  maxDataSize: number
   /** Besides the own one. */
   origins: string[]
   csrf: boolean
@@ -94,6 +95,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     ...timeoutsOf(options, faults),
     userIdFrom: options.userIdFrom ?? null,
     dataSchema: dataSchemaOf(options, faults),
+    maxDataSize: options.maxDataSize ?? 65_536,
     bearer: options.bearer ?? false,
     expressSession: expressSessionOf(options, faults),
     limit: limitOf(options, faults),

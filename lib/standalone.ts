@@ -7,7 +7,7 @@ import { SessionManager as Sessions } from './session/manager.ts'
 import { asSessionStore, countersOf, encrypted, nearCached, tellRefusal } from './store/open.ts'
 
 /** The options of `sessionPlugin` that mean something without Fastify, with a `store` in place of `redis`. */
-export interface SessionManagerOptions extends Pick<SessionOptions, 'secret' | 'cookieName' | 'cookie' | 'idleTimeout' | 'absoluteTimeout' | 'assurance' | 'touchAfter' | 'bearer' | 'maxSessionsPerUser' | 'onLimit' | 'userIdFrom' | 'sessionSchema' | 'migrate' | 'encryption' | 'nearCache'> {
+export interface SessionManagerOptions extends Pick<SessionOptions, 'secret' | 'cookieName' | 'cookie' | 'idleTimeout' | 'absoluteTimeout' | 'assurance' | 'touchAfter' | 'bearer' | 'maxSessionsPerUser' | 'onLimit' | 'userIdFrom' | 'sessionSchema' | 'migrate' | 'maxDataSize' | 'encryption' | 'nearCache'> {
   store: NonNullable<SessionOptions['store']>
 }
 

@@ -43,7 +43,7 @@ export type Login = (request: AnyRequest, user: LoginUser, options?: LoginOption
 /**
  * @throws TypeError when the user has no usable id, or an option is of the wrong type
  * @throws ERR_SESSION_UNSUPPORTED in a bearer request
- * @throws ERR_SESSION_INSECURE_CONNECTION, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
+ * @throws ERR_SESSION_INSECURE_CONNECTION, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
  */
 export async function login (context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}): Promise<RequestAuth> {
   const { userId, own } = checked(context, user, options)

@@ -17,6 +17,8 @@ export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   /** Where a session's data names its user; `null`: `data.userId`. */
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
   dataSchema: DataSchema | null
+  /** In bytes of JSON in UTF-8. */
+  maxDataSize: number
   /** `false`: cookies end with the browser session. */
   cookieMaxAgeMs?: number | null | false | undefined
   /** The data alone says who is signed in: it is read by others as well. */

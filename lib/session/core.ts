@@ -5,6 +5,7 @@ import type { CoreOptions } from './core-options.ts'
 import type { Carry, CoreStore, OnEnded } from './core-store.ts'
 import { Credentials, proven } from './credentials.ts'
 import type { Credential } from './credentials.ts'
+import { fitting, fittingCarry, fittingChange } from './data-size.ts'
 import { Endings } from './endings.ts'
 import type { Ending } from './endings.ts'
 import { adoptedRecord, assertExpressCanKeep, newRecord } from './new-record.ts'
@@ -97,7 +98,7 @@ export class SessionCore {
   /**
    * Stores a new session. Whatever it replaces is dead when this resolves.
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; no session lives on then
-   * @throws ERR_SESSION_LIMIT_REACHED when the user has as many as they may
+   * @throws ERR_SESSION_LIMIT_REACHED when the user has as many as they may, ERR_SESSION_DATA_TOO_LARGE
    * @throws ERR_SESSION_UNAUTHENTICATED when the user was signed out everywhere, or newer sessions took the place, in the meantime
    */
   async create (session: NewSession): Promise<HeldSession> {
@@ -118,11 +119,11 @@ export class SessionCore {
   /**
    * Goes on with a session under another id and with other data: the same sign-in, the same deadlines.
    * `null`, and nothing stored, when it has ended.
-   * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
+   * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL, ERR_SESSION_DATA_TOO_LARGE
    */
   async move (from: SessionRecord, { id, data, carry }: { id: string, data: string, carry: Carry }): Promise<HeldSession | null> {
     const { token, secretHash } = this.tokens.newToken(id)
-    const record = await this.#begin({ ...from, id, secretHash, data, lastSeenAt: Math.floor(this.#store.now()) }, { replaces: from, moves: true, carry })
+    const record = await this.#begin({ ...from, id, secretHash, data: fitting(data, from.data, this.options.maxDataSize), lastSeenAt: Math.floor(this.#store.now()) }, { replaces: from, moves: true, carry })
     if (record === null) return null
     if (record.userId !== null) this.#tell('created', id, record.userId, 'moved')
     return { record, token }
@@ -130,7 +131,7 @@ export class SessionCore {
 
   /** Replaces the session's data by `change` of it, also where that has moved since; `null` when it has ended, and nothing is written. */
   async update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {
-    return await updateWhereItIs(this.#store, record, change)
+    return await updateWhereItIs(this.#store, record, fittingChange(change, this.options.maxDataSize))
   }
 
   /** Whether this use of the session has to be written down. */
@@ -201,7 +202,7 @@ export class SessionCore {
 
   async #begin (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry }): Promise<SessionRecord | null> {
     try {
-      return await this.#store.create(record, { ...options, limit: this.options.limit })
+      return await this.#store.create(record, { ...options, carry: fittingCarry(options.carry, record.data, this.options.maxDataSize), limit: this.options.limit })
     } catch (error) {
       // Without a cause nothing was sent: the store was known to be down.
       if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#endings.addRefused(record.id)

@@ -34,7 +34,7 @@ export class SessionManager {
   /**
    * Begins a session for a user, as `app.login` does.
    * @throws TypeError for an unusable user id, kind, label, meta, timeout or data, and for data that names another user
-   * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_FULL
+   * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_FULL
    */
   async create (session: CreateSession): Promise<CreatedSession> {
     assertMembers(session, 'session', NEW_SESSION)
@@ -105,7 +105,7 @@ export class SessionManager {
    * Changes the data of a session: `change` returns the new data, or changes what it is given. It is called
    * again when another writer was faster, so nobody's change is lost. Gives the data as stored, or `null`,
    * with nothing written, when there is no such session. Cannot change who is signed in.
-   * @throws TypeError when `change` is no function, or its result no object or names another user; ERR_SESSION_RESERVED_KEY
+   * @throws TypeError when `change` is no function, or its result no object or names another user; ERR_SESSION_RESERVED_KEY, ERR_SESSION_DATA_TOO_LARGE
    */
   async update (id: string, change: (data: JsonObject) => JsonObject | undefined | void): Promise<JsonObject | null> {
     assertFunction(change, 'change')

@@ -1,6 +1,7 @@
 import { errors } from '../errors.ts'
 import { objectText } from './arguments.ts'
 import type { Data } from './changes.ts'
+import { fitting } from './data-size.ts'
 import { deviceName } from './device.ts'
 import type { JsonObject, SessionKind, SessionRecord } from './record.ts'
 import { addressOf } from './network.ts'
@@ -50,13 +51,15 @@ interface Birth {
   absoluteTimeoutMs: number
   /** `false`: cookies end with the browser session unless a sign-in says otherwise. */
   cookieMaxAgeMs?: number | null | false | undefined
+  /** Bytes of JSON that the data may have. */
+  maxDataSize: number
 }
 
 /**
  * The record of a session that begins now.
- * @throws TypeError for a label or meta that cannot be kept
+ * @throws TypeError for a label or meta that cannot be kept; ERR_SESSION_DATA_TOO_LARGE
  */
-export function newRecord (session: NewSession, { id, secretHash, now, idleTimeoutMs, absoluteTimeoutMs, cookieMaxAgeMs }: Birth): SessionRecord {
+export function newRecord (session: NewSession, { id, secretHash, now, idleTimeoutMs, absoluteTimeoutMs, cookieMaxAgeMs, maxDataSize }: Birth): SessionRecord {
   const createdAt = Math.floor(now)
   return {
     id,
@@ -73,18 +76,18 @@ export function newRecord (session: NewSession, { id, secretHash, now, idleTimeo
     persistent: session.persistent ?? cookieMaxAgeMs !== false,
     ip: addressOf(session.ip),
     userAgent: session.userAgent == null ? null : deviceName(session.userAgent),
-    data: session.data
+    data: fitting(session.data, session.replaces?.data, maxDataSize)
   }
 }
 
 /**
  * The record of a session that goes on where an Express app's ends. `persistent`: its cookie outlived the browser.
- * When they signed in is not known: too long ago for what asks for a recent sign-in.
+ * When they signed in is not known: too long ago for what asks for a recent sign-in. However large it is, it goes on.
  */
 export function adoptedRecord (data: Record<string, unknown>, { persistent }: { persistent: boolean }, birth: Birth & { userIdFrom: Parameters<typeof userOf>[1] }): SessionRecord {
   const kept = presentable(data)
   const userId = userOf(kept, birth.userIdFrom)
-  return { ...newRecord({ userId, data: JSON.stringify(kept), persistent: persistent && birth.cookieMaxAgeMs !== false, replaces: null }, birth), authenticatedAt: userId === null ? null : 0 }
+  return { ...newRecord({ userId, data: JSON.stringify(kept), persistent: persistent && birth.cookieMaxAgeMs !== false, replaces: null }, { ...birth, maxDataSize: Infinity }), authenticatedAt: userId === null ? null : 0 }
 }
 
 /**

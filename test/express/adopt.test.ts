@@ -73,6 +73,16 @@ t.test('the data of an Express session comes along, but for what request.session
   t.same((await jar.get(shop, '/data')).body, { userId: 'ada', cart: 2 })
 })
 
+t.test('an Express session that is larger than ours may be comes along whole, and may shrink', async (t) => {
+  const { express, shop } = await open(t)
+  const jar = await signedIn({ express })
+  await jar.post(express, '/put/cart', ['x'.repeat(90_000)])
+  t.equal((await jar.get(shop, '/data')).body.cart[0].length, 90_000)
+  t.match(await jar.post(shop, '/put/wishes', 1), { status: 413, body: { code: 'ERR_SESSION_DATA_TOO_LARGE' } })
+  t.equal((await jar.post(shop, '/put/cart', ['book'])).status, 200)
+  t.same((await jar.get(shop, '/data')).body, { userId: 'ada', cart: ['book'] })
+})
+
 t.test('fifty first requests at once to two processes make one session and one cookie', async (t) => {
   const { express, shop, keyPrefix } = await open(t)
   const second = await startShop(t, { redis: redis.url, keyPrefix, expressSession: 'adopt', secret: [secret, OLD] })

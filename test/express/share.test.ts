@@ -107,6 +107,20 @@ for (const session of [{ resave: true }, { rolling: true, cookie: { maxAge: 600_
   })
 }
 
+t.test('what Express made larger than ours may be is read here, and may shrink but not grow', async (t) => {
+  const subject = await open(t)
+  const { express, shop } = subject
+  const jar = new Jar()
+  await jar.post(express, '/login/ada')
+  await jar.post(express, '/put/cart', ['x'.repeat(90_000)])
+  for (let visit = 0; visit < 3; visit++) t.equal((await jar.get(shop, '/data')).body.cart[0].length, 90_000)
+  t.match(await jar.post(shop, '/put/wishes', 1), { status: 413, body: { code: 'ERR_SESSION_DATA_TOO_LARGE' } })
+  t.equal((await stored(subject, jar)).cart[0].length, 90_000)
+  t.equal((await jar.post(shop, '/put/cart', ['book'])).status, 200)
+  t.strictSame((await stored(subject, jar)).cart, ['book'])
+  for (let visit = 0; visit < 3; visit++) t.strictSame((await jar.get(shop, '/data')).body, { userId: 'ada', cart: ['book'] })
+})
+
 t.test('nobody is signed in by a session that Express began for everybody', async (t) => {
   const subject = await open(t, {}, { session: { saveUninitialized: true } })
   const { express, shop, keyPrefix } = subject

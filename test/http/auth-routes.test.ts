@@ -646,7 +646,7 @@ t.test('the API\'s description has the routes, and a word on everything in them'
   const { paths } = app.swagger() as unknown as { paths: Record<string, Record<string, Operation>> }
   const found = Object.fromEntries(Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => [`${method} ${path}`, Object.keys(operation.responses)])))
   t.strictSame(found, {
-    'post /auth/login': ['200', '303', '400', '401', '403', '409', '429', '503'],
+    'post /auth/login': ['200', '303', '400', '401', '403', '409', '413', '429', '503'],
     'get /auth/info': ['200', '503'],
     'post /auth/logout': ['204', '303', '403', '503']
   })

@@ -598,7 +598,7 @@ t.test('the API\'s description has the way to a token, and a word on everything 
     const post = paths['/auth/token']?.post
     if (post === undefined) continue
     t.match(post, { summary: /.{5}/, description: /.{5}/ })
-    t.strictSame(Object.keys(post.responses), ['200', '400', '401', '403', '409', '429', '503'])
+    t.strictSame(Object.keys(post.responses), ['200', '400', '401', '403', '409', '413', '429', '503'])
     const body = post.requestBody.content?.['application/json']?.schema as Schema
     t.strictSame(Object.keys(body.properties ?? {}), ['username', 'password', 'remember'])
     t.strictSame(silent(body, 'body'), [])

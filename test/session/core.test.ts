@@ -25,7 +25,7 @@ interface Subject {
 function open (t: Test, options: Partial<CoreOptions> = {}): Subject {
   let now = 1_700_000_000_000.5
   const store = new SpyStore({ now: () => now })
-  const core = new SessionCore({ store, counters: new MemoryAttempts(), tokens: new OwnTokens(secrets), cookieNames: ['sid', 'old'], idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY, longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity }, touchAfterMs: null, bearer: false, limit: null, userIdFrom: null, dataSchema: null, adopts: null, userIsData: false, ...options })
+  const core = new SessionCore({ store, counters: new MemoryAttempts(), tokens: new OwnTokens(secrets), cookieNames: ['sid', 'old'], idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY, longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity }, touchAfterMs: null, bearer: false, limit: null, userIdFrom: null, dataSchema: null, maxDataSize: 65_536, adopts: null, userIsData: false, ...options })
   t.teardown(() => core.close())
   return { store, core, now: () => now, age: (ms) => { now += ms } }
 }
@@ -285,6 +285,23 @@ t.test('beside an Express app, what a session takes over never makes it another 
   await core.create({ ...ada, replaces: record, carry: (ended) => ended })
   t.equal(carries[0]?.('{"userId":"bob","cart":1}'), '{"userId":"ada"}')
   t.equal(carries[0]?.('{"userId":"ada","cart":1}'), '{"userId":"ada","cart":1}')
+})
+
+t.test('what others changed last in a session that is replaced comes along only as far as it fits', async (t) => {
+  const { core, store } = open(t)
+  const { record } = await core.create(ada)
+  const carries: Array<((ended: string) => string) | undefined> = []
+  store.create = async (created, options) => {
+    carries.push(options?.carry)
+    return created
+  }
+  const join = (ended: string): string => JSON.stringify({ ...JSON.parse(ended), own: 'x'.repeat(40_000) })
+  await core.create({ ...ada, data: join(ada.data), replaces: record, carry: join })
+  await core.move(record, { id: newId(), data: join(ada.data), carry: join })
+  for (const carry of carries) {
+    t.equal(carry?.('{"userId":"ada","cart":1}'), join('{"userId":"ada","cart":1}'))
+    t.equal(carry?.(JSON.stringify({ userId: 'ada', cart: 'x'.repeat(40_000) })), join(ada.data), 'the new session\'s own data alone')
+  }
 })
 
 t.test('a session that is being ended here while it is adopted is nobody\'s', async (t) => {

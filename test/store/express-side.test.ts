@@ -358,6 +358,15 @@ t.test('what a serializer can keep is kept as it is, by every save', async (t) =
   t.strictSame(await store.get('a'), sessionOf({ at: new Date(1), seen: new Map([['a', 1], ['b', 2]]), balance: 10n ** 30n + 1n }))
 })
 
+t.test('as a store of others it takes what they give it, however large', async (t) => {
+  const store = await openStore(t, redis.url, { prefix: prefix() })
+  await store.set('a', sessionOf({ cart: 'x'.repeat(1_000_000) }))
+  const session = await store.get('a')
+  session.cart += 'y'
+  await store.set('a', session)
+  t.equal((await store.get('a')).cart.length, 1_000_001)
+})
+
 t.test('a session whose cookie cannot be changed is read as any other', async (t) => {
   const store = await openStore(t, redis.url, { prefix: prefix(), serializer: { parse: (text) => JSON.parse(text, (_name, value) => Object.freeze(value)), stringify: JSON.stringify } })
   await store.set('a', sessionOf({ step: 1 }))

@@ -81,7 +81,7 @@ function addLogin (app: FastifyInstance, { context, credentials, userSchema, red
     schema: {
       summary: 'Sign in',
       body: credentials,
-      response: { 200: signedIn, 303: Redirect, 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 429: ErrorReply, 503: ErrorReply }
+      response: { 200: signedIn, 303: Redirect, 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 413: ErrorReply, 429: ErrorReply, 503: ErrorReply }
     }
   }, async (request, reply) => {
     // Its client keeps a token, and would not see the cookie.
@@ -105,7 +105,7 @@ function addToken (app: FastifyInstance, { context, credentials, userSchema, onR
       summary: 'Get a bearer token',
       description: 'Signs in a client that keeps no cookies. The token is in no other reply.',
       body: credentials,
-      response: { 200: Type.Object({ token: Token, user: userSchema, session: SessionView }, { description: 'The token, who it speaks for, and the session.' }), 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 429: ErrorReply, 503: ErrorReply }
+      response: { 200: Type.Object({ token: Token, user: userSchema, session: SessionView }, { description: 'The token, who it speaks for, and the session.' }), 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 413: ErrorReply, 429: ErrorReply, 503: ErrorReply }
     }
   }, async (request, reply) => {
     const user = await check(request)

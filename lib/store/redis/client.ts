@@ -1,7 +1,7 @@
 import { Cluster, Redis } from 'ioredis'
 import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis'
 import { withDeadline } from '../../deadline.ts'
-import { keepTrying, leaveReplicas } from './driver-mends.ts'
+import { keepTrying, leaveReplicas, stayClosed } from './driver-mends.ts'
 import { followSentinels } from './sentinels.ts'
 
 /** How long closing waits for commands under way, in milliseconds. */
@@ -155,6 +155,7 @@ function open (target: RedisTarget): { client: Client, keyPrefix: string } {
 /** Closes a connection of our own. Answers under way may arrive; a server that does not answer is not waited for. */
 export async function disconnect (client: Client): Promise<void> {
   if (client.status === 'ready') await withDeadline(client.quit().catch(() => {}), QUIT_MS)
+  if (isCluster(client)) stayClosed(client)
   client.disconnect()
 }
 

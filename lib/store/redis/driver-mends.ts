@@ -49,6 +49,11 @@ export function keepTrying (client: Redis): void {
   })
 }
 
+/** A Cluster that is closed while it connects connects all the same, for as long as the process lives. */
+export function stayClosed (cluster: Cluster): void {
+  cluster.on('ready', () => { cluster.disconnect() })
+}
+
 /**
  * Where a slot is on its way to another node the driver asks that one, and drops the promise of what it says to
  * being asked: refused, or lost, that would end the process. The command that follows fails as well, and is heard.

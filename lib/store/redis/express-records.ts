@@ -56,7 +56,10 @@ export class ExpressRecords extends Records {
   override async find (id: string): Promise<SessionRecord | null> {
     const key = this.keys.session(id)
     try {
-      const [value, ttlMs] = await this.link.run(key, (client) => Promise.all([client.get(key), client.pttl(key)]))
+      const { large } = this.reads
+      const [value, ttlMs] = large.has(key)
+        ? await Promise.all([large.get(key), this.link.run(key, (client) => client.pttl(key))])
+        : await this.link.run(key, (client) => Promise.all([client.get(key).then((read) => large.saw(key, read)), client.pttl(key)]))
       const record = this.read(id, value, ttlMs)
       return record === null || value === null ? null : await this.#seen(record, value)
     } catch (error) {

@@ -127,6 +127,11 @@ export class RedisLink {
     return new RedisLink(another(this.client), this)
   }
 
+  /** A second connection of whose troubles nobody hears. */
+  apart (): RedisLink {
+    return new RedisLink(another(this.client))
+  }
+
   /** A connection of its own for pub/sub. It waits for Redis as long as it takes, and is told again what to listen to. */
   subscriber (): Client {
     return another(this.client, { enableOfflineQueue: true, enableAutoPipelining: false }, { autoResubscribe: false, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true })

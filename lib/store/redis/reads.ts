@@ -1,5 +1,6 @@
 import { errors } from '../../errors.ts'
 import { isCluster } from './client.ts'
+import { LargeReads } from './large-reads.ts'
 import type { RedisLink } from './link.ts'
 
 /** How many keys one command reads at the most: Redis answers nobody else meanwhile. */
@@ -13,15 +14,18 @@ interface Asked {
 
 /**
  * Reads keys: of one server those that are asked for in one turn of the event loop with one command, under one
- * deadline, which under load is less than half of the work of a command for each. In a Cluster each has its own.
+ * deadline, which under load is less than half of the work of a command for each. In a Cluster each has its own, and
+ * so has what was large when it was read last.
  */
 export class Reads {
   readonly #link: RedisLink
+  readonly large: LargeReads
   #asked = new Map<string, Asked>()
   #isDue = false
 
   constructor (link: RedisLink) {
     this.#link = link
+    this.large = new LargeReads(link)
   }
 
   /**
@@ -29,7 +33,8 @@ export class Reads {
    * @throws as `RedisLink.run`
    */
   get (key: string): Promise<string | null> {
-    if (isCluster(this.#link.client)) return this.#link.run(key, (client) => client.get(key))
+    if (this.large.has(key)) return this.large.get(key)
+    if (isCluster(this.#link.client)) return this.#one(key)
     const known = this.#asked.get(key)
     if (known !== undefined) return known.value.catch((error: unknown) => { throw another(error) })
     if (this.#asked.size === MOST) void this.#flush()
@@ -54,12 +59,17 @@ export class Reads {
     return !isCluster(this.#link.client) && !['none', 'string'].includes(await this.#link.run(key, (client) => client.type(key)))
   }
 
+  #one (key: string): Promise<string | null> {
+    return this.#link.run(key, async (client) => this.large.saw(key, await client.get(key)))
+  }
+
   async #flush (): Promise<void> {
     const asked = this.#asked
     this.#asked = new Map()
     const keys = [...asked.keys()]
     try {
-      const values = await this.#link.run(keys[0] as string, (client) => client.mget(keys))
+      // Also what comes too late is seen: else it would come too late each time.
+      const values = await this.#link.run(keys[0] as string, async (client) => (await client.mget(keys)).map((value, index) => this.large.saw(keys[index] as string, value)))
       let index = 0
       for (const { resolve } of asked.values()) resolve(values[index++] ?? null)
     } catch (error) {

@@ -21,13 +21,13 @@ export class Records {
   protected readonly link: RedisLink
   protected readonly keys: Keys
   protected readonly persist: boolean
-  readonly #reads: Reads
+  protected readonly reads: Reads
   #isTelling = false
 
   /** `persist`: sessions do not expire. */
   constructor (link: RedisLink, keys: Keys, { persist }: { persist: boolean }) {
     this.link = link
-    this.#reads = new Reads(link)
+    this.reads = new Reads(link)
     this.keys = keys
     this.persist = persist
   }
@@ -36,7 +36,7 @@ export class Records {
   async find (id: string, { any = false }: { any?: boolean } = {}): Promise<SessionRecord | null> {
     const key = this.keys.session(id)
     try {
-      const value = await this.#reads.get(key)
+      const value = await this.reads.get(key)
       if (value === null) this.#tellForeign(id, key)
       return any && value !== null && parseExpress(value) !== null ? null : this.read(id, value)
     } catch (error) {
@@ -44,6 +44,11 @@ export class Records {
       this.link.events.emit('unreadable', id)
       return null
     }
+  }
+
+  /** Closes what was opened for reading. Twice is safe. */
+  async close (): Promise<void> {
+    await this.reads.large.close()
   }
 
   /** Stores a session that is live at once. */
@@ -142,7 +147,7 @@ export class Records {
   #tellForeign (id: string, key: string): void {
     if (this.#isTelling) return
     this.#isTelling = true
-    this.#reads.isForeign(key).catch(() => false).then((isForeign) => {
+    this.reads.isForeign(key).catch(() => false).then((isForeign) => {
       this.#isTelling = false
       if (isForeign) this.link.events.emit('unreadable', id)
     })

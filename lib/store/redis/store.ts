@@ -28,7 +28,8 @@ export interface ExpressSessions {
 /**
  * Sessions in Redis 7 or newer, one server, Sentinel or Cluster. The commands, with the default prefix:
  *
- *     find           MGET sess:<id> …, of all that are asked for in one turn; TYPE of what is not there; in a Cluster GET of each
+ *     find           MGET sess:<id> …, of all that are asked for in one turn; TYPE of what is not there; GET of each in a Cluster,
+ *                    and of what was large, on a connection of its own
  *     create         anonymous: SET sess:<id> … PX <idle> NX
  *                    signed in: EVALSHA list @sess:user:<userId>      "+<id>": a login is under way
  *                               SET @{sess:<id>} … PX 10000 NX        at the same time
@@ -71,6 +72,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
   readonly #confirmed: RedisLink | null = null
   readonly #replication: Replication | null
   readonly #rows = new Rows()
+  readonly #opened: Records[] = []
 
   constructor (options: RedisStoreOptions)
   /** `express`: sessions are those of an Express app, in its layout and under its names. */
@@ -176,6 +178,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
 
   async close (): Promise<void> {
     await this.bus.close()
+    await Promise.all(this.#opened.map((records) => records.close()))
     this.link.close()
     this.#confirmed?.close()
     if (this.#confirmed !== null) await disconnect(this.#confirmed.client)
@@ -188,7 +191,9 @@ export class RedisStore extends ExpressSide implements SessionStore {
       untilEnd: express !== undefined,
       onExpired: (id, userId) => this.events.emit('ended', id, userId, 'expired')
     })
-    return { lists, records: express === undefined ? new Records(link, this.keys, { persist }) : new ExpressRecords(link, this.keys, { layout: express.layout, lists }) }
+    const records = express === undefined ? new Records(link, this.keys, { persist }) : new ExpressRecords(link, this.keys, { layout: express.layout, lists })
+    this.#opened.push(records)
+    return { lists, records }
   }
 
   async #touch (record: SessionRecord): Promise<boolean> {
