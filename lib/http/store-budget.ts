@@ -5,11 +5,15 @@ import { inTime, WAIT_MS } from '../session/in-time.ts'
 const LEAST_MS = 100
 
 /**
- * What one request may wait for the store, all of its operations together. A request that lives for long, as an open
- * stream does, has all of it again for what it asks later.
+ * What one request may wait for the store, all of its operations together. Waits that overlap count once: it is the
+ * time that the request has waited. A request that lives for long, as an open stream does, has all of it again for
+ * what it asks later.
  */
 export class StoreBudget {
   #spentMs = 0
+  /** How many operations are under way, and since when there has been one. */
+  #running = 0
+  #since = 0
   #endedAt = 0
   #isAnswered = true
 
@@ -19,8 +23,13 @@ export class StoreBudget {
    */
   async within<T> (operation: Promise<T>, late?: (result: T) => void): Promise<T> {
     const startedAt = performance.now()
-    if (startedAt - this.#endedAt > WAIT_MS) [this.#spentMs, this.#isAnswered] = [0, true]
-    const ms = Math.max(this.#isAnswered ? LEAST_MS : 0, WAIT_MS - this.#spentMs)
+    if (this.#running === 0) {
+      if (startedAt - this.#endedAt > WAIT_MS) [this.#spentMs, this.#isAnswered] = [0, true]
+      this.#since = startedAt
+    }
+    const spentMs = this.#spentMs + startedAt - this.#since
+    const ms = Math.max(this.#isAnswered ? LEAST_MS : 0, WAIT_MS - spentMs)
+    this.#running++
     try {
       const result = await inTime(operation, { ms, ...late !== undefined && { late } })
       this.#isAnswered = true
@@ -30,7 +39,7 @@ export class StoreBudget {
       throw error
     } finally {
       this.#endedAt = performance.now()
-      this.#spentMs += this.#endedAt - startedAt
+      if (--this.#running === 0) this.#spentMs += this.#endedAt - this.#since
     }
   }
 }

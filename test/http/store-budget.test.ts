@@ -36,3 +36,18 @@ t.test('what lives for long has all of it again, also after a failure', async (t
   await later(620, null)
   t.ok(await waits(budget))
 })
+
+t.test('operations that are waited for at once use up the time once', async (t) => {
+  const budget = new StoreBudget()
+  await Promise.all(Array.from({ length: 30 }, () => budget.within(later(40, null))))
+  t.equal(await budget.within(later(300, 'the next')), 'the next')
+})
+
+t.test('an operation that begins while another is waited for has what that leaves', async (t) => {
+  const budget = new StoreBudget()
+  const lost = budget.within(never()).then(() => 'answered', () => performance.now())
+  await later(300, null)
+  const joined = budget.within(never()).then(() => 'answered', () => performance.now())
+  const [first, second] = await Promise.all([lost, joined])
+  t.ok(Math.abs(Number(first) - Number(second)) < 150, 'both are given up when the request has waited long enough')
+})
