@@ -40,15 +40,15 @@ for number = tonumber(ARGV[1]), tonumber(ARGV[2]) do
   end
 end`
 
-/** Adds the sessions `from` to `to`; `beside`: the same for connect-redis, in database 1. */
-export async function fill (admin: Redis, from: number, to: number, { beside = false }: { beside?: boolean } = {}): Promise<void> {
+/** Adds the sessions `from` to `to`; `beside`: the same for connect-redis, in database 1. Users are numbers, from 0 on. */
+export async function fill (admin: Redis, from: number, to: number, { beside = false, perUser = PER_USER }: { beside?: boolean, perUser?: number } = {}): Promise<void> {
   const keys = new Keys('sess:')
   const model = record({ now: BEGAN_AT, id: ID, secretHash: secretHashOf(tokenOf(ID)), userId: USER, data: JSON.stringify({ userId: USER }), idleTimeoutMs: IDLE_MS, ip: '203.0.113.7', userAgent: 'Firefox 131 on Windows' })
   const expires = new Date(model.createdAt + IDLE_MS)
   const theirs = JSON.stringify({ cookie: { originalMaxAge: IDLE_MS, expires, secure: true, httpOnly: true, path: '/', sameSite: 'lax' }, userId: USER })
   for (let first = from; first < to; first += PAGE) {
     const last = Math.min(first + PAGE, to) - 1
-    await admin.eval(FILL, 0, first, last, PER_USER, keys.session(ID), encode(model), keys.user(USER), keys.memberOf(model), expires.getTime(), IDLE_MS, beside ? `sess:${ID}` : '', beside ? theirs : '')
+    await admin.eval(FILL, 0, first, last, perUser, keys.session(ID), encode(model), keys.user(USER), keys.memberOf(model), expires.getTime(), IDLE_MS, beside ? `sess:${ID}` : '', beside ? theirs : '')
   }
 }
 

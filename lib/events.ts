@@ -47,6 +47,9 @@ export interface SessionEvents {
 export type EventName = keyof SessionEvents
 type FleetEvent = 'created' | 'revoked' | 'expired'
 
+/** How many events one message holds at the most. */
+const AT_ONCE = 500
+
 const FLEET_EVENTS: readonly unknown[] = ['created', 'revoked', 'expired'] satisfies FleetEvent[]
 export const EVENT_NAMES: readonly unknown[] = [...FLEET_EVENTS, 'login-failed', 'store-down', 'store-up'] satisfies unknown[]
 const REASONS: readonly unknown[] = [null, 'moved', 'logout', 'revoked', 'replaced', 'evicted'] satisfies Array<SessionEvent['reason']>
@@ -72,6 +75,8 @@ export class EventHub {
   readonly #onGap = new Set<() => void>()
   /** The store was told to be down, and not up since. */
   #isDown = false
+  /** What happened at once, to be told to the others with as few messages. */
+  #untold: FleetMessage[] = []
   #unsubscribe: (() => Promise<void>) | undefined
   #closed = false
 
@@ -103,7 +108,17 @@ export class EventHub {
   /** Tells this process, and the others as soon as the store passes it on. */
   emit (name: FleetEvent, event: Omit<SessionEvent, 'local'>): void {
     this.#tell(name, { ...event, local: true })
-    void this.#bus?.publish(JSON.stringify({ name, origin: this.#origin, ...event }))
+    if (this.#bus !== null && this.#untold.push({ name, ...event }) === 1) queueMicrotask(() => this.#publish(this.#bus as Bus))
+  }
+
+  /** One event as its message, many as one message: of a portion of sessions that ended together each would be told alone. */
+  #publish (bus: Bus): void {
+    const told = this.#untold
+    this.#untold = []
+    for (let from = 0; from < told.length; from += AT_ONCE) {
+      const events = told.slice(from, from + AT_ONCE)
+      void bus.publish(JSON.stringify({ origin: this.#origin, ...events.length === 1 ? events[0] : { events } }))
+    }
   }
 
   /** Tells this process alone, and of a store that is down also who listens later. */
@@ -126,10 +141,7 @@ export class EventHub {
   }
 
   #hear (message: string): void {
-    const heard = parse(message)
-    if (heard === null || heard.origin === this.#origin) return
-    const { name, id, userId, at, reason } = heard
-    this.#tell(name, { id, userId, at, reason, local: false })
+    for (const { name, id, userId, at, reason } of parse(message, this.#origin)) this.#tell(name, { id, userId, at, reason, local: false })
   }
 
   /** Tells this process alone of a login that failed. */
@@ -152,15 +164,21 @@ export class EventHub {
   }
 }
 
-/** A message of another process, or `null`: anybody may publish on a channel. */
-function parse (message: string): (Omit<SessionEvent, 'local'> & { name: FleetEvent, origin: string }) | null {
+type FleetMessage = Omit<SessionEvent, 'local'> & { name: FleetEvent }
+
+/** What another process than `origin` says in a message: anybody may publish on a channel. */
+function parse (message: string, origin: string): FleetMessage[] {
   try {
     const heard = JSON.parse(message) as Record<string, unknown>
-    const { name, origin, id, userId, at, reason } = heard
-    const isEvent = FLEET_EVENTS.includes(name) && [origin, id, userId].every((each) => typeof each === 'string') && typeof at === 'number' && REASONS.includes(reason)
-    // Each member was looked at on the line above, which the compiler does not follow.
-    return isEvent ? heard as unknown as NonNullable<ReturnType<typeof parse>> : null
+    if (typeof heard.origin !== 'string' || heard.origin === origin) return []
+    const events: unknown[] = Array.isArray(heard.events) ? heard.events : [heard]
+    return events.filter(isFleetMessage)
   } catch {
-    return null
+    return []
   }
+}
+
+function isFleetMessage (heard: unknown): heard is FleetMessage {
+  const { name, id, userId, at, reason } = (heard ?? {}) as Record<string, unknown>
+  return FLEET_EVENTS.includes(name) && [id, userId].every((each) => typeof each === 'string') && typeof at === 'number' && REASONS.includes(reason)
 }

@@ -18,11 +18,12 @@ export type { Duration } from './duration.ts'
 export type { SessionError, SessionErrorCode } from './errors.ts'
 export type { EndReason, EventName, LoginFailure, SessionEvent, SessionEvents } from './events.ts'
 export type { AttemptOptions, SessionOptions } from './options.ts'
-export type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } from './session/manager-types.ts'
+export type { CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike } from './session/manager-types.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
-  AttemptCounters, AttemptLimit, Bus, Change, CreateOptions, DeleteOptions, Limit, SessionStore, StoreEvents
+  AttemptCounters, AttemptLimit, Began, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, Limit,
+  ListOptions, SessionStore, StoreEvents
 } from './store/contract.ts'
 export type { ExpressStore } from './store/express-store.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'

@@ -38,6 +38,9 @@ const NearCacheOptions = Type.Object({
   maxStale: optional(Duration({ default: '5s' }))
 }, { additionalProperties: false })
 
+/** How many sessions a user may have, by default, where the store knows which those are. */
+export const MAX_SESSIONS_PER_USER = 1_000
+
 /** How many logins may fail within which time, by default. */
 export const ATTEMPTS = { network: { max: 100, within: '15m' }, accountNetwork: { max: 10, within: '15m' }, account: { max: 50, within: '30d' } }
 
@@ -84,7 +87,11 @@ export const SessionOptions = Type.Object({
   assurance: optional(Type.Union([Type.Literal('aal2'), Type.Literal('aal3')], { description: 'Refuses sessions longer than NIST SP 800-63B-4 allows at that level: 24 hours, and one without use (`aal2`), or 12 hours and 15 minutes (`aal3`). Default timeouts that are longer become that.' })),
   touchAfter: optional(Type.Union([Duration(), Type.Literal(false)], { description: 'An unchanged session is extended at most this often, so it ends up to this much before its idle timeout. Default: a tenth of the idle timeout; `false`: never extended.' })),
   bearer: optional(Type.Boolean({ default: false, description: 'Also accepts `Authorization: Bearer`, for mobile and service clients; `authRoutes` then has `POST /token`.' })),
-  maxSessionsPerUser: optional(Type.Integer({ minimum: 1, expects: 'an integer of 1 or more', description: 'How many sessions a user may have at a time. Default: any number.' })),
+  maxSessionsPerUser: Type.Optional(Type.Union([Type.Integer({ minimum: 1 }), Type.Literal(false), Type.Undefined()], {
+    default: MAX_SESSIONS_PER_USER,
+    expects: 'an integer of 1 or more, or false',
+    description: 'How many sessions a user may have at a time; bearer tokens do not count. `false`: any number, which is the default with a `store` in the way of express-session. Where the limit was lowered, each sign-in ends 100 at the most.'
+  })),
   onLimit: optional(Type.Union([Type.Literal('evict-oldest'), Type.Literal('reject')], { default: 'evict-oldest', description: 'What a sign-in over that limit does: it ends the user\'s oldest session, or is refused with 409 `ERR_SESSION_LIMIT_REACHED`.' })),
   userIdFrom: optional(Type.Unsafe<(data: Record<string, unknown>) => unknown>(Type.Any({ description: 'Where the data of `request.session` names its user. Default: `data.userId`, else `data.user.id` where that is a string, a number or a bigint. A value that appears or changes there is a sign-in. One that disappears is a sign-out. It is given the data as it is stored: as JSON has it.' }))),
   sessionSchema: optional(Type.Unsafe<TObject>(Type.Any({ description: 'A TypeBox object schema of the data in `request.session`. What is stored and does not fit any more is dropped when the session is used, key by key, with a log line.' }))),

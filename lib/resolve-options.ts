@@ -1,6 +1,8 @@
+import { attempted } from './attempted.ts'
 import { Faults, redisFault, shapeOf } from './option-faults.ts'
 import type { SessionOptions } from './options.ts'
 import { attemptsOf } from './resolve-attempts.ts'
+import { limitOf } from './resolve-limit.ts'
 import { nearCacheOf } from './resolve-near-cache.ts'
 import { dataSchemaOf } from './resolve-schema.ts'
 import { timeoutsOf, timeoutWarnings } from './resolve-timeouts.ts'
@@ -121,15 +123,6 @@ function secretsOf ({ secret }: Partial<SessionOptions>, faults: Faults, warning
   return secrets as string[]
 }
 
-/** What an object of the application's says of itself, or `otherwise` where asking throws. */
-function attempted<T> (ask: () => T, otherwise: T): T {
-  try {
-    return ask()
-  } catch {
-    return otherwise
-  }
-}
-
 function backendOf ({ redis, store, keyPrefix, durability = 'default' }: Partial<SessionOptions>, faults: Faults): Pick<ResolvedOptions, 'redis' | 'store' | 'keyPrefix' | 'durability'> {
   if (redis !== undefined && store !== undefined) faults.add('store', 'cannot be given together with redis')
   if (redis === undefined && store === undefined && process.env.NODE_ENV === 'production') faults.add('redis', 'is required in production; pass store: new MemoryStore() to keep sessions in memory on purpose')
@@ -165,13 +158,6 @@ function encryptionOf ({ encryption, expressSession }: Partial<SessionOptions>, 
   if (keys.some((key) => key.length < MIN_SECRET_LENGTH)) faults.add('encryption.keys', 'must each have 32 characters or more')
   if (expressSession !== undefined) faults.add('encryption', 'cannot be given together with expressSession: an Express app reads what is stored')
   return { keys, acceptPlain }
-}
-
-function limitOf ({ maxSessionsPerUser, onLimit = 'evict-oldest', store }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['limit'] {
-  if (maxSessionsPerUser === undefined) return null
-  const canList = attempted(() => store === undefined || isSessionStore(store) || !isExpressStore(store) || typeof store.all === 'function', true)
-  if (!canList) faults.add('maxSessionsPerUser', 'needs a store that can list its sessions: this one has no all()')
-  return { max: maxSessionsPerUser, evicts: onLimit === 'evict-oldest' }
 }
 
 function maxAgeOf ({ cookie }: Partial<SessionOptions>, faults: Faults): number | null | false {

@@ -305,7 +305,7 @@ t.test('these are the defaults', async (t) => {
     csrf: true,
     bearer: false,
     expressSession: null,
-    limit: null,
+    limit: { max: 1000, evicts: true },
     attempts: { network: { max: 100, withinMs: 15 * 60_000 }, accountNetwork: { max: 10, withinMs: 15 * 60_000 }, account: { max: 50, withinMs: 30 * 24 * 3_600_000 } },
     decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
     warnings: []
@@ -368,6 +368,23 @@ t.test('encryption is asked for in full', async (t) => {
   t.strictSame(faultsOf(t, { secret, encryption: { keys: [secret], acceptPlain: 'LEAKED' } }), ['encryption.acceptPlain must be true or false'])
   t.strictSame(faultsOf(t, { secret, encryption: { keys: [secret], key: 'LEAKED' } }), ['encryption.key is not an option'])
   t.strictSame(faultsOf(t, { secret, encryption: {} }), ['encryption.keys must be an array of strings'])
+})
+
+t.test('sessions per user are limited where the store knows which they are, and elsewhere where it is said', async (t) => {
+  const express = { get () {}, set () {}, destroy () {}, all () {} }
+  const limitOf = (options: object) => resolveOptions({ secret, ...options }).limit
+  for (const options of [{}, { store: new MemoryStore() }, { redis: 'redis://127.0.0.1' }]) {
+    t.strictSame(limitOf(options), { max: 1000, evicts: true })
+    t.strictSame(limitOf({ ...options, onLimit: 'reject' }), { max: 1000, evicts: false })
+    t.strictSame(limitOf({ ...options, maxSessionsPerUser: 3 }), { max: 3, evicts: true })
+    t.equal(limitOf({ ...options, maxSessionsPerUser: false }), null)
+  }
+  t.equal(limitOf({ store: express }), null)
+  t.equal(limitOf({ store: express, onLimit: 'reject' }), null)
+  t.strictSame(limitOf({ store: express, maxSessionsPerUser: 3 }), { max: 3, evicts: true })
+  for (const maxSessionsPerUser of [0, -1, 1.5, NaN, '3', true, null]) {
+    t.strictSame(faultsOf(t, { secret, maxSessionsPerUser }), ['maxSessionsPerUser must be an integer of 1 or more, or false'])
+  }
 })
 
 t.test('a limit on failed logins is a number and a duration, or none', async (t) => {

@@ -15,8 +15,12 @@ export function stateOf (context: PluginContext, request: FastifyRequest, option
   return request[kState]
 }
 
-/** Whether a value is a request of a context that has sessions. */
+/** Whether a value is a request of a context that has sessions. What cannot be looked at is none. */
 export function isRequest (request: unknown): request is SessionRequest {
-  // A copy of a request has the one, but not the other, and none of its headers.
-  return isObject(request) && kState in request && 'server' in request
+  try {
+    // A copy of a request has the one, but not the other, and none of its headers.
+    return isObject(request) && kState in request && 'server' in request
+  } catch {
+    return false
+  }
 }

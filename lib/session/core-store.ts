@@ -4,6 +4,12 @@ import type { SessionRecord } from './record.ts'
 
 export type Carry = NewSession['carry']
 
+/** Which of a user's sessions are listed: so many at the most, of those that come after one. */
+export interface ListOptions {
+  readonly limit: number
+  readonly before?: { readonly id: string, readonly createdAt: number } | undefined
+}
+
 /** What the core asks of a store; `lib/store/contract.ts` says what each promises. */
 export interface CoreStore {
   now (): number
@@ -15,8 +21,8 @@ export interface CoreStore {
   touch (record: SessionRecord): Promise<boolean>
   delete (id: string, options: { secretHash?: string | undefined }): Promise<SessionRecord | null>
   successor (id: string): Promise<string | null>
-  listByUser (userId: string): Promise<SessionRecord[]>
-  deleteByUser (userId: string, options: { except?: string | undefined }): Promise<string[]>
+  listByUser (userId: string, options: ListOptions): Promise<SessionRecord[]>
+  deleteByUser (userId: string, options: { except?: string | undefined, before?: number | undefined, onEnded: (ids: readonly string[]) => void }): Promise<string[]>
   listAll (): AsyncIterable<SessionRecord>
   ping (): Promise<void>
   /** Of a store that can take over sessions of an Express app. */

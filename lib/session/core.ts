@@ -2,7 +2,7 @@ import { errors } from '../errors.ts'
 import { EventHub } from '../events.ts'
 import type { EndReason, SessionEvent } from '../events.ts'
 import type { CoreOptions } from './core-options.ts'
-import type { Carry, CoreStore, OnEnded } from './core-store.ts'
+import type { Carry, CoreStore, ListOptions, OnEnded } from './core-store.ts'
 import { Credentials, proven } from './credentials.ts'
 import type { Credential } from './credentials.ts'
 import { fitting, fittingCarry, fittingChange } from './data-size.ts'
@@ -12,10 +12,12 @@ import { adoptedRecord, assertExpressCanKeep, newRecord } from './new-record.ts'
 import type { HeldSession, NewSession } from './new-record.ts'
 import { isTouchDue } from './record.ts'
 import type { SessionRecord } from './record.ts'
+import { Revocations } from './revocations.ts'
+import type { Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
 import type { TokenFormat } from './token-format.ts'
 import { carryOfUser } from './user-id.ts'
-import { updateWhereItIs, userWhereItIs } from './whereabouts.ts'
+import { findWhereItIs, updateWhereItIs } from './whereabouts.ts'
 
 /**
  * Makes sessions, finds them by what a client holds, ends them, and says so: what both a request and
@@ -30,6 +32,7 @@ export class SessionCore {
   readonly signals: EndSignals
   readonly #store: CoreStore
   readonly #endings: Endings
+  readonly #revocations: Revocations
   readonly #onEnded: OnEnded = (id, userId, reason) => reason === 'expired' ? this.#tell('expired', id, userId) : this.#tell('revoked', id, userId, reason)
   readonly #onDown = (): void => this.events.emitHere('store-down')
   readonly #onUp = (): void => this.events.emitHere('store-up')
@@ -40,6 +43,7 @@ export class SessionCore {
     this.credentials = new Credentials(options)
     this.#store = options.store
     this.#endings = new Endings((ending) => this.#delete(ending))
+    this.#revocations = new Revocations(this.#store, (id, userId) => this.#tell('revoked', id, userId, 'revoked'))
     this.events = new EventHub(this.#store.bus)
     this.signals = new EndSignals(this.events, async (id, secretHash) => {
       return !this.#endings.has(id, secretHash) && await this.get(id, { fresh: true }) !== null
@@ -55,14 +59,14 @@ export class SessionCore {
 
   /** The live session that a credential proves, or `null`. `fresh`: as it is now. */
   async find (credential: Credential, options?: { fresh: boolean }): Promise<SessionRecord | null> {
-    if (this.#isRefused(credential)) return null
+    if (this.#endings.has(credential.id, credential.secretHash)) return null
     return proven(await this.get(credential.id, options) ?? await this.#adopt(credential), credential)
   }
 
   /** What `find` gives, where that is known without waiting for it; else `undefined`. */
   findNow (credential: Credential): SessionRecord | null | undefined {
-    const record = this.#isRefused(credential) ? null : this.#store.findNow?.(credential.id)
-    return record === undefined ? undefined : proven(record, credential)
+    const record = this.#store.findNow?.(credential.id)
+    return record === undefined ? undefined : this.#isRefused(record) ? null : proven(record, credential)
   }
 
   /** The live session of this id, or `null`. */
@@ -75,12 +79,12 @@ export class SessionCore {
 
   /** The user of the live session of this id, or of what it has moved to a moment ago; `null` when there is neither. */
   async userOf (id: string): Promise<string | null> {
-    return await userWhereItIs(this.#store, id, async (each) => await this.get(each))
+    return (await findWhereItIs(this.#store, id, async (each) => await this.get(each)))?.userId ?? null
   }
 
   /** The user's live sessions, newest first. */
-  async listByUser (userId: string): Promise<SessionRecord[]> {
-    return (await this.#store.listByUser(userId)).filter((record) => !this.#isRefused(record))
+  async listByUser (userId: string, options: ListOptions): Promise<SessionRecord[]> {
+    return (await this.#store.listByUser(userId, options)).filter((record) => !this.#isRefused(record))
   }
 
   /** Every live session, anonymous ones too. */
@@ -162,11 +166,9 @@ export class SessionCore {
     return await this.#endings.end({ id, reason: 'logout', secretHash, adopts })
   }
 
-  /** Ends all sessions of a user but one, and calls off their logins under way. Gives how many were ended. */
-  async endByUser (userId: string, except: string | undefined): Promise<number> {
-    const ended = await this.#store.deleteByUser(userId, { except })
-    for (const id of ended) this.#tell('revoked', id, userId, 'revoked')
-    return ended.length
+  /** Ends all sessions of a user but one, which are refused here at once, and calls off their logins under way. */
+  endByUser (userId: string, except: string | undefined): Revocation {
+    return this.#revocations.begin(userId, except)
   }
 
   /** Ends a session that must not live on, however long the store takes to confirm it. */
@@ -177,6 +179,7 @@ export class SessionCore {
   /** Stops what runs in the background. Twice is safe. */
   async close (): Promise<void> {
     this.#endings.close()
+    this.#revocations.close()
     this.signals.close()
     this.#store.events.off('ended', this.#onEnded)
     this.#store.events.off('down', this.#onDown)
@@ -202,7 +205,11 @@ export class SessionCore {
 
   async #begin (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry }): Promise<SessionRecord | null> {
     try {
-      return await this.#store.create(record, { ...options, carry: fittingCarry(options.carry, record.data, this.options.maxDataSize), limit: this.options.limit })
+      return await this.#store.create(record, {
+        ...options,
+        carry: fittingCarry(options.carry, record.data, this.options.maxDataSize),
+        limit: record.kind === 'bearer' ? null : this.options.limit
+      })
     } catch (error) {
       // Without a cause nothing was sent: the store was known to be down.
       if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#endings.addRefused(record.id)
@@ -210,8 +217,8 @@ export class SessionCore {
     }
   }
 
-  #isRefused ({ id, secretHash }: Pick<SessionRecord, 'id' | 'secretHash'>): boolean {
-    return this.#endings.has(id, secretHash)
+  #isRefused (record: SessionRecord): boolean {
+    return this.#endings.has(record.id, record.secretHash) || this.#revocations.refuses(record)
   }
 
   async #adopt ({ id, secretHash, adopts }: Credential): Promise<SessionRecord | null> {

@@ -38,6 +38,14 @@ export interface FindOptions {
   touch?: boolean | undefined
 }
 
+/** Which of a user's sessions are listed. */
+export interface ListSessions {
+  /** So many at the most: 1 to 1,000, the default. */
+  limit?: number | undefined
+  /** Only those that come after this one: the last of the page before. It may have ended since. */
+  before?: Pick<SessionInfo, 'id' | 'createdAt'> | undefined
+}
+
 export interface Health {
   ok: boolean
   /** How long the answer took, in whole milliseconds. */

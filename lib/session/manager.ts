@@ -1,4 +1,3 @@
-import { TIMED_OUT, withDeadline } from '../deadline.ts'
 import { sessionTimeouts } from '../duration.ts'
 import { EVENT_NAMES } from '../events.ts'
 import type { EventName, SessionEvents } from '../events.ts'
@@ -7,13 +6,16 @@ import { forgetAttempts } from './attempts.ts'
 import type { SessionCore } from './core.ts'
 import type { Credential } from './credentials.ts'
 import { dataOf, dataText } from './data-text.ts'
-import { inTime, WAIT_MS } from './in-time.ts'
+import { handedOut } from './handed-out.ts'
+import { healthOf } from './health.ts'
+import { inTime } from './in-time.ts'
 import { NEW_SESSION } from './manager-types.ts'
-import type { CreatedSession, CreateSession, FindOptions, Health, RequestLike } from './manager-types.ts'
-import { toInfo } from './record.ts'
+import type { CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike } from './manager-types.ts'
+import { pageOf } from './page.ts'
+import { toInfo, toInfos } from './record.ts'
 import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
 import { header } from './request-header.ts'
-import { toBearer } from './token.ts'
+import { finished } from './revocations.ts'
 import { userIdText, userOf } from './user-id.ts'
 
 /**
@@ -54,11 +56,7 @@ export class SessionManager {
       ...sessionTimeouts(session, this.#core.options, this.#core.options.longest),
       replaces: null
     })
-    const { record, token } = await inTime(creation, { late: (held) => this.#core.endEventually(held.record.id) })
-    const info = toInfo(record) as SessionInfo
-    if (kind === 'bearer') return { token: toBearer(token), session: info, headers: { authorization: `Bearer ${toBearer(token)}` } }
-    const { credentials } = this.#core
-    return { token: credentials.sign(token), session: info, headers: { cookie: credentials.cookieOf(token) } }
+    return handedOut(await inTime(creation, { late: (held) => this.#core.endEventually(held.record.id) }), this.#core.credentials)
   }
 
   /** The session of a cookie's value (an Express app's too, where those are adopted), or of a token if `bearer` is on. */
@@ -129,14 +127,18 @@ export class SessionManager {
     return record !== null && await this.#core.touch(record)
   }
 
-  /** The user's live sessions, newest first, at the cost of that user's sessions. */
-  async listByUser (userId: string | number | bigint): Promise<SessionInfo[]> {
-    return infos(await this.#core.listByUser(userIdText(userId, 'userId')))
+  /**
+   * The user's live sessions, newest first, `limit` at the most (default and most 1,000): fewer are all there are.
+   * `before`: those after this one, the last of the page before, also where it has ended since.
+   * @throws TypeError for another `limit`, and a `before` that is no session
+   */
+  async listByUser (userId: string | number | bigint, options: ListSessions = {}): Promise<SessionInfo[]> {
+    return toInfos(await this.#core.listByUser(userIdText(userId, 'userId'), pageOf(options)))
   }
 
   /** Every signed-in session, in no order, with bounded memory. */
   async * listAll (): AsyncGenerator<SessionInfo, void, void> {
-    for await (const record of this.#core.listAll()) yield * infos([record])
+    for await (const record of this.#core.listAll()) yield * toInfos([record])
   }
 
   /**
@@ -152,10 +154,14 @@ export class SessionManager {
     return await inTime(revoking())
   }
 
-  /** Ends every session of a user but `except`, and their logins under way. Gives how many were ended. */
+  /**
+   * Ends every session of a user but `except`, and their logins under way. This process refuses all of them at once.
+   * Gives how many were ended, when all have; of very many that takes a while.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE; what was begun by then goes on, as long as the process runs
+   */
   async revokeUser (userId: string | number | bigint, options: { except?: string | undefined } = {}): Promise<number> {
     assertMembers(options, 'options', ['except'])
-    return await inTime(this.#core.endByUser(userIdText(userId, 'userId'), this.#core.tokens.idFrom(options.except) ?? undefined))
+    return await finished(this.#core.endByUser(userIdText(userId, 'userId'), this.#core.tokens.idFrom(options.except) ?? undefined))
   }
 
   /** Forgets the failed logins of an account, by the name that is typed in: after a password reset. Limits per network stay. */
@@ -165,9 +171,7 @@ export class SessionManager {
 
   /** Whether the store answers, for a readiness probe. Never throws; answers within 600 ms. */
   async health (): Promise<Health> {
-    const startedAt = performance.now()
-    const ok = await withDeadline(this.#core.ping(), WAIT_MS - 50).then((answer) => answer !== TIMED_OUT, () => false)
-    return { ok, latencyMs: Math.round(performance.now() - startedAt) }
+    return await healthOf(this.#core.ping())
   }
 
   /**
@@ -214,8 +218,4 @@ export class SessionManager {
     if (touch && this.#core.isTouchDue(record) && !await this.#core.touch(record)) return null
     return toInfo(record)
   }
-}
-
-function infos (records: SessionRecord[]): SessionInfo[] {
-  return records.map(toInfo).filter((info) => info !== null)
 }

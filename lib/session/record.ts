@@ -101,6 +101,11 @@ export function toInfo (record: SessionRecord): SessionInfo | null {
   return Object.freeze(publicMembers(record))
 }
 
+/** Those of signed-in records. */
+export function toInfos (records: SessionRecord[]): SessionInfo[] {
+  return records.map(toInfo).filter((info) => info !== null)
+}
+
 function deepFreeze<T> (value: T): T {
   if (typeof value === 'object' && value !== null) {
     for (const inner of Object.values(value)) deepFreeze(inner)

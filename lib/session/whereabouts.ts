@@ -14,13 +14,13 @@ export async function updateWhereItIs (store: CoreStore, seen: SessionRecord, ch
   return null
 }
 
-/** Whose session this id is, or has become; `get` finds one. */
-export async function userWhereItIs (store: CoreStore, id: string, get: (id: string) => Promise<SessionRecord | null>): Promise<string | null> {
+/** The session that this id is, or has become; `get` finds one. */
+export async function findWhereItIs (store: CoreStore, id: string, get: (id: string) => Promise<SessionRecord | null>): Promise<SessionRecord | null> {
   const seen = new Set<string>()
   for (let next: string | null = id; next !== null && !seen.has(next); next = await store.successor(next)) {
     seen.add(next)
     const record = await get(next)
-    if (record !== null) return record.userId
+    if (record !== null) return record
   }
   return null
 }

@@ -1,5 +1,8 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
+import type { AttemptCounters } from './attempt-counters.ts'
+
+export type { AttemptCounters, AttemptLimit } from './attempt-counters.ts'
 
 /** What a store tells the process it lives in; each is one log line. */
 export interface StoreEvents {
@@ -18,7 +21,7 @@ export interface StoreEvents {
   ended: [id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired']
 }
 
-/** How many sessions a user may have. */
+/** How many sessions a user may have, those of bearer tokens not counted. */
 export interface Limit {
   readonly max: number
   /** `true`: a new one ends the oldest; `false`: it is refused. */
@@ -34,36 +37,6 @@ export interface Bus {
    * backend answers. Returns what stops it.
    */
   subscribe (onMessage: (message: string) => void, onGap: () => void): () => Promise<void>
-}
-
-/** At most `max` in any `withinMs` milliseconds. */
-export interface AttemptLimit {
-  readonly max: number
-  readonly withinMs: number
-}
-
-/**
- * Counts attempts: under each key those of some time, by the store's clock. Keys, attempts and places are short
- * texts that stand for something; what, no store needs to know. Whatever runs at once, each call is one step, and
- * what counts no more takes no room in the end. Rejects as a store does.
- */
-export interface AttemptCounters {
-  /**
-   * Counts an attempt, for as long as `limit` says, and resolves with 0; or, where as many count already as
-   * may, counts nothing and resolves with in how many milliseconds there will be room.
-   * From a `place` that this counter knows nothing is counted and nothing refused: 0.
-   * Without an attempt (`null`) it is only asked.
-   */
-  take (key: string, attempt: string | null, limit: AttemptLimit, place?: string): Promise<number>
-
-  /** An attempt that counts no more. Nothing happens when it does not. Works in a full store. */
-  giveBack (key: string, attempt: string): Promise<void>
-
-  /** Attempts that count no more: all, or those whose names begin so. Places stay known. Works in a full store. */
-  clear (key: string, beginning?: string): Promise<void>
-
-  /** A place is known for `forMs` from now on; of more than `most` those that were remembered last. */
-  remember (key: string, place: string, options: { most: number, forMs: number }): Promise<void>
 }
 
 /** Makes new data text out of the present one. May be called again when another writer was faster. */
@@ -82,6 +55,33 @@ export interface CreateOptions {
 export interface DeleteOptions {
   /** Of a credential: a public id is no secret, and a signature may be anybody's. Absent: whoever asks may end any. */
   readonly secretHash?: string | undefined
+}
+
+/** A session's place among those of its user. A record has one. */
+export interface Began {
+  readonly id: string
+  readonly createdAt: number
+}
+
+/** How many sessions `listByUser` gives unless it is told otherwise. */
+export const LIST_LIMIT = 1_000
+
+/** Which of a user's sessions `listByUser` gives. */
+export interface ListOptions {
+  /** So many at the most. */
+  readonly limit?: number | undefined
+  /** Those that come after this one, which may have ended since. Default: from the newest on. */
+  readonly before?: Began | undefined
+}
+
+/** What `deleteByUser` is told besides the user. */
+export interface DeleteByUserOptions {
+  /** The session that goes on. */
+  readonly except?: string | undefined
+  /** Only sessions that began up to then, by the store's clock. Default: all that are there. */
+  readonly before?: number | undefined
+  /** Hears of those that have ended, some hundred at a time; and of none, that it goes on. */
+  readonly onEnded?: ((ids: readonly string[]) => void) | undefined
 }
 
 /**
@@ -127,8 +127,9 @@ export interface SessionStore {
    * With `moves`, the new session is that one under another id: it is stored only if that one lives until
    * its turn comes to end.
    *
-   * `limit` counts the user's sessions but `replaces`, and holds however many are created at once. Those
-   * evicted are dead before this resolves.
+   * `limit` counts the user's sessions but `replaces` and those of bearer tokens, and holds however many are created
+   * at once. Those evicted are dead before this resolves; a hundred at the most, where a limit was lowered: then the
+   * rest is evicted by those that are created later.
    *
    * Resolves with the session as stored; `null`, and nothing stored, when it does not, when `deleteByUser`
    * ran for this user in the meantime, and when newer sessions took its place under the limit.
@@ -166,17 +167,19 @@ export interface SessionStore {
   successor (id: string): Promise<string | null>
 
   /**
-   * The user's live sessions, newest first, at the cost of that user's sessions only.
-   * Cleans the list of what is no longer there.
+   * The user's live sessions, newest first, at the cost of those that are given, or of all of that user's at the most.
+   * Cleans the list of what is no longer there. Fewer than `limit`: there are no more.
    */
-  listByUser (userId: string): Promise<SessionRecord[]>
+  listByUser (userId: string, options?: ListOptions): Promise<SessionRecord[]>
 
   /**
    * Ends every session of the user but `except`, also under an id to which that has moved within the last ten
-   * seconds or is on its way, and every login of theirs that is under way.
-   * Resolves with the ids that were ended. Works in a full store.
+   * seconds or is on its way, and every login of theirs that is under way. What begins later is left alone.
+   *
+   * Works in portions of some hundred, so that others have their turn, and in a full store; what has ended is off the
+   * list, so that another call goes on where this one was broken off. Resolves with the ids that were ended.
    */
-  deleteByUser (userId: string, options?: { except?: string | undefined }): Promise<string[]>
+  deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]>
 
   /**
    * Every live session, anonymous ones too, in no order and with bounded memory. One that is created, ended

@@ -1,7 +1,8 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
+import { LIST_LIMIT } from './contract.ts'
 import type {
-  AttemptCounters, Bus, Change, CreateOptions, DeleteOptions, SessionStore, StoreEvents
+  AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore, StoreEvents
 } from './contract.ts'
 import { Sealer } from './sealer.ts'
 
@@ -84,11 +85,18 @@ export class EncryptedStore implements SessionStore {
     return await this.#store.successor(id)
   }
 
-  async listByUser (userId: string): Promise<SessionRecord[]> {
-    return (await this.#store.listByUser(userId)).map((record) => this.#opened(record)).filter((record) => record !== null)
+  async listByUser (userId: string, { limit = LIST_LIMIT, before }: ListOptions = {}): Promise<SessionRecord[]> {
+    const listed: SessionRecord[] = []
+    for (let last = before; ;) {
+      const size = limit - listed.length
+      const stored = await this.#store.listByUser(userId, { limit: size, before: last })
+      listed.push(...stored.map((record) => this.#opened(record)).filter((record) => record !== null))
+      if (stored.length < size || listed.length === limit) return listed
+      last = stored.at(-1)
+    }
   }
 
-  async deleteByUser (userId: string, options?: { except?: string | undefined }): Promise<string[]> {
+  async deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]> {
     return await this.#store.deleteByUser(userId, options)
   }
 

@@ -3,16 +3,19 @@ import { errors } from '../errors.ts'
 import { Rows } from '../rows.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
-import { Breaker } from './breaker.ts'
 import { decode, encode } from './codec.ts'
-import type { Change, CreateOptions, DeleteOptions, Limit, SessionStore, StoreEvents } from './contract.ts'
-import { absentIfNoEntry, promised } from './express-store.ts'
+import { LIST_LIMIT } from './contract.ts'
+import type {
+  Change, CreateOptions, DeleteByUserOptions, DeleteOptions, Limit, ListOptions, SessionStore, StoreEvents
+} from './contract.ts'
+import { ExpressCalls } from './express-calls.ts'
+import { absentIfNoEntry } from './express-store.ts'
 import type { ExpressStore } from './express-store.ts'
 import { Successors } from './successors.ts'
+import { isAfter, tooMany } from './user-sessions.ts'
 
-/** How long one call may take, and how often a store that is stuck is asked again. */
-const CALL_DEADLINE_MS = 500
-const PROBE_EVERY_MS = 500
+/** How many sessions are ended at a time. */
+const AT_ONCE = 100
 
 /**
  * Any express-session compatible store behind our contract. What it stores is
@@ -32,20 +35,12 @@ export class ExpressStoreAdapter implements SessionStore {
   readonly #successors = new Successors()
   /** New sessions whose predecessors still live: nobody finds them yet. */
   readonly #pending = new Set<string>()
-  readonly #breaker: Breaker
+  readonly #calls: ExpressCalls
 
   constructor (store: ExpressStore, { now = Date.now }: { now?: () => number } = {}) {
     this.#store = store
     this.#now = now
-    this.#breaker = new Breaker({
-      deadlineMs: CALL_DEADLINE_MS,
-      probeEveryMs: PROBE_EVERY_MS,
-      // An error is an answer, if only to this call; a store that does not answer is down.
-      probe: () => promised((done) => store.get('probe', done)).catch(() => {}),
-      isOutage: () => false,
-      onDown: (cause) => this.events.emit('down', cause),
-      onUp: () => this.events.emit('up')
-    })
+    this.#calls = new ExpressCalls(store, this.events)
   }
 
   now (): number {
@@ -53,7 +48,7 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   async find (id: string): Promise<SessionRecord | null> {
-    const stored = await this.#call<unknown>((done) => this.#store.get(id, done)).catch(absentIfNoEntry)
+    const stored = await this.#calls.run<unknown>((done) => this.#store.get(id, done)).catch(absentIfNoEntry)
     if (stored == null) return null
     const record = this.#read(stored, id)
     if (record === null) this.events.emit('unreadable', id)
@@ -84,16 +79,23 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   /** @throws ERR_SESSION_UNSUPPORTED when the store has no `all` */
-  async listByUser (userId: string): Promise<SessionRecord[]> {
-    return (await this.#readAll()).filter((record) => record.userId === userId).sort((a, b) => b.createdAt - a.createdAt)
+  async listByUser (userId: string, { limit = LIST_LIMIT, before }: ListOptions = {}): Promise<SessionRecord[]> {
+    const all = await this.#allOf(userId)
+    return (before === undefined ? all : all.filter(isAfter(before, all))).slice(0, limit)
   }
 
-  async deleteByUser (userId: string, { except }: { except?: string | undefined } = {}): Promise<string[]> {
+  async deleteByUser (userId: string, { except, before = Infinity, onEnded }: DeleteByUserOptions = {}): Promise<string[]> {
     return await this.#rows.run(`user ${userId}`, async () => {
       const spared = except === undefined ? null : this.#successors.lineOf(except, this.#now())
-      const ids = (await this.listByUser(userId)).map((record) => record.id).filter((id) => spared?.has(id) !== true)
-      const ended = await Promise.all(ids.map(async (id) => await this.delete(id)))
-      return ids.filter((_id, index) => ended[index] !== null)
+      const listed = (await this.#allOf(userId)).filter(({ id, createdAt }) => createdAt <= before && spared?.has(id) !== true)
+      const ended: string[] = []
+      for (let from = 0; from < listed.length; from += AT_ONCE) {
+        const outcomes = await Promise.all(listed.slice(from, from + AT_ONCE).map(async ({ id }) => await this.delete(id)))
+        const ids = outcomes.flatMap((each, index) => each === null ? [] : [listed[from + index]?.id as string])
+        ended.push(...ids)
+        onEnded?.(ids)
+      }
+      return ended
     })
   }
 
@@ -103,15 +105,15 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   async ping (): Promise<void> {
-    await this.#call((done) => this.#store.get('probe', done)).catch(absentIfNoEntry)
+    await this.#calls.run((done) => this.#store.get('probe', done)).catch(absentIfNoEntry)
   }
 
   async close (): Promise<void> {
-    this.#breaker.close()
+    this.#calls.close()
   }
 
   async #create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions): Promise<SessionRecord | null> {
-    const tooMany = record.userId === null || limit === null || moves ? [] : await this.#tooMany(record.userId, limit, replaces)
+    const evicted = record.userId === null || limit === null || moves ? [] : await this.#tooMany(record.userId, limit, replaces)
     const overwrites = replaces?.id === record.id
     if (!overwrites) this.#pending.add(record.id)
     try {
@@ -121,7 +123,7 @@ export class ExpressStoreAdapter implements SessionStore {
         return true
       })
       if (!isStored) return null
-      await Promise.all(tooMany.map(async (id) => await this.#end(id, 'evicted')))
+      await Promise.all(evicted.map(async ({ id }) => await this.#end(id, 'evicted')))
       if (replaces === null || overwrites) return record
       const ended = await this.#end(replaces.id, 'replaced', { moves })
       if (ended === null && moves) {
@@ -142,10 +144,13 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   /** The sessions that a new one makes too many. Asked in the user's row: of many logins at once, each sees those before it. */
-  async #tooMany (userId: string, { max, evicts }: Limit, replaces: SessionRecord | null): Promise<string[]> {
-    const others = (await this.listByUser(userId)).map(({ id }) => id).filter((id) => id !== replaces?.id)
-    if (others.length >= max && !evicts) throw new errors.LIMIT_REACHED()
-    return others.slice(max - 1)
+  async #tooMany (userId: string, limit: Limit, replaces: SessionRecord | null): Promise<SessionRecord[]> {
+    return tooMany(await this.#allOf(userId), limit, replaces === null ? [] : [replaces.id])
+  }
+
+  /** A user's sessions, newest first. */
+  async #allOf (userId: string): Promise<SessionRecord[]> {
+    return (await this.#readAll()).filter((record) => record.userId === userId).sort((a, b) => b.createdAt - a.createdAt)
   }
 
   /** Ends a session that has to go for another. One that moves has not moved away before. */
@@ -159,7 +164,7 @@ export class ExpressStoreAdapter implements SessionStore {
   async #readAll (): Promise<SessionRecord[]> {
     const all = this.#store.all
     if (typeof all !== 'function') throw new errors.UNSUPPORTED('listing sessions on a store that has no all()')
-    const stored = await this.#call<object | null>((done) => all.call(this.#store, done))
+    const stored = await this.#calls.run<object | null>((done) => all.call(this.#store, done))
     return Object.values(stored ?? {}).map((each) => this.#read(each)).filter((record) => record !== null && this.#isLive(record)) as SessionRecord[]
   }
 
@@ -168,7 +173,7 @@ export class ExpressStoreAdapter implements SessionStore {
     return await this.#rows.run(id, async () => {
       const present = await this.find(id)
       if (secretHash !== undefined && secretHash !== present?.secretHash) return null
-      await this.#call((done) => this.#store.destroy(id, done)).catch(absentIfNoEntry)
+      await this.#calls.run((done) => this.#store.destroy(id, done)).catch(absentIfNoEntry)
       return present
     })
   }
@@ -186,7 +191,7 @@ export class ExpressStoreAdapter implements SessionStore {
   async #write (record: SessionRecord): Promise<void> {
     const maxAge = Math.max(1, Math.ceil(expiresAt(record) - this.#now()))
     const cookie = { originalMaxAge: maxAge, maxAge, expires: new Date(Date.now() + maxAge), httpOnly: true, path: '/' }
-    await this.#call((done) => this.#store.set(record.id, { cookie, id: record.id, record: encode(record) }, done))
+    await this.#calls.run((done) => this.#store.set(record.id, { cookie, id: record.id, record: encode(record) }, done))
   }
 
   #isLive (record: SessionRecord): boolean {
@@ -197,14 +202,5 @@ export class ExpressStoreAdapter implements SessionStore {
     const { id: storedId, record } = (typeof stored === 'object' && stored !== null ? stored : {}) as { id?: unknown, record?: unknown }
     if (typeof storedId !== 'string' || typeof record !== 'string' || (id !== undefined && id !== storedId)) return null
     return decode(storedId, record)
-  }
-
-  /** @throws ERR_SESSION_STORE_UNAVAILABLE, the store's own error as its cause */
-  async #call<T> (call: (done: (error?: unknown, result?: T) => void) => unknown): Promise<T> {
-    try {
-      return await this.#breaker.run(() => promised(call))
-    } catch (error) {
-      throw error instanceof errors.STORE_UNAVAILABLE ? error : new errors.STORE_UNAVAILABLE({ cause: error })
-    }
   }
 }

@@ -2,11 +2,18 @@ import { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
-import type { Change, CreateOptions, DeleteOptions, SessionStore, StoreEvents } from './contract.ts'
+import { LIST_LIMIT } from './contract.ts'
+import type {
+  Change, CreateOptions, DeleteByUserOptions, DeleteOptions, Limit, ListOptions, SessionStore, StoreEvents
+} from './contract.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
+import { isAfter, tooMany } from './user-sessions.ts'
 import { MemoryAttempts } from './memory-attempts.ts'
 import { Successors } from './successors.ts'
+
+/** How many sessions are ended at a time: the process answers nobody meanwhile. */
+const AT_ONCE = 500
 
 export interface MemoryStoreOptions {
   /** How many sessions are held at most; one more is refused with ERR_SESSION_STORE_FULL. Default 100,000. */
@@ -31,7 +38,8 @@ export class MemoryStore implements SessionStore {
   readonly #sessions = new Map<string, Held>()
   /** The same in the order in which they expire. */
   readonly #expiring = new DueQueue<Held>()
-  readonly #users = new Map<string, Set<string>>()
+  /** The ids of each user's sessions: of those that a limit counts, and of the others. */
+  readonly #users = new Map<string, Record<SessionRecord['kind'], Set<string>>>()
   readonly #maxSessions: number
   readonly #now: () => number
   readonly #successors = new Successors()
@@ -59,9 +67,7 @@ export class MemoryStore implements SessionStore {
     const line = replaces === null ? [] : [...moves ? [replaces.id] : this.#successors.lineOf(replaces.id, this.#now())]
     const ended = this.#live(line.at(-1) ?? '')
     if (moves && ended === null) return null
-    const others = record.userId === null || limit === null || moves ? [] : this.#liveOf(record.userId).filter(({ id }) => !line.includes(id))
-    const evicted = limit === null ? [] : others.slice(limit.max - 1)
-    if (evicted.length > 0 && limit?.evicts === false) throw new errors.LIMIT_REACHED()
+    const evicted = record.userId === null || limit === null || moves ? [] : this.#tooMany(record.userId, limit, line)
     this.#makeRoom(replaces)
     for (const each of evicted) this.#end(each, 'evicted')
     if (moves && ended !== null && ended.id !== record.id) this.#successors.add(ended, record.id, this.#now())
@@ -69,7 +75,7 @@ export class MemoryStore implements SessionStore {
     const stored = hasChanged ? { ...record, data: carry(ended.data) } : record
     if (ended !== null && ended.id !== record.id) this.#end(ended, 'replaced')
     else if (ended !== null) this.#remove(ended.id)
-    if (record.userId !== null) this.#idsOf(record.userId).add(record.id)
+    if (record.userId !== null) this.#idsOf(record.userId)[record.kind].add(record.id)
     return this.#put(stored)
   }
 
@@ -99,14 +105,24 @@ export class MemoryStore implements SessionStore {
     return this.#successors.of(id, this.#now())
   }
 
-  async listByUser (userId: string): Promise<SessionRecord[]> {
-    return this.#liveOf(userId)
+  async listByUser (userId: string, { limit = LIST_LIMIT, before }: ListOptions = {}): Promise<SessionRecord[]> {
+    const all = this.#liveOf(userId)
+    return (before === undefined ? all : all.filter(isAfter(before, all))).slice(0, limit)
   }
 
-  async deleteByUser (userId: string, { except }: { except?: string | undefined } = {}): Promise<string[]> {
-    const spared = except === undefined ? null : this.#successors.lineOf(except, this.#now())
-    const ended = this.#liveOf(userId).map((record) => record.id).filter((id) => spared?.has(id) !== true)
-    for (const id of ended) this.#remove(id)
+  async deleteByUser (userId: string, { except, before = Infinity, onEnded }: DeleteByUserOptions = {}): Promise<string[]> {
+    const listed = this.#liveOf(userId).filter(({ createdAt }) => createdAt <= before).map(({ id }) => id)
+    const spared = new Set<string>()
+    const ended: string[] = []
+    for (let from = 0; from < listed.length; from += AT_ONCE) {
+      if (from > 0) await new Promise((resolve) => setImmediate(resolve))
+      // It may have moved meanwhile.
+      if (except !== undefined) for (const id of this.#successors.lineOf([...spared].at(-1) ?? except, this.#now())) spared.add(id)
+      const ids = listed.slice(from, from + AT_ONCE).filter((id) => !spared.has(id) && this.#sessions.has(id))
+      for (const id of ids) this.#remove(id)
+      ended.push(...ids)
+      onEnded?.(ids)
+    }
     return ended
   }
 
@@ -126,9 +142,17 @@ export class MemoryStore implements SessionStore {
     this.attempts.clearAll()
   }
 
+  /** @throws ERR_SESSION_LIMIT_REACHED when there are as many as may be, and none has to go for another */
+  #tooMany (userId: string, limit: Limit, line: string[]): SessionRecord[] {
+    const { cookie } = this.#users.get(userId) ?? { cookie: new Set() }
+    // What has run out is looked for where it matters.
+    return cookie.size < limit.max ? [] : tooMany(this.#liveOf(userId, ['cookie']), limit, line)
+  }
+
   /** Newest first, also among those of one millisecond. */
-  #liveOf (userId: string): SessionRecord[] {
-    const ids = [...this.#users.get(userId) ?? []].reverse()
+  #liveOf (userId: string, kinds: Array<SessionRecord['kind']> = ['bearer', 'cookie']): SessionRecord[] {
+    const known = this.#users.get(userId)
+    const ids = kinds.flatMap((kind) => [...known?.[kind] ?? []].reverse())
     return ids.map((id) => this.#live(id)).filter((record) => record !== null).sort((a, b) => b.createdAt - a.createdAt)
   }
 
@@ -161,16 +185,16 @@ export class MemoryStore implements SessionStore {
     if (held === undefined) return
     this.#sessions.delete(id)
     this.#expiring.delete(held)
-    const { userId } = held.record
-    if (userId === null) return
-    const ids = this.#users.get(userId)
-    ids?.delete(id)
-    if (ids?.size === 0) this.#users.delete(userId)
+    const { userId, kind } = held.record
+    const ids = userId === null ? undefined : this.#users.get(userId)
+    if (userId === null || ids === undefined) return
+    ids[kind].delete(id)
+    if (ids.cookie.size + ids.bearer.size === 0) this.#users.delete(userId)
   }
 
-  #idsOf (userId: string): Set<string> {
+  #idsOf (userId: string): Record<SessionRecord['kind'], Set<string>> {
     let ids = this.#users.get(userId)
-    if (ids === undefined) this.#users.set(userId, ids = new Set())
+    if (ids === undefined) this.#users.set(userId, ids = { cookie: new Set(), bearer: new Set() })
     return ids
   }
 

@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
 import type {
-  AttemptCounters, Bus, Change, CreateOptions, DeleteOptions, SessionStore, StoreEvents
+  AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore, StoreEvents
 } from './contract.ts'
 import { ChangeCounts } from './change-counts.ts'
 import { RecentRecords } from './near-cache-records.ts'
@@ -135,11 +135,11 @@ export class NearCacheStore implements SessionStore {
     return await this.#store.successor(id)
   }
 
-  async listByUser (userId: string): Promise<SessionRecord[]> {
-    return await this.#store.listByUser(userId)
+  async listByUser (userId: string, options?: ListOptions): Promise<SessionRecord[]> {
+    return await this.#store.listByUser(userId, options)
   }
 
-  async deleteByUser (userId: string, options?: { except?: string | undefined }): Promise<string[]> {
+  async deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]> {
     try {
       return await this.#store.deleteByUser(userId, options)
     } finally {

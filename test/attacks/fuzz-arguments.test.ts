@@ -49,7 +49,7 @@ const METHODS: Record<string, Method> = {
   'app.sessions.update': { call: sessions('update'), usual: ({ id }) => [id, () => ({ userId: 'ada', cart: 2 })] },
   'the change of app.sessions.update': { call: ({ app, id }) => (data) => app.sessions.update(id, () => data as undefined), usual: () => [{ userId: 'ada', cart: 2 }], members: ['userId', 'cart', 'toJSON', '__proto__'] },
   'app.sessions.touch': { call: sessions('touch'), usual: ({ id }) => [id] },
-  'app.sessions.listByUser': { call: sessions('listByUser'), usual: () => ['ada'] },
+  'app.sessions.listByUser': { call: sessions('listByUser'), usual: ({ id }) => ['ada', { limit: 10, before: { id, createdAt: 1 } }], members: ['limit', 'before'] },
   'app.sessions.revoke': { call: sessions('revoke'), usual: ({ id }) => [id, { userId: 'ada' }], members: ['userId'] },
   'app.sessions.revokeUser': { call: sessions('revokeUser'), usual: ({ id }) => ['ada', { except: id }], members: ['except'] },
   'app.sessions.unlock': { call: sessions('unlock'), usual: () => ['ada'] },

@@ -154,15 +154,22 @@ for (const [name, start] of Object.entries(services)) {
     t.strictSame((await visitor.get('/data')).json(), { cart: ['book'] })
   })
 
-  t.test(`[7.1.2] ${name}: a token counts as a cookie does`, async (t) => {
-    const [app] = await start(t, { bearer: true, onLimit: 'reject' })
-    const browsers = await signIn(app, 2)
-    const { token } = (await new Browser(app).post('/token', ADA)).json()
-    t.strictSame((await new Browser(app).post('/token', ADA)).json(), LIMIT_REACHED)
-    t.strictSame((await new Browser(app).post('/login', ADA)).json(), LIMIT_REACHED)
-    await t.rejects(app.sessions.create({ userId: 'ada' }), { code: 'ERR_SESSION_LIMIT_REACHED' }, 'and by hand it is the same')
-    t.equal((await new Browser(app).get('/me', { headers: { authorization: `Bearer ${token}` } })).statusCode, 200)
-    t.strictSame(await signedIn(browsers), browsers)
+  t.test(`[7.1.2] ${name}: tokens do not count: none is refused, or ended, and none signs a browser out`, async (t) => {
+    for (const onLimit of ['reject', 'evict-oldest'] as const) {
+      const [app] = await start(t, { bearer: true, onLimit })
+      const replies = await Promise.all(Array.from({ length: 5 }, async () => await new Browser(app).post('/token', ADA)))
+      const browsers = await signIn(app, 3)
+      replies.push(await new Browser(app).post('/token', ADA))
+      t.strictSame(replies.map(({ statusCode }) => statusCode), Array(6).fill(200))
+      t.strictSame(await signedIn(browsers), browsers)
+      const fourth = await new Browser(app).post('/login', ADA)
+      t.equal(fourth.statusCode, onLimit === 'reject' ? 409 : 200, 'cookies do')
+      t.strictSame(await signedIn(browsers), browsers.slice(onLimit === 'reject' ? 0 : 1))
+      for (const reply of replies) {
+        t.equal((await new Browser(app).get('/me', { headers: { authorization: `Bearer ${reply.json().token}` } })).statusCode, 200)
+      }
+      t.equal((await app.sessions.listByUser('ada')).length, 9)
+    }
   })
 }
 
@@ -204,6 +211,16 @@ t.test('[7.1.2] what waits for the end of a session hears that a limit ended it'
   await signIn(app, 1)
   await aborted
   t.match(signal?.reason, { name: 'AbortError', message: /evicted/ })
+})
+
+t.test('[7.1.2] without a word of it a user has a thousand sessions at the most, with false any number', async (t) => {
+  for (const [limit, left] of [[undefined, 1_000], [false, 1_002]] as const) {
+    const app = await startApp(t, { store: new MemoryStore(), maxSessionsPerUser: limit })
+    for (let each = 0; each < 1_002; each++) await app.sessions.create({ userId: 'ada' })
+    let listed = await app.sessions.listByUser('ada')
+    listed = [...listed, ...await app.sessions.listByUser('ada', { before: listed.at(-1) })]
+    t.equal(listed.length, left)
+  }
 })
 
 t.test('[7.1.2] a limit that the store cannot keep is a boot error', async (t) => {

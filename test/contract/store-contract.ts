@@ -7,6 +7,7 @@ import { attemptTests } from './attempts.ts'
 import { changeTests } from './changes.ts'
 import { lifeTests } from './life.ts'
 import { limitTests } from './limits.ts'
+import { manyTests } from './many.ts'
 import { raceTests } from './races.ts'
 import { timeTests } from './time.ts'
 import { userTests } from './users.ts'
@@ -50,5 +51,5 @@ export function storeContract (t: Test, name: string, makeStore: (t: Test) => Pr
     if (needs !== undefined && !has[needs]) return t.plan(0, `this store: ${needs === 'no lists' ? 'has lists' : `no ${needs}`}`)
     await check(t, { ...subject, other, make: (overrides) => record({ now: store.now(), ...overrides }) })
   })
-  for (const define of [lifeTests, changeTests, timeTests, userTests, limitTests, allTests, raceTests, attemptTests]) define(test)
+  for (const define of [lifeTests, changeTests, timeTests, userTests, limitTests, manyTests, allTests, raceTests, attemptTests]) define(test)
 }

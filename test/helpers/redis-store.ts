@@ -4,7 +4,7 @@ import type { Client, RedisTarget } from '../../lib/store/redis/client.ts'
 import { RedisStore } from '../../lib/store/redis/store.ts'
 import type { RedisStoreOptions } from '../../lib/store/redis/store.ts'
 
-/** Moves what lies under one key into the past: its expiry, a list's scores and members, a session's instants. */
+/** Moves what lies under one key into the past: its expiry, a list's scores and members, those of its index too, a session's instants. */
 const AGE = `
 local by = tonumber(ARGV[1])
 local function shift (instant) return string.format('%.0f', tonumber(instant) - by) end
@@ -23,7 +23,8 @@ if redis.call('TYPE', KEYS[1]).ok == 'zset' then
   for i = 1, #members, 2 do
     redis.call('ZREM', KEYS[1], members[i])
     local member = string.gsub(members[i], ':(%w+)$', function (createdAt) return ':' .. base36(tonumber(createdAt, 36) - by) end)
-    redis.call('ZADD', KEYS[1], shift(members[i + 1]), member)
+    local score = tonumber(members[i + 1])
+    redis.call('ZADD', KEYS[1], string.format('%.1f', score < 0 and score + by or score - by), member)
   end
 else
   local value = redis.call('GET', KEYS[1])

@@ -12,6 +12,7 @@ import type { TestResponse } from '../helpers/app.ts'
 import { MINUTE } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
+import { Gate } from '../helpers/spy-store.ts'
 
 const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:131.0) Gecko/20100101 Firefox/131.0'
 const ANDROID = 'Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36'
@@ -217,6 +218,56 @@ t.test('whatever body a client sends along, these routes do not read it', async 
   }
 })
 
+t.test('very many sessions are seen page by page: each reply says where the next one is', async (t) => {
+  for (const options of [{}, { store: undefined, redis: (await redis()).url, keyPrefix: prefix() }]) {
+    const { app, signIn } = await open(t, options)
+    const ada = await signIn('ada')
+    for (let from = 0; from < 250; from += 50) await Promise.all(Array.from({ length: 50 }, async () => await app.sessions.create({ userId: 'ada' })))
+    const all = (await app.sessions.listByUser('ada')).map(({ id }) => id)
+    const pages: string[][] = []
+    let next: string | undefined = ''
+    while (next !== undefined) {
+      const page: TestResponse = await ada.get(`/sessions${next}`)
+      pages.push((page.json() as Listed[]).map(({ id }) => id))
+      next = /^<([^>]+)>; rel="next"$/.exec(String(page.headers.link ?? ''))?.[1]
+    }
+    t.strictSame(pages.map(({ length }) => length), [100, 100, 51])
+    t.strictSame(pages.flat(), all)
+    t.equal((await ada.get('/sessions?limit=1000')).json().length, 251)
+    t.equal((await ada.get('/sessions?limit=1000')).headers.link, undefined)
+    for (const query of ['limit=0', 'limit=1001', 'limit=x', 'before=', 'before=x', 'before=1', 'before=.x', `before=${'9'.repeat(16)}.x`, 'before=1.x%2F']) {
+      t.equal((await ada.get(`/sessions?${query}`)).statusCode, 400, query)
+    }
+    for (const query of ['before=0.x', `before=999999999999999.${newId()}`, `before=1.${'x'.repeat(1_000)}`]) t.equal((await ada.get(`/sessions?${query}`)).statusCode, 200, query)
+  }
+})
+
+t.test('where the end of all others takes long, the reply does not wait for it, and nobody is signed in by them meanwhile', async (t) => {
+  const store = new MemoryStore()
+  const gate = new Gate()
+  const end = store.deleteByUser.bind(store)
+  store.deleteByUser = async (userId, options) => {
+    options?.onEnded?.([])
+    await gate.pass()
+    return await end(userId, options)
+  }
+  const { app, signIn } = await open(t, { store })
+  const [phone, laptop, bob] = [await signIn('ada'), await signIn('ada'), await signIn('bob')]
+  const told: string[] = []
+  app.sessions.on('revoked', ({ id }) => { told.push(id) })
+  const response = await laptop.request('DELETE', '/sessions')
+  t.equal(response.statusCode, 202)
+  t.strictSame(response.json(), { revoked: 0, pending: true })
+  t.equal(await signedIn(phone), false)
+  t.strictSame([await signedIn(laptop), await signedIn(bob)], [true, true])
+  const tablet = await signIn('ada')
+  t.equal(await signedIn(tablet), true, 'who signs in again meanwhile stays')
+  t.strictSame((await app.sessions.listByUser('ada')).map(({ id }) => id), [idOf(tablet), idOf(laptop)])
+  gate.open()
+  await until('their ends', () => told.length > 0)
+  t.strictSame(await store.find(idOf(phone)), null)
+})
+
 t.test('a program with a token sees and ends sessions too, of either kind', async (t) => {
   const { app, signIn, list } = await open(t, { bearer: true })
   const { session: robot, headers } = await app.sessions.create({ userId: 'ada', kind: 'bearer' })
@@ -393,9 +444,9 @@ t.test('the API\'s description has the routes, and a word on everything in them'
   interface Operation { summary?: string, description?: string, parameters?: Array<{ name: string, in: string, description?: string }>, requestBody?: unknown, responses: Record<string, { description?: string, content?: Record<string, { schema: Schema }> }> }
   const { paths } = app.swagger() as unknown as { paths: Record<string, Record<string, Operation>> }
   t.strictSame(Object.fromEntries(Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, { responses }]) => [`${method} ${path}`, Object.keys(responses)]))), {
-    'get /sessions/': ['200', '401', '503'],
+    'get /sessions/': ['200', '400', '401', '503'],
     'delete /sessions/{id}': ['204', '401', '403', '404', '503'],
-    'delete /sessions/': ['200', '401', '403', '503']
+    'delete /sessions/': ['200', '202', '401', '403', '503']
   })
   t.match(paths['/sessions/{id}']?.delete?.description, /another.*recent sign-in.*ERR_SESSION_REAUTH_REQUIRED/)
   t.match(paths['/sessions/']?.delete?.description, /recent sign-in.*ERR_SESSION_REAUTH_REQUIRED/)
@@ -404,7 +455,7 @@ t.test('the API\'s description has the routes, and a word on everything in them'
       const name = `${method} ${path}`
       t.match(summary, /.{5}/, name)
       t.equal(requestBody, undefined)
-      t.strictSame(parameters.map((each) => each.name), path.includes('{id}') ? ['id'] : [])
+      t.strictSame(parameters.map((each) => each.name), path.includes('{id}') ? ['id'] : method === 'get' ? ['limit', 'before'] : [])
       for (const each of parameters) t.match(each.description, /.{3}/)
       for (const [status, { description, content = {} }] of Object.entries(responses)) {
         t.match(description, /.{3}/, `${name} ${status}`)

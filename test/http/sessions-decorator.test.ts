@@ -142,7 +142,7 @@ t.test('the limit of sessions counts them all, however they were begun', async (
   age(1)
   await signIn(second, '/assign')
   age(1)
-  await sessions.create({ userId: 'ada', kind: 'bearer' })
+  await sessions.create({ userId: 'ada' })
   t.equal((await first.get('/me')).statusCode, 401)
   t.equal((await second.get('/me')).statusCode, 200)
   t.equal((await sessions.listByUser('ada')).length, 2)

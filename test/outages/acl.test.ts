@@ -97,6 +97,12 @@ async function failureOf (t: Test, server: TestRedis, eventWithinMs: number): Pr
     await here.app.sessions.create({ userId: 'bob' })
     return await here.app.sessions.revokeUser('bob') === 1
   })
+  await step('a user with very many', async () => {
+    await Promise.all(Array.from({ length: 102 }, async () => await here.app.sessions.create({ userId: 'erin', kind: 'bearer' })))
+    const page = await here.app.sessions.listByUser('erin', { limit: 100 })
+    const rest = await here.app.sessions.listByUser('erin', { limit: 100, before: page.at(-1) })
+    return page.length + rest.length === 102 && await here.app.sessions.revokeUser('erin') === 102
+  })
   await step('what has expired', async () => {
     await server.client.zadd('@sess:user:bob', 1, 'gone:1')
     await here.app.sessions.create({ userId: 'bob' })

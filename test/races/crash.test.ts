@@ -4,7 +4,8 @@ import type { Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { connect } from '../../lib/store/redis/client.ts'
 import type { Client } from '../../lib/store/redis/client.ts'
-import * as scripts from '../../lib/store/redis/scripts.ts'
+import * as listScripts from '../../lib/store/redis/list-scripts.ts'
+import * as sessionScripts from '../../lib/store/redis/scripts.ts'
 import { RedisStore } from '../../lib/index.ts'
 import { Browser, startApp } from '../helpers/app.ts'
 import { addRoutes, optionsOf } from '../helpers/crashing-service.ts'
@@ -312,7 +313,7 @@ function allTries (commands: number[], { modes, nth }: { modes: StopMode[], nth:
 async function crashEverywhere (t: Test, backend: Backend, { on, modes, nth, kills }: { on: string, modes: StopMode[], nth: number, kills: number }): Promise<void> {
   const next = herd(t)
   // That none is asked for by its text: which operation would be the first to, is not always the same.
-  for (const master of mastersOf(backend)) await Promise.all(Object.values(scripts).filter((script) => typeof script === 'object').map(({ lua }) => master.script('LOAD', lua)))
+  for (const master of mastersOf(backend)) await Promise.all(Object.values({ ...sessionScripts, ...listScripts }).filter((script) => typeof script === 'object').map(({ lua }) => master.script('LOAD', lua)))
   const findings = new Findings()
   let commands: number[] | null = null
   for (let attempt = 0; commands === null; attempt++) {

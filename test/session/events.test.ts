@@ -13,6 +13,7 @@ import { inMemory, inRedis, onBothStores } from '../helpers/managers.ts'
 import { root } from '../helpers/process.ts'
 import { HOUR, MINUTE } from '../helpers/record.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
+import { commandsDuring } from '../helpers/redis-commands.ts'
 import { SpyStore } from '../helpers/spy-store.ts'
 import { startWire } from '../helpers/wire.ts'
 
@@ -255,6 +256,21 @@ t.test('what happens is told in every process, and is local in exactly one', asy
   t.strictSame(expired.map(([, { local }]) => local).sort(), [false, true])
 })
 
+t.test('what ends together is told with few messages, and heard one by one', async (t) => {
+  const { here, told } = await twoProcesses(t)
+  const made = await Promise.all(Array.from({ length: 150 }, async () => (await here.create({ userId: 'ada' })).session.id))
+  await heard(told.there, 150)
+  for (const each of Object.values(told)) each.length = 0
+  const { publish } = await commandsDuring(redis.client, async () => { t.equal(await here.revokeUser('ada'), 150) })
+  await heard(told.here, 150)
+  await heard(told.there, 150)
+  for (const [where, each] of Object.entries(told)) {
+    t.strictSame(each.map(([, { id }]) => id).sort(), made.sort(), where)
+    t.strictSame([...new Set(summary(each))], [`revoked ada revoked ${where === 'here' ? 'here' : 'elsewhere'}`])
+  }
+  t.ok(Number(publish) <= 2, `${publish} messages`)
+})
+
 t.test('what anybody publishes on the channel is ignored unless it is one of our events', async (t) => {
   const { here, there, told, channel } = await twoProcesses(t)
   let outages = 0
@@ -268,7 +284,8 @@ t.test('what anybody publishes on the channel is ignored unless it is one of our
       { ...event, name: 'store-down' }, { ...event, name: 'error' }, { ...event, name: 'toString' }, { ...event, name: ['revoked'] },
       { ...event, id: 1 }, { ...event, id: null }, { ...event, userId: 7 }, { ...event, userId: {} }, { ...event, at: '1' }, { ...event, at: null },
       { ...event, reason: 'fun' }, { ...event, reason: 1 }, { ...event, origin: 1 }
-    ].map((each) => JSON.stringify(each))
+    ].flatMap((each) => [JSON.stringify(each), JSON.stringify({ origin: (each as { origin?: unknown }).origin, events: [each, null, 1, [each], 'x'] })]),
+    '{"origin":"elsewhere","events":{}}', '{"origin":"elsewhere","events":[]}', '{"events":[{"name":"revoked","id":"x","userId":"ada","at":1,"reason":null}]}'
   ]) {
     await redis.client.publish(channel, garbage)
   }

@@ -5,6 +5,7 @@ import expressSession from 'express-session'
 import t from 'tap'
 import { MemoryStore, SessionManager } from '../../lib/index.ts'
 import type { Bus, CreateSession, JsonObject, SessionEvent, SessionInfo, SessionManagerOptions, SessionRecord } from '../../lib/index.ts'
+import { errors } from '../../lib/errors.ts'
 import { RESERVED_NAMES } from '../../lib/session/reserved.ts'
 import { Signature } from '../../lib/session/signature.ts'
 import { fromBearer, newId, newToken, toBearer } from '../../lib/session/token.ts'
@@ -155,9 +156,11 @@ both('one session too many ends the oldest, or is refused', async (t, open) => {
 
   const refusing = await open({ maxSessionsPerUser: 1, onLimit: 'reject' })
   const { session } = await refusing.sessions.create({ userId: 'ada' })
-  await t.rejects(refusing.sessions.create({ userId: 'ada', kind: 'bearer' }), { code: 'ERR_SESSION_LIMIT_REACHED', statusCode: 409 })
+  await t.rejects(refusing.sessions.create({ userId: 'ada' }), { code: 'ERR_SESSION_LIMIT_REACHED', statusCode: 409 })
   t.ok((await refusing.sessions.create({ userId: 'bob' })).session, 'each user has a limit of their own')
   t.strictSame(ids(await refusing.sessions.listByUser('ada')), [session.id])
+  const { session: bearer } = await refusing.sessions.create({ userId: 'ada', kind: 'bearer' })
+  t.strictSame(ids(await refusing.sessions.listByUser('ada')), [session.id, bearer.id].sort(), 'a bearer token does not count')
   await refusing.sessions.revoke(session.id)
   t.ok((await refusing.sessions.create({ userId: 'ada' })).session)
 })
@@ -553,6 +556,39 @@ both('a user\'s sessions are listed newest first, whatever was used last', async
   t.strictSame(await sessions.listByUser('nobody'), [])
 })
 
+both('which of them are listed is said by a number and a session, and by nothing else', async (t, open) => {
+  const { sessions, age } = await open()
+  const made: string[] = []
+  for (let each = 0; each < 5; each++) {
+    made.unshift((await sessions.create({ userId: 'ada' })).session.id)
+    await age(1000)
+  }
+  const first = await sessions.listByUser('ada', { limit: 2 })
+  t.strictSame(first.map(({ id }) => id), made.slice(0, 2))
+  const [, last] = first as [SessionInfo, SessionInfo]
+  for (const before of [last, { id: last.id, createdAt: last.createdAt }]) {
+    t.strictSame((await sessions.listByUser('ada', { limit: 2, before })).map(({ id }) => id), made.slice(2, 4))
+  }
+  await sessions.revoke(last.id)
+  t.strictSame((await sessions.listByUser('ada', { before: last })).map(({ id }) => id), made.slice(2), 'also where it has ended since')
+  t.strictSame(await sessions.listByUser('bob', { limit: 1, before: last }), [])
+  for (const wrong of [
+    null, 1, [], 'x', { limits: 1 }, ...[0, -1, 1.5, 1001, NaN, '1', null].map((limit) => ({ limit })),
+    ...[null, 1, 'x', [], {}, last.id, { id: last.id }, { createdAt: 1 }, { id: 1, createdAt: 1 }, { id: 'x', createdAt: -1 }, { id: 'x', createdAt: NaN }, { id: 'x', createdAt: '1' }].map((before) => ({ before }))
+  ]) {
+    await t.rejects(sessions.listByUser('ada', any(wrong)), TypeError, inspect(wrong))
+  }
+})
+
+t.test('a user with more sessions than are listed at once has a next page', async (t) => {
+  const { sessions } = await inRedis(t, redis, { maxSessionsPerUser: false })
+  for (let from = 0; from < 1_010; from += 101) await Promise.all(Array.from({ length: 101 }, async () => await sessions.create({ userId: 'ada' })))
+  const first = await sessions.listByUser('ada')
+  t.equal(first.length, 1_000)
+  const rest = await sessions.listByUser('ada', { before: first.at(-1) })
+  t.equal(new Set([...first, ...rest].map(({ id }) => id)).size, 1_010)
+})
+
 both('sessions are asked for by nothing but a user\'s id', async (t, open) => {
   const { sessions } = await open()
   const { session } = await sessions.create({ userId: 'ada' })
@@ -621,6 +657,32 @@ both('all sessions of a user are ended at once, but one if that is said', async 
   t.equal(await sessions.revokeUser('ada', { except: undefined }), 1)
 })
 
+t.test('where the end of all of a user\'s was begun and fails, they are refused here all the same, and end when the store is back', async (t) => {
+  const store = new MemoryStore()
+  const sessions = openManager(t, { store, bearer: true })
+  const here = await sessions.create({ userId: 'ada' })
+  await until('the next moment', () => Date.now() > here.session.createdAt)
+  const [elsewhere, bobs] = [await sessions.create({ userId: 'ada', kind: 'bearer' }), await sessions.create({ userId: 'bob' })]
+  await until('the next moment', () => Date.now() > elsewhere.session.createdAt)
+  const end = store.deleteByUser.bind(store)
+  store.deleteByUser = async (_userId, options) => {
+    options?.onEnded?.([])
+    throw new errors.STORE_UNAVAILABLE()
+  }
+  await t.rejects(sessions.revokeUser('ada', { except: here.session.id }), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  t.ok(await store.find(elsewhere.session.id))
+  t.equal(await sessions.find(elsewhere.token), null)
+  t.equal(await sessions.get(elsewhere.session.id), null)
+  t.strictSame(ids(await sessions.listByUser('ada')), [here.session.id])
+  for (const { token } of [here, bobs]) t.ok(await sessions.find(token))
+  await until('the next moment', () => Date.now() > elsewhere.session.createdAt + 1)
+  const later = await sessions.create({ userId: 'ada' })
+  t.ok(await sessions.find(later.token), 'who signs in afterwards')
+  store.deleteByUser = end
+  await until('its end', async () => await store.find(elsewhere.session.id) === null)
+  t.strictSame(ids(await sessions.listByUser('ada')), [here.session.id, later.session.id].sort())
+})
+
 t.test('a session whose end is not confirmed is refused all the same', async (t) => {
   const store = new SpyStore()
   const sessions = openManager(t, { store })
@@ -667,7 +729,7 @@ t.test('health answers also when Redis does not', async (t) => {
   const calls: Array<() => Promise<unknown>> = [
     () => sessions.create({ userId: 'ada' }), () => sessions.find(token), () => sessions.get(session.id), () => sessions.data(session.id),
     () => sessions.update(session.id, () => ({})), () => sessions.touch(session.id), () => sessions.listByUser('ada'),
-    () => collected(sessions.listAll()), () => sessions.revokeUser('ada')
+    () => collected(sessions.listAll()), () => sessions.revokeUser('nobody')
   ]
   for (const asked of calls) {
     await t.rejects(asked(), { code: 'ERR_SESSION_STORE_UNAVAILABLE', statusCode: 503 }, String(asked))
@@ -721,7 +783,7 @@ t.test('options that cannot be meant are refused, and none is repeated', async (
     [{ store, secret, idleTimeOut: 1 }, /idleTimeOut is not an option/],
     [{ store, secret, idleTimeout: '8d' }, /idleTimeout must not be longer than absoluteTimeout/],
     [{ store, secret, cookieName: 'a b' }, /cookieName must be a cookie name/],
-    [{ store, secret, maxSessionsPerUser: 0 }, /maxSessionsPerUser must be an integer of 1 or more/],
+    [{ store, secret, maxSessionsPerUser: 0 }, /maxSessionsPerUser must be an integer of 1 or more, or false/],
     [{ store, secret, onLimit: 'ask' }, /onLimit must be/],
     [{ store, secret, bearer: 'yes' }, /bearer must be true or false/],
     [{ store, secret, userIdFrom: 'userId' }, /userIdFrom must be a function/],
@@ -813,7 +875,7 @@ t.test('an express-session store without all() can do everything but list', asyn
   const sessions = openManager(t, { store: any(store) })
   const { token, session } = await sessions.create({ userId: 'ada' })
   t.ok(await sessions.find(token))
-  const lists: Array<() => Promise<unknown>> = [() => sessions.listByUser('ada'), () => collected(sessions.listAll()), () => sessions.revokeUser('ada')]
+  const lists: Array<() => Promise<unknown>> = [() => sessions.listByUser('ada'), () => collected(sessions.listAll()), () => sessions.revokeUser('nobody')]
   for (const asked of lists) {
     await t.rejects(asked(), { code: 'ERR_SESSION_UNSUPPORTED', statusCode: 500 })
   }

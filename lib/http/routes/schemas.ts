@@ -37,6 +37,17 @@ export const SessionParams = Type.Object({
   id: Type.String({ description: 'The public handle of the session.' })
 }, { description: 'Which session.' })
 
+export const PageQuery = Type.Object({
+  limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'How many sessions, at the most.' }),
+  before: Type.Optional(Type.String({ pattern: '^\\d{1,15}\\.[\\w-]{1,1400}$', description: 'Only those that come after this one: its createdAt, a dot and its id, as the header Link has it.' }))
+}, { description: 'Which page.' })
+export type PageQuery = Static<typeof PageQuery>
+
+export const PendingReply = Type.Object({
+  revoked: Type.Integer({ description: 'How many sessions were ended so far.' }),
+  pending: Type.Boolean({ description: 'true: the others are being ended, which takes a while.' })
+}, { description: 'There are very many: they are being ended.' })
+
 export const RevokedReply = Type.Object({
   revoked: Type.Integer({ description: 'How many sessions were ended.' })
 }, { description: 'All other sessions have ended.' })

@@ -1,13 +1,15 @@
 import { Type } from '@sinclair/typebox'
-import type { FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import { TIMED_OUT, withDeadline } from '../../deadline.ts'
 import { errors } from '../../errors.ts'
+import { finished } from '../../session/revocations.ts'
 import { requireAuth } from '../authenticate.ts'
 import type { PluginContext } from '../context.ts'
 import type { RequestAuth } from '../request-auth.ts'
 import { assertRecent } from '../require-recent-login.ts'
 import { stateOf } from '../state.ts'
 import { useOwnCompilers } from './compilers.ts'
-import { ErrorReply, ListedSession, NoContent, RevokedReply, SessionParams } from './schemas.ts'
+import { ErrorReply, ListedSession, NoContent, PageQuery, PendingReply, RevokedReply, SessionParams } from './schemas.ts'
 import { checkSessionRoutesOptions } from './session-options.ts'
 import type { SessionRoutesOptions } from './session-options.ts'
 import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
@@ -15,11 +17,14 @@ import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from '
 /** A word for @fastify/swagger, which Fastify's own types do not know. */
 const HIDDEN = { hide: true }
 
+/** How long the end of very many sessions is waited for, in milliseconds. */
+const PATIENCE_MS = 500
+
 const RECENT = 'may need a recent sign-in, and is 401 ERR_SESSION_REAUTH_REQUIRED without one.'
 
 /**
- * `GET /` the caller's sessions, `DELETE /:id` one of them, `DELETE /` all others. Ending others than the one that asks
- * needs a recent sign-in. Register it after `sessionPlugin`, in its context or below.
+ * `GET /` the caller's sessions, page by page, `DELETE /:id` one of them, `DELETE /` all others. Ending others than
+ * the one that asks needs a recent sign-in. Register it after `sessionPlugin`, in its context or below.
  */
 export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (app, options) => {
   const limits = checked('sessionRoutes', () => checkSessionRoutesOptions(options))
@@ -31,17 +36,7 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
   privateReplies(app)
   ignoreBodies(app)
 
-  app.get('/', {
-    onRequest,
-    schema: {
-      summary: 'My sessions',
-      response: { 200: Type.Array(ListedSession, { description: 'The caller\'s sessions, newest first.' }), 401: ErrorReply, 503: ErrorReply }
-    }
-  }, async (request, reply) => {
-    const { id, userId } = requireAuth(context, request)
-    const mine = await sessions.listByUser(userId)
-    return reply.send(mine.map((session) => ({ ...session, device: session.userAgent, current: session.id === id })))
-  })
+  addList(app, context, onRequest)
 
   app.delete('/:id', {
     onRequest,
@@ -71,11 +66,39 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
     schema: {
       summary: 'End all my other sessions',
       description: `It ${RECENT}`,
-      response: { 200: RevokedReply, 401: ErrorReply, 403: ErrorReply, 503: ErrorReply }
+      response: { 200: RevokedReply, 202: PendingReply, 401: ErrorReply, 403: ErrorReply, 503: ErrorReply }
     }
   }, async (request, reply) => {
     const { id, userId } = requireRecent(request)
-    return reply.send({ revoked: await sessions.revokeUser(userId, { except: id }) })
+    const revocation = context.core.endByUser(userId, id)
+    const revoked = await withDeadline(revocation.done, PATIENCE_MS)
+    // It goes on.
+    if (revoked === TIMED_OUT && revocation.steps > 0) return reply.code(202).send({ revoked: revocation.ended, pending: true })
+    return reply.send({ revoked: revoked === TIMED_OUT ? await finished(revocation) : revoked })
+  })
+}
+
+function addList (app: FastifyInstance, context: PluginContext, onRequest: Array<ReturnType<typeof sameSiteOnly>>): void {
+  app.get('/', {
+    onRequest,
+    schema: {
+      summary: 'My sessions',
+      querystring: PageQuery,
+      response: {
+        200: Type.Array(ListedSession, { description: 'The caller\'s sessions, newest first. Where there may be more, the header Link says where.' }),
+        400: ErrorReply,
+        401: ErrorReply,
+        503: ErrorReply
+      }
+    }
+  }, async (request, reply) => {
+    const { id, userId } = requireAuth(context, request)
+    // As the schema has it.
+    const { limit, before } = request.query as PageQuery
+    const mine = await context.sessions.listByUser(userId, { limit, before: before === undefined ? undefined : placeOf(before) })
+    const last = mine.at(-1)
+    if (last !== undefined && mine.length === limit) void reply.header('link', `<?limit=${limit}&before=${last.createdAt}.${last.id}>; rel="next"`)
+    return reply.send(mine.map((session) => ({ ...session, device: session.userAgent, current: session.id === id })))
   })
 }
 
@@ -84,4 +107,10 @@ function requireRecentAuth (context: PluginContext, request: FastifyRequest, { r
   const auth = requireAuth(context, request)
   if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, auth, recentLoginMs)
   return auth
+}
+
+/** What `before` names: when a session began, and its id. */
+function placeOf (before: string): { id: string, createdAt: number } {
+  const dot = before.indexOf('.')
+  return { createdAt: Number(before.slice(0, dot)), id: before.slice(dot + 1) }
 }

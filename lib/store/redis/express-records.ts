@@ -81,6 +81,12 @@ export class ExpressRecords extends Records {
     return exists === 1
   }
 
+  /** Express may have signed in another, and whoever looks puts the session on the other's list. */
+  override async missing (userId: string, ids: string[]): Promise<string[]> {
+    const records = await Promise.all(ids.map(async (id) => await this.find(id)))
+    return await super.missing(userId, ids.filter((_id, index) => records[index]?.userId !== userId))
+  }
+
   /** Express may have signed in another: theirs is not to end with what was on the list of the first. */
   override async isOthers (id: string, userId: string): Promise<boolean> {
     if (await this.successor(id) === null) await this.deletePending(id)

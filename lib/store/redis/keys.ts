@@ -17,7 +17,9 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  *   (`@<prefix><id>` where the prefix has a hash tag of its own, such as `{app}:sess:`.)
  * - `@{<prefix><id>}:trace`: with `durability: 'replicated'`, for a millisecond.
  * - `@<prefix>user:<userId>`: a sorted set of that user's sessions, scored by expiry: `<id>:<createdAt in base 36>`;
- *   `+<id>` is a login under way, `+<member>\n<member>` a session on its way to another id.
+ *   `+<id>` is a login under way, `+<member>\n<member>` a session on its way to another id. The score of a bearer
+ *   token's has half a millisecond, which no cookie's has. Where there are more than a hundred, there is an index by age
+ *   as well: `+\n<member>`, with a negative score (`list-lua.ts`).
  * - `@<prefix>tries:<what>:<hash>`: a sorted set of failed logins of an account, from a network, or of one from the other,
  *   scored by when each counts no more. Of an account also the networks it is known from, as `@<hash>`.
  * - `@<prefix>events`: not a key but the channel on which processes tell each other what happened to sessions.
@@ -99,9 +101,25 @@ export class Keys {
     return `${/^[+=]/.test(name) ? '=' : ''}${name}:`
   }
 
+  /** When the session of a member began; 0 for what says nothing of it. */
+  createdAtOf (member: string): number {
+    const createdAt = Number.parseInt(member.slice(member.lastIndexOf(':') + 1), 36)
+    return Number.isFinite(createdAt) ? createdAt : 0
+  }
+
+  /** The session that a member is about, and when that began. */
+  beganOf (member: string): { id: string, createdAt: number } {
+    return { id: this.idOfMember(member), createdAt: this.createdAtOf(member) }
+  }
+
   /** What it holds of a login under way. One that is a session on its way to another id says from which. */
   announcementOf (record: { id: string, createdAt: number }, from: { id: string, createdAt: number } | null): string {
     return `+${from === null ? this.#names.ofId(record.id) : `${this.memberOf(record)}\n${this.memberOf(from)}`}`
+  }
+
+  /** The member of an index by age that stands for this one. */
+  indexedAs (member: string): string {
+    return `+\n${member}`
   }
 
   /** The session that a member, also one of a login under way, is about. */

@@ -1,10 +1,12 @@
 import { errors } from '../../errors.ts'
 import type { SessionRecord } from '../../session/record.ts'
-import type { Change, CreateOptions, DeleteOptions, Limit } from '../contract.ts'
+import { LIST_LIMIT } from '../contract.ts'
+import type { Change, CreateOptions, DeleteByUserOptions, DeleteOptions, Limit } from '../contract.ts'
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
-import { UNCONFIRMED } from './replication.ts'
 import type { Confirmation, Replication } from './replication.ts'
+import { Taking } from './taking.ts'
+import { UserEndings } from './user-endings.ts'
 import type { UserLists } from './user-lists.ts'
 
 export interface LifecycleParts {
@@ -13,8 +15,6 @@ export interface LifecycleParts {
   lists: UserLists
   /** Who confirms what is begun and ended; `null`: the master alone. */
   replication: Replication | null
-  /** Looks at a user's list, which cleans it. */
-  look: (userId: string) => Promise<unknown>
   onEnded: (id: string, userId: string, reason: 'replaced' | 'evicted') => void
 }
 
@@ -26,23 +26,23 @@ export class Lifecycle {
   readonly #keys: Keys
   readonly #records: Records
   readonly #lists: UserLists
-  readonly #replication: Replication | null
-  readonly #look: LifecycleParts['look']
+  readonly #taking: Taking
+  readonly #userEndings: UserEndings
   readonly #onEnded: LifecycleParts['onEnded']
 
-  constructor ({ keys, records, lists, replication, look, onEnded }: LifecycleParts) {
+  constructor ({ keys, records, lists, replication, onEnded }: LifecycleParts) {
     this.#keys = keys
     this.#records = records
     this.#lists = lists
-    this.#replication = replication
-    this.#look = look
+    this.#taking = new Taking({ keys, records, replication })
+    this.#userEndings = new UserEndings({ keys, records, lists, taking: this.#taking })
     this.#onEnded = onEnded
   }
 
   async create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions): Promise<SessionRecord | null> {
     const isOverwritten = replaces?.id === record.id
     const from = moves && !isOverwritten ? replaces : null
-    const confirmation = await this.#confirmationOf([record.id, replaces?.id], [record.userId, replaces?.userId])
+    const confirmation = await this.#taking.confirmationOf([record.id, replaces?.id], [record.userId, replaces?.userId])
     try {
       await Promise.all([this.#lists.announce(record, from), this.#records.setPending(record, 'NX')])
       const tooMany = await this.#list(record, { replaces, from, limit: moves ? null : limit })
@@ -66,56 +66,21 @@ export class Lifecycle {
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
-    const confirmation = await this.#confirmationOf([id])
-    const ended = await this.#take(id, confirmation, options)
+    const confirmation = await this.#taking.confirmationOf([id])
+    const ended = await this.#taking.take(id, confirmation, options)
     await confirmation.wait()
     // Not before: who asks again because nobody confirmed finds it there.
     if (ended !== null) await this.#lists.remove(ended)
     return ended
   }
 
-  async deleteByUser (userId: string, { except }: { except?: string | undefined }): Promise<string[]> {
-    const confirmation = await this.#confirmationOf([], [userId])
-    const listed = await this.#lists.callOff(userId, except)
-    const spared = await this.#successorsOf(except)
-    const ids = listed.filter((id) => !spared.has(id))
-    const ended = await Promise.all(ids.map(async (id) => {
-      if (await this.#records.isOthers(id, userId)) return null
-      await confirmation.extend([this.#keys.session(id)])
-      return await this.#take(id, confirmation)
-    }))
-    await confirmation.wait()
-    await Promise.all(ended.map(async (record) => { if (record !== null) await this.#lists.remove(record) }))
-    // What was not there is cleaned off: nobody else may look for a day.
-    if (ended.includes(null)) await this.#look(userId)
-    return ids.filter((_id, index) => ended[index] !== null)
+  async deleteByUser (userId: string, options: DeleteByUserOptions): Promise<string[]> {
+    return await this.#userEndings.end(userId, options)
   }
 
   /** Deletes what is under an id, and no session of ours. */
   async discard (id: string): Promise<void> {
-    const confirmation = await this.#confirmationOf([id])
-    await this.#records.discard(id)
-    // Who asks again, because nobody confirmed, deletes nothing.
-    if (this.#replication !== null) await this.#records.leaveTrace(id)
-    await confirmation.wait()
-  }
-
-  /** The ids that a session has gone on under since this one. */
-  async #successorsOf (id: string | undefined): Promise<Set<string>> {
-    const ids = new Set<string>()
-    for (let next = id === undefined ? null : await this.#records.successor(id); next !== null && !ids.has(next); next = await this.#records.successor(next)) ids.add(next)
-    return ids
-  }
-
-  /** Ends one session; one that had ended, or moved, leaves something that comes after that for a replica to confirm. */
-  async #take (id: string, confirmation: Confirmation, options?: DeleteOptions): Promise<SessionRecord | null> {
-    const ended = await this.#records.take(id, options)
-    if (this.#replication !== null && ended?.id !== id) {
-      const ids = ended === null ? [id] : [id, ended.id]
-      await confirmation.extend(ids.map((each) => this.#keys.session(each)))
-      await Promise.all(ids.map(async (each) => await this.#records.leaveTrace(each)))
-    }
-    return ended
+    await this.#taking.discard(id)
   }
 
   /** Ends the session that another one replaces. Gives that one as it is to be, or `null` when it may not begin. */
@@ -135,9 +100,22 @@ export class Lifecycle {
       return await this.#lists.confirm(record, { ...options, limit: limit === null ? null : { ...limit, evicts: false } })
     } catch (error) {
       if (!(error instanceof errors.LIMIT_REACHED) || record.userId === null) throw error
-      // The list may count what is gone, for which nobody has to go: looking at it cleans it.
-      await this.#look(record.userId)
+      await this.#look(record.userId, limit?.max ?? 0)
       return await this.#lists.confirm(record, options)
+    }
+  }
+
+  /**
+   * The list may count what is gone, for which nobody has to go: takes that off, until the newest are there, as many as
+   * the limit lets live (and the one that is replaced). Whatever is older is too much, or gone.
+   */
+  async #look (userId: string, max: number): Promise<void> {
+    for (;;) {
+      const members = await this.#lists.page(userId, { limit: Math.min(max + 1, LIST_LIMIT), cookies: true })
+      if (members === null) continue
+      const missing = new Set(await this.#records.missing(userId, members.map((member) => this.#keys.idOfMember(member))))
+      if (missing.size === 0) return
+      await this.#lists.forget(userId, members.filter((member) => missing.has(this.#keys.idOfMember(member))))
     }
   }
 
@@ -145,7 +123,7 @@ export class Lifecycle {
   async #end (userId: string | null, member: string, reason: 'evicted' | 'replaced', { confirmation, movesTo = null }: { confirmation: Confirmation, movesTo?: string | null }): Promise<SessionRecord | null> {
     const id = this.#keys.idOfMember(member)
     const spared = reason === 'evicted' && userId !== null && await this.#records.isOthers(id, userId)
-    const ended = spared ? null : movesTo === null ? await this.#take(id, confirmation) : await this.#records.leave(id, movesTo)
+    const ended = spared ? null : movesTo === null ? await this.#taking.take(id, confirmation) : await this.#records.leave(id, movesTo)
     // Not waited for: a list may hold what is gone.
     if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
     if (ended?.userId != null) this.#onEnded(ended.id, ended.userId, reason)
@@ -156,12 +134,6 @@ export class Lifecycle {
   async #undo (record: SessionRecord, { isOverwritten, from }: { isOverwritten: boolean, from: SessionRecord | null }): Promise<void> {
     await Promise.all([this.#lists.withdraw(record, from), isOverwritten ? this.#records.deletePending(record.id) : this.#records.take(record.id)])
     if (!isOverwritten) await this.#lists.remove(record)
-    else if (record.userId !== null) await this.#lists.clean(record.userId, [this.#keys.memberOf(record)], async (id) => await this.#records.exists(id))
-  }
-
-  async #confirmationOf (ids: Array<string | undefined>, userIds: Array<string | null | undefined> = []): Promise<Confirmation> {
-    const sessions = ids.filter((id) => id !== undefined).map((id) => this.#keys.session(id))
-    const lists = userIds.filter((userId) => userId != null).map((userId) => this.#keys.user(userId))
-    return await this.#replication?.of([...sessions, ...lists]) ?? UNCONFIRMED
+    else if (record.userId !== null && !await this.#records.exists(record.id)) await this.#lists.forget(record.userId, [this.#keys.memberOf(record)])
   }
 }

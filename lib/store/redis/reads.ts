@@ -63,6 +63,17 @@ export class Reads {
     return this.#link.run(key, async (client) => this.large.saw(key, await client.get(key)))
   }
 
+  /**
+   * Whether there is something under each of the keys, of which `MOST` are asked for with one command where one server
+   * has all.
+   * @throws as `RedisLink.run`
+   */
+  async areThere (keys: string[]): Promise<boolean> {
+    const size = isCluster(this.#link.client) ? 1 : MOST
+    const counts = await Promise.all(portions(keys, size).map(async (some) => await this.#link.run(some[0] as string, (client) => client.exists(...some))))
+    return counts.reduce((sum, count) => sum + count, 0) === keys.length
+  }
+
   async #flush (): Promise<void> {
     const asked = this.#asked
     this.#asked = new Map()
@@ -76,6 +87,10 @@ export class Reads {
       for (const { reject } of asked.values()) reject(another(error))
     }
   }
+}
+
+function portions<T> (all: T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(all.length / size) }, (_, index) => all.slice(index * size, (index + 1) * size))
 }
 
 /** Each request has an error of its own: applications put things on them. */

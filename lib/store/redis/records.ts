@@ -87,6 +87,13 @@ export class Records {
     return await this.link.run(keys[0], (client) => client.exists(...keys)) > 0
   }
 
+  /** Those of a user's sessions that are not there, or not theirs, neither live nor pending. */
+  async missing (_userId: string, ids: string[]): Promise<string[]> {
+    if (await this.reads.areThere(ids.map((id) => this.keys.session(id)))) return []
+    const exist = await Promise.all(ids.map(async (id) => await this.exists(id)))
+    return ids.filter((_id, index) => exist[index] === false)
+  }
+
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
     let stored: SessionRecord | null = record
     const data = await compareAndSet(this.link, this.keys.session(record.id), {

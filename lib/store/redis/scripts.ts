@@ -42,79 +42,6 @@ end
 redis.pcall('SET', KEYS[1], head .. string.format('%.0f', now) .. rest, 'KEEPTTL')
 return 1`)
 
-/** How long a list outlives its last session, in milliseconds, for somebody to notice that it has run out. */
-const LIST_GRACE_MS = 86_400_000
-
-/** What foreign hands put beyond is no time that Redis takes for an expiry. */
-const MAX_SCORE = Number.MAX_SAFE_INTEGER
-
-/** `drop` takes what has expired off the user's list and gives it, `expire` lets the list itself go a day after its last member. */
-const listUpkeep = `
-local function drop ()
-  local before = '(' .. redis.call('TIME')[1] * 1000
-  local dropped = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before)
-  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', before)
-  return dropped
-end
-local function expire ()
-  local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
-  if last == 'inf' or last and tonumber(last) > ${MAX_SCORE} then redis.call('PERSIST', KEYS[1])
-  elseif last then redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last + ${LIST_GRACE_MS})) end
-end`
-
-/**
- * KEYS  the user's list
- * ARGV  member · score, in ms since 1970 or +inf
- * Returns the members that had expired
- * Adds the member, or moves it to a later score; never to an earlier one.
- * Drops first: a full Redis refuses what needs memory only as a script's first write, and a touch must go through.
- */
-export const listScript = script(1, `${listUpkeep}
-local dropped = drop()
-redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
-expire()
-return dropped`)
-
-/**
- * KEYS  the user's list
- * ARGV  the login under way · its member · score · how many the user may have, or 0 · 'evict' or 'reject' ·
- *       the member it replaces, or '' · 'moves' if it is a session on its way to another id, which stays announced, or ''
- * Returns 1, the members to end to keep the limit, those that had expired: the login is listed · 0 it was
- *         called off by 'take' · -1, nothing, those that had expired: the user has as many as they may, and
- *         the login is still under way
- *
- * What is to be ended stays listed until it has ended. A session on its way counts once, and has to go under both ids.
- */
-export const confirmScript = script(1, `${listUpkeep}
-if not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return { 0 } end
-local dropped = drop()
-local max = tonumber(ARGV[4])
-local evicted = {}
-if max > 0 then
-  local others, isListed, origin, isOrigin = {}, {}, {}, {}
-  local members = redis.call('ZRANGE', KEYS[1], 0, -1)
-  for _, member in ipairs(members) do isListed[member] = true end
-  for _, member in ipairs(members) do
-    local to, from = string.match(member, '^%+([^\\n]+)\\n(.*)$')
-    if to and isListed[to] and isListed[from] then origin[to], isOrigin[from] = from, true end
-  end
-  for _, member in ipairs(members) do
-    local createdAt = string.match(member, '^[^+].*:(%w+)$')
-    if createdAt and member ~= ARGV[2] and member ~= ARGV[6] and not isOrigin[member] then others[#others + 1] = { member, tonumber(createdAt, 36) } end
-  end
-  if #others >= max and ARGV[5] == 'reject' then return { -1, {}, dropped } end
-  table.sort(others, function (a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
-  for index = 1, #others - max + 1 do
-    local member = others[index][1]
-    evicted[#evicted + 1] = member
-    evicted[#evicted + 1] = origin[member]
-  end
-end
-if ARGV[7] ~= 'moves' then redis.call('ZREM', KEYS[1], ARGV[1]) end
-redis.call('ZADD', KEYS[1], 'GT', ARGV[3], ARGV[2])
-expire()
-return { 1, evicted, dropped }`)
-
 /**
  * KEYS  the session being created · the session
  * ARGV  time to live in ms, or 'persist' · 'moves' if the session must be there already, or ''
@@ -183,29 +110,6 @@ if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
 redis.call('RENAME', KEYS[1], KEYS[2])
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return 1`)
-
-/**
- * KEYS  the user's list
- * ARGV  what the members of a session begin with that goes on, also under another id, or ''
- * Returns the members of what is to end, after calling off the logins under way. They stay listed until they
- * have ended. Needs no memory.
- */
-export const takeScript = script(1, `
-local members = redis.call('ZRANGE', KEYS[1], 0, -1)
-local ending, goesOn = {}, {}
-for _, member in ipairs(members) do
-  local to, from = string.match(member, '^%+([^\\n]+)\\n(.*)$')
-  if to and ARGV[1] ~= '' and string.sub(from, 1, #ARGV[1]) == ARGV[1] and string.match(string.sub(from, #ARGV[1] + 1), '^%w+$') then
-    goesOn[member], goesOn[to] = true, true
-  end
-end
-for _, member in ipairs(members) do
-  if not goesOn[member] then
-    if string.sub(member, 1, 1) == '+' then redis.call('ZREM', KEYS[1], member) end
-    ending[#ending + 1] = member
-  end
-end
-return ending`)
 
 /**
  * KEYS  a key of nobody's

@@ -1,6 +1,9 @@
 import { Rows } from '../../rows.ts'
 import type { SessionRecord } from '../../session/record.ts'
-import type { Change, CreateOptions, DeleteOptions, SessionStore } from '../contract.ts'
+import { LIST_LIMIT } from '../contract.ts'
+import type {
+  Began, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore
+} from '../contract.ts'
 import { Adoption } from './adoption.ts'
 import { RedisAttempts } from './attempts.ts'
 import { RedisBus } from './bus.ts'
@@ -90,7 +93,6 @@ export class RedisStore extends ExpressSide implements SessionStore {
       keys: this.keys,
       ...this.#confirmed === null ? { records, lists } : this.#over(this.#confirmed, express),
       replication: this.#replication,
-      look: async (userId) => await this.listByUser(userId),
       onEnded: (id, userId, reason) => this.events.emit('ended', id, userId, reason)
     })
     this.adoption = new Adoption(this.link, { keys: this.keys, records, lists, discard: async (sid) => { await this.#lifecycle.discard(sid) } })
@@ -137,15 +139,19 @@ export class RedisStore extends ExpressSide implements SessionStore {
     return await this.#records.successor(id)
   }
 
-  async listByUser (userId: string): Promise<SessionRecord[]> {
-    const members = await this.#lists.membersOf(userId)
-    const records = await Promise.all(members.map(async (member) => await this.find(this.keys.idOfMember(member))))
-    const gone = members.filter((_member, index) => records[index]?.userId !== userId)
-    if (gone.length > 0) await this.#lists.clean(userId, gone, async (id) => await this.#records.exists(id))
-    return [...new Map(records.flatMap((record) => record?.userId === userId ? [[record.id, record] as const] : [])).values()].sort((a, b) => b.createdAt - a.createdAt)
+  async listByUser (userId: string, { limit = LIST_LIMIT, before }: ListOptions = {}): Promise<SessionRecord[]> {
+    const listed = new Map<string, SessionRecord>()
+    for (let last: Began | undefined = before; ;) {
+      const size = limit - listed.size
+      const members = await this.#lists.page(userId, { limit: size, before: last })
+      if (members === null) continue
+      for (const record of await this.#foundOf(userId, members)) if (!listed.has(record.id)) listed.set(record.id, record)
+      if (members.length < size || listed.size === limit) return [...listed.values()]
+      last = this.keys.beganOf(members.at(-1) as string)
+    }
   }
 
-  async deleteByUser (userId: string, options: { except?: string | undefined } = {}): Promise<string[]> {
+  async deleteByUser (userId: string, options: DeleteByUserOptions = {}): Promise<string[]> {
     return await this.#lifecycle.deleteByUser(userId, options)
   }
 
@@ -182,6 +188,16 @@ export class RedisStore extends ExpressSide implements SessionStore {
     this.link.close()
     this.#confirmed?.close()
     if (this.#confirmed !== null) await disconnect(this.#confirmed.client)
+  }
+
+  /** The sessions of these members of a user's list. What is gone comes off, unless it is being activated this very moment. */
+  async #foundOf (userId: string, members: string[]): Promise<SessionRecord[]> {
+    const ids = members.map((member) => this.keys.idOfMember(member))
+    const records = await Promise.all(ids.map(async (id) => await this.find(id)))
+    const unseen = ids.filter((_id, index) => records[index]?.userId !== userId)
+    const missing = new Set(unseen.length === 0 ? [] : await this.#records.missing(userId, unseen))
+    await this.#lists.forget(userId, members.filter((_member, index) => missing.has(ids[index] as string)))
+    return records.filter((record) => record?.userId === userId) as SessionRecord[]
   }
 
   #over (link: RedisLink, express: ExpressSessions | undefined): { records: Records, lists: UserLists } {

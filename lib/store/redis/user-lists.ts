@@ -1,16 +1,25 @@
+import { errors } from '../../errors.ts'
 import { expiresAt } from '../../session/record.ts'
 import type { SessionRecord } from '../../session/record.ts'
-import { errors } from '../../errors.ts'
-import type { Limit } from '../contract.ts'
-import type { Keys } from './keys.ts'
+import type { Began, Limit } from '../contract.ts'
 import { isWrongType } from './driver-errors.ts'
+import type { Keys } from './keys.ts'
 import type { RedisLink } from './link.ts'
-import { PENDING_MS } from './records.ts'
-import { confirmScript, listScript, takeScript } from './scripts.ts'
-import type { Script } from './scripts.ts'
+import { SLACK_MS } from './list-lua.ts'
+import { callOffScript, confirmScript, forgetScript, listScript, pageScript } from './list-scripts.ts'
+import { absentIfWrongType, PENDING_MS } from './records.ts'
+import type { Script } from './script.ts'
 
-/** A list keeps an id a little longer than its session, so that clocks and round trips cannot hide a live one. */
-const SLACK_MS = 1_000
+/** The score of a bearer token's session that never expires: no time that comes, and half a millisecond is left of it. */
+const NEVER = '4000000000000000.5'
+
+/** Which of a user's sessions are asked for: so many, the newest first, but for those up to one of them. */
+export interface Page {
+  readonly limit: number
+  readonly before?: Began | undefined
+  /** Only those that a limit counts. */
+  readonly cookies?: boolean | undefined
+}
 
 /**
  * The sorted sets that say which sessions a user has. They may for moments hold what is gone, never
@@ -58,7 +67,7 @@ export class UserLists {
 
   /** The announced login has failed, or the session has arrived. */
   async withdraw (record: SessionRecord, from: SessionRecord | null = null): Promise<void> {
-    if (record.userId !== null) await this.#remove(record.userId, this.#keys.announcementOf(record, from))
+    if (record.userId !== null) await this.removeMember(record.userId, this.#keys.announcementOf(record, from))
   }
 
   /** Keeps a session listed for as long as it lives now. */
@@ -68,56 +77,63 @@ export class UserLists {
 
   /** A session is no more. */
   async remove (record: SessionRecord): Promise<void> {
-    if (record.userId !== null) await this.#remove(record.userId, this.#keys.memberOf(record))
+    if (record.userId !== null) await this.removeMember(record.userId, this.#keys.memberOf(record))
   }
 
   /** A member's session is no more. */
   async removeMember (userId: string, member: string): Promise<void> {
-    await this.#remove(userId, member)
-  }
-
-  /** The members of a user's list that are about sessions; some may be gone. */
-  async membersOf (userId: string): Promise<string[]> {
     const list = this.#keys.user(userId)
-    const members = await this.#link.run(list, (client) => client.zrange(list, '0', '-1')).catch((error: unknown) => {
-      if (isWrongType(error)) return []
-      throw error
-    })
-    return members.filter((member) => !member.startsWith('+'))
+    await this.#link.run(list, (client) => client.zrem(list, member, this.#keys.indexedAs(member))).catch(absentIfWrongType)
   }
 
   /**
-   * Calls off the logins of a user that are under way. Gives the ids of theirs and of all sessions listed, but
-   * `except` and that to which it is on its way.
+   * The members of a user's list that are about sessions, the newest first; some may be gone. `null`: a portion of what
+   * has to be done before that can be told is done; ask again.
    */
-  async callOff (userId: string, except: string | undefined): Promise<string[]> {
-    const members = await this.#script(takeScript, userId, except === undefined ? '' : this.#keys.memberStartOf(except)) as string[]
-    return [...new Set(members.map((member) => this.#keys.idOfMember(member)))].filter((id) => id !== except)
+  async page (userId: string, { limit, before, cookies = false }: Page): Promise<string[] | null> {
+    const after = before === undefined ? null : { createdAt: Math.floor(before.createdAt), member: before.id === '' ? '' : this.#keys.memberOf(before) }
+    const [dropped, members] = await this.#script(pageScript, userId, limit, cookies ? 'cookies' : 'all', after?.createdAt ?? '', after?.member ?? '') as [string[], string[]?]
+    this.#tellExpired(userId, dropped)
+    if (members === undefined) return null
+    const began = members.map((member) => ({ member, createdAt: this.#keys.createdAtOf(member) })).sort(newestFirst)
+    return began.filter((each) => after === null || newestFirst(after, each) < 0).slice(0, limit).map(({ member }) => member)
   }
 
-  /** Takes off what was not found, unless it `exists`: it is being activated this very moment. */
-  async clean (userId: string, members: string[], exists: (id: string) => Promise<boolean>): Promise<void> {
-    const list = this.#keys.user(userId)
-    await Promise.all(members.map(async (member) => {
-      if (await exists(this.#keys.idOfMember(member))) return
-      const score = await this.#link.run(list, (client) => client.zscore(list, member))
-      const isMine = await this.#remove(userId, member)
-      // Else it was ended, and whoever did that could not take it off.
-      if (isMine && Number(score) - SLACK_MS <= this.#link.now()) this.#tellExpired(userId, [member])
-    }))
+  /**
+   * Calls off the logins of a user that are under way, but for the session `except` on its way to another id. Gives the
+   * members of what was called off, and the ids to which that one is on its way.
+   */
+  async callOff (userId: string, except: string | undefined): Promise<{ called: string[], spared: string[] }> {
+    const all = { called: [] as string[], spared: [] as string[] }
+    const start = except === undefined ? '' : this.#keys.memberStartOf(except)
+    for (let last = '', score = ''; ;) {
+      const reply = await this.#script(callOffScript, userId, last, score, start) as [string[], string[], string?, string?]
+      all.called.push(...reply[0])
+      all.spared.push(...reply[1].map((member) => this.#keys.idOfMember(member)))
+      if (reply[2] === undefined) return all
+      ;[last, score = ''] = [reply[2], reply[3]]
+    }
+  }
+
+  /** Whether a session is on its way from one id to another. */
+  async isMoving (record: { userId: string, createdAt: number }, from: string, to: string): Promise<boolean> {
+    const list = this.#keys.user(record.userId)
+    const [before, after] = [from, to].map((id) => ({ id, createdAt: record.createdAt })) as [Began, Began]
+    return await this.#link.run(list, (client) => client.zscore(list, this.#keys.announcementOf(after, before))) !== null
+  }
+
+  /**
+   * Takes members off. Of those that are `gone`, by default all, what has run out is told, once; the others were ended by
+   * whoever could not take them off.
+   */
+  async forget (userId: string, members: string[], gone = new Set(members)): Promise<void> {
+    if (members.length === 0) return
+    const past = await this.#script(forgetScript, userId, ...members) as string[]
+    this.#tellExpired(userId, past.filter((member) => gone.has(member)))
   }
 
   async #add (userId: string, member: string, score: number | string): Promise<void> {
     this.#tellExpired(userId, await this.#script(listScript, userId, member, score) as string[])
-  }
-
-  /** `false` when it was not on the list. */
-  async #remove (userId: string, member: string): Promise<boolean> {
-    const list = this.#keys.user(userId)
-    return await this.#link.run(list, (client) => client.zrem(list, member)).catch((error: unknown) => {
-      if (isWrongType(error)) return 0
-      throw error
-    }) === 1
   }
 
   /** Runs a script on a user's list. What is no list of ours under its key is thrown away. */
@@ -138,8 +154,15 @@ export class UserLists {
     }
   }
 
+  /** Half a millisecond says that no limit counts it. */
   #score (record: SessionRecord): number | string {
-    if (this.#persist) return '+inf'
-    return Math.ceil(this.#untilEnd ? record.endsAt : expiresAt(record)) + SLACK_MS
+    const isBearer = record.kind === 'bearer'
+    if (this.#persist) return isBearer ? NEVER : '+inf'
+    return Math.ceil(this.#untilEnd ? record.endsAt : expiresAt(record)) + SLACK_MS + (isBearer ? 0.5 : 0)
   }
+}
+
+/** As the scripts have it. */
+function newestFirst (one: { createdAt: number, member: string }, other: { createdAt: number, member: string }): number {
+  return other.createdAt - one.createdAt || (one.member < other.member ? -1 : Number(one.member > other.member))
 }

@@ -1,0 +1,99 @@
+/** How many members of a list one command handles at the most: Redis answers nobody else meanwhile. */
+const PORTION = 200
+
+/** Lists of more members than this have an index by age. */
+const SMALL = 100
+
+/** How long a list outlives its last session, in milliseconds, for somebody to notice that it has run out. */
+const LIST_GRACE_MS = 86_400_000
+
+/** A list keeps an id a little longer than its session, so that clocks and round trips cannot hide a live one. */
+export const SLACK_MS = 1_000
+
+/** What foreign hands put beyond is no time that Redis takes for an expiry. */
+const MAX_SCORE = Number.MAX_SAFE_INTEGER
+
+/** What the members of an index begin with. */
+const INDEX = '+\\n'
+
+/**
+ * What all scripts on a user's list are made of.
+ *
+ * Members are scored by when they expire, so a list says at once which have. Which are the oldest, or the newest, it
+ * says once all have been looked at: a small one is. A larger one has an index, of one more member for each session:
+ * `+\n<member>`, scored by age below zero, the newest first, and those of bearer tokens, which no limit counts, apart:
+ *
+ *     -(createdAt + 1)      of a cookie's session
+ *     -(2e13 + createdAt)   of a bearer token's
+ *     -(1e14 + expiry)      `+\n\n<member>`: it is being made, and holds all that come before this one by expiry
+ *
+ * It is made by whoever first asks, in portions, and kept by whoever adds and removes from then on. Version 0.1 takes
+ * what is scored below zero for expired, and so throws it away, all of it; then it is made again.
+ */
+export const lists = `
+local list, index, portion = KEYS[1], '${INDEX}', ${PORTION}
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function text (score) return string.format('%.1f', score) end
+local function isBearer (score) return tonumber(score) % 1 == 0.5 end
+local function hasIndex () return redis.call('ZCOUNT', list, '-inf', '(0') > 0 end
+local function isSmall () return redis.call('ZCOUNT', list, 0, '+inf') <= ${SMALL} and not hasIndex() end
+
+-- When a session began; nil for what is none, or of foreign hands.
+local function createdAtOf (member)
+  local createdAt = tonumber(string.match(member, '^[^+].*:(%w+)$') or '', 36)
+  return createdAt and createdAt < 1e13 and createdAt
+end
+
+-- Takes members off, and what the index has of them. Writes in any case, and needs no memory: a full Redis refuses
+-- what needs it only as a script's first write.
+local function remove (members)
+  local gone = { '' }
+  for _, member in ipairs(members) do
+    gone[#gone + 1] = member
+    gone[#gone + 1] = index .. member
+  end
+  redis.call('ZREM', list, unpack(gone))
+end
+
+-- Takes a portion of what has expired off the list, and gives it.
+local function drop ()
+  local dropped = redis.call('ZRANGEBYSCORE', list, 0, '(' .. time[1] * 1000, 'LIMIT', 0, portion)
+  remove(dropped)
+  return dropped
+end
+
+-- A portion by expiry, with scores: what comes after a member that had this score. Where it has gone, or expires later
+-- by now, all that expire when it did come again.
+local function following (member, score)
+  local rank
+  if tonumber(redis.call('ZSCORE', list, member) or '') == score then rank = redis.call('ZRANK', list, member) + 1
+  else rank = redis.call('ZCOUNT', list, '-inf', '(' .. text(score)) end
+  return redis.call('ZRANGE', list, rank, rank + portion - 1, 'WITHSCORES')
+end
+
+local function note (member, score)
+  local createdAt = createdAtOf(member)
+  if createdAt then redis.call('ZADD', list, text(isBearer(score) and -2e13 - createdAt or -1 - createdAt), index .. member) end
+end
+
+-- Whether there is a whole index. Adds a portion to one that is not.
+local function indexed ()
+  local mark = redis.call('ZRANGEBYSCORE', list, '-inf', '-1e14', 'WITHSCORES', 'LIMIT', 0, 1)
+  if #mark == 0 and hasIndex() then return true end
+  local found = following(string.sub(mark[1] or '', #index + 2), mark[2] and -mark[2] - 1e14 or 0)
+  for at = 1, #found, 2 do note(found[at], found[at + 1]) end
+  redis.call('ZREM', list, mark[1] or '')
+  if #found == 2 * portion then redis.call('ZADD', list, text(-1e14 - found[#found]), index .. '\\n' .. found[#found - 1]) end
+  return #found < 2 * portion
+end
+
+-- Adds a member, or moves it to a later score, never to an earlier one. The list goes a day after its last member.
+local function add (member, score)
+  redis.call('ZADD', list, 'GT', score, member)
+  if hasIndex() then note(member, score) end
+  local last = redis.call('ZRANGE', list, -1, -1, 'WITHSCORES')[2]
+  if last == 'inf' or last and tonumber(last) > ${MAX_SCORE} then redis.call('PERSIST', list)
+  elseif last then redis.call('PEXPIREAT', list, string.format('%.0f', last + ${LIST_GRACE_MS})) end
+end`
