@@ -89,13 +89,13 @@ export class SessionManager {
 
   /** The signed-in session of this id. */
   async get (id: string): Promise<SessionInfo | null> {
-    const record = await this.#record(id)
+    const record = await inTime(this.#record(id))
     return record === null ? null : toInfo(record)
   }
 
   /** The application's data of a session: a copy, or `null` when there is no such session. */
   async data (id: string): Promise<JsonObject | null> {
-    const record = await this.#record(id)
+    const record = await inTime(this.#record(id))
     return record === null ? null : this.#dataOf(record.data)
   }
 
@@ -108,23 +108,21 @@ export class SessionManager {
   async update (id: string, change: (data: JsonObject) => JsonObject | undefined | void): Promise<JsonObject | null> {
     assertFunction(change, 'change')
     const { userIdFrom } = this.#core.options
-    const record = await this.#record(id)
-    if (record === null) return null
-    const updated = await this.#core.update(record, (text) => {
+    const updating = this.#record(id).then((record) => record && this.#core.update(record, (text) => {
       const data = this.#dataOf(text)
       const user = userOf(data, userIdFrom)
       const next = change(data) ?? data
       const written = dataText(next)
       if (userOf(dataOf(written), userIdFrom) !== user) throw new TypeError('update cannot change who is signed in: end the session and create another')
       return written
-    })
+    }))
+    const updated = await inTime(updating)
     return updated === null ? null : this.#dataOf(updated.data)
   }
 
   /** Counts as use of the session. `false` when there is none. */
   async touch (id: string): Promise<boolean> {
-    const record = await this.#record(id)
-    return record !== null && await this.#core.touch(record)
+    return await inTime(this.#record(id).then((record) => record !== null && this.#core.touch(record)))
   }
 
   /**
@@ -133,7 +131,7 @@ export class SessionManager {
    * @throws TypeError for another `limit`, and a `before` that is no session
    */
   async listByUser (userId: string | number | bigint, options: ListSessions = {}): Promise<SessionInfo[]> {
-    return toInfos(await this.#core.listByUser(userIdText(userId, 'userId'), pageOf(options)))
+    return toInfos(await inTime(this.#core.listByUser(userIdText(userId, 'userId'), pageOf(options))))
   }
 
   /** Every signed-in session, in no order, with bounded memory. */
@@ -166,7 +164,7 @@ export class SessionManager {
 
   /** Forgets the failed logins of an account, by the name that is typed in: after a password reset. Limits per network stay. */
   async unlock (account: string | number | bigint): Promise<void> {
-    await forgetAttempts(this.#core.options.counters, account)
+    await inTime(forgetAttempts(this.#core.options.counters, account))
   }
 
   /** Whether the store answers, for a readiness probe. Never throws; answers within 600 ms. */
@@ -213,9 +211,11 @@ export class SessionManager {
     assertMembers(options, 'options', ['touch'])
     const { touch = false } = options
     assertBoolean(touch, 'touch')
-    const record = credential === null ? null : await this.#core.find(credential)
-    if (record === null) return null
-    if (touch && this.#core.isTouchDue(record) && !await this.#core.touch(record)) return null
-    return toInfo(record)
+    if (credential === null) return null
+    const finding = this.#core.find(credential, { uses: touch }).then(async (record) => {
+      return record !== null && touch && this.#core.isTouchDue(record) && !await this.#core.touch(record) ? null : record
+    })
+    const record = await inTime(finding)
+    return record === null ? null : toInfo(record)
   }
 }

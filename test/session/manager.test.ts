@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
 import expressSession from 'express-session'
 import t from 'tap'
+import { withDeadline } from '../../lib/deadline.ts'
 import { MemoryStore, SessionManager } from '../../lib/index.ts'
 import type { Bus, CreateSession, JsonObject, SessionEvent, SessionInfo, SessionManagerOptions, SessionRecord } from '../../lib/index.ts'
 import { errors } from '../../lib/errors.ts'
@@ -978,6 +979,40 @@ t.test('a session lasts by the store\'s clock, not by this machine\'s', async (t
   t.ok(await sessions.find(token))
   await age(1)
   t.equal(await sessions.find(token), null)
+})
+
+t.test('whatever is asked of a store that does not answer is answered in time', async (t) => {
+  const stuck = async (): Promise<never> => await new Promise(() => {})
+  let isStuck = false
+  const store = new Proxy(new MemoryStore(), {
+    get: (target, name) => {
+      if (name === 'attempts') return { clear: stuck }
+      if (isStuck && ['find', 'create', 'update', 'touch', 'delete', 'listByUser', 'deleteByUser'].includes(String(name))) return stuck
+      const member: unknown = Reflect.get(target, name)
+      return typeof member === 'function' ? member.bind(target) : member
+    }
+  })
+  const sessions = openManager(t, { store, touchAfter: 0, bearer: true })
+  const { session, token, headers } = await sessions.create({ userId: 'ada' })
+  const service = await sessions.create({ userId: 'ada', kind: 'bearer' })
+  isStuck = true
+  const asked: Record<string, () => Promise<unknown>> = {
+    get: () => sessions.get(session.id),
+    data: () => sessions.data(session.id),
+    update: () => sessions.update(session.id, (data) => data),
+    touch: () => sessions.touch(session.id),
+    listByUser: () => sessions.listByUser('ada'),
+    find: () => sessions.find(token, { touch: true }),
+    fromRequest: () => sessions.fromRequest({ headers }),
+    fromCookieHeader: () => sessions.fromCookieHeader(headers.cookie),
+    fromBearer: () => sessions.fromBearer(service.headers.authorization),
+    unlock: () => sessions.unlock('ada'),
+    create: () => sessions.create({ userId: 'ada' }),
+    revoke: () => sessions.revoke(session.id),
+    revokeUser: () => sessions.revokeUser('ada')
+  }
+  const outcomes = await Promise.all(Object.entries(asked).map(async ([name, ask]) => [name, await withDeadline(ask().then(() => 'answered', ({ code }) => code as string), 5_000)]))
+  t.strictSame(outcomes, Object.keys(asked).map((name) => [name, 'ERR_SESSION_STORE_UNAVAILABLE']))
 })
 
 t.test('who asks a store that does not answer is told so, and what was asked goes on', async (t) => {
