@@ -62,7 +62,7 @@ export class StoredSession {
     this.#failure = null
     const record = this.#context.core.findNow(credential)
     if (record !== undefined) return this.#found(record)
-    return this.budget.within(this.#context.core.find(credential)).then((found) => this.#found(found), (error: Error) => { this.#failure = error })
+    return this.budget.within(this.#context.core.find(credential, { uses: true })).then((found) => this.#found(found), (error: Error) => { this.#failure = error })
   }
 
   /**
@@ -117,7 +117,7 @@ export class StoredSession {
   /** Reads the session again. */
   async reload (): Promise<void> {
     if (this.#record === null || this.#token === null) return
-    this.#become(await this.budget.within(this.#context.core.find(this.#context.core.credentials.credential(this.#token, { kind: this.#record.kind, renew: false }), { fresh: true })), this.#token)
+    this.#become(await this.budget.within(this.#context.core.find(this.#context.core.credentials.credential(this.#token, { kind: this.#record.kind, renew: false }), { fresh: true, uses: true })), this.#token)
   }
 
   /** A new session for a client that keeps the token itself. This request's own stays as it is. */

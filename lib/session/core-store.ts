@@ -25,10 +25,11 @@ export interface CoreStore {
   deleteByUser (userId: string, options: { except?: string | undefined, before?: number | undefined, onEnded: (ids: readonly string[]) => void }): Promise<string[]>
   listAll (): AsyncIterable<SessionRecord>
   ping (): Promise<void>
-  /** Of a store that can take over sessions of an Express app. */
+  /** Of a store that can take over sessions of an Express app, and list those that one has signed in. */
   readonly adoption?: {
     adopt (sid: string, id: string, make: (data: Record<string, unknown>, cookie: { persistent: boolean }) => SessionRecord): Promise<SessionRecord | null>
     discard (sid: string): Promise<void>
+    list (record: SessionRecord): Promise<SessionRecord | null>
   }
   readonly bus: ConstructorParameters<typeof EventHub>[0]
   readonly events: StoreListeners

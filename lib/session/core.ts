@@ -19,10 +19,7 @@ import type { TokenFormat } from './token-format.ts'
 import { carryOfUser } from './user-id.ts'
 import { findWhereItIs, updateWhereItIs } from './whereabouts.ts'
 
-/**
- * Makes sessions, finds them by what a client holds, ends them, and says so: what both a request and
- * `app.sessions` stand on. Knows no Fastify and no Redis.
- */
+/** Makes, finds and ends sessions, and says so: what requests and `app.sessions` stand on. Knows no Fastify and no Redis. */
 export class SessionCore {
   readonly options: CoreOptions
   readonly tokens: TokenFormat
@@ -57,20 +54,22 @@ export class SessionCore {
     return this.#store.now()
   }
 
-  /** The live session that a credential proves, or `null`. `fresh`: as it is now. */
-  async find (credential: Credential, options?: { fresh: boolean }): Promise<SessionRecord | null> {
+  /** The live session that a credential proves, or `null`. `fresh`: as it is now. `uses`: it is used, and listed from now on. */
+  async find (credential: Credential, options: { fresh?: boolean, uses?: boolean } = {}): Promise<SessionRecord | null> {
     if (this.#endings.has(credential.id, credential.secretHash)) return null
-    return proven(await this.get(credential.id, options) ?? await this.#adopt(credential), credential)
+    const record = proven(await this.get(credential.id, options) ?? await this.#adopt(credential), credential)
+    return options.uses === true && record?.listedAs !== undefined ? await this.#store.adoption?.list(record) ?? null : record
   }
 
   /** What `find` gives, where that is known without waiting for it; else `undefined`. */
   findNow (credential: Credential): SessionRecord | null | undefined {
     const record = this.#store.findNow?.(credential.id)
+    if (record?.listedAs !== undefined) return undefined
     return record === undefined ? undefined : this.#isRefused(record) ? null : proven(record, credential)
   }
 
   /** The live session of this id, or `null`. */
-  async get (id: string, options?: { fresh: boolean }): Promise<SessionRecord | null> {
+  async get (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null> {
     if (this.#endings.has(id)) return null
     const record = await this.#store.find(id, options)
     // Asked again: it may have been ended here while the store was answering.

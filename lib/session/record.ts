@@ -35,6 +35,11 @@ export interface SessionRecord {
   readonly userAgent: string | null
   /** JSON text of an object: the application's data. */
   readonly data: string
+  /**
+   * Beside an Express app, which signs in and out without us: on whose list the session is (`null`: on none), where that
+   * is another's than its user's.
+   */
+  readonly listedAs?: string | null
 }
 
 /** One session as an application sees it: no data, no secret, nothing mutable. */

@@ -9,6 +9,7 @@ import { secret, startApp } from '../helpers/app.ts'
 import { Gate, Jar, startExpress, startShop } from '../helpers/express-app.ts'
 import type { ExpressApp, ExpressOptions, Shop } from '../helpers/express-app.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
+import { commandsDuring, contentsOf } from '../helpers/redis-commands.ts'
 import { keysOf } from '../helpers/redis-store.ts'
 
 const redis = await startRedis(t)
@@ -206,6 +207,25 @@ t.test('a session that becomes another\'s under its old id is theirs alone', asy
   t.equal(await jar.user(shop), null)
 })
 
+t.test('a list that holds what Express has made another\'s hands it over when it is looked at, or when its limit is reached', async (t) => {
+  const looks: Array<(shop: Shop) => Promise<unknown>> = [
+    (shop) => shop.sessions.listByUser('ada'),
+    (shop) => shop.sessions.revokeUser('ada'),
+    (shop) => new Jar().post(shop, '/in/ada')
+  ]
+  for (const [index, look] of looks.entries()) {
+    const { express, shop, keyPrefix } = await open(t, { maxSessionsPerUser: 1 })
+    const jar = new Jar()
+    await jar.post(shop, '/in/ada')
+    await jar.post(express, '/assign/bob')
+    await look(shop)
+    t.equal(await redis.client.zcard(`@${keyPrefix}user:ada`), index === 2 ? 1 : 0)
+    t.equal((await shop.sessions.listByUser('bob')).length, 1)
+    t.equal(await shop.sessions.revokeUser('bob'), 1)
+    t.equal(await jar.user(shop), null)
+  }
+})
+
 t.test('who was signed out and in again by Express under one id is listed', async (t) => {
   const { express, shop } = await open(t)
   const jar = new Jar()
@@ -338,6 +358,51 @@ t.test('a session that Express began is listed once seen here, and once only', a
   t.equal((await shop.sessions.listByUser('ada')).length, 1)
   await jar.post(express, '/out')
   t.strictSame(await shop.sessions.listByUser('ada'), [])
+})
+
+t.test('finding a session that Express began, or changed the user of, writes nothing; using it lists it before the route runs', async (t) => {
+  for (const nearCache of [false, true]) {
+    const { express, shop, keyPrefix } = await open(t, { nearCache })
+    const jar = new Jar()
+    const ids: string[] = []
+    for (const [user, signIn] of [['ada', '/login/ada'], ['bob', '/assign/bob']] as const) {
+      await jar.post(express, signIn)
+      const before = await contentsOf(redis.client)
+      const request = { headers: { cookie: jar.header } }
+      const value = decodeURIComponent(jar.cookies.get('connect.sid') ?? '')
+      const commands = await commandsDuring(redis.client, async () => {
+        const { id } = await shop.sessions.fromRequest(request) ?? { id: '' }
+        ids.push(id)
+        for (const found of [await shop.sessions.find(value), await shop.sessions.fromCookieHeader(jar.header, { touch: false }), await shop.sessions.get(id)]) t.equal(found?.userId, user)
+        t.same(await shop.sessions.data(id), { userId: user })
+      })
+      t.strictSame(Object.keys(commands).filter((name) => !['get', 'pttl', 'ping', 'subscribe'].includes(name)), [])
+      t.strictSame(await contentsOf(redis.client), before)
+
+      const { body } = await jar.get(shop, '/auth/sessions')
+      t.strictSame(body.map(({ id, current }: { id: string, current: boolean }) => [id, current]), [[ids.at(-1), true]], 'the request that uses it first finds it listed')
+    }
+    t.strictSame(await shop.sessions.listByUser('ada'), [], 'and it is on no other list')
+    t.equal(await redis.client.exists(`@${keyPrefix}user:ada`), 0)
+    await jar.post(express, '/assign/mallory')
+    t.match(await shop.sessions.fromRequest({ headers: { cookie: jar.header } }, { touch: true }), { userId: 'mallory' })
+    t.equal((await shop.sessions.listByUser('mallory')).length, 1, 'nor where a use without a route is one')
+    t.equal(await redis.client.exists(`@${keyPrefix}user:bob`), 0)
+    await shop.close()
+  }
+})
+
+t.test('whoever ends all of a user\'s sessions in the first request here ends the one that asks as well', async (t) => {
+  const { express, shop } = await open(t, { touchAfter: false })
+  const jar = new Jar()
+  await jar.post(express, '/login/ada')
+  const ttl = await redis.client.pttl((await redis.client.keys(`*${sidOf(jar)}`))[0] ?? '')
+  t.equal(await jar.user(shop), 'ada')
+  t.ok(await redis.client.pttl((await redis.client.keys(`*${sidOf(jar)}`))[0] ?? '') <= ttl, 'being listed extends nothing')
+  const other = new Jar()
+  await other.post(express, '/login/ada')
+  t.equal((await other.post(shop, '/everywhere')).body, '2')
+  for (const each of [jar, other]) t.equal(await each.user(shop), null)
 })
 
 t.test('sessions of every name an Express app may choose can be listed and ended', async (t) => {

@@ -135,6 +135,7 @@ export async function startShop (t: Test, options: Partial<SessionOptions> & { o
     await app.logout(request)
     return 'ok'
   })
+  app.post('/everywhere', async (request) => String(await app.sessions.revokeUser(request.requireAuth().userId)))
   app.post('/destroy', async (request) => {
     await request.session.destroy()
     return 'ok'

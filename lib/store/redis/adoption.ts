@@ -94,6 +94,11 @@ export class Adoption {
     return isLive ? record : null
   }
 
+  /** Puts a session on the list of whom it is of, where an Express app has signed them in. Gives it as it is then, or `null`. */
+  async list (record: SessionRecord): Promise<SessionRecord | null> {
+    return await this.#records.list(record)
+  }
+
   async #isClaimed (id: string): Promise<boolean> {
     const key = this.#keys.pending(id)
     const claim = await this.#link.run(key, (client) => client.get(key))

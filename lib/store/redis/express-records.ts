@@ -60,8 +60,7 @@ export class ExpressRecords extends Records {
       const [value, ttlMs] = large.has(key)
         ? await Promise.all([large.get(key), this.link.run(key, (client) => client.pttl(key))])
         : await this.link.run(key, (client) => Promise.all([client.get(key).then((read) => large.saw(key, read)), client.pttl(key)]))
-      const record = this.read(id, value, ttlMs)
-      return record === null || value === null ? null : await this.#seen(record, value)
+      return this.read(id, value, ttlMs)
     } catch (error) {
       absentIfWrongType(error)
       this.link.events.emit('unreadable', id)
@@ -94,6 +93,15 @@ export class ExpressRecords extends Records {
     return record !== null && record.userId !== userId
   }
 
+  /** On the one before off the other, and both before it says so: it may be on one too many, never on one too few. */
+  override async list (record: SessionRecord): Promise<SessionRecord | null> {
+    const { listedAs, ...listed } = record
+    if (listedAs === undefined) return record
+    await this.#lists.extend(listed)
+    await this.#lists.remove({ ...listed, userId: listedAs })
+    return await this.#rewrite(listed, { change: (data) => data, listed: listed.userId }).catch(absentIfWrongType)
+  }
+
   protected override encode (record: SessionRecord): string {
     const { domain, ...attributes } = this.#layout.cookie
     // Express extends the session by `originalMaxAge` at each of its own requests.
@@ -111,6 +119,7 @@ export class ExpressRecords extends Records {
     const head = this.#headOf(id, session)
     // When Express signed them in is not known: too long ago for what asks for a recent sign-in.
     const begun = head ?? { createdAt: UNKNOWN, endsAt: now + this.#layout.absoluteTimeoutMs, idleTimeoutMs: this.#layout.idleTimeoutMs, label: null, meta: null, persistent: (cookie as JsonObject).expires != null, ip: null, userAgent: null }
+    const listedAs = head?.userId ?? null
     const authenticatedAt = head?.userId === userId ? head.authenticatedAt : UNKNOWN
     return {
       ...begun,
@@ -120,18 +129,9 @@ export class ExpressRecords extends Records {
       userId,
       authenticatedAt: userId === null ? null : authenticatedAt,
       lastSeenAt: ttlMs === null || ttlMs < 0 ? now : now - Math.max(0, begun.idleTimeoutMs - ttlMs),
-      data: JSON.stringify(data)
+      data: JSON.stringify(data),
+      ...listedAs !== userId && { listedAs }
     }
-  }
-
-  /** Puts a session that Express signed somebody into, or out of, on the right list. */
-  async #seen (record: SessionRecord, value: string): Promise<SessionRecord | null> {
-    const listed = this.#headOf(record.id, parseExpress(value) ?? {})?.userId ?? null
-    if (listed === record.userId) return record
-    // On the one before off the other, and both before it says so: it may be on one too many, never on one too few.
-    await this.#lists.extend(record)
-    await this.#lists.remove({ ...record, userId: listed })
-    return await this.#rewrite(record, { change: (data) => data, listed: record.userId })
   }
 
   /** What we wrote into this session, and not into another that Express copied the members of. */
@@ -156,7 +156,7 @@ export class ExpressRecords extends Records {
       textOf: (stored) => this.decode(record.id, stored, null) === null ? null : stored,
       change: (stored) => {
         const session = parseExpress(stored) as JsonObject
-        const present = this.decode(record.id, stored, null) as SessionRecord
+        const { listedAs: _listedAs, ...present } = this.decode(record.id, stored, null) as SessionRecord
         written = { ...present, lastSeenAt: record.lastSeenAt, endsAt: Math.min(present.endsAt, record.endsAt), data: change(present.data) }
         // If Express signed in another since, the next look lists that one.
         return this.#encodeOver(session, { ...written, userId: listed === undefined ? this.#headOf(record.id, session)?.userId ?? null : listed })

@@ -193,7 +193,10 @@ export class RedisStore extends ExpressSide implements SessionStore {
   /** The sessions of these members of a user's list. What is gone comes off, unless it is being activated this very moment. */
   async #foundOf (userId: string, members: string[]): Promise<SessionRecord[]> {
     const ids = members.map((member) => this.keys.idOfMember(member))
-    const records = await Promise.all(ids.map(async (id) => await this.find(id)))
+    const records = await Promise.all(ids.map(async (id) => {
+      const record = await this.find(id)
+      return record === null ? null : await this.#records.list(record)
+    }))
     const unseen = ids.filter((_id, index) => records[index]?.userId !== userId)
     const missing = new Set(unseen.length === 0 ? [] : await this.#records.missing(userId, unseen))
     await this.#lists.forget(userId, members.filter((_member, index) => missing.has(ids[index] as string)))
@@ -213,7 +216,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
   }
 
   async #touch (record: SessionRecord): Promise<boolean> {
-    if (this.disableTouch) return true
+    if (this.disableTouch) return await this.find(record.id) !== null
     // The list first: it may know an id for longer than its session lives, never shorter.
     await this.#lists.extend({ ...record, lastSeenAt: this.now() })
     const touched = await this.#records.touch(record)
