@@ -3,8 +3,9 @@ import { createReadStream } from 'node:fs'
 import type { ReadStream } from 'node:fs'
 import { inspect } from 'node:util'
 import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { authRoutes, RedisStore, sessionPlugin } from '../../lib/index.ts'
+import { authRoutes, MemoryStore, RedisStore, sessionPlugin } from '../../lib/index.ts'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import { connect as connectRedis } from '../../lib/store/redis/client.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
@@ -142,6 +143,26 @@ for (const error of ['LOADING Redis is loading the dataset in memory', 'OOM comm
     }
   })
 }
+
+t.test('a boot that fails after Redis was opened leaves no connection to it', async (t) => {
+  const redis = await startRedis(t)
+  const connections = async (): Promise<number> => (await redis.client.client('LIST') as string).trim().split('\n').length
+  const before = await connections()
+  const failing: Array<(app: FastifyInstance) => Promise<void>> = [
+    async (app) => { app.decorate('serializeCookie', () => '') },
+    async (app) => { await app.register(async (other) => { await other.register(sessionPlugin, { secret, store: new MemoryStore() }) }) }
+  ]
+  for (const prepare of failing) {
+    for (const options of [{}, { nearCache: true, durability: 'replicated' as const }]) {
+      // As it ends where nobody closes it.
+      const app = Fastify() as unknown as FastifyInstance
+      t.teardown(() => app.close())
+      await prepare(app)
+      await t.rejects(async () => { await app.register(sessionPlugin, { secret, redis: redis.url, keyPrefix: prefix(), ...options }) })
+      await until('the connections to be closed', async () => await connections() === before)
+    }
+  }
+})
 
 t.test('the password of Redis is in no error and no log line when Redis refuses it or does not answer', async (t) => {
   const redis = await startRedis(t)
