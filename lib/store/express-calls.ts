@@ -18,7 +18,7 @@ export class ExpressCalls {
       deadlineMs: CALL_DEADLINE_MS,
       probeEveryMs: PROBE_EVERY_MS,
       // An error is an answer, if only to this call; a store that does not answer is down.
-      probe: () => promised((done) => store.get('probe', done)).catch(() => {}),
+      probe: () => promised((done) => store.get(nobodys(), done)).catch(() => {}),
       isOutage: () => false,
       onDown: (cause) => events.emit('down', cause),
       onUp: () => events.emit('up')
@@ -37,4 +37,9 @@ export class ExpressCalls {
   close (): void {
     this.#breaker.close()
   }
+}
+
+/** The id of no session. */
+export function nobodys (): string {
+  return crypto.randomUUID()
 }

@@ -8,7 +8,7 @@ import { LIST_LIMIT } from './contract.ts'
 import type {
   Change, CreateOptions, DeleteByUserOptions, DeleteOptions, Limit, ListOptions, SessionStore, StoreEvents
 } from './contract.ts'
-import { ExpressCalls } from './express-calls.ts'
+import { ExpressCalls, nobodys } from './express-calls.ts'
 import { absentIfNoEntry } from './express-store.ts'
 import type { ExpressStore } from './express-store.ts'
 import { Successors } from './successors.ts'
@@ -105,7 +105,7 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   async ping (): Promise<void> {
-    await this.#calls.run((done) => this.#store.get('probe', done)).catch(absentIfNoEntry)
+    await this.#calls.run((done) => this.#store.get(nobodys(), done)).catch(absentIfNoEntry)
   }
 
   async close (): Promise<void> {

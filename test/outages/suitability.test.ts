@@ -1,4 +1,5 @@
 import t from 'tap'
+import { unsuitable } from '../../lib/store/redis/suitability.ts'
 import { startApp } from '../helpers/app.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
 
@@ -25,6 +26,12 @@ t.test('an eviction policy that can eat sessions is warned about, once, and what
   }
   await redis.client.config('SET', 'maxmemory-policy', 'volatile-ttl')
   t.strictSame(await warnings(t, { redis: redis.url }), [])
+})
+
+t.test('so are those of Redis 8.6 that go by when a session was written last', async (t) => {
+  const info = await redis.client.info()
+  const said = await Promise.all(['allkeys-lrm', 'volatile-lrm', 'noeviction', 'volatile-ttl'].map(async (policy) => await unsuitable({ info: async () => info.replace(/^maxmemory_policy:.*$/m, `maxmemory_policy:${policy}\r`) })))
+  t.strictSame(said.map((each) => each.map((warning) => /maxmemory-policy is (\S+): .* Set it to noeviction or volatile-ttl/.exec(warning)?.[1])), [['allkeys-lrm'], ['volatile-lrm'], [], []])
 })
 
 t.test('every master of a Cluster is asked, and what several say is said once', async (t) => {

@@ -248,6 +248,27 @@ t.test('a store that does not answer costs one wait, then none, and serves again
   t.strictSame(said, ['down: no answer within 500 ms', 'up'])
 })
 
+t.test('whether a store answers is asked by an id that nobody has, another one each time', async (t) => {
+  const asked: string[] = []
+  let stuck = true
+  const store = mapStore()
+  const adapter = adapt(t, mapStore({
+    ...store,
+    get: (id, done) => {
+      asked.push(id)
+      if (!stuck || asked.length < 5) store.get(id, done)
+    }
+  }))
+  for (let ping = 0; ping < 4; ping++) await adapter.ping()
+  const up = once(adapter.events, 'up')
+  await t.rejects(adapter.ping(), UNAVAILABLE)
+  stuck = false
+  await up
+  t.ok(asked.length > 5, 'also by a probe')
+  t.equal(new Set(asked).size, asked.length)
+  t.strictSame(asked.filter((id) => !/^[0-9a-f-]{36}$/.test(id)), [])
+})
+
 t.test('a store that comes back with an error is back', async (t) => {
   let stuck = true
   const store = mapStore()

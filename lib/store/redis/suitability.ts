@@ -9,7 +9,7 @@ const SAFE_POLICIES = ['noeviction', 'volatile-ttl']
  * What a server says of itself that is not good for sessions, in words that say what to do. Reads INFO
  * alone; a server that does not tell is not asked twice.
  */
-export async function unsuitable (server: Redis): Promise<string[]> {
+export async function unsuitable (server: Pick<Redis, 'info'>): Promise<string[]> {
   const info = await server.info().catch(() => '')
   const said = (name: string): string | undefined => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
   const warnings: string[] = []
