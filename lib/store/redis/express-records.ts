@@ -82,15 +82,21 @@ export class ExpressRecords extends Records {
 
   /** Express may have signed in another, and whoever looks puts the session on the other's list. */
   override async missing (userId: string, ids: string[]): Promise<string[]> {
-    const records = await Promise.all(ids.map(async (id) => await this.find(id)))
+    const records = await Promise.all(ids.map(async (id) => await this.#handedOver(id)))
     return await super.missing(userId, ids.filter((_id, index) => records[index]?.userId !== userId))
   }
 
   /** Express may have signed in another: theirs is not to end with what was on the list of the first. */
   override async isOthers (id: string, userId: string): Promise<boolean> {
     if (await this.successor(id) === null) await this.deletePending(id)
-    const record = await this.find(id)
+    const record = await this.#handedOver(id)
     return record !== null && record.userId !== userId
+  }
+
+  /** A session, on the list of whoever Express has made it by now. */
+  async #handedOver (id: string): Promise<SessionRecord | null> {
+    const record = await this.find(id)
+    return record === null ? null : await this.list(record)
   }
 
   /** On the one before off the other, and both before it says so: it may be on one too many, never on one too few. */
