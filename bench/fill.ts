@@ -40,8 +40,12 @@ for number = tonumber(ARGV[1]), tonumber(ARGV[2]) do
   end
 end`
 
-/** Adds the sessions `from` to `to`; `beside`: the same for connect-redis, in database 1. Users are numbers, from 0 on. */
-export async function fill (admin: Redis, from: number, to: number, { beside = false, perUser = PER_USER }: { beside?: boolean, perUser?: number } = {}): Promise<void> {
+/** `beside`: the same for connect-redis, in database 1. */
+export interface FillOptions { beside?: boolean, perUser?: number }
+
+/** Adds the sessions `from` to `to`. Users are numbers, from 0 on. */
+export async function fill (admin: Redis, from: number, to: number, options: FillOptions = {}): Promise<void> {
+  const { beside = false, perUser = PER_USER } = options
   const keys = new Keys('sess:')
   const model = record({ now: BEGAN_AT, id: ID, secretHash: secretHashOf(tokenOf(ID)), userId: USER, data: JSON.stringify({ userId: USER }), idleTimeoutMs: IDLE_MS, ip: '203.0.113.7', userAgent: 'Firefox 131 on Windows' })
   const expires = new Date(model.createdAt + IDLE_MS)

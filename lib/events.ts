@@ -108,10 +108,11 @@ export class EventHub {
   /** Tells this process, and the others as soon as the store passes it on. */
   emit (name: FleetEvent, event: Omit<SessionEvent, 'local'>): void {
     this.#tell(name, { ...event, local: true })
-    if (this.#bus !== null && this.#untold.push({ name, ...event }) === 1) queueMicrotask(() => this.#publish(this.#bus as Bus))
+    const bus = this.#bus
+    if (bus !== null && this.#untold.push({ name, ...event }) === 1) queueMicrotask(() => this.#publish(bus))
   }
 
-  /** One event as its message, many as one message: of a portion of sessions that ended together each would be told alone. */
+  /** One event is a message of its own, of several that happened at once, as when very many sessions end, one is made. */
   #publish (bus: Bus): void {
     const told = this.#untold
     this.#untold = []
@@ -141,7 +142,9 @@ export class EventHub {
   }
 
   #hear (message: string): void {
-    for (const { name, id, userId, at, reason } of parse(message, this.#origin)) this.#tell(name, { id, userId, at, reason, local: false })
+    for (const { name, id, userId, at, reason } of parse(message, this.#origin)) {
+      this.#tell(name, { id, userId, at, reason, local: false })
+    }
   }
 
   /** Tells this process alone of a login that failed. */
@@ -180,5 +183,6 @@ function parse (message: string, origin: string): FleetMessage[] {
 
 function isFleetMessage (heard: unknown): heard is FleetMessage {
   const { name, id, userId, at, reason } = (heard ?? {}) as Record<string, unknown>
-  return FLEET_EVENTS.includes(name) && [id, userId].every((each) => typeof each === 'string') && typeof at === 'number' && REASONS.includes(reason)
+  const isEvent = FLEET_EVENTS.includes(name) && REASONS.includes(reason)
+  return isEvent && typeof id === 'string' && typeof userId === 'string' && typeof at === 'number'
 }

@@ -18,7 +18,9 @@ export type { Duration } from './duration.ts'
 export type { SessionError, SessionErrorCode } from './errors.ts'
 export type { EndReason, EventName, LoginFailure, SessionEvent, SessionEvents } from './events.ts'
 export type { AttemptOptions, SessionOptions } from './options.ts'
-export type { CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike } from './session/manager-types.ts'
+export type {
+  CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike
+} from './session/manager-types.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {

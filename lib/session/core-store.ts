@@ -10,6 +10,13 @@ export interface ListOptions {
   readonly before?: { readonly id: string, readonly createdAt: number } | undefined
 }
 
+/** Which of a user's sessions end, and who hears of it as it goes on. */
+export interface RevokeOptions {
+  readonly except?: string | undefined
+  readonly before?: number | undefined
+  readonly onEnded: (ids: readonly string[]) => void
+}
+
 /** What the core asks of a store; `lib/store/contract.ts` says what each promises. */
 export interface CoreStore {
   now (): number
@@ -22,7 +29,7 @@ export interface CoreStore {
   delete (id: string, options: { secretHash?: string | undefined }): Promise<SessionRecord | null>
   successor (id: string): Promise<string | null>
   listByUser (userId: string, options: ListOptions): Promise<SessionRecord[]>
-  deleteByUser (userId: string, options: { except?: string | undefined, before?: number | undefined, onEnded: (ids: readonly string[]) => void }): Promise<string[]>
+  deleteByUser (userId: string, options: RevokeOptions): Promise<string[]>
   listAll (): AsyncIterable<SessionRecord>
   ping (): Promise<void>
   /** Of a store that can take over sessions of an Express app, and list those that one has signed in. */

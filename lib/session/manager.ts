@@ -56,7 +56,8 @@ export class SessionManager {
       ...sessionTimeouts(session, this.#core.options, this.#core.options.longest),
       replaces: null
     })
-    return handedOut(await inTime(creation, { late: (held) => this.#core.endEventually(held.record.id) }), this.#core.credentials)
+    const held = await inTime(creation, { late: ({ record }) => this.#core.endEventually(record.id) })
+    return handedOut(held, this.#core.credentials)
   }
 
   /** The session of a cookie's value (an Express app's too, where those are adopted), or of a token if `bearer` is on. */
@@ -159,7 +160,8 @@ export class SessionManager {
    */
   async revokeUser (userId: string | number | bigint, options: { except?: string | undefined } = {}): Promise<number> {
     assertMembers(options, 'options', ['except'])
-    return await finished(this.#core.endByUser(userIdText(userId, 'userId'), this.#core.tokens.idFrom(options.except) ?? undefined))
+    const except = this.#core.tokens.idFrom(options.except) ?? undefined
+    return await finished(this.#core.endByUser(userIdText(userId, 'userId'), except))
   }
 
   /** Forgets the failed logins of an account, by the name that is typed in: after a password reset. Limits per network stay. */

@@ -12,10 +12,12 @@ export const MOST_LISTED = 1_000
 export function pageOf (options: ListSessions): ListOptions {
   assertMembers(options, 'options', ['limit', 'before'])
   const { limit = MOST_LISTED, before } = options
-  if (!Number.isInteger(limit) || limit < 1 || limit > MOST_LISTED) throw new TypeError(`limit must be an integer from 1 to ${MOST_LISTED}`)
+  const isLimit = Number.isInteger(limit) && limit >= 1 && limit <= MOST_LISTED
+  if (!isLimit) throw new TypeError(`limit must be an integer from 1 to ${MOST_LISTED}`)
   if (before === undefined) return { limit }
   assertObject(before, 'before')
   const { id, createdAt } = before
-  if (typeof id !== 'string' || !Number.isSafeInteger(createdAt) || createdAt < 0) throw new TypeError('before must be a session, or its id and createdAt')
+  const isPlace = typeof id === 'string' && Number.isSafeInteger(createdAt) && createdAt >= 0
+  if (!isPlace) throw new TypeError('before must be a session, or its id and createdAt')
   return { limit, before: { id, createdAt } }
 }

@@ -78,7 +78,7 @@ export class Revocations {
   async #run (running: Running, before?: number): Promise<number> {
     const { userId, except } = running
     try {
-      if (except !== undefined) running.keptAt ??= (await findWhereItIs(this.#store, except, (id) => this.#store.find(id)))?.createdAt ?? null
+      if (except !== undefined) running.keptAt ??= (await findWhereItIs(this.#store, except))?.createdAt ?? null
       const onEnded = (ids: readonly string[]): void => {
         running.ended += ids.length
         running.steps++

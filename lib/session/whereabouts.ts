@@ -15,7 +15,7 @@ export async function updateWhereItIs (store: CoreStore, seen: SessionRecord, ch
 }
 
 /** The session that this id is, or has become; `get` finds one. */
-export async function findWhereItIs (store: CoreStore, id: string, get: (id: string) => Promise<SessionRecord | null>): Promise<SessionRecord | null> {
+export async function findWhereItIs (store: CoreStore, id: string, get = store.find.bind(store)): Promise<SessionRecord | null> {
   const seen = new Set<string>()
   for (let next: string | null = id; next !== null && !seen.has(next); next = await store.successor(next)) {
     seen.add(next)

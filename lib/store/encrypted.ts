@@ -2,7 +2,8 @@ import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from './contract.ts'
 import type {
-  AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore, StoreEvents
+  AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore,
+  StoreEvents
 } from './contract.ts'
 import { Sealer } from './sealer.ts'
 

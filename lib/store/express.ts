@@ -84,14 +84,17 @@ export class ExpressStoreAdapter implements SessionStore {
     return (before === undefined ? all : all.filter(isAfter(before, all))).slice(0, limit)
   }
 
-  async deleteByUser (userId: string, { except, before = Infinity, onEnded }: DeleteByUserOptions = {}): Promise<string[]> {
+  async deleteByUser (userId: string, options: DeleteByUserOptions = {}): Promise<string[]> {
+    const { except, before = Infinity, onEnded } = options
     return await this.#rows.run(`user ${userId}`, async () => {
       const spared = except === undefined ? null : this.#successors.lineOf(except, this.#now())
-      const listed = (await this.#allOf(userId)).filter(({ id, createdAt }) => createdAt <= before && spared?.has(id) !== true)
+      const all = (await this.#allOf(userId)).filter(({ createdAt }) => createdAt <= before)
+      const listed = all.filter(({ id }) => spared?.has(id) !== true)
       const ended: string[] = []
       for (let from = 0; from < listed.length; from += AT_ONCE) {
-        const outcomes = await Promise.all(listed.slice(from, from + AT_ONCE).map(async ({ id }) => await this.delete(id)))
-        const ids = outcomes.flatMap((each, index) => each === null ? [] : [listed[from + index]?.id as string])
+        const portion = listed.slice(from, from + AT_ONCE)
+        const outcomes = await Promise.all(portion.map(async ({ id }) => await this.delete(id)))
+        const ids = outcomes.flatMap((each) => each === null ? [] : [each.id])
         ended.push(...ids)
         onEnded?.(ids)
       }
@@ -113,7 +116,8 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   async #create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions): Promise<SessionRecord | null> {
-    const evicted = record.userId === null || limit === null || moves ? [] : await this.#tooMany(record.userId, limit, replaces)
+    const isLimited = record.userId !== null && limit !== null && !moves
+    const evicted = isLimited ? await this.#tooMany(record.userId, limit, replaces) : []
     const overwrites = replaces?.id === record.id
     if (!overwrites) this.#pending.add(record.id)
     try {
@@ -150,7 +154,8 @@ export class ExpressStoreAdapter implements SessionStore {
 
   /** A user's sessions, newest first. */
   async #allOf (userId: string): Promise<SessionRecord[]> {
-    return (await this.#readAll()).filter((record) => record.userId === userId).sort((a, b) => b.createdAt - a.createdAt)
+    const theirs = (await this.#readAll()).filter((record) => record.userId === userId)
+    return theirs.sort((a, b) => b.createdAt - a.createdAt)
   }
 
   /** Ends a session that has to go for another. One that moves has not moved away before. */

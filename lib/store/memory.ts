@@ -110,16 +110,19 @@ export class MemoryStore implements SessionStore {
     return (before === undefined ? all : all.filter(isAfter(before, all))).slice(0, limit)
   }
 
-  async deleteByUser (userId: string, { except, before = Infinity, onEnded }: DeleteByUserOptions = {}): Promise<string[]> {
+  async deleteByUser (userId: string, options: DeleteByUserOptions = {}): Promise<string[]> {
+    const { except, before = Infinity, onEnded } = options
     const listed = this.#liveOf(userId).filter(({ createdAt }) => createdAt <= before).map(({ id }) => id)
     const spared = new Set<string>()
     const ended: string[] = []
     for (let from = 0; from < listed.length; from += AT_ONCE) {
       if (from > 0) await new Promise((resolve) => setImmediate(resolve))
-      // It may have moved meanwhile.
-      if (except !== undefined) for (const id of this.#successors.lineOf([...spared].at(-1) ?? except, this.#now())) spared.add(id)
-      const ids = listed.slice(from, from + AT_ONCE).filter((id) => !spared.has(id) && this.#sessions.has(id))
-      for (const id of ids) this.#remove(id)
+      // Each may have moved meanwhile, the exception too.
+      const kept = [...spared].at(-1) ?? except
+      if (kept !== undefined) for (const id of this.#successors.lineOf(kept, this.#now())) spared.add(id)
+      const portion = listed.slice(from, from + AT_ONCE).filter((id) => !spared.has(id))
+      const records = await Promise.all(portion.map(async (id) => await this.delete(id)))
+      const ids = records.flatMap((record) => record === null ? [] : [record.id])
       ended.push(...ids)
       onEnded?.(ids)
     }

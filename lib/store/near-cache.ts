@@ -1,7 +1,8 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
 import type {
-  AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore, StoreEvents
+  AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore,
+  StoreEvents
 } from './contract.ts'
 import { ChangeCounts } from './change-counts.ts'
 import { RecentRecords } from './near-cache-records.ts'

@@ -17,10 +17,10 @@ export function tooMany (sessions: SessionRecord[], { max, evicts }: Limit, unco
 }
 
 /**
- * Tells what comes after a session in a list of them, newest first. Where it has ended since, those that began in the same
- * millisecond come twice rather than not at all.
+ * Tells what comes after a session in a list of them, newest first. Where it has ended since, those that began in the
+ * same millisecond come twice rather than not at all.
  */
-export function isAfter ({ id, createdAt }: Began, sessions: SessionRecord[]): (session: SessionRecord, index: number) => boolean {
+export function isAfter ({ id, createdAt }: Began, sessions: SessionRecord[]): (each: SessionRecord, index: number) => boolean {
   const at = sessions.findIndex((each) => each.id === id)
   return at === -1 ? (each) => each.createdAt <= createdAt : (_each, index) => index > at
 }

@@ -132,6 +132,29 @@ export function manyTests (test: Define): void {
     t.strictSame(await store.listByUser('ada'), [last])
   }, 'lists')
 
+  test('a session that moves to another id while very many end, ends as well', async (t, context) => {
+    const { store, other, make, atomic } = context
+    const wrong: string[] = []
+    for (let round = 0; round < 3; round++) {
+      // All of one moment: which comes before which is by their names.
+      const sessions = await many(context, { createdAt: Math.floor(store.now()) - 1000 }, 2 * MANY + 10)
+      const moves: Array<Promise<SessionRecord | null>> = []
+      const moved = sessions.map((session) => ({ ...session, id: make().id }))
+      let from = 0
+      const move = (count: number): void => {
+        for (; count > 0 && from < sessions.length; count--, from++) {
+          moves.push((from % 2 === 0 ? store : other).create(moved[from] as SessionRecord, { replaces: sessions[from] as SessionRecord, moves: true }))
+        }
+      }
+      if (atomic === 'everywhere') move(20)
+      await store.deleteByUser('ada', { onEnded: () => move(40) })
+      await Promise.all(moves)
+      for (const { id } of [...sessions, ...moved]) if (await other.find(id) !== null) wrong.push(`${id} lives`)
+      if ((await store.listByUser('ada')).length > 0) wrong.push('some are listed')
+    }
+    t.strictSame(wrong, [])
+  }, 'lists')
+
   test('what was broken off half-way goes on with the next call', async (t, context) => {
     const { store, other } = context
     const sessions = await many(context, {}, 2 * MANY + 10)

@@ -39,7 +39,10 @@ export const SessionParams = Type.Object({
 
 export const PageQuery = Type.Object({
   limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'How many sessions, at the most.' }),
-  before: Type.Optional(Type.String({ pattern: '^\\d{1,15}\\.[\\w-]{1,1400}$', description: 'Only those that come after this one: its createdAt, a dot and its id, as the header Link has it.' }))
+  before: Type.Optional(Type.String({
+    pattern: '^\\d{1,15}\\.[\\w-]{1,1400}$',
+    description: 'Only those that come after this one: its createdAt, a dot and its id, as the header Link has it.'
+  }))
 }, { description: 'Which page.' })
 export type PageQuery = Static<typeof PageQuery>
 

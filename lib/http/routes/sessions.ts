@@ -72,9 +72,9 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
     const { id, userId } = requireRecent(request)
     const revocation = context.core.endByUser(userId, id)
     const revoked = await withDeadline(revocation.done, PATIENCE_MS)
-    // It goes on.
-    if (revoked === TIMED_OUT && revocation.steps > 0) return reply.code(202).send({ revoked: revocation.ended, pending: true })
-    return reply.send({ revoked: revoked === TIMED_OUT ? await finished(revocation) : revoked })
+    if (revoked !== TIMED_OUT) return reply.send({ revoked })
+    if (revocation.steps === 0) return reply.send({ revoked: await finished(revocation) })
+    return reply.code(202).send({ revoked: revocation.ended, pending: true })
   })
 }
 
@@ -95,7 +95,7 @@ function addList (app: FastifyInstance, context: PluginContext, onRequest: Array
     const { id, userId } = requireAuth(context, request)
     // As the schema has it.
     const { limit, before } = request.query as PageQuery
-    const mine = await context.sessions.listByUser(userId, { limit, before: before === undefined ? undefined : placeOf(before) })
+    const mine = await context.sessions.listByUser(userId, { limit, before: placeOf(before) })
     const last = mine.at(-1)
     if (last !== undefined && mine.length === limit) void reply.header('link', `<?limit=${limit}&before=${last.createdAt}.${last.id}>; rel="next"`)
     return reply.send(mine.map((session) => ({ ...session, device: session.userAgent, current: session.id === id })))
@@ -110,7 +110,8 @@ function requireRecentAuth (context: PluginContext, request: FastifyRequest, { r
 }
 
 /** What `before` names: when a session began, and its id. */
-function placeOf (before: string): { id: string, createdAt: number } {
+function placeOf (before: string | undefined): { id: string, createdAt: number } | undefined {
+  if (before === undefined) return undefined
   const dot = before.indexOf('.')
   return { createdAt: Number(before.slice(0, dot)), id: before.slice(dot + 1) }
 }

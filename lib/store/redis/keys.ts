@@ -17,9 +17,9 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  *   (`@<prefix><id>` where the prefix has a hash tag of its own, such as `{app}:sess:`.)
  * - `@{<prefix><id>}:trace`: with `durability: 'replicated'`, for a millisecond.
  * - `@<prefix>user:<userId>`: a sorted set of that user's sessions, scored by expiry: `<id>:<createdAt in base 36>`;
- *   `+<id>` is a login under way, `+<member>\n<member>` a session on its way to another id. The score of a bearer
- *   token's has half a millisecond, which no cookie's has. Where there are more than a hundred, there is an index by age
- *   as well: `+\n<member>`, with a negative score (`list-lua.ts`).
+ *   `+<id>` is a login under way, `+<member>\n<member>` a session on its way to another id. Half a millisecond in a score
+ *   says that the session is a bearer token's. Where there are more than a hundred, there is an index by age as well:
+ *   `+\n<member>`, with a negative score (`list-lua.ts`).
  * - `@<prefix>tries:<what>:<hash>`: a sorted set of failed logins of an account, from a network, or of one from the other,
  *   scored by when each counts no more. Of an account also the networks it is known from, as `@<hash>`.
  * - `@<prefix>events`: not a key but the channel on which processes tell each other what happened to sessions.

@@ -113,9 +113,10 @@ export class Lifecycle {
     for (;;) {
       const members = await this.#lists.page(userId, { limit: Math.min(max + 1, LIST_LIMIT), cookies: true })
       if (members === null) continue
-      const missing = new Set(await this.#records.missing(userId, members.map((member) => this.#keys.idOfMember(member))))
+      const idOf = (member: string): string => this.#keys.idOfMember(member)
+      const missing = new Set(await this.#records.missing(userId, members.map(idOf)))
       if (missing.size === 0) return
-      await this.#lists.forget(userId, members.filter((member) => missing.has(this.#keys.idOfMember(member))))
+      await this.#lists.forget(userId, members.filter((member) => missing.has(idOf(member))))
     }
   }
 
@@ -134,6 +135,6 @@ export class Lifecycle {
   async #undo (record: SessionRecord, { isOverwritten, from }: { isOverwritten: boolean, from: SessionRecord | null }): Promise<void> {
     await Promise.all([this.#lists.withdraw(record, from), isOverwritten ? this.#records.deletePending(record.id) : this.#records.take(record.id)])
     if (!isOverwritten) await this.#lists.remove(record)
-    else if (record.userId !== null && !await this.#records.exists(record.id)) await this.#lists.forget(record.userId, [this.#keys.memberOf(record)])
+    else if (!await this.#records.exists(record.id)) await this.#lists.remove(record)
   }
 }

@@ -75,7 +75,8 @@ end
 
 local function note (member, score)
   local createdAt = createdAtOf(member)
-  if createdAt then redis.call('ZADD', list, text(isBearer(score) and -2e13 - createdAt or -1 - createdAt), index .. member) end
+  if not createdAt then return end
+  redis.call('ZADD', list, text(isBearer(score) and -2e13 - createdAt or -1 - createdAt), index .. member)
 end
 
 -- Whether there is a whole index. Adds a portion to one that is not.
@@ -85,8 +86,9 @@ local function indexed ()
   local found = following(string.sub(mark[1] or '', #index + 2), mark[2] and -mark[2] - 1e14 or 0)
   for at = 1, #found, 2 do note(found[at], found[at + 1]) end
   redis.call('ZREM', list, mark[1] or '')
-  if #found == 2 * portion then redis.call('ZADD', list, text(-1e14 - found[#found]), index .. '\\n' .. found[#found - 1]) end
-  return #found < 2 * portion
+  if #found < 2 * portion then return true end
+  redis.call('ZADD', list, text(-1e14 - found[#found]), index .. '\\n' .. found[#found - 1])
+  return false
 end
 
 -- Adds a member, or moves it to a later score, never to an earlier one. The list goes a day after its last member.

@@ -18,8 +18,8 @@ return dropped`)
 
 /**
  * KEYS  the user's list
- * ARGV  the login under way · its member · score · how many the user may have, or 0 · 'evict' or 'reject' ·
- *       the member it replaces, or '' · 'moves' if it is a session on its way to another id, which stays announced, or ''
+ * ARGV  the login under way · its member · score · how many the user may have, or 0 · 'evict' or 'reject' · the member it
+ *       replaces, or '' · 'moves' if it is a session on its way to another id, which stays announced, or ''
  * Returns 1, the members to end to keep the limit, a portion of those that had expired: the login is listed · 0 it was
  *         called off · -1, nothing, those that had expired: the user has as many as they may, and the login is still
  *         under way
@@ -40,7 +40,9 @@ local function uncounted (members)
   local skipped, origin = { [ARGV[2]] = true, [ARGV[6]] = true }, {}
   for _, member in ipairs(members) do
     local to, from = string.match(member, '^%+([^\\n]+)\\n(.*)$')
-    if to and redis.call('ZSCORE', list, to) and redis.call('ZSCORE', list, from) then origin[to], skipped[from] = from, true end
+    if to and redis.call('ZSCORE', list, to) and redis.call('ZSCORE', list, from) then
+      origin[to], skipped[from] = from, true
+    end
   end
   return skipped, origin
 end
@@ -49,8 +51,9 @@ end
 local function looked (skipped)
   local oldest, members = {}, redis.call('ZRANGEBYSCORE', list, 0, '+inf', 'WITHSCORES')
   for at = 1, #members, 2 do
-    local createdAt = createdAtOf(members[at])
-    if createdAt and not isBearer(members[at + 1]) and not skipped[members[at]] then oldest[#oldest + 1] = { members[at], createdAt } end
+    local member, createdAt = members[at], createdAtOf(members[at])
+    local counts = createdAt and not isBearer(members[at + 1]) and not skipped[member]
+    if counts then oldest[#oldest + 1] = { member, createdAt } end
   end
   table.sort(oldest, function (a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] > b[1]) end)
   for at, each in ipairs(oldest) do oldest[at] = each[1] end
@@ -73,7 +76,8 @@ end
 
 if max > 0 and canTell then
   -- Logins under way expire soon.
-  local skipped, origin = uncounted(redis.call('ZRANGEBYSCORE', list, small and 0 or now, small and '+inf' or now + ${PENDING_MS + SLACK_MS}, 'LIMIT', 0, portion))
+  local from, to = small and 0 or now, small and '+inf' or now + ${PENDING_MS + SLACK_MS}
+  local skipped, origin = uncounted(redis.call('ZRANGEBYSCORE', list, from, to, 'LIMIT', 0, portion))
   local count, oldest = (small and looked or told)(skipped)
   if count >= max and ARGV[5] == 'reject' then return { -1, {}, dropped } end
   for at = 1, math.min(count - max + 1, ${MOST_EVICTED}) do
@@ -87,10 +91,10 @@ return { 1, evicted, dropped }`)
 
 /**
  * KEYS  the user's list
- * ARGV  how many · 'all', or 'cookies' for those that a limit counts · '', or of the session before the first one that
- *       is asked for when it began · and its member, or '' for any of that moment
- * Returns a portion of those that had expired · the members, the newest first, of either kind so many; of a small list
- *         all in no order; nothing when there is more to be done before that can be told: to be called again
+ * ARGV  how many · 'all', or 'cookies' for those that a limit counts · '', or of the session before the first one that is
+ *       asked for when it began · and its member, or '' for any of that moment
+ * Returns a portion of those that had expired · the members, the newest first, of either kind so many; of a small list all
+ *         in no order; nothing when there is more to be done before that can be told: to be called again
  */
 export const pageScript = script(1, `${lists}
 local dropped = drop()
@@ -99,8 +103,8 @@ local members = {}
 if isSmall() then
   local found = redis.call('ZRANGEBYSCORE', list, 0, '+inf', 'WITHSCORES')
   for at = 1, #found, 2 do
-    local member = found[at]
-    if string.sub(member, 1, 1) ~= '+' and (ARGV[2] == 'all' or not isBearer(found[at + 1])) then members[#members + 1] = member end
+    local isSession = string.sub(found[at], 1, 1) ~= '+'
+    if isSession and (ARGV[2] == 'all' or not isBearer(found[at + 1])) then members[#members + 1] = found[at] end
   end
   return { dropped, members }
 end
@@ -132,8 +136,8 @@ return { dropped, members }`)
  * KEYS  the user's list
  * ARGV  the last member of the call before this one, or '' · its score · what the members of a session begin with that
  *       goes on, also under another id, or ''
- * Returns the logins under way that are called off by this · the members to which that session is on its way · the last
- *         member, and its score, to go on with; nothing when all is done
+ * Returns the logins under way that are called off by this · the members to which that session is on its way · the
+ *         last member, and its score, to go on with; nothing when all is done
  */
 export const callOffScript = script(1, `${lists}
 -- Logins under way expire soon.
@@ -144,7 +148,8 @@ local goesOn = not small and #found == 2 * portion and tonumber(last) <= now + $
 for at = 1, #found, 2 do
   local member = found[at]
   local to, from = string.match(member, '^%+([^\\n]+)\\n(.*)$')
-  if to and ARGV[3] ~= '' and string.sub(from, 1, #ARGV[3]) == ARGV[3] and string.match(string.sub(from, #ARGV[3] + 1), '^%w+$') then
+  local isIts = to and ARGV[3] ~= '' and string.sub(from, 1, #ARGV[3]) == ARGV[3]
+  if isIts and string.match(string.sub(from, #ARGV[3] + 1), '^%w+$') then
     spared[#spared + 1] = to
   elseif string.sub(member, 1, 1) == '+' then
     called[#called + 1] = member

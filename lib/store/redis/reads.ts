@@ -70,7 +70,9 @@ export class Reads {
    */
   async areThere (keys: string[]): Promise<boolean> {
     const size = isCluster(this.#link.client) ? 1 : MOST
-    const counts = await Promise.all(portions(keys, size).map(async (some) => await this.#link.run(some[0] as string, (client) => client.exists(...some))))
+    const counts = await Promise.all(portions(keys, size).map(async (some) => {
+      return await this.#link.run(some[0] as string, (client) => client.exists(...some))
+    }))
     return counts.reduce((sum, count) => sum + count, 0) === keys.length
   }
 

@@ -145,7 +145,9 @@ export class RedisStore extends ExpressSide implements SessionStore {
       const size = limit - listed.size
       const members = await this.#lists.page(userId, { limit: size, before: last })
       if (members === null) continue
-      for (const record of await this.#foundOf(userId, members)) if (!listed.has(record.id)) listed.set(record.id, record)
+      const found = await this.#foundOf(userId, members)
+      // One that is overwritten under its own id is listed twice meanwhile.
+      for (const record of found) if (!listed.has(record.id)) listed.set(record.id, record)
       if (members.length < size || listed.size === limit) return [...listed.values()]
       last = this.keys.beganOf(members.at(-1) as string)
     }
@@ -190,7 +192,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
     if (this.#confirmed !== null) await disconnect(this.#confirmed.client)
   }
 
-  /** The sessions of these members of a user's list. What is gone comes off, unless it is being activated this very moment. */
+  /** The sessions of these members of a user's list. What is gone comes off, unless it is just being activated. */
   async #foundOf (userId: string, members: string[]): Promise<SessionRecord[]> {
     const ids = members.map((member) => this.keys.idOfMember(member))
     const records = await Promise.all(ids.map(async (id) => {

@@ -19,13 +19,15 @@ export class Taking {
   }
 
   /** Of what is written from now on about these sessions and users. */
-  async confirmationOf (ids: Array<string | undefined>, userIds: Array<string | null | undefined> = []): Promise<Confirmation> {
+  async confirmationOf (
+    ids: Array<string | undefined>, userIds: Array<string | null | undefined> = []
+  ): Promise<Confirmation> {
     const sessions = ids.filter((id) => id !== undefined).map((id) => this.#keys.session(id))
     const lists = userIds.filter((userId) => userId != null).map((userId) => this.#keys.user(userId))
     return await this.#replication?.of([...sessions, ...lists]) ?? UNCONFIRMED
   }
 
-  /** Ends one session; one that had ended, or moved, leaves something that comes after that for a replica to confirm. */
+  /** Ends one session. One that had ended, or moved, leaves something after that for a replica to confirm. */
   async take (id: string, confirmation: Confirmation, options?: DeleteOptions): Promise<SessionRecord | null> {
     const ended = await this.#records.take(id, options)
     if (this.#replication !== null && ended?.id !== id) {

@@ -33,27 +33,36 @@ export class UserEndings {
   async end (userId: string, { except, before, onEnded = () => {} }: DeleteByUserOptions): Promise<string[]> {
     const confirmation = await this.#taking.confirmationOf([], [userId])
     const { called, spared } = await this.#lists.callOff(userId, except)
-    const kept = except === undefined ? null : await Kept.of(except, { userId, records: this.#records, lists: this.#lists, onItsWayTo: spared })
+    const parts = { userId, records: this.#records, lists: this.#lists, onItsWayTo: spared }
+    const kept = except === undefined ? null : await Kept.of(except, parts)
     const ended: string[] = []
-    const endAll = async (members: string[]): Promise<void> => {
+    const endAll = async (members: string[]): Promise<boolean> => {
       await kept?.follow()
-      const ids = await this.#endEach(userId, members, { kept, confirmation })
+      const { ids, isAnyGone } = await this.#endEach(userId, members, kept, confirmation)
       ended.push(...ids)
       onEnded(ids)
+      return isAnyGone
     }
     // Who began one of these would undo it; where that was broken off, this does.
     while (called.length > 0) await endAll(called.splice(0, AT_ONCE))
     for (let last: Began | undefined = before === undefined ? undefined : { id: '', createdAt: before }; ;) {
       const members = await this.#lists.page(userId, { limit: AT_ONCE, before: last })
-      if (members === null) onEnded([])
-      else await endAll(members)
-      if (members !== null && members.length < AT_ONCE) return ended
-      if (members !== null) last = this.#keys.beganOf(members.at(-1) as string)
+      if (members === null) {
+        onEnded([])
+        continue
+      }
+      const isAnyGone = await endAll(members)
+      if (members.length < AT_ONCE) return ended
+      const { id, createdAt } = this.#keys.beganOf(members.at(-1) as string)
+      // Of those that began in the same millisecond one may have moved to before it meanwhile.
+      last = { id: isAnyGone ? '' : id, createdAt }
     }
   }
 
-  /** Ends the sessions of these members, and takes them off the list. Gives the ids of those that lived. */
-  async #endEach (userId: string, members: string[], { kept, confirmation }: { kept: Kept | null, confirmation: Confirmation }): Promise<string[]> {
+  /** Ends the sessions of these members, and takes them off the list. Gives who lived, and whether any is off. */
+  async #endEach (
+    userId: string, members: string[], kept: Kept | null, confirmation: Confirmation
+  ): Promise<{ ids: string[], isAnyGone: boolean }> {
     const outcomes = new Map<string, Outcome>()
     const ending = await Promise.all(members.map(async (member) => {
       const { id, createdAt } = this.#keys.beganOf(member)
@@ -68,7 +77,8 @@ export class UserEndings {
     const done = all.filter(({ id }) => outcomes.get(id) !== 'other')
     const gone = done.filter(({ id }) => outcomes.get(id) === null)
     await this.#lists.forget(userId, done.map(({ member }) => member), new Set(gone.map(({ member }) => member)))
-    return [...outcomes].flatMap(([id, outcome]) => outcome === null || outcome === 'other' ? [] : [id])
+    const ids = [...outcomes.values()].flatMap((outcome) => outcome === null || outcome === 'other' ? [] : [outcome.id])
+    return { ids, isAnyGone: done.length > 0 }
   }
 
   async #end (userId: string, id: string, confirmation: Confirmation): Promise<Outcome> {

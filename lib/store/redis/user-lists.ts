@@ -10,7 +10,7 @@ import { callOffScript, confirmScript, forgetScript, listScript, pageScript } fr
 import { absentIfWrongType, PENDING_MS } from './records.ts'
 import type { Script } from './script.ts'
 
-/** The score of a bearer token's session that never expires: no time that comes, and half a millisecond is left of it. */
+/** The score of a bearer token's session that never expires: a number that is large, and has room for a half. */
 const NEVER = '4000000000000000.5'
 
 /** Which of a user's sessions are asked for: so many, the newest first, but for those up to one of them. */
@@ -19,6 +19,12 @@ export interface Page {
   readonly before?: Began | undefined
   /** Only those that a limit counts. */
   readonly cookies?: boolean | undefined
+}
+
+/** A member, and when its session began. */
+interface Place {
+  readonly member: string
+  readonly createdAt: number
 }
 
 /**
@@ -83,7 +89,8 @@ export class UserLists {
   /** A member's session is no more. */
   async removeMember (userId: string, member: string): Promise<void> {
     const list = this.#keys.user(userId)
-    await this.#link.run(list, (client) => client.zrem(list, member, this.#keys.indexedAs(member))).catch(absentIfWrongType)
+    const members = [member, this.#keys.indexedAs(member)]
+    await this.#link.run(list, (client) => client.zrem(list, ...members)).catch(absentIfWrongType)
   }
 
   /**
@@ -91,12 +98,14 @@ export class UserLists {
    * has to be done before that can be told is done; ask again.
    */
   async page (userId: string, { limit, before, cookies = false }: Page): Promise<string[] | null> {
-    const after = before === undefined ? null : { createdAt: Math.floor(before.createdAt), member: before.id === '' ? '' : this.#keys.memberOf(before) }
-    const [dropped, members] = await this.#script(pageScript, userId, limit, cookies ? 'cookies' : 'all', after?.createdAt ?? '', after?.member ?? '') as [string[], string[]?]
+    const after = before === undefined ? null : this.#placeOf(before)
+    const args = [limit, cookies ? 'cookies' : 'all', after?.createdAt ?? '', after?.member ?? '']
+    const [dropped, members] = await this.#script(pageScript, userId, ...args) as [string[], string[]?]
     this.#tellExpired(userId, dropped)
     if (members === undefined) return null
-    const began = members.map((member) => ({ member, createdAt: this.#keys.createdAtOf(member) })).sort(newestFirst)
-    return began.filter((each) => after === null || newestFirst(after, each) < 0).slice(0, limit).map(({ member }) => member)
+    const places = members.map((member) => ({ member, createdAt: this.#keys.createdAtOf(member) })).sort(newestFirst)
+    const page = after === null ? places : places.filter((each) => newestFirst(after, each) < 0)
+    return page.slice(0, limit).map(({ member }) => member)
   }
 
   /**
@@ -106,12 +115,14 @@ export class UserLists {
   async callOff (userId: string, except: string | undefined): Promise<{ called: string[], spared: string[] }> {
     const all = { called: [] as string[], spared: [] as string[] }
     const start = except === undefined ? '' : this.#keys.memberStartOf(except)
-    for (let last = '', score = ''; ;) {
-      const reply = await this.#script(callOffScript, userId, last, score, start) as [string[], string[], string?, string?]
-      all.called.push(...reply[0])
-      all.spared.push(...reply[1].map((member) => this.#keys.idOfMember(member)))
-      if (reply[2] === undefined) return all
-      ;[last, score = ''] = [reply[2], reply[3]]
+    // The last member that was looked at, and its score.
+    for (let last = ['', '']; ;) {
+      const reply = await this.#script(callOffScript, userId, ...last, start) as [string[], string[], ...string[]]
+      const [called, spared, ...next] = reply
+      all.called.push(...called)
+      all.spared.push(...spared.map((member) => this.#keys.idOfMember(member)))
+      if (next.length === 0) return all
+      last = next
     }
   }
 
@@ -119,17 +130,22 @@ export class UserLists {
   async isMoving (record: { userId: string, createdAt: number }, from: string, to: string): Promise<boolean> {
     const list = this.#keys.user(record.userId)
     const [before, after] = [from, to].map((id) => ({ id, createdAt: record.createdAt })) as [Began, Began]
-    return await this.#link.run(list, (client) => client.zscore(list, this.#keys.announcementOf(after, before))) !== null
+    const announcement = this.#keys.announcementOf(after, before)
+    return await this.#link.run(list, (client) => client.zscore(list, announcement)) !== null
   }
 
   /**
-   * Takes members off. Of those that are `gone`, by default all, what has run out is told, once; the others were ended by
-   * whoever could not take them off.
+   * Takes members off. Of those that are `gone`, by default all, what has run out is told, once; the others were ended
+   * by whoever could not take them off.
    */
   async forget (userId: string, members: string[], gone = new Set(members)): Promise<void> {
     if (members.length === 0) return
     const past = await this.#script(forgetScript, userId, ...members) as string[]
     this.#tellExpired(userId, past.filter((member) => gone.has(member)))
+  }
+
+  #placeOf (before: Began): Place {
+    return { createdAt: Math.floor(before.createdAt), member: before.id === '' ? '' : this.#keys.memberOf(before) }
   }
 
   async #add (userId: string, member: string, score: number | string): Promise<void> {
@@ -163,6 +179,6 @@ export class UserLists {
 }
 
 /** As the scripts have it. */
-function newestFirst (one: { createdAt: number, member: string }, other: { createdAt: number, member: string }): number {
+function newestFirst (one: Place, other: Place): number {
   return other.createdAt - one.createdAt || (one.member < other.member ? -1 : Number(one.member > other.member))
 }
