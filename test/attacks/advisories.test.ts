@@ -130,7 +130,7 @@ t.test('[7.4.1, GHSA-wmjr-v86c-m9jj] nobody ends a session with a cookie or a to
   t.equal((await app.sessions.listByUser('ada')).length, 2)
 })
 
-t.test('[7.5.3, CVE-2025-61928] who somebody is comes from their session, never from what they send', async (t) => {
+t.test('[7.5.2, CVE-2025-61928] who somebody is comes from their session, never from what they send', async (t) => {
   const { app, signIn } = await startService(t)
   const ada = await signIn('ada')
   const other = await signIn('ada')
@@ -150,7 +150,7 @@ t.test('[7.5.3, CVE-2025-61928] who somebody is comes from their session, never 
   t.equal((await app.sessions.listByUser('ada')).length, 2)
 })
 
-t.test('[7.5.3] ending somebody else\'s session by its handle is a 404, as for one that is none, and it goes on', async (t) => {
+t.test('[7.5.2] ending somebody else\'s session by its handle is a 404, as for one that is none, and it goes on', async (t) => {
   const { signIn } = await startService(t)
   const [ada, bob] = [await signIn('ada'), await signIn('bob')]
   const refused = await bob.browser.request('DELETE', `/sessions/${ada.id}`)
@@ -241,7 +241,7 @@ t.test('[7.2.1, redis-py March 2023] a save follows its session to another id, a
   t.strictSame((await app.sessions.data(bob.session.id))?.cart, [])
 })
 
-t.test('[7.5.3] a session that is said to have moved to where it was is nobody\'s', async (t) => {
+t.test('[7.5.2] a session that is said to have moved to where it was is nobody\'s', async (t) => {
   const keyPrefix = prefix()
   const app = await startApp(t, { redis: redis.url, keyPrefix })
   const { session } = await app.sessions.create({ userId: 'ada' })

@@ -117,6 +117,40 @@ for (const [how, options] of Object.entries({ plain: {}, encrypted: { encryption
   })
 }
 
+t.test('[14.2.4] what encryption does not notice is an older state of the same session, and its times', async (t) => {
+  const redis = await startRedis(t)
+  const app = await startShop(t, { redis: redis.url, encryption: { keys: [KEY] } })
+  app.get('/recent', { preHandler: app.requireRecentLogin('10m') }, async () => 'ok')
+  const ada = new Browser(app)
+  await ada.post('/login', ADA)
+  const key = `sess:${ada.cookies.get('sid')?.slice(0, 22)}`
+  const older = await redis.client.get(key) as string
+  await ada.post('/put/cart')
+  await redis.client.set(key, older)
+  t.strictSame((await ada.get('/me')).json(), { userId: 'ada', data: { userId: 'ada' } })
+  const times = (by: number): string => older.replace(/("[scea]":)(\d+)/g, (_all, name: string, instant: string) => name + String(Number(instant) + by))
+  await redis.client.set(key, times(-3_600_000 + 60_000 * 45))
+  t.equal((await ada.get('/recent')).statusCode, 401)
+  await redis.client.set(key, times(86_400_000))
+  t.equal((await ada.get('/recent')).body, 'ok')
+  await redis.client.set(key, `${older.split('\n')[0]}\n${older.split('\n')[1]?.replace('.', '.A')}`)
+  t.strictSame((await ada.get('/me')).json(), { userId: null, data: {} }, 'but data that it never had')
+})
+
+t.test('[14.2.4] one process that does not have the encryption yet loses the data of whom it serves: all have to begin at once', async (t) => {
+  const redis = await startRedis(t)
+  const keyPrefix = prefix()
+  const yet = await startShop(t, { redis: redis.url, keyPrefix })
+  const begun = await startShop(t, { redis: redis.url, keyPrefix, encryption: { keys: [KEY], acceptPlain: true } })
+  const ada = new Browser(begun)
+  await ada.post('/login', ADA)
+  const headers = { cookie: ada.header }
+  t.strictSame(Object.keys((await yet.inject({ url: '/me', headers })).json().data), ['sealed'])
+  t.equal((await ada.get('/me')).json().userId, 'ada')
+  await yet.inject({ method: 'POST', url: '/put/cart', headers })
+  t.equal((await ada.get('/me')).json().userId, null)
+})
+
 t.test('[14.2.4] concurrent changes of encrypted data all stay, also where a new key is being brought in', async (t) => {
   const redis = await startRedis(t)
   const keyPrefix = prefix()

@@ -28,7 +28,7 @@ async function open (t: Test, options: Partial<SessionOptions> = {}, within: Dur
   return { app, reached, ada: new Browser(app), age: (ms: number) => { now += ms } }
 }
 
-t.test('[7.5.1, 7.2.4] what needs a recent sign-in is open for ten minutes after one, and again, under a new id and secret, after the next', async (t) => {
+t.test('[7.5.1, 7.5.3, 7.2.4] what needs a recent sign-in is open for ten minutes after one, and again, under a new id and secret, after the next', async (t) => {
   const { ada, age, reached } = await open(t)
   await ada.post('/login', ADA)
   age(10 * MINUTE)
