@@ -81,8 +81,12 @@ export class Reads {
     this.#asked = new Map()
     const keys = [...asked.keys()]
     try {
-      // Also what comes too late is seen: else it would come too late each time.
-      const values = await this.#link.run(keys[0] as string, async (client) => (await client.mget(keys)).map((value, index) => this.large.saw(keys[index] as string, value)))
+      const values = await this.#link.run(keys[0] as string, async (client) => {
+        const read: unknown = await client.mget(keys)
+        // What is no list is the answer to somebody else's question. Also what comes too late is seen: else it would come
+        // too late each time.
+        return keys.map((key, index) => this.large.saw(key, (Array.isArray(read) ? read[index] : null) as string | null))
+      })
       let index = 0
       for (const { resolve } of asked.values()) resolve(values[index++] ?? null)
     } catch (error) {
