@@ -1,7 +1,9 @@
+import type { Cluster } from 'ioredis'
 import t from 'tap'
+import { connect, disconnect } from '../../lib/store/redis/client.ts'
 import { storeContract } from '../contract/store-contract.ts'
 import { record } from '../helpers/record.ts'
-import { prefix, startCluster } from '../helpers/redis.ts'
+import { prefix, startCluster, until } from '../helpers/redis.ts'
 import { age, openStore } from '../helpers/redis-store.ts'
 import { beginMove } from '../helpers/slots.ts'
 
@@ -33,6 +35,22 @@ t.test('when a master is gone, what needs all of them says so instead of leaving
   const listed: string[] = []
   await t.rejects((async () => { for await (const { id } of store.listAll()) listed.push(id) })(), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
   t.ok(listed.length < 30)
+})
+
+t.test('a Cluster that is closed while it connects stays closed, whatever it hears then', async (t) => {
+  const { client } = connect(target)
+  const said: string[] = []
+  for (const event of ['ready', 'reconnecting', 'end']) client.on(event, () => said.push(event))
+  client.on('error', () => {})
+  t.teardown(() => client.disconnect())
+  // In the very turn in which it begins to ask for its slots: a moment later it knows.
+  while (client.listenerCount('refresh') === 0 && client.status === 'connecting') await new Promise((resolve) => setImmediate(resolve))
+  t.equal(client.listenerCount('refresh'), 1)
+  await disconnect(client)
+  client.emit('refresh')
+  await until('the end', () => said.includes('end'))
+  t.strictSame(said, ['end'])
+  t.strictSame((client as Cluster).nodes(), [])
 })
 
 t.test('a slot that is long on its way keeps waiting whoever needs both of its halves, and nobody else', async (t) => {

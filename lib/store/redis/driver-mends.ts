@@ -49,8 +49,9 @@ export function keepTrying (client: Redis): void {
   })
 }
 
-/** A Cluster that is closed while it connects connects all the same, for as long as the process lives. */
+/** A Cluster that is closed while it asks for its slots connects when it hears of them, and forgets that it was closed. */
 export function stayClosed (cluster: Cluster): void {
+  cluster.options.clusterRetryStrategy = () => null
   cluster.on('ready', () => { cluster.disconnect() })
 }
 
