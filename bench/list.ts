@@ -25,6 +25,8 @@ const WALK_SIZE = 100_000
 const LOOK_EVERY = 5_000
 /** What is sent for measuring, or for the time. */
 const OWN_COMMANDS = ['config', 'info', 'slowlog', 'time']
+/** What only scripts do while sessions are listed. */
+const IN_SCRIPTS = ['zrem', 'zcount', 'zrangebyscore']
 interface Row {
   sessions: number
   fillSeconds: number
@@ -154,7 +156,7 @@ async function longestCommandMs (admin: Redis): Promise<number> {
 /** How often each command was called since `reset`, without our own. */
 async function commandsOf (admin: Redis): Promise<Record<string, number>> {
   const found = [...(await admin.info('commandstats')).matchAll(/^cmdstat_(\w+)(?:\|\w+)?:calls=(\d+)/gm)]
-  return Object.fromEntries(found.map(([, name = '', calls]) => [name, Number(calls)] as const).filter(([name]) => !OWN_COMMANDS.includes(name)))
+  return Object.fromEntries(found.map(([, name = '', calls]) => [name, Number(calls)] as const).filter(([name]) => ![...OWN_COMMANDS, ...IN_SCRIPTS].includes(name)))
 }
 
 async function seconds (action: () => Promise<unknown>): Promise<number> {

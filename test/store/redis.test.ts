@@ -291,6 +291,66 @@ t.test('at whatever step of a login over the limit one looks, there are no more 
   t.ok(steps > 4, 'every step was tried')
 })
 
+/** A store that does something else before it reads a page of a user's list for the nth time. */
+async function beforePage (t: Test, ours: string, interrupts: Record<number, () => Promise<unknown>>): Promise<RedisStore> {
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const script = store['link'].script.bind(store['link'])
+  let pages = 0
+  Object.assign(store['link'], {
+    script: async (...args: Parameters<typeof script>) => {
+      if (args[0] === listScripts.pageScript) await interrupts[++pages]?.()
+      return await script(...args)
+    }
+  })
+  return store
+}
+
+/** Sessions of ada's, more than end at a time, of which the first is the oldest. */
+async function many (store: RedisStore): Promise<[SessionRecord, ...SessionRecord[]]> {
+  const now = Math.floor(store.now())
+  const sessions = Array.from({ length: 350 }, (_, index) => record({ now, createdAt: now - 10_000 + index }))
+  for (const each of sessions) await store.create(each)
+  return sessions as [SessionRecord, ...SessionRecord[]]
+}
+
+t.test('at whatever step of its way to another id the end of very many comes upon it, the exception goes on', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  let steps = 0
+  for (let done = false; !done; steps++) {
+    const [first, ...others] = await many(other)
+    const moved = { ...first, id: record().id }
+    const { store, held, release } = await stepwise(t, ours, steps)
+    let move: Promise<SessionRecord | null> | undefined
+    const ending = await beforePage(t, ours, {
+      4: async () => {
+        move = store.create(moved, { replaces: first, moves: true })
+        done = await Promise.race([held.then(() => false), move.then(() => true)])
+      }
+    })
+    t.equal((await ending.deleteByUser('ada', { except: first.id })).length, others.length, `step ${steps}`)
+    release()
+    t.ok(await move, `step ${steps}`)
+    t.strictSame(await other.listByUser('ada'), [moved])
+    await other.deleteByUser('ada')
+  }
+  t.ok(steps > 3, 'every step was tried')
+})
+
+t.test('however long the end of very many takes, the exception is known under an id to which it moved long ago', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  const [first, ...others] = await many(other)
+  const moved = { ...first, id: record().id }
+  const ending = await beforePage(t, ours, {
+    2: async () => t.ok(await other.create(moved, { replaces: first, moves: true })),
+    // As after ten seconds.
+    4: async () => t.equal(await redis.client.del(`@{${ours}${first.id}}`), 1)
+  })
+  t.equal((await ending.deleteByUser('ada', { except: first.id })).length, others.length)
+  t.strictSame(await other.listByUser('ada'), [moved])
+})
+
 t.test('a Redis that does not answer does not answer a ping either', async (t) => {
   const server = await startRedis(t)
   const store = await openStore(t, server.url, { prefix: prefix() })
