@@ -25,8 +25,9 @@ type Route = (request: FastifyRequest, reply: FastifyReply) => Promise<void>
 
 interface Site { app: FastifyInstance & { lines: LogLine[] }, visitor: () => Visitor, url: string }
 
-async function open (t: Test, routes: Record<string, Route>, options: Partial<SessionOptions> = {}): Promise<Site> {
+async function open (t: Test, routes: Record<string, Route>, options: Partial<SessionOptions> = {}, hooks = (_app: FastifyInstance): void => {}): Promise<Site> {
   const app = await startApp(t, { redis: redis.url, keyPrefix: prefix(), ...options })
+  hooks(app)
   for (const [name, route] of Object.entries(routes)) app.post(`/${name}`, route)
   app.get('/me', async (request) => ({ userId: request.auth?.userId ?? null, data: request.session }))
   const url = await listen(app)
@@ -84,6 +85,29 @@ t.test('a sign-in by assignment holds in a route that does not return its reply'
     ['send', 200, '7', '7'], ['code', 201, '7', '7'], ['redirect', 302, '7', '7'],
     ['regenerate', 200, '7', '7'], ['saved', 200, '7', '7'], ['nothing', 204, '7', '7']
   ])
+})
+
+t.test('and so where a hook of the application holds the reply up until the route has ended', async (t) => {
+  const hook = new EventEmitter()
+  const site = await open(t, {
+    send: async ({ session }, reply) => {
+      session.userId = 7
+      const held = once(hook, 'held')
+      reply.send('ok')
+      await held
+    }
+  }, {}, (app) => {
+    app.addHook('onSend', async (_request, _reply, payload) => {
+      const both = once(hook, 'both')
+      // The route waits for the first of the two; the second lets both go on.
+      if (!hook.emit('held')) hook.emit('both')
+      await both
+      return payload
+    })
+  })
+  const ada = site.visitor()
+  t.match(await post(site, ada, '/send'), { status: 200 })
+  t.strictSame([await who(ada), await who(ada)], ['7', '7'])
 })
 
 t.test('and so with userIdFrom, and in an error handler', async (t) => {
