@@ -152,10 +152,10 @@ export class ExpressStoreAdapter implements SessionStore {
     return tooMany(await this.#allOf(userId), limit, replaces === null ? [] : [replaces.id])
   }
 
-  /** A user's sessions, newest first. */
+  /** A user's sessions, newest first, also among those of one millisecond: a store may give them in another order each time. */
   async #allOf (userId: string): Promise<SessionRecord[]> {
     const theirs = (await this.#readAll()).filter((record) => record.userId === userId)
-    return theirs.sort((a, b) => b.createdAt - a.createdAt)
+    return theirs.sort((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? -1 : 1))
   }
 
   /** Ends a session that has to go for another. One that moves has not moved away before. */

@@ -125,6 +125,19 @@ t.test('what others stored under a session\'s id is no session', async (t) => {
   t.strictSame(await adapt(t, mapStore({ all: (done) => done(null, [null, ...foreign, answer]) })).listByUser('ada'), [hers])
 })
 
+t.test('a store that lists its sessions in another order each time gives the same pages', async (t) => {
+  const now = Date.now()
+  const sessions = Array.from({ length: 9 }, () => record({ createdAt: now }))
+  const store = mapStore()
+  let turned = 0
+  const shuffled = mapStore({ ...store, all: (done) => store.all?.((error, all: unknown[]) => done(error, [...all.slice(++turned), ...all.slice(0, turned)])) })
+  const adapter = adapt(t, shuffled)
+  for (const each of sessions) await adapter.create(each)
+  const listed: SessionRecord[] = []
+  for (const _page of [1, 2, 3]) listed.push(...await adapter.listByUser('ada', { limit: 3, before: listed.at(-1) }))
+  t.strictSame(listed.map(({ id }) => id).sort(), sessions.map(({ id }) => id).sort())
+})
+
 t.test('another session\'s answer is no answer', async (t) => {
   const store = mapStore()
   const adapter = adapt(t, store)
