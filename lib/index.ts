@@ -6,7 +6,7 @@ export { authRoutesOptions } from './http/routes/auth-options.ts'
 export { sessionRoutes } from './http/routes/sessions.ts'
 export { SessionManager } from './standalone.ts'
 export { MemoryStore } from './store/memory.ts'
-export { RedisStore } from './store/redis/store.ts'
+export { RedisStore } from './redis/store.ts'
 
 export type { AttemptLogin } from './http/attempts.ts'
 export type { AuthRoutesOptions } from './http/routes/auth-options.ts'
@@ -14,10 +14,10 @@ export type { SessionRoutesOptions } from './http/routes/session-options.ts'
 export type { RouteSessionConfig } from './http/context.ts'
 export type { LoginOptions, LoginUser } from './http/login.ts'
 export type { RequestAuth } from './http/request-auth.ts'
-export type { Duration } from './duration.ts'
+export type { Duration } from './util/duration.ts'
 export type { SessionError, SessionErrorCode } from './errors.ts'
-export type { EndReason, EventName, LoginFailure, SessionEvent, SessionEvents } from './events.ts'
-export type { AttemptOptions, SessionOptions } from './options.ts'
+export type { EndReason, EventName, LoginFailure, SessionEvent, SessionEvents } from './session/events.ts'
+export type { AttemptOptions, SessionOptions } from './options/schema.ts'
 export type {
   CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike
 } from './session/manager-types.ts'
@@ -26,7 +26,7 @@ export type { Json, JsonObject, SessionInfo, SessionKind, SessionRecord } from '
 export type {
   AttemptCounters, AttemptLimit, Began, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, Limit,
   ListOptions, SessionStore, StoreEvents
-} from './store/contract.ts'
-export type { ExpressStore } from './store/express-store.ts'
+} from './session/store.ts'
+export type { ExpressStore } from './store/foreign-store.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'
-export type { RedisStoreOptions } from './store/redis/store.ts'
+export type { RedisStoreOptions } from './redis/store.ts'

@@ -61,7 +61,9 @@ async function filesIn (folder: string): Promise<File[]> {
 const isFastify = (of: string) => of === 'fastify' || of === 'fastify-plugin' || of.startsWith('@fastify/')
 const isDriver = (of: string) => /^(ioredis|connect-redis|cluster-key-slot|redis|@redis\/.*)$/.test(of.replace(/^(ioredis|connect-redis|redis)\/.*/, '$1'))
 /** What every room may use. */
-const HALL = ['lib/errors.ts', 'lib/deadline.ts', 'lib/duration.ts', 'lib/events.ts', 'lib/pauses.ts', 'lib/rows.ts']
+const isShared = (of: string) => of === 'lib/errors.ts' || of.startsWith('lib/util/')
+/** Whether a file is in one of these rooms. */
+const isIn = (path: string, ...rooms: string[]) => rooms.some((room) => path === room || path.startsWith(`lib/${room}/`))
 
 interface Wall {
   says: string
@@ -73,25 +75,33 @@ interface Wall {
 
 const WALLS: Wall[] = [
   {
-    says: 'the errors are all that is named of Fastify outside of lib/http and the plugin',
-    around: (path) => !path.startsWith('lib/http/') && !['lib/plugin.ts', 'lib/index.ts'].includes(path),
+    says: 'Fastify is named in lib/http and the plugin alone, but for its errors',
+    around: (path) => !isIn(path, 'http', 'lib/plugin.ts', 'lib/index.ts'),
     keepsOut: (of) => isFastify(of) && of !== '@fastify/error'
   },
   { says: '@fastify/error is named in lib/errors.ts alone', around: (path) => path !== 'lib/errors.ts', keepsOut: (of) => of === '@fastify/error' },
-  { says: '@fastify/session is named in lib/http alone', around: (path) => !path.startsWith('lib/http/'), keepsOut: (of) => of === '@fastify/session' },
-  { says: 'a Redis driver is named in lib/store/redis alone', around: (path) => !path.startsWith('lib/store/redis/'), keepsOut: isDriver },
+  { says: '@fastify/session is named in lib/http alone', around: (path) => !isIn(path, 'http'), keepsOut: (of) => of === '@fastify/session' },
+  { says: 'a Redis driver is named in lib/redis alone', around: (path) => !isIn(path, 'redis'), keepsOut: (of) => isDriver(of) && of !== 'connect-redis' },
+  { says: 'connect-redis is named in lib/express alone', around: (path) => !isIn(path, 'express'), keepsOut: (of) => of === 'connect-redis' },
+  { says: 'lib/util knows itself and the errors', around: (path) => isIn(path, 'util'), keepsOut: (of, { isLocal }) => isLocal && !isShared(of) },
   {
-    says: 'lib/session knows itself and the hall, and a library each for the names of devices and for schemas of data',
-    around: (path) => path.startsWith('lib/session/'),
-    keepsOut: (of, { isLocal }) => isLocal ? !of.startsWith('lib/session/') && !HALL.includes(of) : !of.startsWith('node:') && of !== 'bowser' && !/^@sinclair\/typebox(\/compiler)?$/.test(of)
+    says: 'lib/session knows itself and lib/util, and a library each for the names of devices and for schemas of data',
+    around: (path) => isIn(path, 'session'),
+    keepsOut: (of, { isLocal }) => isLocal ? !isIn(of, 'session') && !isShared(of) : !of.startsWith('node:') && of !== 'bowser' && !/^@sinclair\/typebox(\/compiler)?$/.test(of)
   },
   {
-    says: 'lib/store knows of sessions what they are, and of requests nothing',
-    around: (path) => path.startsWith('lib/store/'),
-    keepsOut: (of, { isLocal }) => isLocal && !of.startsWith('lib/store/') && !['lib/session/record.ts', 'lib/session/changes.ts', ...HALL].includes(of)
+    says: 'the stores know of sessions what they are, and of requests nothing',
+    around: (path) => isIn(path, 'store', 'near', 'redis', 'express'),
+    keepsOut: (of) => isIn(of, 'http', 'lib/plugin.ts', 'lib/standalone.ts')
   },
-  { says: 'of the stores only the one that opens them knows the folder of Redis', around: (path) => path.startsWith('lib/store/') && !path.startsWith('lib/store/redis/') && path !== 'lib/store/open.ts', keepsOut: (of) => of.startsWith('lib/store/redis/') },
-  { says: 'lib/http knows no store', around: (path) => path.startsWith('lib/http/'), keepsOut: (of) => of.startsWith('lib/store/') },
+  {
+    says: 'the stores know of lib/session the port, the record and its data',
+    around: (path) => isIn(path, 'store', 'near', 'redis'),
+    keepsOut: (of) => isIn(of, 'session') && !['lib/session/store.ts', 'lib/session/record.ts', 'lib/session/changes.ts', 'lib/session/events.ts'].includes(of)
+  },
+  { says: 'of the stores only the one that opens them knows Redis', around: (path) => isIn(path, 'store', 'near') && path !== 'lib/store/open.ts', keepsOut: (of) => isIn(of, 'redis', 'express') },
+  { says: 'lib/redis knows no other store and no options', around: (path) => isIn(path, 'redis'), keepsOut: (of) => isIn(of, 'options', 'lib/store/memory.ts', 'lib/store/foreign.ts', 'lib/store/open.ts') },
+  { says: 'lib/http knows no store', around: (path) => isIn(path, 'http'), keepsOut: (of) => isIn(of, 'store', 'near', 'redis', 'express') },
   { says: 'nobody imports the front door', around: () => true, keepsOut: (of) => of === 'lib/index.ts' || of === 'lib/plugin.ts' }
 ]
 
@@ -180,24 +190,24 @@ t.test('a hole in a wall is found', async (t) => {
     ['lib/session/x.ts', "import { Redis } from 'ioredis'"],
     ['lib/session/x.ts', "import ms from 'ms'"],
     ['lib/session/x.ts', "import { MemoryStore } from '../store/memory.ts'"],
-    ['lib/session/x.ts', "import type { SessionStore } from '../store/contract.ts'"],
+    ['lib/session/x.ts', "import type { SessionStore } from '../options/resolve.ts'"],
     ['lib/session/x.ts', "import { stateOf } from '../http/state.ts'"],
-    ['lib/session/x.ts', "import { durationMs } from '../resolve-options.ts'"],
+    ['lib/session/x.ts', "import { resolveOptions } from '../options/resolve.ts'"],
     ['lib/store/x.ts', "import { SessionManager } from '../session/manager.ts'"],
     ['lib/store/x.ts', "import { newId } from '../session/token.ts'"],
     ['lib/store/x.ts', "import type { PluginContext } from '../http/context.ts'"],
     ['lib/store/x.ts', "import type { FastifyBaseLogger } from 'fastify'"],
-    ['lib/store/x.ts', "import { connect } from './redis/client.ts'"],
+    ['lib/store/x.ts', "import { connect } from '../redis/client.ts'"],
     ['lib/store/memory.ts', "import { Redis } from 'ioredis'"],
-    ['lib/store/redis/x.ts', "import { newId } from '../../session/token.ts'"],
-    ['lib/store/redis/x.ts', "import { SessionOptions } from '../../options.ts'"],
+    ['lib/redis/x.ts', "import { newId } from '../session/token.ts'"],
+    ['lib/redis/x.ts', "import { SessionOptions } from '../options/schema.ts'"],
     ['lib/http/x.ts', "import { MemoryStore } from '../store/memory.ts'"],
-    ['lib/http/routes/x.ts', "import type { SessionStore } from '../../store/contract.ts'"],
+    ['lib/http/routes/x.ts', "import type { SessionStore } from '../../store/memory.ts'"],
     ['lib/http/x.ts', "const { Redis } = await import('ioredis')"],
     ['lib/plugin.ts', "import fastifySession from '@fastify/session'"],
     ['lib/plugin.ts', "import RedisStore from 'connect-redis'"],
-    ['lib/options.ts', "import type { FastifyInstance } from 'fastify'"],
-    ['lib/resolve-options.ts', "import calculateSlot from 'cluster-key-slot'"],
+    ['lib/options/schema.ts', "import type { FastifyInstance } from 'fastify'"],
+    ['lib/options/resolve.ts', "import calculateSlot from 'cluster-key-slot'"],
     ['lib/http/x.ts', "import { sessionPlugin } from '../index.ts'"]
   ]
   for (const [path, statement] of through) t.not(holes([file(path, statement)]).length, 0, `${path}: ${statement}`)

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
-import type { ResolvedOptions } from '../resolve-options.ts'
+import type { ResolvedOptions } from '../options/resolve.ts'
 import type { SessionCore } from '../session/core.ts'
 import type { SessionManager } from '../session/manager.ts'
 import type { RequestSession } from './request-session.ts'

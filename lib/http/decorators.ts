@@ -9,7 +9,7 @@ import { login } from './login.ts'
 import type { LoginOptions, LoginUser } from './login.ts'
 import { logout } from './logout.ts'
 import { requireRecentLogin } from './require-recent-login.ts'
-import type { Duration } from '../duration.ts'
+import type { Duration } from '../util/duration.ts'
 import { isRequest, stateOf } from './state.ts'
 
 /** Puts what applications use on the instance and on the request. */

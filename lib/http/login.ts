@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import { sessionTimeouts } from '../duration.ts'
-import type { Duration } from '../duration.ts'
+import { sessionTimeouts } from '../util/duration.ts'
+import type { Duration } from '../util/duration.ts'
 import { assertBoolean, assertMembers } from '../session/arguments.ts'
 import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'

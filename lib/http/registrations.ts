@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { errors } from '../errors.ts'
-import type { ResolvedOptions } from '../resolve-options.ts'
+import type { ResolvedOptions } from '../options/resolve.ts'
 
 interface Cookie {
   /** The name that is written, and those that are read as well. */

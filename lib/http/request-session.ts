@@ -1,6 +1,6 @@
 import type { FastifySessionObject } from '@fastify/session'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Rows } from '../rows.ts'
+import { Rows } from '../util/rows.ts'
 import { assertShallow, copyOf, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'

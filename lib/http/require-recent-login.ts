@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import { timeoutMs } from '../duration.ts'
-import type { Duration } from '../duration.ts'
+import { timeoutMs } from '../util/duration.ts'
+import type { Duration } from '../util/duration.ts'
 import { errors } from '../errors.ts'
 import { requireAuth } from './authenticate.ts'
 import type { Authenticate } from './authenticate.ts'

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { errors } from '../errors.ts'
 
-/** What counting asks of a store; `lib/store/contract.ts` says what each promises. */
+/** What counting asks of a store; `lib/session/store.ts` says what each promises. */
 export interface Counters {
   take (key: string, attempt: string | null, limit: AttemptLimit, place?: string): Promise<number>
   giveBack (key: string, attempt: string): Promise<void>

@@ -1,4 +1,4 @@
-import type { SessionTimeouts } from '../duration.ts'
+import type { SessionTimeouts } from '../util/duration.ts'
 import type { Counters } from './attempts.ts'
 import type { CoreStore, Limit } from './core-store.ts'
 import type { CredentialsOptions } from './credentials.ts'

@@ -1,4 +1,4 @@
-import type { EventHub } from '../events.ts'
+import type { EventHub } from './events.ts'
 import type { NewSession } from './new-record.ts'
 import type { SessionRecord } from './record.ts'
 
@@ -17,7 +17,7 @@ export interface RevokeOptions {
   readonly onEnded: (ids: readonly string[]) => void
 }
 
-/** What the core asks of a store; `lib/store/contract.ts` says what each promises. */
+/** What the core asks of a store; `lib/session/store.ts` says what each promises. */
 export interface CoreStore {
   now (): number
   nowForCertain? (): Promise<number>

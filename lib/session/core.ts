@@ -1,6 +1,6 @@
 import { errors } from '../errors.ts'
-import { EventHub } from '../events.ts'
-import type { EndReason, SessionEvent } from '../events.ts'
+import { EventHub } from './events.ts'
+import type { EndReason, SessionEvent } from './events.ts'
 import type { CoreOptions } from './core-options.ts'
 import type { Carry, CoreStore, ListOptions, OnEnded } from './core-store.ts'
 import { Credentials, proven } from './credentials.ts'

@@ -1,8 +1,7 @@
 import { errors } from '../errors.ts'
 import { bearerOf, isBearer } from './bearer-header.ts'
 import { cookieValues } from './cookie-header.ts'
-import { adoptedToken, unsignExpressCookie } from './express-cookie.ts'
-import { Recent } from './recent.ts'
+import { Recent } from '../util/recent.ts'
 import type { SessionKind, SessionRecord } from './record.ts'
 import { fromBearer, isSameHash } from './token.ts'
 import type { Token } from './token.ts'
@@ -14,8 +13,14 @@ export interface CredentialsOptions {
   cookieNames: readonly string[]
   /** Whether bearer tokens are read. */
   bearer: boolean
-  /** The secrets of an Express app whose cookies are taken for their sessions to be adopted. */
-  adopts: readonly string[] | null
+  /** Reads the cookie of another session library whose sessions are taken over; `null`: none are. */
+  readForeignCookie: ((value: string) => ForeignCredential | null) | null
+}
+
+/** A verified cookie of another session library: the id of its session, and the token that stands for it here. */
+export interface ForeignCredential {
+  readonly sid: string
+  readonly token: Token
 }
 
 /** A token that is one of ours by its form; whether its session lives is another question. */
@@ -133,9 +138,7 @@ export class Credentials {
 
   /** The Express session that a cookie names, if those are taken over. */
   #adopted (value: string): Credential | null {
-    const { adopts } = this.#options
-    const verified = adopts === null ? null : unsignExpressCookie(value, adopts)
-    if (verified === null) return null
-    return this.credential(adoptedToken(verified.sid, adopts?.[verified.by] as string), { kind: 'cookie', renew: true, adopts: verified.sid })
+    const foreign = this.#options.readForeignCookie?.(value) ?? null
+    return foreign === null ? null : this.credential(foreign.token, { kind: 'cookie', renew: true, adopts: foreign.sid })
   }
 }

@@ -1,5 +1,5 @@
-import { TIMED_OUT, withDeadline } from '../deadline.ts'
-import type { EndReason } from '../events.ts'
+import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
+import type { EndReason } from './events.ts'
 
 /** How often unconfirmed endings are tried again, and how long one try may take, in milliseconds. */
 const RETRY_EVERY_MS = 500

@@ -1,4 +1,4 @@
-import { TIMED_OUT, withDeadline } from '../deadline.ts'
+import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { WAIT_MS } from './in-time.ts'
 import type { Health } from './manager-types.ts'
 

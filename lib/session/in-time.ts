@@ -1,4 +1,4 @@
-import { TIMED_OUT, withDeadline } from '../deadline.ts'
+import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { errors } from '../errors.ts'
 
 /** How long whoever asks waits for the store, whatever that takes: its commands wait for each other. */

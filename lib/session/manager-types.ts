@@ -1,4 +1,4 @@
-import type { Duration } from '../duration.ts'
+import type { Duration } from '../util/duration.ts'
 import type { JsonObject, SessionInfo, SessionKind } from './record.ts'
 
 /** What a new session is made of. */

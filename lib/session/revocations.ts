@@ -1,4 +1,4 @@
-import { TIMED_OUT, withDeadline } from '../deadline.ts'
+import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { errors } from '../errors.ts'
 import type { CoreStore } from './core-store.ts'
 import { WAIT_MS } from './in-time.ts'

@@ -1,5 +1,5 @@
 import { getEventListeners, setMaxListeners } from 'node:events'
-import type { EventHub } from '../events.ts'
+import type { EventHub } from './events.ts'
 
 /** How often a held session is looked up where nobody tells us that it ended, in milliseconds. */
 const CHECK_EVERY_MS = 5_000

@@ -1,5 +1,5 @@
 import { errors } from '../errors.ts'
-import { TIMED_OUT, withDeadline } from '../deadline.ts'
+import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 
 export interface BreakerOptions {
   /** How long one operation may take, in milliseconds. */

@@ -1,10 +1,10 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
-import { LIST_LIMIT } from './contract.ts'
+import { LIST_LIMIT } from '../session/store.ts'
 import type {
   AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore,
   StoreEvents
-} from './contract.ts'
+} from '../session/store.ts'
 import { Sealer } from './sealer.ts'
 
 /** Thrown through a change, where what is stored cannot be opened. */

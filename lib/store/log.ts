@@ -1,4 +1,4 @@
-import type { SessionStore, StoreEvents } from './contract.ts'
+import type { SessionStore, StoreEvents } from '../session/store.ts'
 
 /** As much of a logger as a store's events need. */
 interface Log {

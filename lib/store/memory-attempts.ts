@@ -1,4 +1,4 @@
-import type { AttemptCounters, AttemptLimit } from './contract.ts'
+import type { AttemptCounters, AttemptLimit } from '../session/store.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
 

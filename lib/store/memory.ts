@@ -2,10 +2,10 @@ import { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
-import { LIST_LIMIT } from './contract.ts'
+import { LIST_LIMIT } from '../session/store.ts'
 import type {
   Change, CreateOptions, DeleteByUserOptions, DeleteOptions, Limit, ListOptions, SessionStore, StoreEvents
-} from './contract.ts'
+} from '../session/store.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
 import { isAfter, tooMany } from './user-sessions.ts'

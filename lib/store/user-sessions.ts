@@ -1,6 +1,6 @@
 import { errors } from '../errors.ts'
 import type { SessionRecord } from '../session/record.ts'
-import type { Began, Limit } from './contract.ts'
+import type { Began, Limit } from '../session/store.ts'
 
 /** How many sessions a new one ends at the most. */
 const MOST_EVICTED = 100

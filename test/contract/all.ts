@@ -1,5 +1,5 @@
 import type { SessionRecord } from '../../lib/session/record.ts'
-import type { SessionStore } from '../../lib/store/contract.ts'
+import type { SessionStore } from '../../lib/session/store.ts'
 import { MINUTE } from '../helpers/record.ts'
 import type { Define } from './store-contract.ts'
 

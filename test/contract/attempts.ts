@@ -1,4 +1,4 @@
-import type { AttemptCounters } from '../../lib/store/contract.ts'
+import type { AttemptCounters } from '../../lib/session/store.ts'
 import { DAY, MINUTE } from '../helpers/record.ts'
 import type { Context, Define } from './store-contract.ts'
 

@@ -1,4 +1,4 @@
-import { isSessionStore } from '../../lib/store/contract.ts'
+import { isSessionStore } from '../../lib/session/store.ts'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import { record } from '../helpers/record.ts'
 import type { Define } from './store-contract.ts'

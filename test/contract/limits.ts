@@ -1,5 +1,5 @@
 import type { SessionRecord } from '../../lib/session/record.ts'
-import type { Limit, SessionStore, StoreEvents } from '../../lib/store/contract.ts'
+import type { Limit, SessionStore, StoreEvents } from '../../lib/session/store.ts'
 import { MINUTE } from '../helpers/record.ts'
 import type { Context, Define } from './store-contract.ts'
 

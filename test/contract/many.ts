@@ -1,5 +1,5 @@
 import type { SessionRecord } from '../../lib/session/record.ts'
-import type { Limit, SessionStore } from '../../lib/store/contract.ts'
+import type { Limit, SessionStore } from '../../lib/session/store.ts'
 import type { Context, Define } from './store-contract.ts'
 
 /** More than any store keeps in view at once. */

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import type { SessionRecord } from '../../lib/session/record.ts'
-import type { SessionStore } from '../../lib/store/contract.ts'
+import type { SessionStore } from '../../lib/session/store.ts'
 import { record } from '../helpers/record.ts'
 import { allTests } from './all.ts'
 import { attemptTests } from './attempts.ts'
@@ -41,7 +41,7 @@ export interface Context extends Subject {
 /** One sentence of the contract; those that need what a store lacks are skipped. */
 export type Define = (sentence: string, check: (t: Test, subject: Context) => Promise<void>, needs?: 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry' | 'attempts') => void
 
-/** The suite that every store runs: lib/store/contract.ts, sentence by sentence. */
+/** The suite that every store runs: lib/session/store.ts, sentence by sentence. */
 export function storeContract (t: Test, name: string, makeStore: (t: Test) => Promise<Subject> | Subject): void {
   const test: Define = (sentence, check, needs) => t.test(`${name}: ${sentence}`, async (t) => {
     const subject = await makeStore(t)

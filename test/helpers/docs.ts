@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import type { TSchema } from '@sinclair/typebox'
 import { errors } from '../../lib/errors.ts'
-import { SessionOptions } from '../../lib/options.ts'
+import { SessionOptions } from '../../lib/options/schema.ts'
 
 const readme = new URL('../../README.md', import.meta.url)
 

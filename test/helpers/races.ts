@@ -1,12 +1,12 @@
 import type { Test } from 'tap'
 import { MemoryStore, RedisStore } from '../../lib/index.ts'
 import type { SessionOptions, SessionStore } from '../../lib/index.ts'
-import { connect } from '../../lib/store/redis/client.ts'
-import type { Client } from '../../lib/store/redis/client.ts'
+import { connect } from '../../lib/redis/client.ts'
+import type { Client } from '../../lib/redis/client.ts'
 import { prefix, startCluster, startRedis, until } from './redis.ts'
 import { openNear, Views } from './near.ts'
 import { age, keysOf, openStore } from './redis-store.ts'
-import { PENDING_MS } from '../../lib/store/redis/records.ts'
+import { PENDING_MS } from '../../lib/redis/records.ts'
 
 /** Two processes' views of the same sessions. The commands of the second overtake each other where it does not wait for one. */
 export interface Arena {

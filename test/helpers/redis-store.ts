@@ -1,8 +1,8 @@
 import type { Test } from 'tap'
-import { connect } from '../../lib/store/redis/client.ts'
-import type { Client, RedisTarget } from '../../lib/store/redis/client.ts'
-import { RedisStore } from '../../lib/store/redis/store.ts'
-import type { RedisStoreOptions } from '../../lib/store/redis/store.ts'
+import { connect } from '../../lib/redis/client.ts'
+import type { Client, RedisTarget } from '../../lib/redis/client.ts'
+import { RedisStore } from '../../lib/redis/store.ts'
+import type { RedisStoreOptions } from '../../lib/redis/store.ts'
 
 /** Moves what lies under one key into the past: its expiry, a list's scores and members, those of its index too, a session's instants. */
 const AGE = `

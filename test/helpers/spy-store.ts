@@ -1,6 +1,6 @@
 import { errors } from '../../lib/errors.ts'
 import type { SessionRecord } from '../../lib/session/record.ts'
-import type { Change, CreateOptions, DeleteOptions } from '../../lib/store/contract.ts'
+import type { Change, CreateOptions, DeleteOptions } from '../../lib/session/store.ts'
 import { MemoryStore } from '../../lib/store/memory.ts'
 
 export type Operation = 'find' | 'create' | 'update' | 'touch' | 'delete'

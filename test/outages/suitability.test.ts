@@ -1,5 +1,5 @@
 import t from 'tap'
-import { unsuitable } from '../../lib/store/redis/suitability.ts'
+import { unsuitable } from '../../lib/redis/suitability.ts'
 import { startApp } from '../helpers/app.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
 

@@ -1,5 +1,5 @@
-import { durationFault, durationMs } from '../../duration.ts'
-import type { Duration } from '../../duration.ts'
+import { durationFault, durationMs } from '../../util/duration.ts'
+import type { Duration } from '../../util/duration.ts'
 import { errors } from '../../errors.ts'
 
 /** What `sessionRoutes` takes besides `prefix`. */

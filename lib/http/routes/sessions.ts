@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
-import { TIMED_OUT, withDeadline } from '../../deadline.ts'
+import { TIMED_OUT, withDeadline } from '../../util/deadline.ts'
 import { errors } from '../../errors.ts'
 import { finished } from '../../session/revocations.ts'
 import { requireAuth } from '../authenticate.ts'

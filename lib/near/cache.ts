@@ -1,0 +1,222 @@
+import type { EventEmitter } from 'node:events'
+import type { SessionRecord } from '../session/record.ts'
+import type {
+  AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore,
+  StoreEvents
+} from '../session/store.ts'
+import { ChangeCounts } from './change-counts.ts'
+import { RecentRecords } from './records.ts'
+
+/** When there is no room: what share of reads must be served from here for each other one to be worth keeping; and else, which are. */
+const WORTH = 1 / 8
+const SAMPLE = 8
+/** Over how many reads that is looked at. */
+const WINDOW = 8_192
+
+/** Tells what changes in the backend of a store, whoever changes it. */
+export interface Changes {
+  /**
+   * Until when, by `performance.now()`, what has been told is all that a process can know: until then it heard, or is
+   * about to hear, of whatever changes. 0 while it hears nothing.
+   */
+  readonly trustedUntil: number
+  /**
+   * Begins to listen, and goes on however often the connection is lost. `onChange`: a session was written, has ended
+   * or expired. `onGap`: any may have. Resolves once it hears, or with what the backend refuses.
+   */
+  listen (onChange: (id: string) => void, onGap: () => void): Promise<Error | null>
+  /** Twice is safe. */
+  close (): Promise<void>
+}
+
+export interface NearCacheOptions {
+  readonly maxEntries: number
+  readonly maxStaleMs: number
+}
+
+/** A store that can take over sessions of an Express app. */
+interface Adopts {
+  readonly adoption?: unknown
+}
+
+/**
+ * A store around a store: what was read a moment ago is answered from this process's memory, without a round trip,
+ * for as long as the backend would tell of a change. Everything but `find` is the store's own work.
+ *
+ * Why nothing is served that has ended, longer than the message of it takes:
+ *
+ * - What is kept was asked for while changes were heard. A change that the backend made before it answered is in the
+ *   answer. One that it made after is told, and the message comes either before the answer has been handled, then
+ *   the count of changes has moved and the answer is not kept; or later, then it takes away what was kept. Which of the
+ *   two connections is faster does not matter.
+ * - What this process changes itself counts as changed before it is sent, and once more when the outcome is
+ *   known: what was asked for in between may have been answered before it happened.
+ * - When changes are not heard any more, or not for certain, nothing is kept or served, and whatever was is
+ *   forgotten if messages may have been lost.
+ * - Whatever went wrong with all this: what was asked for longer than `maxStale` ago is asked for again.
+ */
+export class NearCacheStore implements SessionStore {
+  readonly events: EventEmitter<StoreEvents>
+  readonly bus: Bus | null
+  readonly attempts: AttemptCounters | null
+  readonly adoption: Adopts['adoption']
+  readonly #store: SessionStore
+  readonly #changes: Changes
+  readonly #maxStaleMs: number
+  readonly #recent: RecentRecords
+  readonly #counts = new ChangeCounts()
+  #gaps = 0
+  /** Users whose sessions were ended here, and when: of what was asked for before nothing is served. */
+  readonly #ended = new Map<string, number>()
+  #hits = 0
+  #misses = 0
+  readonly #onEnded = (id: string): void => this.#changed(id)
+
+  constructor (store: SessionStore, changes: Changes, { maxEntries, maxStaleMs }: NearCacheOptions) {
+    this.#store = store
+    this.#changes = changes
+    this.#maxStaleMs = maxStaleMs
+    this.#recent = new RecentRecords(maxEntries)
+    this.events = store.events
+    this.bus = store.bus
+    this.attempts = store.attempts
+    this.adoption = (store as Adopts).adoption
+    this.events.on('ended', this.#onEnded)
+  }
+
+  /** Begins to keep what is read, as soon as changes are heard. Resolves then, or with what the backend refuses. */
+  async start (): Promise<Error | null> {
+    return await this.#changes.listen((id) => this.#changed(id), () => {
+      this.#gaps++
+      this.#recent.clear()
+    })
+  }
+
+  now (): number {
+    return this.#store.now()
+  }
+
+  async nowForCertain (): Promise<number> {
+    return await this.#store.nowForCertain?.() ?? this.#store.now()
+  }
+
+  async find (id: string, { fresh = false }: { fresh?: boolean } = {}): Promise<SessionRecord | null> {
+    return (fresh ? undefined : this.findNow(id)) ?? await this.#read(id)
+  }
+
+  findNow (id: string): SessionRecord | undefined {
+    const now = performance.now()
+    if (now >= this.#changes.trustedUntil) return undefined
+    const entry = this.#recent.get(id)
+    if (entry === undefined || now - entry.readAt >= this.#maxStaleMs || entry.expiresAt <= this.#store.now() || this.#endedSince(entry.record.userId, entry.readAt)) return undefined
+    this.#hits++
+    return entry.record
+  }
+
+  async create (record: SessionRecord, options: CreateOptions = {}): Promise<SessionRecord | null> {
+    return await this.#changing([record.id, options.replaces?.id ?? record.id], () => this.#store.create(record, options))
+  }
+
+  async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
+    return await this.#changing([record.id], () => this.#store.update(record, change))
+  }
+
+  async touch (record: SessionRecord): Promise<boolean> {
+    return await this.#changing([record.id], () => this.#store.touch(record))
+  }
+
+  async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
+    const ended = await this.#changing([id], () => this.#store.delete(id, options))
+    // It may have moved.
+    if (ended !== null) this.#changed(ended.id)
+    return ended
+  }
+
+  async successor (id: string): Promise<string | null> {
+    return await this.#store.successor(id)
+  }
+
+  async listByUser (userId: string, options?: ListOptions): Promise<SessionRecord[]> {
+    return await this.#store.listByUser(userId, options)
+  }
+
+  async deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]> {
+    try {
+      return await this.#store.deleteByUser(userId, options)
+    } finally {
+      // Also those that others have ended meanwhile, which are not among what it gives.
+      this.#endedNow(userId)
+    }
+  }
+
+  listAll (): AsyncIterable<SessionRecord> {
+    return this.#store.listAll()
+  }
+
+  async ping (): Promise<void> {
+    await this.#store.ping()
+  }
+
+  /** Ends listening. Twice is safe. */
+  async stop (): Promise<void> {
+    this.events.off('ended', this.#onEnded)
+    await this.#changes.close()
+    this.#recent.clear()
+  }
+
+  async close (): Promise<void> {
+    await this.stop()
+    await this.#store.close()
+  }
+
+  async #read (id: string): Promise<SessionRecord | null> {
+    const readAt = performance.now()
+    if (readAt >= this.#changes.trustedUntil) return await this.#store.find(id)
+    const count = this.#counts.of(id)
+    const gaps = this.#gaps
+    const record = await this.#store.find(id)
+    if (record !== null && count === this.#counts.of(id) && gaps === this.#gaps && this.#isWorthKeeping(id)) this.#recent.set(record, readAt)
+    return record
+  }
+
+  /** Where each one kept takes the place of another that would not have been asked for either, keeping it is work for nothing. */
+  #isWorthKeeping (id: string): boolean {
+    this.#misses++
+    if (this.#hits + this.#misses > WINDOW) {
+      this.#hits >>= 1
+      this.#misses >>= 1
+    }
+    return !this.#recent.isFull || this.#hits >= this.#misses * WORTH || this.#misses % SAMPLE === 0 || this.#recent.has(id)
+  }
+
+  #changed (id: string): void {
+    this.#counts.add(id)
+    this.#recent.delete(id)
+  }
+
+  async #changing<T> (ids: string[], change: () => Promise<T>): Promise<T> {
+    for (const id of ids) this.#changed(id)
+    try {
+      return await change()
+    } finally {
+      for (const id of ids) this.#changed(id)
+    }
+  }
+
+  #endedNow (userId: string): void {
+    const now = performance.now()
+    this.#ended.delete(userId)
+    this.#ended.set(userId, now)
+    // What was asked for before the first of them is not served any more.
+    for (const [each, at] of this.#ended) {
+      if (now - at < this.#maxStaleMs) break
+      this.#ended.delete(each)
+    }
+  }
+
+  #endedSince (userId: string | null, readAt: number): boolean {
+    if (userId === null || this.#ended.size === 0) return false
+    const endedAt = this.#ended.get(userId)
+    return endedAt !== undefined && readAt <= endedAt
+  }
+}

@@ -1,0 +1,49 @@
+import type { SessionRecord } from '../session/record.ts'
+import type { DeleteOptions } from '../session/store.ts'
+import type { Keys } from './keys.ts'
+import type { Records } from './records.ts'
+import { UNCONFIRMED } from './replication.ts'
+import type { Confirmation, Replication } from './replication.ts'
+
+/** Ends single sessions, and sees to it that what confirms an end confirms this one. */
+export class Taking {
+  readonly #keys: Keys
+  readonly #records: Records
+  readonly #replication: Replication | null
+
+  /** `replication`: who confirms what is ended; `null`: the master alone. */
+  constructor ({ keys, records, replication }: { keys: Keys, records: Records, replication: Replication | null }) {
+    this.#keys = keys
+    this.#records = records
+    this.#replication = replication
+  }
+
+  /** Of what is written from now on about these sessions and users. */
+  async confirmationOf (
+    ids: Array<string | undefined>, userIds: Array<string | null | undefined> = []
+  ): Promise<Confirmation> {
+    const sessions = ids.filter((id) => id !== undefined).map((id) => this.#keys.session(id))
+    const lists = userIds.filter((userId) => userId != null).map((userId) => this.#keys.user(userId))
+    return await this.#replication?.of([...sessions, ...lists]) ?? UNCONFIRMED
+  }
+
+  /** Ends one session. One that had ended, or moved, leaves something after that for a replica to confirm. */
+  async take (id: string, confirmation: Confirmation, options?: DeleteOptions): Promise<SessionRecord | null> {
+    const ended = await this.#records.take(id, options)
+    if (this.#replication !== null && ended?.id !== id) {
+      const ids = ended === null ? [id] : [id, ended.id]
+      await confirmation.extend(ids.map((each) => this.#keys.session(each)))
+      await Promise.all(ids.map(async (each) => await this.#records.leaveTrace(each)))
+    }
+    return ended
+  }
+
+  /** Deletes what is under an id, and no session of ours. */
+  async discard (id: string): Promise<void> {
+    const confirmation = await this.confirmationOf([id])
+    await this.#records.discard(id)
+    // Who asks again, because nobody confirmed, deletes nothing.
+    if (this.#replication !== null) await this.#records.leaveTrace(id)
+    await confirmation.wait()
+  }
+}

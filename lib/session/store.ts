@@ -1,0 +1,238 @@
+import type { EventEmitter } from 'node:events'
+import type { SessionRecord } from './record.ts'
+
+/** What a store tells the process it lives in; each is one log line. */
+export interface StoreEvents {
+  /** The backend stopped answering; told once until `up`. */
+  down: [cause: unknown]
+  /** The backend answers again. */
+  up: []
+  /** The backend answers, but refuses what it is asked; what to do, and its own words. Told once while it goes on. */
+  refused: [advice: string, cause: unknown]
+  /** What lies under a session's key is not a session: treated as absent. */
+  unreadable: [id: string]
+  /**
+   * A user's session ended without having been deleted by name. Told once, by whichever process did or noticed
+   * it. A foreign store never tells that one has expired.
+   */
+  ended: [id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired']
+}
+
+/** How many sessions a user may have, those of bearer tokens not counted. */
+export interface Limit {
+  readonly max: number
+  /** `true`: a new one ends the oldest; `false`: it is refused. */
+  readonly evicts: boolean
+}
+
+/** How processes that share a store tell each other what happened. Best effort: messages may be lost. */
+export interface Bus {
+  /** Sends to every process that listens, this one included. Never rejects. */
+  publish (message: string): Promise<void>
+  /**
+   * `onGap` is called whenever messages may have been missed, also when listening begins, which is when the
+   * backend answers. Returns what stops it.
+   */
+  subscribe (onMessage: (message: string) => void, onGap: () => void): () => Promise<void>
+}
+
+/** At most `max` in any `withinMs` milliseconds. */
+export interface AttemptLimit {
+  readonly max: number
+  readonly withinMs: number
+}
+
+/**
+ * Counts attempts: under each key those of some time, by the store's clock. Keys, attempts and places are short
+ * texts that stand for something; what, no store needs to know. Whatever runs at once, each call is one step, and
+ * what counts no more takes no room in the end. Rejects as a store does.
+ */
+export interface AttemptCounters {
+  /**
+   * Counts an attempt, for as long as `limit` says, and resolves with 0; or, where as many count already as
+   * may, counts nothing and resolves with in how many milliseconds there will be room.
+   * From a `place` that this counter knows nothing is counted and nothing refused: 0.
+   * Without an attempt (`null`) it is only asked.
+   */
+  take (key: string, attempt: string | null, limit: AttemptLimit, place?: string): Promise<number>
+
+  /** An attempt that counts no more. Nothing happens when it does not. Works in a full store. */
+  giveBack (key: string, attempt: string): Promise<void>
+
+  /** Attempts that count no more: all, or those whose names begin so. Places stay known. Works in a full store. */
+  clear (key: string, beginning?: string): Promise<void>
+
+  /** A place is known for `forMs` from now on; of more than `most` those that were remembered last. */
+  remember (key: string, place: string, options: { most: number, forMs: number }): Promise<void>
+}
+
+/** Makes new data text out of the present one. May be called again when another writer was faster. */
+export type Change = (data: string) => string
+
+/** What `create` is told besides the record. */
+export interface CreateOptions {
+  readonly replaces?: SessionRecord | null | undefined
+  readonly moves?: boolean | undefined
+  /** The new session's data, made anew of what the replaced one's was at its end. */
+  readonly carry?: Change | undefined
+  readonly limit?: Limit | null | undefined
+}
+
+/** What `delete` is told besides the id. */
+export interface DeleteOptions {
+  /** Of a credential: a public id is no secret, and a signature may be anybody's. Absent: whoever asks may end any. */
+  readonly secretHash?: string | undefined
+}
+
+/** A session's place among those of its user. A record has one. */
+export interface Began {
+  readonly id: string
+  readonly createdAt: number
+}
+
+/** How many sessions `listByUser` gives unless it is told otherwise. */
+export const LIST_LIMIT = 1_000
+
+/** Which of a user's sessions `listByUser` gives. */
+export interface ListOptions {
+  /** So many at the most. */
+  readonly limit?: number | undefined
+  /** Those that come after this one, which may have ended since. Default: from the newest on. */
+  readonly before?: Began | undefined
+}
+
+/** What `deleteByUser` is told besides the user. */
+export interface DeleteByUserOptions {
+  /** The session that goes on. */
+  readonly except?: string | undefined
+  /** Only sessions that began up to then, by the store's clock. Default: all that are there. */
+  readonly before?: number | undefined
+  /** Hears of those that have ended, some hundred at a time; and of none, that it goes on. */
+  readonly onEnded?: ((ids: readonly string[]) => void) | undefined
+}
+
+/**
+ * Where sessions live.
+ *
+ * A session that is missing, expired or unreadable is *absent*, which is not an error. A store rejects
+ * only when its backend failed, and then with ERR_SESSION_STORE_UNAVAILABLE (the outcome of a write is
+ * then unknown: it may still happen) or ERR_SESSION_STORE_FULL (nothing happened).
+ *
+ * Records cross this line by value: they are made of immutable members only, and changing or keeping
+ * one after a call never changes what the store holds.
+ *
+ * Once a session was deleted nothing but a new `create` makes it exist again: `update` and `touch` of
+ * an absent session write nothing, whatever else runs at the same time.
+ */
+export interface SessionStore {
+  /** The clock that decides expiry, in milliseconds since 1970. */
+  now (): number
+
+  /** `now`, also after a pause of the machine, where that may be late until the backend was asked again. What asks the store waits for that by itself. */
+  nowForCertain? (): Promise<number>
+
+  /**
+   * The live record, or `null`. One round trip at the most; writes nothing. `fresh`: as it is now, also where one of
+   * a moment ago would do.
+   */
+  find (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null>
+
+  /** The live record, where it is known without a promise; else `undefined`. */
+  findNow? (id: string): SessionRecord | undefined
+
+  /**
+   * Stores a new session and lists it under its user.
+   *
+   * `replaces`, if given, is dead before this resolves, and still alive if the new session could not be
+   * written: a full store signs nobody out. It may have the new record's own id; then it is overwritten, and
+   * the new session may be refused where it has ended.
+   * Nobody finds the new session before its predecessor is gone.
+   *
+   * What other requests changed in `replaces` up to its end is not lost: if its data is not what `replaces`
+   * says, the new session's is `carry` of it.
+   *
+   * With `moves`, the new session is that one under another id: it is stored only if that one lives until
+   * its turn comes to end.
+   *
+   * `limit` counts the user's sessions but `replaces` and those of bearer tokens, and holds however many are created
+   * at once. Those evicted are dead before this resolves; a hundred at the most, where a limit was lowered: then the
+   * rest is evicted by those that are created later.
+   *
+   * Resolves with the session as stored; `null`, and nothing stored, when it does not, when `deleteByUser`
+   * ran for this user in the meantime, and when newer sessions took its place under the limit.
+   *
+   * @throws ERR_SESSION_LIMIT_REACHED, with nothing stored or ended, when the limit does not evict
+   */
+  create (record: SessionRecord, options?: CreateOptions): Promise<SessionRecord | null>
+
+  /**
+   * Replaces the data of a live session by `change(data)`, atomically: a concurrent change is never
+   * lost, `change` is called again on top of it. Only data changes; expiry does not.
+   *
+   * `record` is the session as last seen; its data is tried first, so that the common case is one round trip.
+   * Resolves with the record as stored, or `null`, with nothing written, when the session is absent.
+   */
+  update (record: SessionRecord, change: Change): Promise<SessionRecord | null>
+
+  /**
+   * Counts as use: sets `lastSeenAt` to now and moves the expiry to the earlier of now + idle timeout
+   * and the absolute deadline. `false` when the session is absent. Never a conflict for `update`.
+   */
+  touch (record: SessionRecord): Promise<boolean>
+
+  /**
+   * Ends a session and takes it off its user's list. Resolves with what was ended, `null` when absent. Works
+   * in a full store. One that has moved to another id within the last ten seconds is ended under that one:
+   * who asked knew it by the old.
+   *
+   * With `secretHash` only a session of that hash is ended, or what one of that hash under this id has moved to; any
+   * other is absent. The comparison is part of the step that deletes.
+   */
+  delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null>
+
+  /** The id under which a session that moved within the last ten seconds goes on, or `null`. */
+  successor (id: string): Promise<string | null>
+
+  /**
+   * The user's live sessions, newest first, at the cost of those that are given, or of all of that user's at the most.
+   * Cleans the list of what is no longer there. Fewer than `limit`: there are no more.
+   */
+  listByUser (userId: string, options?: ListOptions): Promise<SessionRecord[]>
+
+  /**
+   * Ends every session of the user but `except`, also under an id to which that has moved within the last ten
+   * seconds or is on its way, and every login of theirs that is under way. What begins later is left alone.
+   *
+   * Works in portions of some hundred, so that others have their turn, and in a full store; what has ended is off the
+   * list, so that another call goes on where this one was broken off. Resolves with the ids that were ended.
+   */
+  deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]>
+
+  /**
+   * Every live session, anonymous ones too, in no order and with bounded memory. One that is created, ended
+   * or moved meanwhile may be missing, and while the backend rearranges its keys one may come twice.
+   */
+  listAll (): AsyncIterable<SessionRecord>
+
+  /** Resolves if the backend answers. */
+  ping (): Promise<void>
+
+  /** `null`: no other process uses the sessions, or it cannot be told. */
+  readonly bus: Bus | null
+
+  /** `null`: it cannot count. Attempts are then counted in each process for itself. */
+  readonly attempts: AttemptCounters | null
+
+  /** Releases what this store opened; twice is safe. */
+  close (): Promise<void>
+
+  readonly events: EventEmitter<StoreEvents>
+}
+
+/** Whether `value` is one of our stores (as opposed to an express-session store, or something else). */
+export function isSessionStore (value: unknown): value is SessionStore {
+  if (typeof value !== 'object' || value === null) return false
+  const store = value as Partial<SessionStore>
+  return ['now', 'find', 'create', 'update', 'touch', 'delete', 'successor', 'listByUser', 'deleteByUser', 'listAll', 'ping', 'close'].every((name) => typeof store[name as keyof SessionStore] === 'function') &&
+    typeof store.events === 'object'
+}

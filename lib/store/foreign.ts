@@ -1,0 +1,211 @@
+import { EventEmitter } from 'node:events'
+import { errors } from '../errors.ts'
+import { Rows } from '../util/rows.ts'
+import { expiresAt } from '../session/record.ts'
+import type { SessionRecord } from '../session/record.ts'
+import { decode, encode } from './codec.ts'
+import { LIST_LIMIT } from '../session/store.ts'
+import type {
+  Change, CreateOptions, DeleteByUserOptions, DeleteOptions, Limit, ListOptions, SessionStore, StoreEvents
+} from '../session/store.ts'
+import { ExpressCalls, nobodys } from './foreign-calls.ts'
+import { absentIfNoEntry } from './foreign-store.ts'
+import type { ExpressStore } from './foreign-store.ts'
+import { Successors } from './successors.ts'
+import { isAfter, tooMany } from './user-sessions.ts'
+
+/** How many sessions are ended at a time. */
+const AT_ONCE = 100
+
+/**
+ * Any express-session compatible store behind our contract. What it stores is
+ * `{ cookie, id, record }`: the cookie's dates tell the store when the session ends, the record is ours.
+ *
+ * Such a store can only read and overwrite. Calls about one session are put in a row, so that the
+ * contract holds among everything in this process; another process on the same store can still bring
+ * back a session between this one's read and write. A user's sessions are found by reading all of them.
+ */
+export class ExpressStoreAdapter implements SessionStore {
+  readonly events = new EventEmitter<StoreEvents>()
+  readonly bus = null
+  readonly attempts = null
+  readonly #store: ExpressStore
+  readonly #now: () => number
+  readonly #rows = new Rows()
+  readonly #successors = new Successors()
+  /** New sessions whose predecessors still live: nobody finds them yet. */
+  readonly #pending = new Set<string>()
+  readonly #calls: ExpressCalls
+
+  constructor (store: ExpressStore, { now = Date.now }: { now?: () => number } = {}) {
+    this.#store = store
+    this.#now = now
+    this.#calls = new ExpressCalls(store, this.events)
+  }
+
+  now (): number {
+    return this.#now()
+  }
+
+  async find (id: string): Promise<SessionRecord | null> {
+    const stored = await this.#calls.run<unknown>((done) => this.#store.get(id, done)).catch(absentIfNoEntry)
+    if (stored == null) return null
+    const record = this.#read(stored, id)
+    if (record === null) this.events.emit('unreadable', id)
+    return record !== null && this.#isLive(record) ? record : null
+  }
+
+  async create (record: SessionRecord, options: CreateOptions = {}): Promise<SessionRecord | null> {
+    const create = async (): Promise<SessionRecord | null> => await this.#create(record, options)
+    return await (record.userId === null ? create() : this.#rows.run(`user ${record.userId}`, create))
+  }
+
+  async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
+    return await this.#rewrite(record.id, (present) => ({ ...present, data: change(present.data) }))
+  }
+
+  async touch (record: SessionRecord): Promise<boolean> {
+    return await this.#rewrite(record.id, (present) => ({ ...present, lastSeenAt: Math.floor(this.#now()) })) !== null
+  }
+
+  async delete (id: string, { secretHash }: DeleteOptions = {}): Promise<SessionRecord | null> {
+    const ended = await this.#destroy(id, secretHash)
+    const successor = ended === null ? this.#successors.of(id, this.#now(), secretHash) : null
+    return successor === null ? ended : await this.delete(successor)
+  }
+
+  async successor (id: string): Promise<string | null> {
+    return this.#successors.of(id, this.#now())
+  }
+
+  /** @throws ERR_SESSION_UNSUPPORTED when the store has no `all` */
+  async listByUser (userId: string, { limit = LIST_LIMIT, before }: ListOptions = {}): Promise<SessionRecord[]> {
+    const all = await this.#allOf(userId)
+    return (before === undefined ? all : all.filter(isAfter(before, all))).slice(0, limit)
+  }
+
+  async deleteByUser (userId: string, options: DeleteByUserOptions = {}): Promise<string[]> {
+    const { except, before = Infinity, onEnded } = options
+    return await this.#rows.run(`user ${userId}`, async () => {
+      const spared = except === undefined ? null : this.#successors.lineOf(except, this.#now())
+      const all = (await this.#allOf(userId)).filter(({ createdAt }) => createdAt <= before)
+      const listed = all.filter(({ id }) => spared?.has(id) !== true)
+      const ended: string[] = []
+      for (let from = 0; from < listed.length; from += AT_ONCE) {
+        const portion = listed.slice(from, from + AT_ONCE)
+        const outcomes = await Promise.all(portion.map(async ({ id }) => await this.delete(id)))
+        const ids = outcomes.flatMap((each) => each === null ? [] : [each.id])
+        ended.push(...ids)
+        onEnded?.(ids)
+      }
+      return ended
+    })
+  }
+
+  /** As such a store gives them: all at once. @throws ERR_SESSION_UNSUPPORTED when the store has no `all` */
+  async * listAll (): AsyncGenerator<SessionRecord> {
+    yield * await this.#readAll()
+  }
+
+  async ping (): Promise<void> {
+    await this.#calls.run((done) => this.#store.get(nobodys(), done)).catch(absentIfNoEntry)
+  }
+
+  async close (): Promise<void> {
+    this.#calls.close()
+  }
+
+  async #create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions): Promise<SessionRecord | null> {
+    const isLimited = record.userId !== null && limit !== null && !moves
+    const evicted = isLimited ? await this.#tooMany(record.userId, limit, replaces) : []
+    const overwrites = replaces?.id === record.id
+    if (!overwrites) this.#pending.add(record.id)
+    try {
+      const isStored = await this.#rows.run(record.id, async () => {
+        if (overwrites && moves && await this.find(record.id) === null) return false
+        await this.#write(record)
+        return true
+      })
+      if (!isStored) return null
+      await Promise.all(evicted.map(async ({ id }) => await this.#end(id, 'evicted')))
+      if (replaces === null || overwrites) return record
+      const ended = await this.#end(replaces.id, 'replaced', { moves })
+      if (ended === null && moves) {
+        await this.delete(record.id)
+        return null
+      }
+      if (moves) this.#successors.add(ended ?? replaces, record.id, this.#now())
+      if (ended === null || ended.data === replaces.data || carry === undefined) return record
+      const stored = { ...record, data: carry(ended.data) }
+      await this.#rows.run(record.id, () => this.#write(stored))
+      return stored
+    } catch (error) {
+      if (!overwrites) this.delete(record.id).catch(() => {})
+      throw error
+    } finally {
+      this.#pending.delete(record.id)
+    }
+  }
+
+  /** The sessions that a new one makes too many. Asked in the user's row: of many logins at once, each sees those before it. */
+  async #tooMany (userId: string, limit: Limit, replaces: SessionRecord | null): Promise<SessionRecord[]> {
+    return tooMany(await this.#allOf(userId), limit, replaces === null ? [] : [replaces.id])
+  }
+
+  /** A user's sessions, newest first, also among those of one millisecond: a store may give them in another order each time. */
+  async #allOf (userId: string): Promise<SessionRecord[]> {
+    const theirs = (await this.#readAll()).filter((record) => record.userId === userId)
+    return theirs.sort((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? -1 : 1))
+  }
+
+  /** Ends a session that has to go for another. One that moves has not moved away before. */
+  async #end (id: string, reason: 'evicted' | 'replaced', { moves = false } = {}): Promise<SessionRecord | null> {
+    const ended = await (moves ? this.#destroy(id) : this.delete(id))
+    if (ended?.userId != null) this.events.emit('ended', ended.id, ended.userId, reason)
+    return ended
+  }
+
+  /** Every live session. */
+  async #readAll (): Promise<SessionRecord[]> {
+    const all = this.#store.all
+    if (typeof all !== 'function') throw new errors.UNSUPPORTED('listing sessions on a store that has no all()')
+    const stored = await this.#calls.run<object | null>((done) => all.call(this.#store, done))
+    return Object.values(stored ?? {}).map((each) => this.#read(each)).filter((record) => record !== null && this.#isLive(record)) as SessionRecord[]
+  }
+
+  /** `secretHash`: only what has it. */
+  async #destroy (id: string, secretHash?: string): Promise<SessionRecord | null> {
+    return await this.#rows.run(id, async () => {
+      const present = await this.find(id)
+      if (secretHash !== undefined && secretHash !== present?.secretHash) return null
+      await this.#calls.run((done) => this.#store.destroy(id, done)).catch(absentIfNoEntry)
+      return present
+    })
+  }
+
+  async #rewrite (id: string, change: (present: SessionRecord) => SessionRecord): Promise<SessionRecord | null> {
+    return await this.#rows.run(id, async () => {
+      const present = await this.find(id)
+      if (present === null) return null
+      const next = change(present)
+      await this.#write(next)
+      return next
+    })
+  }
+
+  async #write (record: SessionRecord): Promise<void> {
+    const maxAge = Math.max(1, Math.ceil(expiresAt(record) - this.#now()))
+    const cookie = { originalMaxAge: maxAge, maxAge, expires: new Date(Date.now() + maxAge), httpOnly: true, path: '/' }
+    await this.#calls.run((done) => this.#store.set(record.id, { cookie, id: record.id, record: encode(record) }, done))
+  }
+
+  #isLive (record: SessionRecord): boolean {
+    return expiresAt(record) > this.#now() && !this.#pending.has(record.id)
+  }
+
+  #read (stored: unknown, id?: string): SessionRecord | null {
+    const { id: storedId, record } = (typeof stored === 'object' && stored !== null ? stored : {}) as { id?: unknown, record?: unknown }
+    if (typeof storedId !== 'string' || typeof record !== 'string' || (id !== undefined && id !== storedId)) return null
+    return decode(storedId, record)
+  }
+}

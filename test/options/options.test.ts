@@ -1,0 +1,649 @@
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import fc from 'fast-check'
+import { Redis } from 'ioredis'
+import { Type } from '@sinclair/typebox'
+import t from 'tap'
+import type { Test } from 'tap'
+import { MemoryStore, RedisStore, sessionPlugin } from '../../lib/index.ts'
+import type { LoginOptions, SessionOptions } from '../../lib/index.ts'
+import { resolveOptions } from '../../lib/options/resolve.ts'
+import { Browser, secret, startApp } from '../helpers/app.ts'
+import { startRedis } from '../helpers/redis.ts'
+
+const DURATION = 'must be milliseconds or a string such as \'30m\''
+const COOKIE_PATH = 'must begin with / and be at most 1,024 characters of ASCII without space, comma, semicolon or <'
+const REDIS = 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client'
+const STORE = 'must be a MemoryStore, a RedisStore or an express-session compatible store'
+const PREFIX = 'must be 1 to 128 printable characters, the first not @'
+
+/** What is wrong with these options: the one error's message without its beginning, in no order. */
+function faultsOf (t: Test, options: unknown): string[] {
+  try {
+    resolveOptions(options)
+  } catch (error) {
+    return told(t, error)
+  }
+  return []
+}
+
+function told (t: Test, error: unknown): string[] {
+  const { code, message } = error as { code: string, message: string }
+  t.equal(code, 'ERR_SESSION_INVALID_OPTIONS')
+  t.notMatch(message, /LEAKED/i, 'no value is repeated')
+  const [, faults = ''] = /^Invalid session options: (.+)$/s.exec(message) ?? []
+  return faults.split('; ').sort()
+}
+
+/** An application that is not there yet: what `register` says comes with `ready`. */
+function application (t: Test): FastifyInstance {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  return app
+}
+
+async function bootFaults (t: Test, options: unknown, prepare: (app: FastifyInstance) => void = () => {}): Promise<string[]> {
+  const app = application(t)
+  prepare(app)
+  try {
+    await app.register(sessionPlugin, options as SessionOptions)
+  } catch (error) {
+    return told(t, error)
+  }
+  return []
+}
+
+/** With NODE_ENV set to this for the rest of the test. */
+function environment (t: Test, name: string | undefined): void {
+  const before = process.env.NODE_ENV
+  const set = (value: string | undefined) => {
+    if (value === undefined) delete process.env.NODE_ENV
+    else process.env.NODE_ENV = value
+  }
+  set(name)
+  t.teardown(() => set(before))
+}
+
+t.test('every wrong option is named at register, at once, and no value is repeated', async (t) => {
+  const faults = await bootFaults(t, {
+    secret: 'LEAKED-too-short',
+    redis: 'http://LEAKED',
+    store: { leaked: 'LEAKED' },
+    keyPrefix: '@LEAKED',
+    cookieName: 'LEAKED; Domain=evil.example',
+    cookie: { secure: 'LEAKED', sameSite: 'LEAKED', httpOnly: 'LEAKED', path: ' LEAKED', domain: 'LEAKED domain', partitioned: 'LEAKED', maxAge: 'LEAKED', samesite: 'LEAKED' },
+    idleTimeout: 'LEAKED',
+    absoluteTimeout: ['LEAKED'],
+    remember: { idleTimeout: 'LEAKED', absoluteTimeout: { leaked: 'LEAKED' }, forever: 'LEAKED' },
+    touchAfter: 'LEAKED',
+    userIdFrom: 'LEAKED',
+    origins: ['LEAKED'],
+    csrf: 'LEAKED',
+    decorators: { authenticate: 'LEAKED-', login: ['LEAKED'], signIn: 'LEAKED' },
+    resave: 'LEAKED',
+    saveUninitialized: 'LEAKED'
+  })
+  t.strictSame(faults.map((fault) => fault.split(' ')[0]), [
+    'absoluteTimeout', 'cookie.domain', 'cookie.httpOnly', 'cookie.maxAge', 'cookie.partitioned', 'cookie.path', 'cookie.sameSite', 'cookie.samesite', 'cookie.secure', 'cookieName', 'csrf',
+    'decorators.authenticate', 'decorators.login', 'decorators.signIn', 'idleTimeout', 'keyPrefix', 'origins', 'redis', 'remember.absoluteTimeout', 'remember.forever', 'remember.idleTimeout',
+    'resave', 'saveUninitialized', 'secret', 'store', 'touchAfter', 'userIdFrom'
+  ])
+})
+
+t.test('options that are none are refused', async (t) => {
+  for (const input of [undefined, null, 5, 'LEAKED', true, [], ['LEAKED'], Symbol('LEAKED'), () => 'LEAKED']) {
+    t.strictSame(faultsOf(t, input).filter((fault) => !fault.startsWith('secret ')), ['options must be an object'])
+  }
+  t.strictSame(await bootFaults(t, undefined), ['secret is required: 32 characters or more from a random source'])
+})
+
+const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
+  ...['idleTimeout', 'absoluteTimeout', 'remember.idleTimeout', 'remember.absoluteTimeout'].flatMap((option): typeof WRONG => [
+    [option, DURATION, [null, true, false, [], {}, ['30m'], NaN, Infinity, -Infinity, 5n, Symbol('LEAKED'), () => 5, '', ' ', 'LEAKED', '30 parsecs', '1h LEAKED', '9'.repeat(200)]],
+    [option, 'must be positive', [0, -1, -0.1, 0.5, '0', '-5m']],
+    [option, 'must be less than ten years', [1e20, Number.MAX_VALUE, '11y', '4000d']]
+  ]),
+  ['cookie.maxAge', `${DURATION} or false`, [null, true, [], {}, NaN, Infinity, 5n]],
+  ['cookie.maxAge', DURATION, ['', 'LEAKED']],
+  ['cookie.maxAge', 'must be positive', [0, -1, '-1s']],
+  ['touchAfter', `${DURATION} or false`, [null, true, [], {}, NaN, 5n]],
+  ['touchAfter', DURATION, ['', 'LEAKED']],
+  ['touchAfter', 'must not be negative', [-1, '-1s']],
+  ['assurance', 'must be "aal2" or "aal3"', ['aal1', 'AAL2', 2, true]],
+  ['encryption', 'must be an object', [null, 'LEAKED', ['LEAKED'], true]],
+  ['encryption.keys', 'must be an array of strings', [null, secret, []]],
+  ['encryption.keys', 'must be a string', [[5], [secret, null]]],
+  ['encryption.keys', 'must each have 32 characters or more', [['LEAKED'], [secret, '']]],
+  ['nearCache', 'must be true or false or an object', [null, 'LEAKED', 5, []]],
+  ['nearCache.maxEntries', 'must be an integer from 1 to 10000000', [null, 0, -1, 1.5, 'LEAKED', 1e9]],
+  ['maxDataSize', 'must be an integer from 1024 to 16777216', [null, 0, -1, 1023, 2048.5, '64kb', 1e9, NaN, true]],
+  ['nearCache.maxStale', DURATION, [null, true, [], {}, '', 'LEAKED']],
+  ['nearCache.maxStale', 'must be positive', [0, -1, '-5s']],
+  ['nearCache.maxStale', 'must be from 1s to 1m', [999, '0.5s', '61s', '1h']],
+  ['touchAfter', 'must be shorter than idleTimeout', ['30m', 30 * 60_000, '1h']],
+  ['idleTimeout', 'must not be longer than absoluteTimeout', ['8d']],
+  ['remember.idleTimeout', 'must not be longer than remember.absoluteTimeout', ['91d']],
+  ['remember', 'must be an object', [null, true, 'LEAKED', 5, [], () => ({})]],
+  ['attempts', 'must be an object or false', [null, true, 'LEAKED', 5, [], () => ({})]],
+  ...['network', 'accountNetwork', 'account'].flatMap((name): typeof WRONG => [
+    [`attempts.${name}`, 'must be an object or false', [null, true, 'LEAKED', 5, []]]
+  ]),
+  ['cookie', 'must be an object', [null, true, 'LEAKED', 5, [], () => ({})]],
+  ['decorators', 'must be an object', [null, true, 'LEAKED', 5, [], () => ({})]],
+  ['secret', 'must be a string or an array of strings', [null, 5, {}, [], [5], [secret, 5], [null], [undefined], [secret, [secret]], new Array(2), Buffer.alloc(64), Symbol('LEAKED')]],
+  ['secret', 'is required: 32 characters or more from a random source', [undefined]],
+  ['secret', 'must not be empty', ['', [''], [secret, ''], ['', secret]]],
+  ['secret', 'must have 32 characters or more', ['LEAKED', 'LEAKED'.padEnd(31)]],
+  ['secret', '(the first) must have 32 characters or more', [['LEAKED'], ['LEAKED', secret]]],
+  ['redis', REDIS, [null, true, 5, '', 'LEAKED', 'localhost:6379', 'http://localhost', 'redis://:LEAKED@localhost:99999', [], ['redis://localhost'], { cluster: [] }, { cluster: 'LEAKED' }, { cluster: [null] }, { cluster: [{}, undefined] }]],
+  ['store', STORE, [null, true, 5, 'LEAKED', [], {}, { get () {}, set () {} }, { get () {}, set () {}, destroy: 'LEAKED' }, () => {}, MemoryStore]],
+  ['userIdFrom', 'must be a function', [null, 'LEAKED', {}, true]],
+  ['csrf', 'must be true or false', [null, 0, 'false', 'LEAKED', {}]],
+  ['cookieName', 'must be a string or an array of strings', [null, 5, true, {}, [5], [null], [['sid']]]],
+  ['cookieName', 'must be a cookie name or an array of them', ['', [], [''], ['sid', ''], 'a b', 'a=b', 'LEAKED;', 'sid\r\nSet-Cookie: LEAKED=1', 'sid,', 'sid\u0000', 'né', '"sid"', 'x'.repeat(129), ['sid', 'LEAKED; Secure']]],
+  ['cookieName', 'must not name one twice', [['sid', 'sid']]],
+  ['origins', 'must be an array of strings', [null, 'https://app.example.com', {}, [5], [null]]],
+  ['origins', 'must be origins such as https://app.example.com, without path or trailing slash', [
+    [''], ['null'], ['*'], ['LEAKED'], ['app.example.com'], ['//app.example.com'], ['https://app.example.com/'], ['https://app.example.com/LEAKED'], ['https://*.example.com'], ['https://app.example.com:443'], ['https://APP.example.com'], ['https://ada:LEAKED@app.example.com'], ['https://app.example.com', 'LEAKED'], ['file:///'], ['data:,x']
+  ]],
+  ['cookie.secure', 'must be true or false', [null, 0, 'true', 'LEAKED', {}]],
+  ['cookie.httpOnly', 'must be true or false', [null, 1, 'LEAKED']],
+  ['cookie.partitioned', 'must be true or false', [null, 1, 'LEAKED']],
+  ['cookie.sameSite', 'must be "lax" or "strict" or "none"', [null, true, false, 'Lax', 'LEAKED', '', ['lax']]],
+  ['cookie.path', 'must be a string', [null, 5, ['/']]],
+  ['cookie.path', COOKIE_PATH, ['', 'LEAKED', '/; Domain=LEAKED', '/;LEAKED', '/a b', '/\r\nSet-Cookie: LEAKED=1', '/\u0000', '/né', '//evil; Secure']],
+  ['cookie.domain', 'must be a string', [null, 5, ['example.com']]],
+  ['cookie.domain', 'must be a host name', ['', '.', 'example.com; Path=/LEAKED', 'example.com\r\nLEAKED', 'exa mple.com', 'example..com', '-example.com', 'example.com/', 'https://example.com', `${'a.'.repeat(200)}com`]],
+  ...['authenticate', 'login', 'logout', 'attemptLogin', 'requireRecentLogin', 'sessions', 'auth', 'requireAuth'].flatMap((name): typeof WRONG => [
+    [`decorators.${name}`, 'must be a string', [null, 5, true, [], () => 'x']],
+    [`decorators.${name}`, 'must be an identifier', ['', 'sign-in', '1st', 'LEAKED it', 'a.b', 'né']]
+  ])
+]
+
+t.test('a wrong value is refused, by the option\'s name', async (t) => {
+  for (const [option, fault, values] of WRONG) {
+    const [name = '', member] = option.split('.')
+    for (const value of values) t.strictSame(faultsOf(t, { secret, [name]: member === undefined ? value : { [member]: value } }), [`${option} ${fault}`])
+  }
+})
+
+/** What node-redis gives, as far as it can be told from ioredis' client. */
+const nodeRedis = { options: { socket: {} }, isOpen: false, duplicate () {}, get () {}, connect () {}, sendCommand () {} }
+
+t.test('a near-cache goes with Redis, has no effect on memory, and is refused before a store that does not tell of changes', async (t) => {
+  const wanted = (options: object) => resolveOptions({ secret, nearCache: true, ...options }).nearCache
+  for (const options of [{ redis: 'redis://localhost' }, { store: new MemoryStore() }, {}]) t.strictSame(wanted(options), { maxEntries: 10_000, maxStaleMs: 5_000 })
+  t.strictSame(wanted({ nearCache: { maxEntries: 50, maxStale: '10s' } }), { maxEntries: 50, maxStaleMs: 10_000 })
+  for (const nearCache of [false, undefined]) t.equal(wanted({ nearCache }), null)
+  t.strictSame(faultsOf(t, { secret, nearCache: true, store: { get () {}, set () {}, destroy () {} } }), ['nearCache needs redis or a RedisStore: another store does not tell what others change in it'])
+  t.equal((await startApp(t, { store: new MemoryStore(), nearCache: true })).lines.some(({ msg }) => msg.includes('nearCache')), false)
+})
+
+t.test('what another driver takes for Redis is refused, and not taken for localhost', async (t) => {
+  const faults: Array<[fault: RegExp, redis: unknown]> = [
+    [/an ioredis client/, nodeRedis],
+    [/an ioredis client/, { get () {}, set () {} }],
+    [/an ioredis client/, new (class Upstash { get () {} })()],
+    [/the URL itself/, { url: 'redis://LEAKED' }],
+    [/no socket/, { socket: { host: 'LEAKED' } }]
+  ]
+  for (const [fault, redis] of faults) t.match(faultsOf(t, { secret, redis }), [fault])
+})
+
+t.test('a RedisStore without a client of ioredis is refused in words', async (t) => {
+  const broken = new Proxy({}, { get: () => { throw new Error('LEAKED') } })
+  for (const options of [undefined, null, {}, { client: null }, { client: 'redis://LEAKED' }, { client: nodeRedis }, broken, { client: broken }, { get client () { throw new Error('LEAKED') } }]) {
+    try {
+      // JavaScript has no types.
+      const store = new RedisStore(options as never)
+      t.fail(`made ${String(store)}`)
+    } catch (error) {
+      t.strictSame(told(t, error), ['client must be a Redis or Cluster of ioredis'])
+    }
+  }
+})
+
+t.test('a key prefix that would not do is refused', async (t) => {
+  for (const keyPrefix of ['', '@sess:', 'se ss:', 'sess:\n', 'né:', 'x'.repeat(129)]) t.strictSame(faultsOf(t, { secret, redis: {}, keyPrefix }), [`keyPrefix ${PREFIX}`])
+  for (const keyPrefix of ['{app}:', 'app}:', '{']) t.strictSame(faultsOf(t, { secret, redis: {}, keyPrefix }), ['keyPrefix must not contain braces: they would put all sessions on one Cluster node'])
+  for (const keyPrefix of [null, 5, ['sess:']]) t.strictSame(faultsOf(t, { secret, redis: {}, keyPrefix }), ['keyPrefix must be a string'])
+  t.strictSame(faultsOf(t, { secret, store: new MemoryStore(), keyPrefix: 'sess:' }), ['keyPrefix goes with redis: a store has its own'])
+  t.strictSame(faultsOf(t, { secret, store: new MemoryStore(), durability: 'replicated' }), ['durability goes with redis: a RedisStore has its own'])
+  t.strictSame(faultsOf(t, { secret, durability: 'replicated' }), ['durability needs redis, with a replica'])
+})
+
+t.test('an unknown option is refused, also inside of another', async (t) => {
+  t.strictSame(faultsOf(t, { secret, cookies: 'LEAKED' }), ['cookies is not an option'])
+  t.strictSame(faultsOf(t, { secret, toString: 'LEAKED' }), ['toString is not an option'])
+  t.strictSame(faultsOf(t, JSON.parse(`{ "secret": "${secret}", "__proto__": { "csrf": "LEAKED" } }`)), ['__proto__ is not an option'])
+  t.strictSame(faultsOf(t, { secret, cookie: { expires: 'LEAKED', signed: 'LEAKED' }, remember: { me: 'LEAKED' }, decorators: { session: 'LEAKED' } }), [
+    'cookie.expires is not an option', 'cookie.signed is not an option', 'decorators.session is not an option', 'remember.me is not an option'
+  ])
+  t.strictSame(faultsOf(t, { secret, prefix: '/admin', logLevel: 'warn', logSerializers: {} }), [], 'but for those of register itself')
+})
+
+t.test('secure: \'auto\' is refused with what to write instead', async (t) => {
+  t.strictSame(faultsOf(t, { secret, cookie: { secure: 'auto' } }), [
+    'cookie.secure must be true or false: \'auto\' sends the cookie over plain http to whoever asks', 'set it to false in development and use trustProxy behind a TLS proxy'
+  ])
+})
+
+t.test('cookies that a browser would drop are refused', async (t) => {
+  t.strictSame(faultsOf(t, { secret, cookie: { sameSite: 'none', secure: false } }), ['cookie.sameSite none needs cookie.secure'])
+  t.strictSame(faultsOf(t, { secret, cookie: { partitioned: true, secure: false } }), ['cookie.partitioned needs cookie.secure'])
+  t.strictSame(faultsOf(t, { secret, cookie: { sameSite: 'none', partitioned: true } }), [])
+  for (const cookieName of ['__Host-sid', '__host-sid', ['__HOST-sid', 'sid']]) {
+    for (const cookie of [{ secure: false }, { path: '/app' }, { domain: 'example.com' }]) {
+      t.strictSame(faultsOf(t, { secret, cookieName, cookie }), ['cookieName __Host- needs cookie.secure, path / and no domain'])
+    }
+    t.strictSame(faultsOf(t, { secret, cookieName }), [])
+  }
+  t.strictSame(faultsOf(t, { secret, cookieName: '__Secure-sid', cookie: { secure: false } }), ['cookieName __Secure- needs cookie.secure'])
+  t.strictSame(faultsOf(t, { secret, cookieName: '__Secure-sid', cookie: { domain: 'example.com', path: '/app' } }), [])
+  t.strictSame(faultsOf(t, { secret, cookieName: ['sid', '__Host-sid'], cookie: { secure: false } }), [], 'an older name is only read')
+})
+
+t.test('the cookie is called __Host-sid where that is possible', async (t) => {
+  const nameWith = (cookie: SessionOptions['cookie']) => resolveOptions({ secret, cookie }).cookieNames
+  t.strictSame(nameWith(undefined), ['__Host-sid'])
+  t.strictSame(nameWith({ path: '/', sameSite: 'strict' }), ['__Host-sid'])
+  for (const cookie of [{ secure: false }, { path: '/app' }, { domain: 'example.com' }]) t.strictSame(nameWith(cookie), ['sid'])
+})
+
+t.test('redis and store are not given together', async (t) => {
+  t.strictSame(faultsOf(t, { secret, redis: 'redis://localhost', store: new MemoryStore() }), ['store cannot be given together with redis'])
+})
+
+t.test('production does not start without a place for its sessions', async (t) => {
+  environment(t, 'production')
+  t.strictSame(await bootFaults(t, { secret }), ['pass store: new MemoryStore() to keep sessions in memory on purpose', 'redis is required in production'])
+  t.strictSame(await bootFaults(t, { secret, redis: undefined, store: undefined }), ['pass store: new MemoryStore() to keep sessions in memory on purpose', 'redis is required in production'])
+  t.strictSame(await bootFaults(t, { secret, store: new MemoryStore() }), [])
+})
+
+t.test('elsewhere memory will do, with one warning', async (t) => {
+  const warnings = async (options: Partial<SessionOptions>) => (await startApp(t, options)).lines.filter(({ level }) => level === 40).map(({ msg }) => msg)
+  for (const name of [undefined, 'development', 'test']) {
+    environment(t, name)
+    t.strictSame(await warnings({}), ['sessions are kept in this process\'s memory and end with it: set the redis option'])
+  }
+  t.strictSame(await warnings({ store: new MemoryStore() }), [], 'none when it was meant')
+})
+
+t.test('a short older secret is warned about, once and without it', async (t) => {
+  const { lines } = await startApp(t, { store: new MemoryStore(), secret: [secret, 'LEAKED', 'also short'] })
+  t.strictSame(lines.filter(({ level }) => level >= 40).map(({ msg }) => msg), ['an older secret has fewer than 32 characters: remove it as soon as its sessions have ended'])
+  t.notMatch(JSON.stringify(lines), 'LEAKED')
+})
+
+t.test('a cookie that scripts can read is warned about', async (t) => {
+  const { lines } = await startApp(t, { store: new MemoryStore(), cookie: { secure: false, httpOnly: false } })
+  t.strictSame(lines.filter(({ level }) => level >= 40).map(({ msg }) => msg), ['cookie.httpOnly is false: any script in a page can read the session'])
+})
+
+t.test('these are the defaults', async (t) => {
+  const defaults = {
+    secrets: [secret],
+    redis: undefined,
+    store: undefined,
+    keyPrefix: 'sess:',
+    durability: 'default',
+    encryption: null,
+    nearCache: null,
+    cookieNames: ['__Host-sid'],
+    cookie: { secure: true, sameSite: 'lax', httpOnly: true, path: '/', domain: undefined, partitioned: false },
+    cookieMaxAgeMs: null,
+    idleTimeoutMs: 30 * 60_000,
+    absoluteTimeoutMs: 7 * 24 * 3_600_000,
+    remember: { idleTimeoutMs: 30 * 24 * 3_600_000, absoluteTimeoutMs: 90 * 24 * 3_600_000 },
+    touchAfterMs: null,
+    longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity },
+    userIdFrom: null,
+    dataSchema: null,
+    maxDataSize: 65_536,
+    origins: [],
+    csrf: true,
+    bearer: false,
+    expressSession: null,
+    limit: { max: 1000, evicts: true },
+    attempts: { network: { max: 100, withinMs: 15 * 60_000 }, accountNetwork: { max: 10, withinMs: 15 * 60_000 }, account: { max: 50, withinMs: 30 * 24 * 3_600_000 } },
+    decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
+    warnings: []
+  }
+  t.strictSame(resolveOptions({ secret }), defaults)
+  const absent = Object.fromEntries(Object.keys(defaults).map((name) => [name, undefined]))
+  const { secrets, cookieNames, cookieMaxAgeMs, idleTimeoutMs, absoluteTimeoutMs, touchAfterMs, longest, dataSchema, limit, warnings, ...names } = absent
+  const members = (object: object) => Object.fromEntries(Object.keys(object).map((name) => [name, undefined]))
+  t.strictSame(resolveOptions({
+    ...names,
+    secret,
+    cookieName: undefined,
+    idleTimeout: undefined,
+    absoluteTimeout: undefined,
+    touchAfter: undefined,
+    maxSessionsPerUser: undefined,
+    onLimit: undefined,
+    cookie: { ...members(defaults.cookie), maxAge: undefined },
+    remember: { idleTimeout: undefined, absoluteTimeout: undefined },
+    decorators: members(defaults.decorators)
+  }), defaults, 'undefined is absent, for every option')
+})
+
+t.test('an assurance level shortens the defaults, and refuses what is longer', async (t) => {
+  const [MINUTE, HOUR] = [60_000, 3_600_000]
+  const { remember, ...aal2 } = resolveOptions({ secret, assurance: 'aal2' })
+  t.match(aal2, { idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 24 * HOUR })
+  t.strictSame(remember, { idleTimeoutMs: HOUR, absoluteTimeoutMs: 24 * HOUR })
+  t.match(resolveOptions({ secret, assurance: 'aal3' }), { idleTimeoutMs: 15 * MINUTE, absoluteTimeoutMs: 12 * HOUR, remember: { idleTimeoutMs: 15 * MINUTE, absoluteTimeoutMs: 12 * HOUR } })
+  t.match(resolveOptions({ secret, assurance: 'aal2', idleTimeout: '1h', absoluteTimeout: '24h' }), { idleTimeoutMs: HOUR, absoluteTimeoutMs: 24 * HOUR })
+  t.strictSame(faultsOf(t, { secret, assurance: 'aal2', idleTimeout: HOUR + 1, absoluteTimeout: '25h', remember: { idleTimeout: '2h', absoluteTimeout: '30d' } }), [
+    'absoluteTimeout must not be longer than 1440 minutes for assurance aal2',
+    'idleTimeout must not be longer than 60 minutes for assurance aal2',
+    'remember.absoluteTimeout must not be longer than 1440 minutes for assurance aal2',
+    'remember.idleTimeout must not be longer than 60 minutes for assurance aal2'
+  ])
+  t.strictSame(faultsOf(t, { secret, assurance: 'aal3', absoluteTimeout: '13h' }), ['absoluteTimeout must not be longer than 720 minutes for assurance aal3'])
+})
+
+t.test('an assurance level holds for single sessions, too', async (t) => {
+  const app = await startApp(t, { store: new MemoryStore(), assurance: 'aal3' })
+  app.post<{ Body: object }>('/login', async (request) => await app.login(request, { id: 'ada' }, request.body as LoginOptions))
+  for (const [payload, status] of [[{}, 200], [{ remember: true }, 200], [{ idleTimeout: '15m', absoluteTimeout: '12h' }, 200], [{ idleTimeout: '16m' }, 500], [{ absoluteTimeout: '13h' }, 500]] as const) {
+    t.equal((await app.inject({ method: 'POST', url: '/login', payload })).statusCode, status, JSON.stringify(payload))
+  }
+  for (const session of await app.sessions.listByUser('ada')) t.ok(session.expiresAt - session.createdAt <= 15 * 60_000)
+  await t.rejects(app.sessions.create({ userId: 'ada', idleTimeout: '16m' }), { name: 'TypeError', message: 'idleTimeout is longer than the assurance option allows' })
+  await t.rejects(app.sessions.create({ userId: 'ada', absoluteTimeout: '13h' }), { name: 'TypeError', message: 'absoluteTimeout is longer than the assurance option allows' })
+})
+
+t.test('a schema of session data is one of TypeBox, and knows its formats', async (t) => {
+  const OBJECT = 'sessionSchema must be a Type.Object(…) of @sinclair/typebox'
+  for (const sessionSchema of [null, 'LEAKED', {}, [], Type.String(), { type: 'object', properties: {} }, () => {}]) t.strictSame(faultsOf(t, { secret, sessionSchema }), [OBJECT])
+  t.strictSame(faultsOf(t, { secret, sessionSchema: Type.Object({ mail: Type.Optional(Type.Array(Type.String({ format: 'email' }))) }) }), ['sessionSchema uses the format "email", which TypeBox has to be told of: FormatRegistry.Set(…)'])
+  for (const migrate of [null, 'LEAKED', {}]) t.strictSame(faultsOf(t, { secret, sessionSchema: Type.Object({}), migrate }), ['migrate must be a function'])
+  t.strictSame(faultsOf(t, { secret, migrate: () => ({}) }), ['migrate goes with sessionSchema'])
+})
+
+t.test('encryption is asked for in full', async (t) => {
+  t.strictSame(faultsOf(t, { secret, encryption: { keys: [secret], acceptPlain: 'LEAKED' } }), ['encryption.acceptPlain must be true or false'])
+  t.strictSame(faultsOf(t, { secret, encryption: { keys: [secret], key: 'LEAKED' } }), ['encryption.key is not an option'])
+  t.strictSame(faultsOf(t, { secret, encryption: {} }), ['encryption.keys must be an array of strings'])
+})
+
+t.test('sessions per user are limited where the store knows which they are, and elsewhere where it is said', async (t) => {
+  const express = { get () {}, set () {}, destroy () {}, all () {} }
+  const limitOf = (options: object) => resolveOptions({ secret, ...options }).limit
+  for (const options of [{}, { store: new MemoryStore() }, { redis: 'redis://127.0.0.1' }]) {
+    t.strictSame(limitOf(options), { max: 1000, evicts: true })
+    t.strictSame(limitOf({ ...options, onLimit: 'reject' }), { max: 1000, evicts: false })
+    t.strictSame(limitOf({ ...options, maxSessionsPerUser: 3 }), { max: 3, evicts: true })
+    t.equal(limitOf({ ...options, maxSessionsPerUser: false }), null)
+  }
+  t.equal(limitOf({ store: express }), null)
+  t.equal(limitOf({ store: express, onLimit: 'reject' }), null)
+  t.strictSame(limitOf({ store: express, maxSessionsPerUser: 3 }), { max: 3, evicts: true })
+  for (const maxSessionsPerUser of [0, -1, 1.5, NaN, '3', true, null]) {
+    t.strictSame(faultsOf(t, { secret, maxSessionsPerUser }), ['maxSessionsPerUser must be an integer of 1 or more, or false'])
+  }
+})
+
+t.test('a limit on failed logins is a number and a duration, or none', async (t) => {
+  const limitsOf = (attempts: unknown) => resolveOptions({ secret, attempts }).attempts
+  const { attempts: defaults } = resolveOptions({ secret })
+  t.equal(limitsOf(false), null)
+  t.strictSame(limitsOf({}), defaults)
+  t.strictSame(limitsOf({ network: false, account: { max: 20 }, accountNetwork: { within: '1h' } }), { network: null, account: { ...defaults?.account, max: 20 }, accountNetwork: { ...defaults?.accountNetwork, withinMs: 3_600_000 } })
+  for (const name of ['network', 'accountNetwork', 'account']) {
+    for (const max of [0, -1, 1.5, 1001, Infinity, NaN, '5', null, 'LEAKED']) t.strictSame(faultsOf(t, { secret, attempts: { [name]: { max } } }), [`attempts.${name}.max must be an integer from 1 to 1000`])
+    for (const within of ['LEAKED', '', NaN]) t.strictSame(faultsOf(t, { secret, attempts: { [name]: { within } } }), [`attempts.${name}.within ${DURATION}`])
+    t.strictSame(faultsOf(t, { secret, attempts: { [name]: { within: 0 } } }), [`attempts.${name}.within must be positive`])
+    t.strictSame(faultsOf(t, { secret, attempts: { [name]: { LEAKE: 1 } } }), [`attempts.${name}.LEAKE is not an option`])
+  }
+  t.strictSame(faultsOf(t, { secret, attempts: { ip: 5 } }), ['attempts.ip is not an option'])
+})
+
+t.test('encryption is not for what an Express app reads as well', async (t) => {
+  for (const expressSession of ['share', 'adopt'] as const) {
+    t.strictSame(faultsOf(t, { secret, redis: 'redis://localhost', expressSession, encryption: { keys: [secret] } }), ['encryption cannot be given together with expressSession: an Express app reads what is stored'])
+  }
+})
+
+t.test('what is given is taken', async (t) => {
+  const store = new MemoryStore()
+  const userIdFrom = () => 'ada'
+  const resolved = resolveOptions({
+    secret: [secret, 'older'.repeat(10)],
+    store,
+    cookieName: ['app', 'old'],
+    cookie: { secure: true, sameSite: 'none', httpOnly: true, path: '/app', domain: '.example.com', partitioned: true, maxAge: false },
+    idleTimeout: 60_000.9,
+    absoluteTimeout: '2h',
+    remember: { idleTimeout: '1d' },
+    touchAfter: 0,
+    userIdFrom,
+    origins: ['https://app.example.com', 'http://localhost:3000', 'https://[::1]:8443'],
+    csrf: false,
+    decorators: { login: 'signIn', auth: '$auth' }
+  })
+  t.strictSame(resolved.secrets, [secret, 'older'.repeat(10)])
+  t.equal(resolved.store, store)
+  t.strictSame(resolved.cookieNames, ['app', 'old'])
+  t.strictSame(resolved.cookie, { secure: true, sameSite: 'none', httpOnly: true, path: '/app', domain: '.example.com', partitioned: true })
+  t.equal(resolved.cookieMaxAgeMs, false)
+  t.equal(resolved.idleTimeoutMs, 60_000)
+  t.equal(resolved.absoluteTimeoutMs, 7_200_000)
+  t.strictSame(resolved.remember, { idleTimeoutMs: 86_400_000, absoluteTimeoutMs: 90 * 86_400_000 })
+  t.equal(resolved.touchAfterMs, 0)
+  t.equal(resolved.userIdFrom, userIdFrom)
+  t.strictSame(resolved.origins, ['https://app.example.com', 'http://localhost:3000', 'https://[::1]:8443'])
+  t.equal(resolved.csrf, false)
+  t.strictSame(resolved.decorators, { authenticate: 'authenticate', login: 'signIn', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: '$auth', requireAuth: 'requireAuth' })
+  t.equal(resolveOptions({ secret, touchAfter: false }).touchAfterMs, false)
+  t.equal(resolveOptions({ secret, cookie: { maxAge: '1d' } }).cookieMaxAgeMs, 86_400_000)
+  t.strictSame(resolved.warnings, [])
+})
+
+t.test('whatever is given as options, the answer is options or one error that repeats nothing', async (t) => {
+  const names = ['secret', 'redis', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'touchAfter', 'userIdFrom', 'origins', 'csrf', 'attempts', 'decorators', 'prefix']
+  const members = ['secure', 'sameSite', 'httpOnly', 'path', 'domain', 'partitioned', 'maxAge', 'idleTimeout', 'absoluteTimeout', 'authenticate', 'login', 'auth', 'network', 'account', 'max', 'cluster', '__proto__', 'a/b']
+  const marker = fc.string({ unit: 'binary' }).map((text) => `LEAKED${text}`)
+  const anything = fc.oneof(
+    fc.anything({ withBigInt: true, withBoxedValues: true, withDate: true, withMap: true, withNullPrototype: true, withObjectString: true, withSet: true, withSparseArray: true, withTypedArray: true }),
+    marker,
+    fc.constant(secret),
+    fc.constantFrom('30m', 'redis://localhost', '/', 'lax', 'https://app.example.com', 1000, true, Symbol('LEAKED'), () => 'LEAKED', new MemoryStore()),
+    fc.array(fc.oneof(marker, fc.anything()))
+  )
+  const nested = fc.dictionary(fc.oneof(fc.constantFrom(...members), fc.string()), anything)
+  const input = fc.oneof(anything, fc.dictionary(fc.oneof({ weight: 9, arbitrary: fc.constantFrom(...names) }, fc.string()), fc.oneof(anything, nested)))
+  const outcomes = { resolved: 0, refused: 0 }
+  fc.assert(fc.property(input, (options) => {
+    try {
+      resolveOptions(options)
+      outcomes.resolved++
+    } catch (error) {
+      const { code, message } = error as { code?: unknown, message: string }
+      if (code !== 'ERR_SESSION_INVALID_OPTIONS') throw error
+      if (message.includes('LEAKED')) throw new Error(`a value is repeated: ${message}`)
+      outcomes.refused++
+    }
+  }), { numRuns: 3000 })
+  t.ok(outcomes.refused > 0)
+})
+
+t.test('a name that the application has already is a boot error, and renaming solves it', async (t) => {
+  const taken = (app: FastifyInstance) => {
+    // What an application puts there is of other types than ours.
+    const theirs = app as unknown as Record<'decorate' | 'decorateRequest', (name: string, value: unknown) => void>
+    for (const name of ['authenticate', 'login', 'logout']) theirs.decorate(name, 'theirs')
+    for (const name of ['auth', 'requireAuth']) theirs.decorateRequest(name, 'theirs')
+  }
+  t.strictSame(await bootFaults(t, { secret }, taken), ['decorators: app.authenticate, app.login, app.logout, request.auth, request.requireAuth exist already', 'give the decorator another name here'])
+  t.strictSame(await bootFaults(t, { secret }, (app) => { app.decorateRequest('auth', null) }), ['decorators: request.auth exists already', 'give the decorator another name here'])
+  const app = application(t)
+  taken(app)
+  await app.register(sessionPlugin, {
+    secret, cookie: { secure: false }, decorators: { authenticate: 'guard', login: 'signIn', logout: 'signOut', requireRecentLogin: 'recent', sessions: 'logins', auth: 'who', requireAuth: 'requireWho' }
+  })
+  const renamed = app as unknown as { guard: typeof app.authenticate, signIn: typeof app.login, signOut: typeof app.logout, login: unknown }
+  app.post('/in', async (request) => await renamed.signIn(request, { id: 'ada' }))
+  app.post('/out', async (request) => { await renamed.signOut(request) })
+  app.get('/me', { preHandler: renamed.guard }, async (request) => {
+    const { who, requireWho, auth } = request as unknown as { who: { userId: string }, requireWho: () => { userId: string }, auth: unknown }
+    return [who.userId, requireWho.call(request).userId, auth, renamed.login]
+  })
+  const ada = new Browser(app)
+  t.equal((await ada.get('/me')).statusCode, 401)
+  t.equal((await ada.post('/in')).statusCode, 200)
+  t.strictSame((await ada.get('/me')).json(), ['ada', 'ada', 'theirs', 'theirs'])
+  t.equal((await ada.post('/out')).statusCode, 200)
+  t.equal((await ada.get('/me')).statusCode, 401)
+})
+
+t.test('a timeout of less than a minute as a bare number is warned of, as it is in milliseconds', async (t) => {
+  const said = (options: object): string[] => resolveOptions({ secret, ...options }).warnings.map(({ message }) => message)
+  const warningOf = (name: string): string => `${name} is a number, which means milliseconds, and less than a minute: where seconds or minutes are meant, say so in a string such as '30m'`
+  t.strictSame(said({ idleTimeout: 30, absoluteTimeout: 59_999 }), ['idleTimeout', 'absoluteTimeout'].map(warningOf))
+  t.strictSame(said({ remember: { idleTimeout: 3_600, absoluteTimeout: 86_400 }, cookie: { maxAge: 1 } }), ['remember.idleTimeout', 'cookie.maxAge'].map(warningOf))
+  t.strictSame(said({ idleTimeout: 60_000, absoluteTimeout: 86_400_000, cookie: { maxAge: false }, remember: {} }), [])
+  t.strictSame(said({ idleTimeout: '30s', absoluteTimeout: '59s', cookie: { maxAge: '1s' } }), [], 'who says seconds means them')
+  t.strictSame(said({ touchAfter: 0, nearCache: { maxStale: 1_000 } }), [], 'which are short as a rule')
+  const warned = await siblingWarnings(t, { idleTimeout: 1_800 })
+  t.strictSame(warned, [warningOf('idleTimeout')], 'at boot')
+})
+
+t.test('two decorators cannot have one name', async (t) => {
+  for (const decorators of [{ login: 'logout' }, { authenticate: 'x', logout: 'x' }, { auth: 'requireAuth' }, { auth: 'session' }, { requireAuth: 'session' }]) {
+    t.strictSame(faultsOf(t, { secret, decorators }), ['decorators must differ'])
+  }
+  t.strictSame(faultsOf(t, { secret, decorators: { login: 'auth', auth: 'login' } }), [], 'but on the instance and on the request')
+})
+
+t.test('a name of Fastify\'s own is refused', async (t) => {
+  for (const [decorators, name] of [[{ login: 'register' }, 'app.register'], [{ auth: 'body' }, 'request.body'], [{ auth: 'log' }, 'request.log'], [{ login: '__proto__' }, 'app.__proto__'], [{ logout: 'constructor' }, 'app.constructor']] as const) {
+    t.strictSame(await bootFaults(t, { secret, decorators }), [`decorators: ${name} exists already`, 'give the decorator another name here'])
+  }
+})
+
+t.test('the plugin is not registered twice in one context, nor below itself', async (t) => {
+  const twice = ['decorators: app.authenticate, app.login, app.logout, app.attemptLogin, app.requireRecentLogin, app.sessions, request.session, request.auth, request.requireAuth exist already', 'do not register another session plugin, or this one twice, in one context']
+  const again = async (context: FastifyInstance) => { await context.register(sessionPlugin, { secret, cookieName: 'other' }) }
+  for (const where of [again, async (context: FastifyInstance) => { await context.register(again) }]) {
+    const app = await startApp(t)
+    t.strictSame(await where(app).then(() => [], (error: unknown) => told(t, error)), twice)
+  }
+})
+
+/** Registers the plugin in sibling contexts, as admins beside customers, and gives the boot errors. */
+async function siblings (t: Test, ...registrations: Array<Partial<SessionOptions>>): Promise<string[]> {
+  return await siblingsIn(t, application(t), registrations)
+}
+
+/** The same, and gives what is warned of. */
+async function siblingWarnings (t: Test, ...registrations: Array<Partial<SessionOptions>>): Promise<string[]> {
+  const lines: Array<{ level: number, msg: string }> = []
+  const app = Fastify({ logger: { stream: { write: (text: string) => { lines.push(JSON.parse(text)) } } } }) as unknown as FastifyInstance
+  t.teardown(() => app.close())
+  t.strictSame(await siblingsIn(t, app, registrations.map((options) => ({ store: new MemoryStore(), ...options }))), [])
+  return lines.filter(({ level }) => level >= 40).map(({ msg }) => msg)
+}
+
+async function siblingsIn (t: Test, app: FastifyInstance, registrations: Array<Partial<SessionOptions>>): Promise<string[]> {
+  for (const options of registrations) {
+    app.register(async (child) => {
+      await child.register(sessionPlugin, { secret, cookie: { secure: false }, ...options })
+    })
+  }
+  try {
+    await app.ready()
+  } catch (error) {
+    return told(t, error)
+  }
+  return []
+}
+
+t.test('two siblings cannot write the same cookie', async (t) => {
+  const fault = ['cookieName is that of another registration: signing in at one would sign out of the other']
+  t.strictSame(await siblings(t, {}, {}), fault)
+  t.strictSame(await siblings(t, { cookieName: 'admin' }, { cookieName: ['admin', 'sid'] }), fault)
+  t.strictSame(await siblings(t, { cookie: { domain: 'a.example' } }, { cookie: { domain: 'a.example' } }), fault)
+  t.strictSame(await siblings(t, { cookieName: 'admin' }, {}), [])
+  t.strictSame(await siblings(t, { cookie: { secure: false, path: '/a' } }, { cookie: { secure: false, path: '/b' } }), [])
+  t.strictSame(await siblings(t, { cookieName: 'a' }, { cookieName: 'b' }, { cookieName: 'a' }), fault)
+})
+
+t.test('two siblings cannot have cookies of one name under paths of which one lies in the other', async (t) => {
+  const fault = ['cookieName is that of another registration: signing in at one would sign out of the other']
+  const pair = (one: string, other: string) => siblings(t, { cookie: { secure: false, path: one } }, { cookie: { secure: false, path: other } })
+  const found = await Promise.all(['/ /admin', '/admin /', '/admin /admin/', '/admin/ /admin/users', '/a/b/c /a'].map(async (each) => await pair(...each.split(' ') as [string, string])))
+  t.strictSame(found, Array.from({ length: 5 }, () => fault))
+  t.strictSame(await pair('/admin', '/administration'), [], 'which is a path of its own')
+  t.strictSame(await pair('/a/b', '/a/c'), [])
+  t.strictSame(await siblings(t, { cookieName: 'admin', cookie: { secure: false, path: '/admin' } }, {}), [], 'with another name')
+})
+
+t.test('two siblings cannot have a cookie in common of which one still reads the other\'s, or both an older one', async (t) => {
+  const fault = ['cookieName is that of another registration: signing in at one would sign out of the other']
+  t.strictSame(await siblings(t, { cookieName: ['admin', 'sid'] }, { cookieName: 'sid' }), fault)
+  t.strictSame(await siblings(t, { cookieName: 'sid' }, { cookieName: ['admin', 'older', 'sid'] }), fault)
+  t.strictSame(await siblings(t, { cookieName: ['admin', 'sid'] }, { cookieName: ['customer', 'sid'] }), fault, 'each takes it back where it signs in')
+  t.strictSame(await siblings(t, { cookieName: ['admin', 'SID'] }, { cookieName: 'sid' }), [], 'which is another name')
+  t.strictSame(await siblings(t, { cookieName: ['admin', 'sid'], cookie: { secure: false, path: '/a' } }, { cookie: { secure: false, path: '/b' } }), [])
+})
+
+t.test('one domain is the same with a dot before it and in capitals', async (t) => {
+  const fault = ['cookieName is that of another registration: signing in at one would sign out of the other']
+  t.strictSame(await siblings(t, { cookie: { domain: '.shop.example' } }, { cookie: { domain: 'Shop.Example' } }), fault)
+})
+
+t.test('a cookie of a domain beside one of this host alone, or of a domain in that, is warned of where their names are one', async (t) => {
+  const warning = ['cookieName is that of another registration, of another cookie.domain: on a host that is reached by both, browsers send two cookies of one name, which is no session. Give each a cookieName of its own']
+  const name = 'sid'
+  const of = (domain?: string, more: object = {}) => ({ cookieName: name, cookie: { ...domain !== undefined && { domain }, ...more } })
+  t.strictSame(await siblingWarnings(t, of(), of('shop.example')), warning)
+  t.strictSame(await siblingWarnings(t, of('shop.example'), of()), warning)
+  t.strictSame(await siblingWarnings(t, of('shop.example'), of('admin.shop.example')), warning)
+  t.strictSame(await siblingWarnings(t, of('Admin.Shop.example', { path: '/a' }), of('.shop.example', { path: '/a/b' })), warning)
+  t.strictSame(await siblingWarnings(t, { ...of(), cookieName: ['admin', name] }, of('shop.example')), warning)
+  t.strictSame(await siblingWarnings(t, of('a.example'), of('b.example')), [], 'no host is in both')
+  t.strictSame(await siblingWarnings(t, of('shop.example'), of('workshop.example')), [])
+  t.strictSame(await siblingWarnings(t, of('shop.example', { path: '/a' }), of(undefined, { path: '/b' })), [])
+  t.strictSame(await siblingWarnings(t, { ...of(), cookieName: 'admin' }, of('shop.example')), [])
+})
+
+t.test('two applications of one process may be the same in everything', async (t) => {
+  t.strictSame(await siblings(t, {}), [])
+  t.strictSame(await siblings(t, {}), [])
+})
+
+t.test('two siblings cannot use one store, as each would take the other\'s sessions for its own', async (t) => {
+  const store = new MemoryStore()
+  t.strictSame(await siblings(t, { store, cookieName: 'admin' }, { store }), ['store is that of another registration: a session of one would be a session of the other'])
+  t.strictSame(await siblings(t, { store: new MemoryStore(), cookieName: 'admin' }, { store: new MemoryStore() }), [])
+})
+
+t.test('two siblings on one Redis need prefixes that do not overlap', async (t) => {
+  const { url, port } = await startRedis(t)
+  const fault = ['keyPrefix overlaps that of another registration on the same Redis']
+  const pair = (one: Partial<SessionOptions>, other: Partial<SessionOptions>) => siblings(t, { redis: url, cookieName: 'admin', ...one }, { redis: url, ...other })
+  t.strictSame(await pair({}, {}), fault)
+  t.strictSame(await pair({}, { keyPrefix: 'sess:admin:' }), fault)
+  t.strictSame(await pair({ keyPrefix: 'sess:admin:' }, {}), fault)
+  t.strictSame(await pair({}, { keyPrefix: 'sess' }), fault)
+  t.strictSame(await pair({ keyPrefix: 'admin:' }, { keyPrefix: 'customer:' }), [])
+  t.strictSame(await pair({ redis: `${url}/0` }, { redis: { host: '127.0.0.1', port } }), fault, 'named in two ways')
+  t.strictSame(await pair({}, { redis: `${url}/1` }), [], 'another database')
+  const client = new Redis({ host: '127.0.0.1', port, keyPrefix: 'app:', lazyConnect: true })
+  t.teardown(() => client.disconnect())
+  t.strictSame(await pair({}, { redis: client }), [], 'a client\'s own prefix sets them apart')
+  t.strictSame(await pair({ keyPrefix: 'app:sess:' }, { redis: client }), fault, 'or brings them together')
+})
+
+t.test('options that inherit, or are getters of a class, are options as well', async (t) => {
+  class CookieConfig { get sameSite (): string { return 'strict' } get secure (): boolean { return false } }
+  for (const cookie of [new CookieConfig(), Object.create({ sameSite: 'strict', secure: false })]) {
+    const app = await startApp(t, { store: new MemoryStore(), cookie: cookie as SessionOptions['cookie'] })
+    app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
+    t.match((await app.inject({ method: 'POST', url: '/login' })).headers['set-cookie'], /; SameSite=Strict$/)
+  }
+})

@@ -1,0 +1,71 @@
+import type { Cluster } from 'ioredis'
+import t from 'tap'
+import { connect, disconnect } from '../../lib/redis/client.ts'
+import { storeContract } from '../contract/store-contract.ts'
+import { record } from '../helpers/record.ts'
+import { prefix, startCluster, until } from '../helpers/redis.ts'
+import { age, openStore } from '../helpers/redis-store.ts'
+import { beginMove } from '../helpers/slots.ts'
+
+const cluster = await startCluster(t)
+const target = { cluster: cluster.nodes }
+
+for (const [name, before] of [['RedisStore on a Cluster', ''], ['RedisStore on a Cluster under one hash tag', '{app}']] as const) {
+  storeContract(t, name, async (t) => {
+    const ours = before + prefix()
+    const store = await openStore(t, target, { prefix: ours })
+    return {
+      store,
+      other: await openStore(t, target, { prefix: ours }),
+      age: (ms) => age(cluster.client, ours, ms),
+      atomic: 'everywhere',
+      lists: true,
+      lose: async (id) => { await cluster.client.del(`${ours}${id}`) }
+    }
+  })
+}
+
+t.test('when a master is gone, what needs all of them says so instead of leaving out what is on it', async (t) => {
+  const broken = await startCluster(t)
+  const store = await openStore(t, { cluster: broken.nodes }, { prefix: prefix() })
+  for (let each = 0; each < 30; each++) await store.create(record({ now: store.now(), userId: `user ${each}` }))
+  await store.ping()
+  await broken.client.nodes('master')[0]?.call('SHUTDOWN', 'NOSAVE').catch(() => {})
+  await t.rejects(store.ping(), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  const listed: string[] = []
+  await t.rejects((async () => { for await (const { id } of store.listAll()) listed.push(id) })(), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  t.ok(listed.length < 30)
+})
+
+t.test('a Cluster that is closed while it connects stays closed, whatever it hears then', async (t) => {
+  const { client } = connect(target)
+  const said: string[] = []
+  for (const event of ['ready', 'reconnecting', 'end']) client.on(event, () => said.push(event))
+  client.on('error', () => {})
+  t.teardown(() => client.disconnect())
+  // In the very turn in which it begins to ask for its slots: a moment later it knows.
+  while (client.listenerCount('refresh') === 0 && client.status === 'connecting') await new Promise((resolve) => setImmediate(resolve))
+  t.equal(client.listenerCount('refresh'), 1)
+  await disconnect(client)
+  client.emit('refresh')
+  await until('the end', () => said.includes('end'))
+  t.strictSame(said, ['end'])
+  t.strictSame((client as Cluster).nodes(), [])
+})
+
+t.test('a slot that is long on its way keeps waiting whoever needs both of its halves, and nobody else', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, target, { prefix: ours })
+  const session = record({ now: store.now() })
+  await store.create(session)
+  const outages: unknown[] = []
+  store.events.on('down', (cause) => outages.push(cause))
+  const move = await beginMove(cluster.client, `${ours}${session.id}`)
+  // What lies beside the session is on neither side: the one has it ask the other, and that one says to wait.
+  await t.rejects(store.delete(session.id), { code: 'ERR_SESSION_STORE_UNAVAILABLE', cause: { message: /^Too many Cluster redirections/ } })
+  t.strictSame(await store.find(session.id), session)
+  t.strictSame(outages, [], 'the node answers')
+  const ended = store.delete(session.id)
+  await move.callOff()
+  t.strictSame(await ended, session, 'whoever waits is served when it has arrived')
+})

@@ -1,0 +1,63 @@
+import t from 'tap'
+import { errors } from '../../lib/errors.ts'
+import { RedisLink } from '../../lib/redis/link.ts'
+import { Reads } from '../../lib/redis/reads.ts'
+import { prefix, startRedis } from '../helpers/redis.ts'
+
+const redis = await startRedis(t)
+
+/** Reads over a link of its own, and the commands that it has sent. */
+function open () {
+  const link = new RedisLink(redis.client)
+  t.teardown(() => link.close())
+  const sent: string[][] = []
+  const run = link.run.bind(link)
+  link.run = async <T>(key: string, command: Parameters<typeof run<T>>[1]): Promise<T> => await run(key, (client) => command(new Proxy(client, {
+    get: (target, name) => name === 'mget' ? async (keys: string[]) => { sent.push(keys); return await target.mget(keys) } : Reflect.get(target, name, target) as unknown
+  })))
+  return { link, reads: new Reads(link), sent }
+}
+
+t.test('what is asked for in one turn is read with one command, and everybody gets their own', async (t) => {
+  const { reads, sent } = open()
+  const ours = prefix()
+  for (const name of ['a', 'b', 'c']) await redis.client.set(ours + name, name)
+  const asked = ['a', 'none', 'b', 'a', 'c'].map((name) => ours + name)
+  t.strictSame(await Promise.all(asked.map(async (key) => await reads.get(key))), ['a', null, 'b', 'a', 'c'])
+  t.strictSame(sent, [[...new Set(asked)]], 'a key once')
+  t.equal(await reads.get(`${ours}c`), 'c')
+  t.equal(sent.length, 2, 'another turn, another command')
+})
+
+t.test('no command reads more than 500 keys', async (t) => {
+  const { reads, sent } = open()
+  const ours = prefix()
+  const keys = Array.from({ length: 1_201 }, (_, number) => `${ours}${number}`)
+  await redis.client.mset(keys.flatMap((key, number) => [key, String(number)]))
+  t.strictSame(await Promise.all(keys.map(async (key) => await reads.get(key))), keys.map((_, number) => String(number)))
+  t.strictSame(sent.map(({ length }) => length), [500, 500, 201])
+})
+
+t.test('what is of another type is not there, and keeps nobody from the rest', async (t) => {
+  const { reads } = open()
+  const ours = prefix()
+  await redis.client.rpush(`${ours}list`, 'x')
+  await redis.client.set(`${ours}text`, 'x')
+  t.strictSame(await Promise.all(['list', 'text', 'none'].map(async (name) => await reads.get(ours + name))), [null, 'x', null])
+  t.strictSame(await Promise.all(['list', 'text', 'none'].map(async (name) => await reads.isForeign(ours + name))), [true, false, false])
+})
+
+t.test('when it fails everybody hears so, each by an error of their own', async (t) => {
+  const { link, reads } = open()
+  const cause = new Error('no answer')
+  const failures: Array<[failure: Error, own: boolean]> = [[new errors.STORE_UNAVAILABLE({ cause }), true], [new errors.STORE_UNAVAILABLE(), true], [new TypeError('a mistake'), false]]
+  for (const [failure, own] of failures) {
+    link.run = async () => { throw failure }
+    const heard = await Promise.all(['a', 'b', 'a'].map(async (key) => await reads.get(key).then(() => null, (error: Error) => error)))
+    for (const each of heard) {
+      t.match(each, { message: failure.message, cause: failure.cause })
+      t.equal('cause' in (each as Error), 'cause' in failure, 'whether anything was sent can be told')
+    }
+    t.equal(new Set(heard).size, own ? 3 : 1)
+  }
+})

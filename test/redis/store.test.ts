@@ -1,0 +1,718 @@
+import type { Redis } from 'ioredis'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { SessionRecord } from '../../lib/session/record.ts'
+import { encode } from '../../lib/store/codec.ts'
+import { connect } from '../../lib/redis/client.ts'
+import { Keys } from '../../lib/redis/keys.ts'
+import { RedisLink } from '../../lib/redis/link.ts'
+import { Records } from '../../lib/redis/records.ts'
+import * as listScripts from '../../lib/redis/list-scripts.ts'
+import * as sessionScripts from '../../lib/redis/scripts.ts'
+import { RedisStore } from '../../lib/redis/store.ts'
+import { UserLists } from '../../lib/redis/user-lists.ts'
+import { storeContract } from '../contract/store-contract.ts'
+import { DAY, MINUTE, record } from '../helpers/record.ts'
+import { prefix, startRedis, until } from '../helpers/redis.ts'
+import type { TestRedis } from '../helpers/redis.ts'
+import { age, keysOf, openStore } from '../helpers/redis-store.ts'
+
+const redis = await startRedis(t)
+
+storeContract(t, 'RedisStore', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  return {
+    store,
+    other: await openStore(t, redis.url, { prefix: ours }),
+    age: (ms) => age(redis.client, ours, ms),
+    atomic: 'everywhere',
+    lists: true,
+    lose: async (id) => { await redis.client.del(`${ours}${id}`) },
+    fill: async () => {
+      await redis.client.config('SET', 'maxmemory-policy', 'noeviction', 'maxmemory', '1')
+      t.teardown(() => redis.client.config('SET', 'maxmemory', '0'))
+    }
+  }
+})
+
+const SECRET_HASH = 'p'.repeat(43)
+
+t.test('what redis-cli shows after a login', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const now = Math.floor(store.now())
+  const session = record({ now, secretHash: SECRET_HASH, label: 'phone', data: '{"cart":1}' })
+  const anonymous = record({ now, userId: null, secretHash: SECRET_HASH, endsAt: now + 10 * MINUTE, persistent: false })
+  await store.create(anonymous)
+  t.strictSame(await keysOf(redis.client, ours), [`${ours}${anonymous.id}`])
+  t.equal(await redis.client.get(`${ours}${anonymous.id}`), `{"s":${now},"h":"${SECRET_HASH}","c":${now},"e":${now + 10 * MINUTE},"i":1800000,"t":0}\n{}`)
+  t.ok(near(await redis.client.pttl(`${ours}${anonymous.id}`), 10 * MINUTE))
+  await store.delete(anonymous.id)
+
+  await store.create(session)
+  t.strictSame(await keysOf(redis.client, ours), [`@${ours}user:ada`, `${ours}${session.id}`])
+  t.equal(await redis.client.get(`${ours}${session.id}`), `{"s":${now},"h":"${SECRET_HASH}","c":${now},"e":${session.endsAt},"i":1800000,"u":"ada","a":${now},"l":"phone"}\n{"cart":1}`)
+  t.ok(near(await redis.client.pttl(`${ours}${session.id}`), 30 * MINUTE))
+  t.strictSame(await redis.client.zrange(`@${ours}user:ada`, '0', '-1', 'WITHSCORES'), [`${session.id}:${now.toString(36)}`, String(now + 30 * MINUTE + 1000)])
+  t.ok(near(await redis.client.pttl(`@${ours}user:ada`), 30 * MINUTE + 1000 + DAY))
+
+  await store.delete(session.id)
+  t.strictSame(await keysOf(redis.client, ours), [], 'nothing is left')
+})
+
+t.test('a session that takes long on its way to another id counts once, and goes under both ids if it has to', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const link = new RedisLink(redis.client)
+  t.teardown(() => link.close())
+  const keys = new Keys(ours)
+  const lists = new UserLists(link, keys, { persist: false, untilEnd: false, onExpired: () => {} })
+  const records = new Records(link, keys, { persist: false })
+  const now = Math.floor(store.now())
+  const moving = record({ now, createdAt: now - 2000 })
+  const kept = record({ now, createdAt: now - 1000 })
+  for (const each of [moving, kept]) await store.create(each)
+  const moved = { ...moving, id: record().id }
+  await lists.announce(moved, moving)
+  await records.setPending(moved, 'NX')
+  t.strictSame(await lists.confirm(moved, { replaces: moving, from: moving }), [])
+
+  const login = record({ now })
+  t.ok(await store.create(login, { limit: { max: 3, evicts: false } }))
+  await t.rejects(store.create(record({ now }), { limit: { max: 3, evicts: false } }), { code: 'ERR_SESSION_LIMIT_REACHED' })
+  const next = record({ now })
+  t.ok(await store.create(next, { limit: { max: 3, evicts: true } }))
+  t.same(new Set((await store.listByUser('ada')).map(({ id }) => id)), new Set([kept.id, login.id, next.id]))
+  t.equal(await records.activate(moved, { onto: false }), false)
+  t.equal(await store.find(moving.id), null)
+})
+
+t.test('names that begin alike are not taken for each other when one session is to go on', async (t) => {
+  const link = new RedisLink(redis.client)
+  t.teardown(() => link.close())
+  const keys = new Keys(prefix())
+  const lists = new UserLists(link, keys, { persist: false, untilEnd: false, onExpired: () => {} })
+  const now = link.now()
+  const [kept, other, moved] = [record({ now, id: 'u1' }), record({ now, id: 'u1:x' }), record({ now, id: 'u2' })]
+  for (const each of [kept, other]) {
+    await lists.announce(each)
+    await lists.confirm(each, {})
+  }
+  await lists.announce(moved, other)
+  await lists.confirm(moved, { from: other })
+  t.strictSame(await lists.callOff('ada', 'u1:x'), { called: [], spared: ['u2'] })
+  t.strictSame(await lists.callOff('ada', 'u1'), { called: [keys.announcementOf(moved, other)], spared: [] })
+})
+
+t.test('signing a user out everywhere also clears their list of what was gone before', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const [lost, live] = [record({ now: store.now() }), record({ now: store.now() })]
+  for (const each of [lost, live]) await store.create(each)
+  await redis.client.del(ours + lost.id)
+  t.strictSame(await store.deleteByUser('ada'), [live.id])
+  t.strictSame(await keysOf(redis.client, ours), [])
+})
+
+t.test('nothing is left in Redis of logins that were called off', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const other = await openStore(t, redis.url, { prefix: ours })
+  for (let round = 0; round < 20; round++) {
+    const login = store.create(record({ now: store.now() }))
+    for (let turn = 0; turn < round % 5; turn++) await new Promise((resolve) => setImmediate(resolve))
+    await other.deleteByUser('ada')
+    if (await login) await other.deleteByUser('ada')
+  }
+  t.strictSame(await keysOf(redis.client, ours), [])
+})
+
+t.test('at whatever step of a login its user is signed out everywhere, it does not survive', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  let steps = 0
+  for (let done = false; !done; steps++) {
+    const old = record({ now: other.now() })
+    await other.create(old)
+    const session = record({ now: other.now() })
+    // Before its first command nobody can know of a login.
+    const { store, held, release } = await stepwise(t, ours, steps + 1)
+    const login = store.create(session, { replaces: old })
+    done = await Promise.race([held.then(() => false), login.then(() => true)])
+    await other.deleteByUser('ada')
+    release()
+    t.equal(await login !== null, done, `step ${steps}`)
+    t.equal(await other.find(session.id), null)
+    t.equal(await other.find(old.id), null)
+  }
+  t.ok(steps > 4, 'every step was tried')
+  t.strictSame(await keysOf(redis.client, ours), [])
+})
+
+t.test('at whatever step of a sign-out the session moves, or is signed out by another as well, it is gone when that is done', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  for (const moves of ['before', 'meanwhile']) {
+    let steps = 0
+    for (let done = false; !done; steps++) {
+      const session = record({ now: other.now() })
+      const moved = { ...session, id: record().id }
+      const move = () => other.create(moved, { replaces: session, moves: true })
+      await other.create(session)
+      if (moves === 'before') await move()
+      const { store, held, release } = await stepwise(t, ours, steps)
+      const logout = store.delete(session.id)
+      done = await Promise.race([held.then(() => false), logout.then(() => true)])
+      if (moves === 'before') await other.delete(session.id)
+      else await move()
+      if (moves === 'before') t.equal(await other.find(moved.id), null, `the other was done at step ${steps}`)
+      release()
+      await logout
+      t.equal(await other.find(session.id), null, `step ${steps}`)
+      t.equal(await other.find(moved.id), null, `step ${steps}`)
+      t.strictSame(await other.listByUser('ada'), [])
+    }
+    t.ok(steps > 1, 'every step was tried')
+  }
+})
+
+t.test('at whatever step of a move the session is signed out, it does not go on', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  for (const toItself of [false, true]) {
+    let steps = 0
+    for (let done = false; !done; steps++) {
+      const session = record({ now: other.now() })
+      const moved = { ...session, id: toItself ? session.id : record().id, data: '{"moved":1}' }
+      await other.create(session)
+      const { store, held, release } = await stepwise(t, ours, steps)
+      const move = store.create(moved, { replaces: session, moves: true })
+      done = await Promise.race([held.then(() => false), move.then(() => true)])
+      await other.delete(session.id)
+      release()
+      t.equal(await move !== null, done, `step ${steps}`)
+      t.equal(await other.find(session.id), null, `step ${steps}`)
+      t.equal(await other.find(moved.id), null, `step ${steps}`)
+      t.strictSame(await other.listByUser('ada'), [])
+    }
+    t.ok(steps > 3, 'every step was tried')
+  }
+})
+
+t.test('at whatever step of a sign-in under the session\'s own id that is ended, nothing lives that is not listed', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  for (const userId of ['ada', null]) {
+    let steps = 0
+    for (let done = false; !done; steps++) {
+      const now = other.now()
+      const before = record({ now, userId })
+      await other.create(before)
+      const session = record({ now, id: before.id })
+      const { store, held, release } = await stepwise(t, ours, steps)
+      const login = store.create(session, { replaces: before })
+      done = await Promise.race([held.then(() => false), login.then(() => true)])
+      // Who ends it takes it off the list last: by then the login may be done.
+      await redis.client.del(ours + session.id)
+      release()
+      t.equal(await login !== null, done, `step ${steps}`)
+      await redis.client.zrem(`@${ours}user:ada`, `${session.id}:${session.createdAt.toString(36)}`)
+      t.equal(await other.find(session.id), null, `step ${steps}`)
+    }
+    t.ok(steps > 3, 'every step was tried')
+  }
+  t.strictSame(await keysOf(redis.client, ours), [])
+})
+
+t.test('nor does a login that the limit would refuse, though there is room for it afterwards', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  let steps = 0
+  for (let done = false; !done; steps++) {
+    const old = record({ now: other.now() })
+    await other.create(old)
+    const session = record({ now: other.now() })
+    const { store, held, release } = await stepwise(t, ours, steps + 1)
+    const login = store.create(session, { limit: { max: 1, evicts: false } }).catch((error: unknown) => (error as { code: string }).code)
+    done = await Promise.race([held.then(() => false), login.then(() => true)])
+    await other.deleteByUser('ada')
+    release()
+    t.ok([null, 'ERR_SESSION_LIMIT_REACHED'].includes(await login as string | null), `step ${steps}`)
+    t.equal(await other.find(session.id), null, `step ${steps}`)
+  }
+  t.ok(steps > 4, 'every step was tried')
+  await until('what is cleaned up in the background', async () => (await keysOf(redis.client, ours)).length === 0)
+})
+
+t.test('at whatever step of a login one looks, there is one session at the most, and one at the end', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  let steps = 0
+  for (let done = false; !done; steps++) {
+    const old = record({ now: other.now() })
+    await other.create(old)
+    const session = record({ now: other.now() })
+    const { store, held, release } = await stepwise(t, ours, steps)
+    const login = store.create(session, { replaces: old })
+    done = await Promise.race([held.then(() => false), login.then(() => true)])
+    for (let look = 0; look < 3; look++) {
+      t.ok(await other.find(session.id) === null || await other.find(old.id) === null, `step ${steps}`)
+      t.ok((await other.listByUser('ada')).length <= 1)
+    }
+    release()
+    t.ok(await login)
+    t.strictSame(await other.listByUser('ada'), [session])
+    await other.deleteByUser('ada')
+  }
+  t.ok(steps > 4, 'every step was tried')
+})
+
+t.test('at whatever step of a login over the limit one looks, there are no more sessions than there may be', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  let steps = 0
+  for (let done = false; !done; steps++) {
+    const old = record({ now: other.now() - 1000 })
+    await other.create(old)
+    const session = record({ now: other.now() })
+    const { store, held, release } = await stepwise(t, ours, steps)
+    const login = store.create(session, { limit: { max: 1, evicts: true } })
+    done = await Promise.race([held.then(() => false), login.then(() => true)])
+    for (let look = 0; look < 5; look++) {
+      t.ok(await other.find(session.id) === null || await other.find(old.id) === null, `step ${steps}`)
+    }
+    release()
+    t.ok(await login)
+    t.equal(await other.find(old.id), null)
+    t.strictSame(await other.listByUser('ada'), [session])
+    await other.deleteByUser('ada')
+  }
+  t.ok(steps > 4, 'every step was tried')
+})
+
+/** A store that does something else before it reads a page of a user's list for the nth time. */
+async function beforePage (t: Test, ours: string, interrupts: Record<number, () => Promise<unknown>>): Promise<RedisStore> {
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const script = store['link'].script.bind(store['link'])
+  let pages = 0
+  Object.assign(store['link'], {
+    script: async (...args: Parameters<typeof script>) => {
+      if (args[0] === listScripts.pageScript) await interrupts[++pages]?.()
+      return await script(...args)
+    }
+  })
+  return store
+}
+
+/** Sessions of ada's, more than end at a time, of which the first is the oldest. */
+async function many (store: RedisStore): Promise<[SessionRecord, ...SessionRecord[]]> {
+  const now = Math.floor(store.now())
+  const sessions = Array.from({ length: 350 }, (_, index) => record({ now, createdAt: now - 10_000 + index }))
+  for (const each of sessions) await store.create(each)
+  return sessions as [SessionRecord, ...SessionRecord[]]
+}
+
+t.test('at whatever step of its way to another id the end of very many comes upon it, the exception goes on', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  let steps = 0
+  for (let done = false; !done; steps++) {
+    const [first, ...others] = await many(other)
+    const moved = { ...first, id: record().id }
+    const { store, held, release } = await stepwise(t, ours, steps)
+    let move: Promise<SessionRecord | null> | undefined
+    const ending = await beforePage(t, ours, {
+      4: async () => {
+        move = store.create(moved, { replaces: first, moves: true })
+        done = await Promise.race([held.then(() => false), move.then(() => true)])
+      }
+    })
+    t.equal((await ending.deleteByUser('ada', { except: first.id })).length, others.length, `step ${steps}`)
+    release()
+    t.ok(await move, `step ${steps}`)
+    t.strictSame(await other.listByUser('ada'), [moved])
+    await other.deleteByUser('ada')
+  }
+  t.ok(steps > 3, 'every step was tried')
+})
+
+t.test('however long the end of very many takes, the exception is known under an id to which it moved long ago', async (t) => {
+  const ours = prefix()
+  const other = await openStore(t, redis.url, { prefix: ours })
+  const [first, ...others] = await many(other)
+  const moved = { ...first, id: record().id }
+  const ending = await beforePage(t, ours, {
+    2: async () => t.ok(await other.create(moved, { replaces: first, moves: true })),
+    // As after ten seconds.
+    4: async () => t.equal(await redis.client.del(`@{${ours}${first.id}}`), 1)
+  })
+  t.equal((await ending.deleteByUser('ada', { except: first.id })).length, others.length)
+  t.strictSame(await other.listByUser('ada'), [moved])
+})
+
+t.test('a Redis that does not answer does not answer a ping either', async (t) => {
+  const server = await startRedis(t)
+  const store = await openStore(t, server.url, { prefix: prefix() })
+  await t.resolves(store.ping())
+  await server.stop()
+  await t.rejects(store.ping(), { code: 'ERR_SESSION_STORE_UNAVAILABLE', statusCode: 503 })
+  await server.restart()
+  await until('an answer', () => store.ping().then(() => true, () => false))
+})
+
+t.test('a user\'s list outlives the longest of their sessions by a day, and no more', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  for (const minutes of [10, 40, 20]) await store.create(record({ now: store.now(), idleTimeoutMs: minutes * MINUTE }))
+  t.ok(near(await redis.client.pttl(`@${ours}user:ada`), 40 * MINUTE + 1000 + DAY))
+  await age(redis.client, ours, 15 * MINUTE)
+  const [session] = (await store.listByUser('ada')).filter(({ idleTimeoutMs }) => idleTimeoutMs === 20 * MINUTE)
+  t.ok(session)
+  if (session !== undefined) await store.touch(session)
+  t.equal(await redis.client.zcard(`@${ours}user:ada`), 2, 'the expired one was dropped')
+  t.ok(near(await redis.client.pttl(`@${ours}user:ada`), 25 * MINUTE + 1000 + DAY))
+  await age(redis.client, ours, 26 * MINUTE)
+  t.strictSame(await keysOf(redis.client, ours), [`@${ours}user:ada`])
+  await age(redis.client, ours, DAY)
+  t.strictSame(await keysOf(redis.client, ours), [])
+})
+
+t.test('what foreign hands put on a user\'s list until the end of time keeps nobody from signing in', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const list = `@${ours}user:ada`
+  for (const score of ['1e308', '9223372036854775807', '+inf']) {
+    await redis.client.zadd(list, score, 'x:1')
+    const session = record({ now: store.now() })
+    t.ok(await store.create(session), score)
+    t.ok(await store.touch(session))
+    t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [session.id])
+    t.ok(await store.touch(session))
+    t.ok(await redis.client.pttl(list) > 0, 'and is gone when it was looked at')
+    await store.delete(session.id)
+  }
+})
+
+t.test('that a user\'s only session has run out is told at their next sign-in', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const session = record({ now: store.now(), idleTimeoutMs: 30 * MINUTE })
+  await store.create(session)
+  await age(redis.client, ours, 12 * 60 * MINUTE)
+  const told: unknown[] = []
+  store.events.on('ended', (...event) => { told.push(event) })
+  const next = record({ now: store.now() })
+  await store.create(next)
+  t.strictSame(told, [[session.id, 'ada', 'expired']])
+  t.strictSame(await store.listByUser('ada'), [next])
+})
+
+t.test('a user\'s list is cleaned by whoever reads it', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const kept = record({ now: store.now() })
+  const evicted = record({ now: store.now() })
+  await store.create(kept)
+  await store.create(evicted)
+  await redis.client.del(ours + evicted.id)
+  t.strictSame(await store.listByUser('ada'), [kept])
+  t.strictSame(await redis.client.zrange(`@${ours}user:ada`, '0', '-1'), [`${kept.id}:${kept.createdAt.toString(36)}`])
+})
+
+t.test('every operation sends the commands that RedisStore documents', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const anonymous = record({ now: store.now(), userId: null })
+  const session = record({ now: store.now() })
+  const next = record({ now: store.now() })
+  const key = (id: string) => ours + id
+  const pending = (id: string) => `@{${ours}${id}}`
+  const list = `@${ours}user:ada`
+  // The scripts are known to Redis from then on, so that each is one EVALSHA.
+  await store.create(record({ now: store.now(), userId: 'bob' }))
+  for (const bobs of await store.listByUser('bob')) {
+    await store.touch(bobs)
+    await store.update(bobs, (data) => data)
+  }
+  await store.deleteByUser('bob')
+
+  const sent = await monitor(t)
+  t.strictSame(await sent(ours, () => store.create(anonymous)), [`set ${key(anonymous.id)} PX NX`])
+  t.strictSame(await sent(ours, () => store.create(session, { replaces: anonymous })), [
+    `evalsha list ${list}`,
+    `set ${pending(session.id)} PX NX`,
+    `evalsha confirm ${list}`,
+    `evalsha end ${pending(anonymous.id)} ${key(anonymous.id)}`,
+    `evalsha activate ${pending(session.id)} ${key(session.id)}`
+  ])
+  t.strictSame(await sent(ours, () => store.find(session.id)), [`mget ${key(session.id)}`])
+  t.strictSame(await sent(ours, () => store.update(session, () => '{"cart":1}')), [`evalsha update ${key(session.id)}`])
+  t.strictSame(await sent(ours, () => store.touch(session)), [`evalsha list ${list}`, `evalsha touch ${key(session.id)}`])
+  await store.create(next)
+  const both = [session, next].map(({ id }) => key(id))
+  t.ok([both, both.toReversed()].map((keys) => `evalsha page ${list}, mget ${keys.join(' ')}`).includes((await sent(ours, () => store.listByUser('ada'))).join(', ')))
+  t.strictSame(await sent(ours, () => store.delete(next.id)), [`evalsha end ${pending(next.id)} ${key(next.id)}`, `zrem ${list}`])
+  t.strictSame(await sent(ours, () => store.deleteByUser('ada')), [
+    `evalsha callOff ${list}`,
+    `evalsha page ${list}`,
+    `evalsha end ${pending(session.id)} ${key(session.id)}`,
+    `evalsha forget ${list}`
+  ])
+})
+
+t.test('what lies under a session\'s key and is no session is absent, told once each, and left alone', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const session = record({ now: store.now() })
+  const key = ours + session.id
+  const unreadable: string[] = []
+  store.events.on('unreadable', (id) => unreadable.push(id))
+  const head = encode(session).split('\n')[0] ?? ''
+  const foreign = ['', 'x', '5', '"abc"', '[1]', '{}', '{"cookie":{}}', 'null', '\n', 'x\n{}', '{}\n{}', '[]\n{}', `${head}`, `${head}\n`, `${head}\n[1]`, `${head}\nnull`, head.replace('"h":', '"x":') + '\n{}', '{"s":1}\n{}', '{"s":1234567890123,}\n{}', '\u0000\u0001\ufffd']
+  for (const value of foreign) {
+    await redis.client.set(key, value)
+    unreadable.length = 0
+    t.equal(await store.find(session.id), null, JSON.stringify(value))
+    t.strictSame(unreadable, [session.id])
+    t.equal(await store.update(session, (data) => JSON.stringify({ ...JSON.parse(data), cart: 1 })), null)
+    t.equal(await store.touch(session), false)
+    t.equal(await redis.client.get(key), value, 'nothing is written')
+    t.equal(await redis.client.pttl(key), -1)
+    t.equal(await store.delete(session.id), null)
+    t.equal(await redis.client.exists(key), 0, 'delete makes room')
+  }
+  for (const [command, ...args] of [['hset', 'a', '1'], ['rpush', 'a'], ['zadd', '1', 'a']] as const) {
+    await redis.client.call(command, key, ...args)
+    unreadable.length = 0
+    t.equal(await store.find(session.id), null, command)
+    await until('that it is told', () => unreadable.length > 0)
+    t.strictSame(unreadable, [session.id])
+    t.equal(await store.update(session, (data) => data), null)
+    t.equal(await store.touch(session), false)
+    t.strictSame(await store.listByUser('ada'), [])
+    t.equal(await store.delete(session.id), null)
+    t.equal(await redis.client.exists(key), 0)
+  }
+  await redis.client.set(`@${ours}user:ada`, 'not a list')
+  t.strictSame(await store.listByUser('ada'), [], 'nor is a list that is none')
+})
+
+t.test('scripts that Redis has forgotten are sent again', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const session = record({ now: store.now() })
+  for (const [done, operation] of [
+    ['created', async () => await store.create(session) !== null],
+    ['changed', async () => await store.update(session, () => '{"cart":1}') !== null],
+    ['touched', () => store.touch(session)],
+    ['ended', async () => (await store.deleteByUser('ada')).length === 1]
+  ] as const) {
+    await redis.client.script('FLUSH')
+    t.equal(await operation(), true, done)
+  }
+})
+
+t.test('a full Redis signs nobody in and nobody out', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const session = record({ now: store.now(), idleTimeoutMs: 30 * MINUTE })
+  await store.create(session)
+  await age(redis.client, ours, 20 * MINUTE)
+  const before = await store.find(session.id) as SessionRecord
+  await redis.client.config('SET', 'maxmemory-policy', 'noeviction', 'maxmemory', '1')
+  t.teardown(() => redis.client.config('SET', 'maxmemory', '0'))
+
+  await t.rejects(store.create(record({ now: store.now() }), { replaces: before }), { code: 'ERR_SESSION_STORE_FULL', statusCode: 503, message: 'The session store is full' })
+  await t.rejects(store.create(record({ now: store.now(), userId: null }), { replaces: before }), { code: 'ERR_SESSION_STORE_FULL' })
+  await t.rejects(store.create(record({ now: store.now(), id: before.id }), { replaces: before }), { code: 'ERR_SESSION_STORE_FULL' })
+  await t.rejects(store.update(before, () => '{"cart":1}'), { code: 'ERR_SESSION_STORE_FULL' })
+  t.strictSame(await store.find(session.id), before)
+  t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [session.id], 'what was refused is not listed')
+
+  t.equal(await store.touch(before), true)
+  t.ok(near(await redis.client.pttl(ours + session.id), 30 * MINUTE), 'use extends the session')
+  await until('the refused login to be off the list', async () => await redis.client.zcard(`@${ours}user:ada`) === 1)
+  t.strictSame(await store.deleteByUser('ada'), [session.id])
+  t.strictSame(await keysOf(redis.client, ours), [])
+  await redis.client.config('SET', 'maxmemory', '0')
+  t.ok(await store.create(session), 'and then there is room again')
+})
+
+t.test('a session past its time is absent, also when Redis still holds it', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const now = store.now()
+  for (const session of [record({ now, endsAt: now - 1 }), record({ now: now - 31 * MINUTE, idleTimeoutMs: 30 * MINUTE })]) {
+    await redis.client.set(ours + session.id, encode(session))
+    t.equal(await store.find(session.id), null)
+    t.equal(await store.delete(session.id), null)
+  }
+})
+
+t.test('a session touched at its absolute deadline ends, and leaves nothing behind', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours })
+  const session = record({ now: store.now() })
+  await store.create(session)
+  t.equal(await store.touch({ ...session, endsAt: Math.floor(store.now()) - 1 }), false)
+  t.strictSame(await keysOf(redis.client, ours), [])
+})
+
+t.test('where sessions are not extended by use, a use still tells whether the session is there', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours, disableTouch: true })
+  const session = record()
+  await store.create(session)
+  await redis.client.pexpire(ours + session.id, 60_000)
+  t.equal(await store.touch(session), true)
+  t.ok(await redis.client.pttl(ours + session.id) <= 60_000)
+  await store.delete(session.id)
+  t.equal(await store.touch(session), false)
+  t.equal(await store.touch(record()), false)
+})
+
+t.test('sessions without expiry stay, and stay listed', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours, disableTTL: true })
+  const session = record({ now: store.now() - 365 * DAY })
+  const anonymous = record({ now: store.now() - 365 * DAY, userId: null })
+  for (const each of [session, anonymous]) {
+    await store.create(each)
+    t.equal(await redis.client.pttl(ours + each.id), -1)
+    t.ok(await store.update(each, () => '{"cart":1}'))
+    t.equal(await store.touch(each), true)
+    t.equal(await redis.client.pttl(ours + each.id), -1)
+    t.equal((await store.find(each.id))?.data, '{"cart":1}')
+  }
+  t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [session.id])
+  t.equal(await redis.client.pttl(`@${ours}user:ada`), -1)
+})
+
+for (const [trouble, begin, end] of [
+  ['killed', (own: TestRedis) => own.stop(), (own: TestRedis) => own.restart()],
+  ['frozen', async (own: TestRedis) => own.pause(), async (own: TestRedis) => own.resume()]
+] as const) {
+  t.test(`a Redis that is ${trouble} is told once, costs one wait, and is used again when it is back`, async (t) => {
+    const own = await startRedis(t)
+    const store = await openStore(t, own.url, { prefix: prefix() })
+    const session = record({ now: store.now() })
+    await store.create(session)
+    const told: string[] = []
+    store.events.on('down', () => told.push('down'))
+    store.events.on('up', () => told.push('up'))
+
+    await begin(own)
+    const unavailable = { code: 'ERR_SESSION_STORE_UNAVAILABLE', statusCode: 503, message: 'The session store is unavailable', headers: { 'retry-after': '1' } }
+    t.ok(await duration(() => t.rejects(store.find(session.id), unavailable)) < 1000, 'the first waits for its deadline')
+    const waits = await duration(async () => {
+      const operations: Array<() => Promise<unknown>> = [
+        () => store.find(session.id),
+        () => store.create(record()),
+        () => store.create(record({ userId: null })),
+        () => store.update(session, (data) => data),
+        () => store.touch(session),
+        () => store.delete(session.id),
+        () => store.listByUser('ada'),
+        () => store.deleteByUser('ada')
+      ]
+      for (const operation of operations) await t.rejects(operation(), unavailable)
+    })
+    t.ok(waits < 300, 'the others do not wait')
+    t.strictSame(told, ['down'])
+
+    await end(own)
+    await until('the store to be up', () => told.includes('up'))
+    t.strictSame(told, ['down', 'up'])
+    t.ok(await store.create(record({ now: store.now(), userId: 'bob' })))
+    t.equal((await store.listByUser('bob')).length, 1)
+    const again = record({ now: store.now() })
+    t.ok(await store.create(again))
+    t.strictSame(await store.find(again.id), again)
+  })
+}
+
+t.test('a closed store answers at once that it is unavailable', async (t) => {
+  const store = await openStore(t, redis.url, { prefix: prefix() })
+  await store.create(record())
+  await store.close()
+  await t.rejects(store.find('x'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+})
+
+t.test('a store that was closed before anything was asked takes nobody for down, and asks nobody whether it is back', async (t) => {
+  const { client } = connect(redis.url)
+  const store = new RedisStore({ client, prefix: prefix() })
+  const outages: unknown[] = []
+  store.events.on('down', (cause) => outages.push(cause))
+  await store.close()
+  client.disconnect()
+  await t.rejects(store.find('x'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  t.strictSame(outages, [])
+})
+
+/** A store whose `step`th command, counted from 0, waits until it is released, and whether it has got there. */
+async function stepwise (t: Test, prefix: string, step: number) {
+  const { client } = connect(redis.url)
+  t.teardown(() => client.disconnect())
+  await until('the connection', () => client.status === 'ready')
+  let reach = () => {}
+  let release = () => {}
+  const held = new Promise<void>((resolve) => { reach = resolve })
+  const released = new Promise<void>((resolve) => { release = resolve })
+  let sent = 0
+  const slow = new Proxy(client, {
+    get: (target, name) => {
+      const member: unknown = Reflect.get(target, name, target)
+      if (typeof member !== 'function') return member
+      // ZREM is left out: a login does not wait for it.
+      if (!['evalsha', 'eval', 'set', 'call', 'del'].includes(String(name))) return member.bind(target)
+      return async (...args: unknown[]) => {
+        if (sent++ === step) {
+          reach()
+          await released
+        }
+        return member.apply(target, args)
+      }
+    }
+  })
+  const store = new RedisStore({ client: slow, prefix })
+  t.teardown(() => store.close())
+  return { store, held, release }
+}
+
+/** Whether a time to live is the one expected, less the moment that has passed. */
+function near (actual: number, expected: number): boolean {
+  return actual <= expected && actual > expected - 10_000
+}
+
+async function duration (work: () => Promise<unknown>): Promise<number> {
+  const startedAt = performance.now()
+  await work()
+  return performance.now() - startedAt
+}
+
+/** What Redis is sent for the keys under `prefix` while something is done: command, scripts by name, keys, PX and NX. */
+async function monitor (t: Test) {
+  const names = new Map(Object.entries({ ...sessionScripts, ...listScripts }).map(([name, { sha }]) => [sha, name.replace('Script', '')]))
+  const listener = await redis.client.monitor() as unknown as Redis
+  t.teardown(() => listener.disconnect())
+  const seen: Array<{ args: string[], source: string }> = []
+  listener.on('monitor', (_time: string, args: string[], source: string) => seen.push({ args, source }))
+  /** Resolves when the monitor has told everything up to now. */
+  const mark = async () => {
+    const text = String(Math.random())
+    await redis.client.echo(text)
+    await until('the monitor', () => seen.some(({ args }) => args[1] === text))
+  }
+  return async (prefix: string, work: () => Promise<unknown>): Promise<string[]> => {
+    await mark()
+    seen.length = 0
+    await work()
+    await mark()
+    const sent = seen.filter(({ args, source }) => source !== 'lua' && args.some((arg) => arg.startsWith(prefix) || arg.startsWith(`@${prefix}`) || arg.startsWith(`@{${prefix}`)))
+    return sent.map(({ args: [command = '', ...args] }) => {
+      const name = /^evalsha$/i.test(command) ? [names.get(args[0] ?? '') ?? ''] : []
+      return [command.toLowerCase(), ...name, ...args.filter((arg) => arg.includes(prefix) || arg === 'PX' || arg === 'NX')].join(' ')
+    })
+  }
+}
