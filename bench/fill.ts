@@ -1,6 +1,5 @@
 import type { Redis } from 'ioredis'
-import { Signature } from '../lib/session/signature.ts'
-import { secretHashOf } from '../lib/session/token.ts'
+import { secretHashOf, Signature } from '../lib/session/token.ts'
 import { encode } from '../lib/store/codec.ts'
 import { Keys } from '../lib/redis/keys.ts'
 import { record } from '../test/helpers/record.ts'

@@ -8,7 +8,7 @@ export const lib = await import(new URL('index.js', built).href) as typeof impor
 
 /** Whether `sessionPlugin` has this option. */
 export async function hasOption (name: string): Promise<boolean> {
-  const { SessionOptions } = await import(new URL('options.js', built).href) as typeof import('../lib/options/schema.ts')
+  const { SessionOptions } = await import(new URL('options/schema.js', built).href) as typeof import('../lib/options/schema.ts')
   return name in SessionOptions.properties
 }
 

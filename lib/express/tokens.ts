@@ -1,7 +1,6 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
 import { signExpressCookie, unsignExpressCookie } from './cookie.ts'
-import type { TokenFormat } from '../session/token-format.ts'
-import type { Token } from '../session/token.ts'
+import type { Token, TokenFormat } from '../session/token.ts'
 
 /** As express-session's own, whose ids have 192 bits. */
 const SID_BYTES = 24

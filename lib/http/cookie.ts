@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
-import { cookieValues } from '../session/cookie-header.ts'
+import { cookieValues } from '../session/headers.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type { Token } from '../session/token.ts'
 import { kReply } from './context.ts'

@@ -4,7 +4,7 @@ import type { Data } from '../session/changes.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type { CookieLife } from './cookie.ts'
 import type { Engine } from './engine.ts'
-import { RESERVED_NAMES } from '../session/reserved.ts'
+import { RESERVED_NAMES } from '../session/data.ts'
 
 /** Whose session object it is: the request's side of it, which does what its methods mean. */
 export interface SessionOwner {

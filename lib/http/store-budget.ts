@@ -1,5 +1,5 @@
 import { errors } from '../errors.ts'
-import { inTime, WAIT_MS } from '../session/in-time.ts'
+import { inTime, WAIT_MS } from '../util/deadline.ts'
 
 /** What the next operation gets in any case, if the last was answered: the time may have gone by in this process itself. */
 const LEAST_MS = 100

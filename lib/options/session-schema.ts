@@ -2,7 +2,7 @@ import { FormatRegistry, TypeGuard } from '@sinclair/typebox'
 import type { Faults } from './faults.ts'
 import type { SessionOptions } from './schema.ts'
 import { DataSchema } from '../session/data-schema.ts'
-import { RESERVED_NAMES } from '../session/reserved.ts'
+import { RESERVED_NAMES } from '../session/data.ts'
 
 /** What `sessionSchema` and `migrate` say of session data; `null`: nothing. */
 export function dataSchemaOf ({ sessionSchema, migrate, userIdFrom }: Partial<SessionOptions>, faults: Faults): DataSchema | null {

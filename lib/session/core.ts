@@ -5,7 +5,7 @@ import type { CoreOptions } from './core-options.ts'
 import type { Carry, CoreStore, ListOptions, OnEnded } from './core-store.ts'
 import { Credentials, proven } from './credentials.ts'
 import type { Credential } from './credentials.ts'
-import { fitting, fittingCarry, fittingChange } from './data-size.ts'
+import { fitting, fittingCarry, fittingChange } from './data.ts'
 import { Endings } from './endings.ts'
 import type { Ending } from './endings.ts'
 import { adoptedRecord, assertExpressCanKeep, newRecord } from './new-record.ts'
@@ -15,9 +15,9 @@ import type { SessionRecord } from './record.ts'
 import { Revocations } from './revocations.ts'
 import type { Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
-import type { TokenFormat } from './token-format.ts'
+import type { TokenFormat } from './token.ts'
 import { carryOfUser } from './user-id.ts'
-import { findWhereItIs, updateWhereItIs } from './whereabouts.ts'
+import { findMoved, updateMoved } from './moved.ts'
 
 /** Makes, finds and ends sessions, and says so: what requests and `app.sessions` stand on. Knows no Fastify and no Redis. */
 export class SessionCore {
@@ -78,7 +78,7 @@ export class SessionCore {
 
   /** The user of the live session of this id, or of what it has moved to a moment ago; `null` when there is neither. */
   async userOf (id: string): Promise<string | null> {
-    return (await findWhereItIs(this.#store, id, async (each) => await this.get(each)))?.userId ?? null
+    return (await findMoved(this.#store, id, async (each) => await this.get(each)))?.userId ?? null
   }
 
   /** The user's live sessions, newest first. */
@@ -134,7 +134,7 @@ export class SessionCore {
 
   /** Replaces the session's data by `change` of it, also where that has moved since; `null` when it has ended, and nothing is written. */
   async update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {
-    return await updateWhereItIs(this.#store, record, fittingChange(change, this.options.maxDataSize))
+    return await updateMoved(this.#store, record, fittingChange(change, this.options.maxDataSize))
   }
 
   /** Whether this use of the session has to be written down. */

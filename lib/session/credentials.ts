@@ -1,11 +1,9 @@
 import { errors } from '../errors.ts'
-import { bearerOf, isBearer } from './bearer-header.ts'
-import { cookieValues } from './cookie-header.ts'
+import { bearerOf, cookieValues, isBearer } from './headers.ts'
 import { Recent } from '../util/recent.ts'
 import type { SessionKind, SessionRecord } from './record.ts'
 import { fromBearer, isSameHash } from './token.ts'
-import type { Token } from './token.ts'
-import type { TokenFormat } from './token-format.ts'
+import type { Token, TokenFormat } from './token.ts'
 
 export interface CredentialsOptions {
   tokens: TokenFormat

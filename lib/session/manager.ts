@@ -1,21 +1,21 @@
+import { inTime, TIMED_OUT, WAIT_MS, withDeadline } from '../util/deadline.ts'
 import { sessionTimeouts } from '../util/duration.ts'
-import { EVENT_NAMES } from './events.ts'
-import type { EventName, SessionEvents } from './events.ts'
 import { assertBoolean, assertFunction, assertMembers, assertObject, assertOneOf } from './arguments.ts'
 import { forgetAttempts } from './attempts.ts'
+import type { ListOptions } from './core-store.ts'
 import type { SessionCore } from './core.ts'
-import type { Credential } from './credentials.ts'
-import { dataOf, dataText } from './data-text.ts'
-import { handedOut } from './handed-out.ts'
-import { healthOf } from './health.ts'
-import { inTime } from './in-time.ts'
+import type { Credential, Credentials } from './credentials.ts'
+import { dataOf, dataText } from './data.ts'
+import { EVENT_NAMES } from './events.ts'
+import type { EventName, SessionEvents } from './events.ts'
+import { header } from './headers.ts'
 import { NEW_SESSION } from './manager-types.ts'
 import type { CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike } from './manager-types.ts'
-import { pageOf } from './page.ts'
+import type { HeldSession } from './new-record.ts'
 import { toInfo, toInfos } from './record.ts'
 import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
-import { header } from './request-header.ts'
 import { finished } from './revocations.ts'
+import { toBearer } from './token.ts'
 import { userIdText, userOf } from './user-id.ts'
 
 /**
@@ -220,4 +220,39 @@ export class SessionManager {
     const record = await inTime(finding)
     return record === null ? null : toInfo(record)
   }
+}
+
+/** A new session with what proves it, as its client carries that. */
+function handedOut ({ record, token }: HeldSession, credentials: Credentials): CreatedSession {
+  const session = toInfo(record) as SessionInfo
+  const bearer = toBearer(token)
+  if (record.kind === 'bearer') return { token: bearer, session, headers: { authorization: `Bearer ${bearer}` } }
+  return { token: credentials.sign(token), session, headers: { cookie: credentials.cookieOf(token) } }
+}
+
+/** Whether the store answers, and how soon, within what anything is waited for. */
+async function healthOf (ping: Promise<void>): Promise<Health> {
+  const startedAt = performance.now()
+  const ok = await withDeadline(ping, WAIT_MS - 50).then((answer) => answer !== TIMED_OUT, () => false)
+  return { ok, latencyMs: Math.round(performance.now() - startedAt) }
+}
+
+/** How many sessions are listed at once, and unless less are asked for. */
+const MOST_LISTED = 1_000
+
+/**
+ * Which of a user's sessions are asked for.
+ * @throws TypeError
+ */
+function pageOf (options: ListSessions): ListOptions {
+  assertMembers(options, 'options', ['limit', 'before'])
+  const { limit = MOST_LISTED, before } = options
+  const isLimit = Number.isInteger(limit) && limit >= 1 && limit <= MOST_LISTED
+  if (!isLimit) throw new TypeError(`limit must be an integer from 1 to ${MOST_LISTED}`)
+  if (before === undefined) return { limit }
+  assertObject(before, 'before')
+  const { id, createdAt } = before
+  const isPlace = typeof id === 'string' && Number.isSafeInteger(createdAt) && createdAt >= 0
+  if (!isPlace) throw new TypeError('before must be a session, or its id and createdAt')
+  return { limit, before: { id, createdAt } }
 }

@@ -1,11 +1,10 @@
 import { errors } from '../errors.ts'
 import { objectText } from './arguments.ts'
 import type { Data } from './changes.ts'
-import { fitting } from './data-size.ts'
+import { fitting, presentable } from './data.ts'
 import { deviceName } from './device.ts'
 import type { JsonObject, SessionKind, SessionRecord } from './record.ts'
 import { addressOf } from './network.ts'
-import { presentable } from './reserved.ts'
 import type { Token } from './token.ts'
 import { userOf } from './user-id.ts'
 

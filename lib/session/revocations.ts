@@ -1,9 +1,8 @@
-import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
+import { TIMED_OUT, WAIT_MS, withDeadline } from '../util/deadline.ts'
 import { errors } from '../errors.ts'
 import type { CoreStore } from './core-store.ts'
-import { WAIT_MS } from './in-time.ts'
 import type { SessionRecord } from './record.ts'
-import { findWhereItIs } from './whereabouts.ts'
+import { findMoved } from './moved.ts'
 
 /** How often what failed is tried again, in milliseconds. */
 const RETRY_EVERY_MS = 500
@@ -78,7 +77,7 @@ export class Revocations {
   async #run (running: Running, before?: number): Promise<number> {
     const { userId, except } = running
     try {
-      if (except !== undefined) running.keptAt ??= (await findWhereItIs(this.#store, except))?.createdAt ?? null
+      if (except !== undefined) running.keptAt ??= (await findMoved(this.#store, except))?.createdAt ?? null
       const onEnded = (ids: readonly string[]): void => {
         running.ended += ids.length
         running.steps++

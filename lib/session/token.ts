@@ -1,4 +1,4 @@
-import { hash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, hash, randomBytes, timingSafeEqual } from 'node:crypto'
 
 /** 128 bits name a session, 192 bits prove it (OWASP ASVS 5.0 7.2.3 asks for 128). */
 const ID_BYTES = 16
@@ -72,4 +72,91 @@ function checksum (token: Token): string {
 
 function hashOf (text: string): string {
   return hash('sha256', text, 'base64url')
+}
+
+/** base64url of HMAC-SHA-256. */
+const MAC_LENGTH = 43
+
+/** What a signed value held, and whether it must be signed again with today's secret. */
+export interface Verified {
+  readonly value: string
+  readonly renew: boolean
+}
+
+/**
+ * Signs with the first secret and verifies with all of them, so that rotating a secret signs nobody
+ * out. A signed value is `<value>.<mac>`, all of it safe in a cookie without encoding.
+ */
+export class Signature {
+  readonly #secrets: readonly string[]
+
+  constructor (secrets: readonly string[]) {
+    this.#secrets = secrets
+  }
+
+  sign (value: string): string {
+    return `${value}.${mac(value, this.#secrets[0] ?? '')}`
+  }
+
+  /** The signed value, or `null` when no secret made this signature. */
+  verify (signed: string): Verified | null {
+    const dot = signed.length - MAC_LENGTH - 1
+    if (dot < 1 || signed[dot] !== '.') return null
+    const value = signed.slice(0, dot)
+    const actual = Buffer.from(signed.slice(dot + 1))
+    for (const [index, secret] of this.#secrets.entries()) {
+      const expected = Buffer.from(mac(value, secret))
+      if (actual.length === expected.length && timingSafeEqual(actual, expected)) return { value, renew: index > 0 }
+    }
+    return null
+  }
+}
+
+function mac (value: string, secret: string): string {
+  return createHmac('sha256', secret).update(value).digest('base64url')
+}
+
+/** What a client holds and how a cookie carries it. Nothing here asks the store. */
+export interface TokenFormat {
+  /** A fresh public handle. Throws when the system's random source fails. */
+  newId (): string
+  /** A public handle as it is written today, though it may be made with an older secret; `null` when it is none. */
+  idFrom (value: unknown): string | null
+  /** A fresh token for a handle, and what the store keeps to prove it. */
+  newToken (id: string): { token: Token, secretHash: string }
+  /** The public handle of a token. */
+  idOf (token: Token): string
+  /** What the store keeps to prove it. */
+  secretHashOf (token: Token): string
+  /** What goes into the cookie. */
+  sign (token: Token): string
+  /** The token that a cookie's value carries, and whether it is to be signed anew with today's secret; `null` when it does not verify. */
+  unsign (value: string): { token: Token, renew: boolean } | null
+}
+
+/** This package's own: `<id>.<secret>`, signed. */
+export class OwnTokens implements TokenFormat {
+  readonly #signature: Signature
+  readonly newId = newId
+  readonly newToken = newToken
+  readonly idOf = idOf
+  readonly secretHashOf = secretHashOf
+
+  /** The first secret signs, all verify. */
+  constructor (secrets: readonly string[]) {
+    this.#signature = new Signature(secrets)
+  }
+
+  idFrom (value: unknown): string | null {
+    return isId(value) ? value : null
+  }
+
+  sign (token: Token): string {
+    return this.#signature.sign(token)
+  }
+
+  unsign (value: string): { token: Token, renew: boolean } | null {
+    const verified = this.#signature.verify(value)
+    return verified !== null && isToken(verified.value) ? { token: verified.value, renew: verified.renew } : null
+  }
 }

@@ -1,8 +1,7 @@
 import t from 'tap'
 import { Credentials } from '../../lib/session/credentials.ts'
 import { Recent } from '../../lib/util/recent.ts'
-import { newId, newToken, toBearer } from '../../lib/session/token.ts'
-import { OwnTokens } from '../../lib/session/token-format.ts'
+import { newId, newToken, OwnTokens, toBearer } from '../../lib/session/token.ts'
 import { liveBytes } from '../../bench/numbers.ts'
 
 /** Counts how often something is worked out. */

@@ -6,7 +6,7 @@ const LOOK_AGAIN_MS = 10
 const LOOKS = 10
 
 /** Changes the data of a session where that is by now: it may have moved to another id since it was seen. `null`: it has ended. */
-export async function updateWhereItIs (store: CoreStore, seen: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {
+export async function updateMoved (store: CoreStore, seen: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {
   for (let session: SessionRecord | null = seen; session !== null; session = await successorOf(store, session)) {
     const updated = await store.update(session, change)
     if (updated !== null) return updated
@@ -15,7 +15,7 @@ export async function updateWhereItIs (store: CoreStore, seen: SessionRecord, ch
 }
 
 /** The session that this id is, or has become; `get` finds one. */
-export async function findWhereItIs (store: CoreStore, id: string, get = store.find.bind(store)): Promise<SessionRecord | null> {
+export async function findMoved (store: CoreStore, id: string, get = store.find.bind(store)): Promise<SessionRecord | null> {
   const seen = new Set<string>()
   for (let next: string | null = id; next !== null && !seen.has(next); next = await store.successor(next)) {
     seen.add(next)

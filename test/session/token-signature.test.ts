@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import t from 'tap'
-import { Signature } from '../../lib/session/signature.ts'
+import { Signature } from '../../lib/session/token.ts'
 
 t.test('what is signed verifies, and needs no encoding in a cookie', async (t) => {
   const signature = new Signature(['first'])

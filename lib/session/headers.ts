@@ -35,3 +35,21 @@ function beforeBlank (text: string, from: number, to: number): number {
 function isBlank (code: number): boolean {
   return code === 0x20 || code === 0x09
 }
+
+/** What an `Authorization` header carries under the scheme Bearer (RFC 6750, any case), else `null`. */
+export function bearerOf (authorization: string | undefined): string | null {
+  return authorization === undefined ? null : /^bearer +(\S+) *$/i.exec(authorization)?.[1] ?? null
+}
+
+/** Whether a header is of the scheme Bearer, whatever it carries. */
+export function isBearer (authorization: string | undefined): boolean {
+  return authorization !== undefined && /^bearer(\s|$)/i.test(authorization)
+}
+
+/** One header of a request, of Node's object or of a `Headers` of `fetch`; what is no text is none. */
+export function header (headers: object, name: 'cookie' | 'authorization'): string | undefined {
+  const { get } = headers as Partial<Headers>
+  // Not by `instanceof`: there are as many kinds of Headers as there are implementations of fetch.
+  const value: unknown = typeof get === 'function' ? get.call(headers as Headers, name) : (headers as Record<string, unknown>)[name]
+  return typeof value === 'string' ? value : undefined
+}

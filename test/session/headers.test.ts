@@ -1,5 +1,5 @@
 import t from 'tap'
-import { cookieValues } from '../../lib/session/cookie-header.ts'
+import { cookieValues } from '../../lib/session/headers.ts'
 
 t.test('every value of a name is found, and no other name\'s', async (t) => {
   for (const [header, values] of [
