@@ -1,49 +1,125 @@
-import { spawn } from 'node:child_process'
+import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { root } from './process.ts'
 
 /*
- * Runs tap and says in its last line how it went: `8 passed, 1 failed`.
+ * Runs test files and says in its last line how many tests passed: `8 passed, 1 failed`.
  *
- *     tsx test/helpers/run.ts [files or options of tap…]
+ *     tsx test/helpers/run.ts [--jobs=2] [--timeout=120] [--all] [files…]
  *
- * One line per file as it ends; of a file that failed, everything said in its tests that failed.
+ * Without files: those of `npm test`, or of `npm run test:all`, which tries more often what depends on chance. Files share a few processes, as starting one takes longer than most of them. One line per file as it ends; of a file
+ * that failed, everything said in its tests that failed. One file in a process of its own: `npx tap <file>`.
  */
 
-const tap = fileURLToPath(new URL('../../node_modules/.bin/tap', import.meta.url))
-const child = spawn(tap, ['--reporter=tap', ...process.argv.slice(2)], { stdio: ['inherit', 'pipe', 'inherit'] })
-const ended = once(child, 'close')
+/** What `npm test` leaves to `npm run test:all`: other people's packages, and servers that fail. */
+const LONG = /^test\/(browser|examples|express|failover|interop|outages)\/|^test\/demo/
+/** What a browser does is `npm run test:browser`. */
+const BROWSER = /^test\/browser\//
+/** How long a process may take to end when all its files have. */
+const ENDS_WITHIN_MS = 10_000
 
-/** What the last line of tap's report counts; a suite that says nothing has run nothing. */
-const counts = { total: 0, pass: 0, fail: 0, skip: 0, todo: 0 }
-let said: string[] = []
-let failing = false
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { jobs: { type: 'string', default: '2' }, timeout: { type: 'string', default: '120' }, all: { type: 'boolean', default: false } }
+})
+const files = positionals.length > 0 ? positionals : filesOf(values.all ? BROWSER : LONG)
+const counts = { passed: 0, failed: 0, skipped: 0 }
 
-for await (const line of createInterface({ input: child.stdout })) {
-  const result = /^(not ok|ok) \d+ - (.*)$/.exec(line)
-  const summary = /^# \{ (.*) \}$/.exec(line)
-  if (result !== null) {
-    failing = result[1] === 'not ok'
-    if (failing) console.log(failuresOf(said).join('\n'))
-    console.log(line)
-    said = []
-  } else if (summary !== null) {
-    for (const [, name, count] of (summary[1] ?? '').matchAll(/(\w+): (\d+)/g)) Object.assign(counts, { [name ?? '']: Number(count) })
-  } else if (failing && line.startsWith('  ')) {
-    // The diagnosis below a file's own `not ok`: how it ended.
-    console.log(line)
-  } else {
-    said.push(line)
+/** A process that runs test files, and what it said about the one it is at. */
+class Worker {
+  readonly #child: ChildProcess
+  readonly #ended: Promise<[number | null]>
+  readonly #lines: AsyncIterator<string>
+  #files = 0
+
+  constructor () {
+    this.#child = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), [String(Number(values.timeout) * 1_000)], {
+      execArgv: ['--import=tsx'],
+      env: { ...process.env, TAP_TIMEOUT: '0', ...values.all && { TEST_ALL: '1' } },
+      stdio: ['ignore', 'pipe', 'inherit', 'ipc']
+    })
+    this.#ended = once(this.#child, 'exit') as Promise<[number | null]>
+    // That it cannot be sent to: then it has ended, as its output tells.
+    this.#child.on('error', () => {})
+    this.#lines = createInterface({ input: this.#child.stdout as Readable })[Symbol.asyncIterator]()
+  }
+
+  /** Runs a file and returns whether it passed. */
+  async run (file: string): Promise<boolean> {
+    this.#child.send(file)
+    this.#files++
+    const said: string[] = []
+    for (let next = await this.#lines.next(); next.done !== true; next = await this.#lines.next()) {
+      const [, result, about] = /^(ok|not ok) \d+ - (.*)$/.exec(next.value) ?? []
+      if (result !== undefined) return conclude(`${result} - ${about}`, said)
+      said.push(next.value)
+    }
+    return conclude(`not ok - ${file} # its process ended`, said)
+  }
+
+  /** Waits for its end. What a test left open holds it up. */
+  async end (): Promise<void> {
+    this.#child.disconnect()
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), ENDS_WITHIN_MS)
+    const [code] = await this.#ended
+    clearTimeout(timer)
+    if (code === 0) return
+    const reason = code === null ? 'did not end: one left something open' : 'failed after their end'
+    conclude(`not ok - the process of ${this.#files} files ${reason}`, [])
+  }
+
+  async kill (): Promise<void> {
+    this.#child.kill('SIGKILL')
+    await this.#ended
   }
 }
-const [code] = await ended as [number | null]
 
-const { pass, fail } = counts
-const skipped = counts.skip + counts.todo
-if (code !== 0 && fail === 0) console.log(said.join('\n'))
-console.log(`${pass} passed, ${fail} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
-process.exitCode = counts.total === 0 ? code || 1 : code ?? 1
+const queue = [...files]
+await Promise.all(Array.from({ length: Math.min(Number(values.jobs), files.length) }, async () => {
+  let worker: Worker | undefined
+  for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
+    worker ??= new Worker()
+    if (await worker.run(file)) continue
+    // Whatever it left behind is no matter of the files to come.
+    await worker.kill()
+    worker = undefined
+  }
+  await worker?.end()
+}))
+
+const { passed, failed, skipped } = counts
+console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+process.exitCode = failed > 0 || passed + skipped === 0 ? 1 : 0
+
+function filesOf (leftOut: RegExp): string[] {
+  return readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+    .map((name) => `test/${name.replaceAll('\\', '/')}`)
+    .filter((name) => name.endsWith('.test.ts') && !leftOut.test(name))
+    .sort()
+}
+
+/** Counts the tests of a file, prints its line, and before it what failed. Returns whether the file passed. */
+function conclude (line: string, said: string[]): boolean {
+  const isOk = line.startsWith('ok')
+  const results = said.filter((each) => /^ {4}(not )?ok \d/.test(each))
+  const skipped = results.filter((each) => / # (SKIP|TODO)/.test(each)).length
+  const failed = results.filter((each) => each.startsWith('    not ok') && !/ # TODO/.test(each)).length
+  const passes = isOk && results.length > 0
+  counts.skipped += skipped
+  counts.passed += results.length - skipped - failed
+  // A file may also fail outside of its tests.
+  counts.failed += passes ? 0 : Math.max(1, failed)
+  if (!passes) console.log(failuresOf(said).join('\n'))
+  console.log(isOk && !passes ? `not ${line} # no tests` : line)
+  return passes
+}
 
 /** A file's lines without those of its tests that passed. */
 function failuresOf (lines: string[]): string[] {

@@ -1,13 +1,17 @@
 import { appendFileSync } from 'node:fs'
 
-const { SOAK, SOAK_REPORT } = process.env
+const { SOAK, SOAK_REPORT, TEST_ALL } = process.env
 
 /** Whether the full numbers are asked for: `npm run test:soak`. */
 export const isSoak = SOAK !== undefined
 
-/** How often something is tried: `full` times in the soak, a tenth in `npm test`, or what it is given there. */
-export function times (full: number, inTests = Math.ceil(full / 10)): number {
-  return isSoak ? full : inTests
+/**
+ * How often something is tried: `full` times in `npm run test:soak`, `inAll` times in `npm run test:all`, and a tenth of
+ * that in `npm test`.
+ */
+export function times (full: number, inAll = Math.ceil(full / 10)): number {
+  if (isSoak) return full
+  return TEST_ALL === undefined ? Math.ceil(inAll / 10) : inAll
 }
 
 /** What came of one scenario: a row of the soak's table. */

@@ -10,7 +10,7 @@ import type { Outcome } from './scale.ts'
  * Runs the attacks, the races, the outages and the failovers of the tests with their full numbers, one file at a time, and
  * prints what came of each.
  *
- *     npm run test:soak [-- files or options of tap…]
+ *     npm run test:soak [-- files…]
  */
 
 const FOLDERS = ['test/attacks', 'test/races', 'test/outages', 'test/failover']
