@@ -1,7 +1,6 @@
 import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { sessionLayout } from './express/layout.ts'
 import type { PluginContext } from './http/context.ts'
 import { cookieLife } from './http/cookie.ts'
 import { addDecorators, assertFree } from './http/decorators.ts'
@@ -10,6 +9,7 @@ import { addHooks } from './http/hooks.ts'
 import { claim } from './http/registrations.ts'
 import { sessionObjects } from './http/session-object.ts'
 import { proxyWarnings } from './http/trust-proxy.ts'
+import { layoutOf } from './options/layout.ts'
 import type { SessionOptions } from './options/schema.ts'
 import { resolveOptions } from './options/resolve.ts'
 import { SessionCore } from './session/core.ts'
@@ -21,7 +21,7 @@ import { countersOf, openStore } from './store/open.ts'
 export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptions) => {
   const options = resolveOptions(input)
   assertFree(app, options.decorators)
-  const layout = sessionLayout(options)
+  const layout = await layoutOf(options)
   const { store, ready, backend, close } = openStore({ ...options, ...layout })
   const core = new SessionCore({ ...options, ...layout, store, counters: countersOf(store) })
   const context: PluginContext = {

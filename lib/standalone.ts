@@ -1,5 +1,5 @@
 import { errors } from './errors.ts'
-import { sessionLayout } from './express/layout.ts'
+import { ownLayout } from './options/layout.ts'
 import type { SessionOptions } from './options/schema.ts'
 import { resolveOptions } from './options/resolve.ts'
 import { SessionCore } from './session/core.ts'
@@ -21,7 +21,7 @@ export class SessionManager extends Sessions {
     if (given === undefined) throw new errors.INVALID_OPTIONS('store is required: a MemoryStore, a RedisStore or an express-session compatible store')
     const store = asSessionStore(given)
     const near = nearCached(store, resolved)
-    super(new SessionCore({ ...resolved, ...sessionLayout({ ...resolved, store }), store: near ?? encrypted(store, resolved), counters: countersOf(store) }), async () => {
+    super(new SessionCore({ ...resolved, ...ownLayout(resolved), store: near ?? encrypted(store, resolved), counters: countersOf(store) }), async () => {
       await near?.stop()
       if (store !== given) await store.close()
     })

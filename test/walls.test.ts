@@ -12,6 +12,8 @@ interface Import {
   of: string
   isLocal: boolean
   isType: boolean
+  /** It happens when the program gets there: `await import(…)`. */
+  isCall: boolean
 }
 
 interface File {
@@ -25,10 +27,11 @@ interface File {
 function importsOf (path: string, text: string): Import[] {
   const statements = [...text.matchAll(/^[ \t]*(?:import|export)\b(?<type>\s+type\b)?(?:[\s\w{},*$]*?\bfrom\b)?\s*(['"])(?<from>[^'"\n]+)\2/gm)]
   const calls = [...text.matchAll(/\b(?:import|require)\s*\(\s*(['"`])(?<from>[^'"`\n]+)\1/g)]
-  return [...statements, ...calls].map(({ groups = {} }) => {
+  return [...statements, ...calls].map(({ groups = {} }, index) => {
     const from = groups.from as string
+    const isCall = index >= statements.length
     const isLocal = from.startsWith('.')
-    return { of: isLocal ? normalize(join(dirname(path), from)) : from, isLocal, isType: groups.type !== undefined }
+    return { of: isLocal ? normalize(join(dirname(path), from)) : from, isLocal, isType: groups.type !== undefined, isCall }
   })
 }
 
@@ -100,6 +103,8 @@ const WALLS: Wall[] = [
     keepsOut: (of) => isIn(of, 'session') && !['lib/session/store.ts', 'lib/session/record.ts', 'lib/session/changes.ts', 'lib/session/events.ts'].includes(of)
   },
   { says: 'of the stores only the one that opens them knows Redis', around: (path) => isIn(path, 'store', 'near') && path !== 'lib/store/open.ts', keepsOut: (of) => isIn(of, 'redis', 'express') },
+  { says: 'lib/express is known to lib/options/layout.ts alone', around: (path) => !isIn(path, 'express', 'lib/options/layout.ts'), keepsOut: (of) => isIn(of, 'express') },
+  { says: 'lib/express is loaded when it is asked for', around: (path) => path === 'lib/options/layout.ts', keepsOut: (of, { isCall }) => isIn(of, 'express') && !isCall },
   { says: 'lib/redis knows no other store and no options', around: (path) => isIn(path, 'redis'), keepsOut: (of) => isIn(of, 'options', 'lib/store/memory.ts', 'lib/store/foreign.ts', 'lib/store/open.ts') },
   { says: 'lib/http knows no store', around: (path) => isIn(path, 'http'), keepsOut: (of) => isIn(of, 'store', 'near', 'redis', 'express') },
   { says: 'nobody imports the front door', around: () => true, keepsOut: (of) => of === 'lib/index.ts' || of === 'lib/plugin.ts' }
@@ -208,7 +213,11 @@ t.test('a hole in a wall is found', async (t) => {
     ['lib/plugin.ts', "import RedisStore from 'connect-redis'"],
     ['lib/options/schema.ts', "import type { FastifyInstance } from 'fastify'"],
     ['lib/options/resolve.ts', "import calculateSlot from 'cluster-key-slot'"],
-    ['lib/http/x.ts', "import { sessionPlugin } from '../index.ts'"]
+    ['lib/http/x.ts', "import { sessionPlugin } from '../index.ts'"],
+    ['lib/redis/x.ts', "import type { ExpressRecords } from '../express/shared-records.ts'"],
+    ['lib/plugin.ts', "const { expressLayout } = await import('./express/layout.ts')"],
+    ['lib/options/layout.ts', "import { expressLayout } from '../express/layout.ts'"],
+    ['lib/index.ts', "export { RedisStore } from './express/redis-store.ts'"]
   ]
   for (const [path, statement] of through) t.not(holes([file(path, statement)]).length, 0, `${path}: ${statement}`)
 })

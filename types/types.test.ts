@@ -7,6 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import { Cluster, Redis } from 'ioredis'
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5'
 import { createClient } from 'redis'
+import { RedisStore as DropIn } from '../lib/express/redis-store.ts'
 import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore, sessionRoutes } from '../lib/index.ts'
 import type { RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionOptions, SessionRoutesOptions } from '../lib/index.ts'
 
@@ -35,13 +36,19 @@ export async function options (app: FastifyInstance): Promise<void> {
 
 /** In place of connect-redis. */
 export async function dropIn (app: FastifyInstance): Promise<void> {
-  const store = new RedisStore({ client: new Redis(), prefix: 'sess:', ttl: (session) => session.cookie.maxAge ?? 60, serializer: JSON })
+  const store = new DropIn({ client: new Redis(), prefix: 'sess:', ttl: (session) => session.cookie.maxAge ?? 60, serializer: JSON })
   expressSession({ store, secret: 'a' })
   await app.register(fastifySession, { store, secret: 'a' })
-  for (const client of [new Cluster([]), new Redis5(), new Cluster5([])]) expressSession({ store: new RedisStore({ client }), secret: 'a' })
+  for (const client of [new Cluster([]), new Redis5(), new Cluster5([])]) expressSession({ store: new DropIn({ client }), secret: 'a' })
   store.get('sid', (_error, session) => session.userId)
   const read = await store.get('sid')
   await store.set('sid', read)
+  await app.register(sessionPlugin, { secret: 'a', store })
+  const own = new RedisStore({ client: new Redis() })
+  // @ts-expect-error that is the store of the plugin alone
+  expressSession({ store: own, secret: 'a' })
+  // @ts-expect-error that is the store of the plugin alone
+  await app.register(fastifySession, { store: own, secret: 'a' })
   // @ts-expect-error a client has to be given
   new RedisStore({ prefix: 'sess:' }).close()
   // @ts-expect-error it is no client

@@ -2,20 +2,19 @@ import { createHash, randomBytes } from 'node:crypto'
 import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
+import type { Adoption, MakeAdopted } from '../session/store.ts'
 import { encode, parseExpress } from '../store/codec.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { RedisLink } from '../redis/link.ts'
 import { absentIfWrongType, MOVED, PENDING_MS } from '../redis/records.ts'
 import type { Records } from '../redis/records.ts'
 import { settleClaimScript } from '../redis/scripts.ts'
+import type { AdoptionBase } from '../redis/store.ts'
 import type { UserLists } from '../redis/user-lists.ts'
 
 /** How often, and how many times, one looks again while another process adopts the same session. */
 const LOOK_AGAIN_MS = 10
 const LOOKS = 30
-
-/** Makes a session of ours of the data of an Express session and whether its cookie outlives the browser. */
-export type Make = (data: Record<string, unknown>, cookie: { persistent: boolean }) => SessionRecord
 
 /**
  * Sessions that an Express app left under `<prefix><its session id>`, moved to ours on first use. Of all
@@ -24,7 +23,7 @@ export type Make = (data: Record<string, unknown>, cookie: { persistent: boolean
  * Whoever claims it takes the Express session only then, and makes ours live only if the claim still stands:
  * a logout deletes the one, then the claim, then ours, and so meets it wherever it is.
  */
-export class Adoption {
+export class ExpressAdoption implements Adoption {
   readonly #link: RedisLink
   readonly #keys: Keys
   readonly #records: Records
@@ -32,7 +31,7 @@ export class Adoption {
   /** Ends the Express session, adopted or not. */
   readonly discard: (sid: string) => Promise<void>
 
-  constructor (link: RedisLink, { keys, records, lists, discard }: { keys: Keys, records: Records, lists: UserLists, discard: (sid: string) => Promise<void> }) {
+  constructor ({ link, keys, records, lists, discard }: AdoptionBase) {
     this.#link = link
     this.#keys = keys
     this.#records = records
@@ -44,7 +43,7 @@ export class Adoption {
    * The session of this id, made by `make` of the Express session `sid` if it is not there yet; `null` when there is neither.
    * @throws ERR_SESSION_STORE_UNAVAILABLE while another process that claimed it does not go on
    */
-  async adopt (sid: string, id: string, make: Make): Promise<SessionRecord | null> {
+  async adopt (sid: string, id: string, make: MakeAdopted): Promise<SessionRecord | null> {
     const key = this.#keys.session(sid)
     for (let look = 0; look < LOOKS; look++) {
       const session = madeBy(make, await this.#link.run(key, (client) => client.get(key)).catch(absentIfWrongType))
@@ -62,7 +61,7 @@ export class Adoption {
   }
 
   /** The steps of a login; what it takes the place of is the Express session. `undefined` when somebody else claimed or took that. */
-  async #move (sid: string, seen: SessionRecord, make: Make): Promise<SessionRecord | null | undefined> {
+  async #move (sid: string, seen: SessionRecord, make: MakeAdopted): Promise<SessionRecord | null | undefined> {
     const claim = await this.#claim(seen)
     if (claim === null) return undefined
     const key = this.#keys.session(sid)
@@ -120,8 +119,11 @@ export class Adoption {
   }
 }
 
+/** The part of a store that adopts Express sessions. */
+export const adopting = { adoption: (base: AdoptionBase) => new ExpressAdoption(base) }
+
 /** A session of ours, of what Express stored; `null` when that is no session. */
-function madeBy (make: Make, stored: string | null): SessionRecord | null {
+function madeBy (make: MakeAdopted, stored: string | null): SessionRecord | null {
   const session = stored === null ? null : parseExpress(stored)
   if (session === null) return null
   const { cookie, ...data } = session

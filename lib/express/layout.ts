@@ -1,35 +1,40 @@
+import type { SessionLayout } from '../options/layout.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
-import type { ForeignCredential } from '../session/credentials.ts'
-import { adoptedCredential } from './cookie.ts'
-import { ExpressTokens } from './tokens.ts'
 import { OwnTokens } from '../session/token.ts'
-import type { TokenFormat } from '../session/token.ts'
 import { presentable } from '../session/data.ts'
 import { userOf } from '../session/user-id.ts'
-import type { ExpressSessions } from '../store/open.ts'
+import { adopting } from './adoption.ts'
+import { adoptedCredential } from './cookie.ts'
+import { ExpressRecords } from './shared-records.ts'
+import { ExpressTokens } from './tokens.ts'
 
-/** What `expressSession` means for each part: what tokens look like, and how they and their sessions are kept. */
-export interface SessionLayout {
-  tokens: TokenFormat
-  /** Reads the Express cookies whose sessions are adopted; `null`: none are. */
-  readForeignCookie: ((value: string) => ForeignCredential | null) | null
-  /** The data alone says who is signed in. */
-  userIsData: boolean
-  /** How sessions are stored where an Express app reads them, too. */
-  express: ExpressSessions | undefined
+/** The layout beside an Express app whose sessions are shared, or adopted. */
+export function expressLayout (options: ResolvedOptions): SessionLayout {
+  return options.expressSession === 'share' ? sharedLayout(options) : adoptingLayout(options)
 }
 
-export function sessionLayout ({ expressSession, secrets, userIdFrom, cookie, idleTimeoutMs, absoluteTimeoutMs }: ResolvedOptions): SessionLayout {
-  if (expressSession !== 'share') return { tokens: new OwnTokens(secrets), readForeignCookie: expressSession === 'adopt' ? (value) => adoptedCredential(value, secrets) : null, userIsData: false, express: undefined }
+function adoptingLayout ({ secrets }: ResolvedOptions): SessionLayout {
+  return {
+    tokens: new OwnTokens(secrets),
+    readForeignCookie: (value) => adoptedCredential(value, secrets),
+    userIsData: false,
+    parts: adopting
+  }
+}
+
+function sharedLayout ({ secrets, userIdFrom, cookie, idleTimeoutMs, absoluteTimeoutMs }: ResolvedOptions): SessionLayout {
   const tokens = new ExpressTokens(secrets)
+  const layout = { presentable, userOf: (data: Record<string, unknown>) => userOf(data, userIdFrom), idleTimeoutMs, absoluteTimeoutMs, cookie }
   return {
     tokens,
     readForeignCookie: null,
     userIsData: true,
-    express: {
+    parts: {
       // No key of any session: an id that is none is absent.
       names: { ofId: (id) => tokens.sidOf(id) ?? '\0', toId: (sid) => tokens.idOf(sid) },
-      layout: { presentable, userOf: (data) => userOf(data, userIdFrom), idleTimeoutMs, absoluteTimeoutMs, cookie }
+      records: (base) => new ExpressRecords(base, layout),
+      extendedByOthers: true,
+      ...adopting
     }
   }
 }

@@ -1,44 +1,45 @@
 import { EventEmitter } from 'node:events'
 import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { errors } from '../errors.ts'
-import type { StoreEvents } from '../session/store.ts'
-import { isClient } from '../redis/client.ts'
-import type { Client, ClientLike } from '../redis/client.ts'
+import type { SessionRecord } from '../session/record.ts'
+import type {
+  Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore
+} from '../session/store.ts'
 import { compareAndSet } from '../redis/compare-and-set.ts'
+import { isWrongType } from '../redis/driver-errors.ts'
+import { Keys } from '../redis/keys.ts'
+import { RedisLink } from '../redis/link.ts'
+import { checkedOptions, RedisStore as SessionsInRedis } from '../redis/store.ts'
+import type { RedisStoreOptions as SessionsInRedisOptions } from '../redis/store.ts'
 import { connectRedisClient } from './connect-redis-client.ts'
 import { sessionChanges, Versions, withChanges } from './versions.ts'
 import type { ExpressSession } from './versions.ts'
-import { Keys } from '../redis/keys.ts'
-import type { Names } from '../redis/keys.ts'
-import { isWrongType } from '../redis/driver-errors.ts'
-import { RedisLink } from '../redis/link.ts'
 
+export type { ExpressSession } from './versions.ts'
+
+/** How express-session and @fastify/session are told the outcome of a call. */
 export type Callback = (error?: unknown, result?: ExpressSession) => void
 
-export interface RedisStoreOptions {
-  /** An ioredis `Redis` or `Cluster`. Used as it is, and left open by `close`. */
-  client: ClientLike
-  /** What session keys begin with. Default `sess:`. */
-  prefix?: string | undefined
-  /** Plain express-session: seconds a session without `cookie.expires` lives, or a function of it. Default 86400. */
+/** The options of connect-redis' `RedisStore`, and those of this package's. */
+export interface RedisStoreOptions extends SessionsInRedisOptions {
+  /** How many seconds a session without `cookie.expires` lives, or a function of the session. @default 86400 */
   ttl?: number | ((session: ExpressSession) => number) | undefined
-  /** Plain express-session: how sessions become text. Default `JSON`. */
+  /** Makes text of sessions and back. @default JSON */
   serializer?: { parse (text: string): ExpressSession, stringify (session: ExpressSession): string } | undefined
-  /** Sessions are not extended by use. Default `false`. */
+  /** Use does not extend a session. @default false */
   disableTouch?: boolean | undefined
-  /** Sessions never expire; ending them is then the application's work. Default `false`. */
+  /** Sessions never expire: your application ends them. @default false */
   disableTTL?: boolean | undefined
-  /** The COUNT of SCAN. Default 100. */
-  scanCount?: number | undefined
-  /** Plain express-session: lets `set` overwrite a session that it did not read first, as connect-redis does. Default `false`. */
+  /** `set` overwrites a session that was not read first, as connect-redis does. @default false */
   overwrite?: boolean | undefined
-  /**
-   * `'replicated'`: what begins or ends a session resolves when all replicas that follow have it, else rejects with
-   * ERR_SESSION_STORE_UNAVAILABLE; on a second connection, which `close` closes. Not for what express-session
-   * itself sets and destroys. Default `'default'`: when the master has it.
-   */
-  durability?: 'default' | 'replicated' | undefined
 }
+
+const OPTIONS = [
+  'client', 'prefix', 'durability', 'scanCount', 'ttl', 'serializer', 'disableTouch', 'disableTTL', 'overwrite'
+] as const
+
+/** When a session ends that never ends. The last year that every reader of dates takes. */
+const NEVER = Date.UTC(9999, 11, 31)
 
 /** connect-redis' class, in types of our own: its own need @types/express-session. */
 interface ConnectRedis extends EventEmitter {
@@ -69,22 +70,99 @@ const ConnectRedis = ConnectRedisStore as unknown as new (options: object) => Co
  * connect-redis as express-session and @fastify/session use it, mended: a save changes only what the
  * request changed and never brings an ended session back, corrupt values are no session, a callback is
  * called once, and `all`, `ids`, `length` and `clear` see every master of a Cluster.
+ *
+ * The plugin and `SessionManager` take it as their `store` as well: it holds this package's store over the same
+ * connection.
  */
-export class ExpressSide extends ConnectRedis {
-  readonly events: EventEmitter<StoreEvents>
-  protected readonly link: RedisLink
-  protected readonly keys: Keys
+export class RedisStore extends ConnectRedis implements SessionStore {
+  readonly events: SessionsInRedis['events']
+  readonly bus: SessionsInRedis['bus']
+  readonly attempts: SessionsInRedis['attempts']
+  readonly #link: RedisLink
+  readonly #keys: Keys
+  readonly #sessions: SessionsInRedis
   readonly #overwrite: boolean
   readonly #versions = new Versions()
 
-  /** @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis */
-  constructor (options: RedisStoreOptions, names?: Names, { client, overwrite = false, durability: _durability, ...others } = checked(options), link = new RedisLink(client)) {
-    const keys = new Keys(others.prefix ?? 'sess:', client.options.keyPrefix, names)
+  /** @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis, or for options that do not go together */
+  constructor (options: RedisStoreOptions) {
+    const { client, overwrite = false, durability, ...others } = checkedOptions(options, OPTIONS)
+    const { prefix = 'sess:', scanCount, ttl, disableTTL } = others
+    if (disableTTL === true && ttl !== undefined) throw new errors.INVALID_OPTIONS('ttl cannot be given together with disableTTL: sessions never expire')
+    const link = new RedisLink(client)
+    const keys = new Keys(prefix, client.options.keyPrefix)
     super({ ...others, client: connectRedisClient(link, keys) })
-    this.link = link
-    this.keys = keys
-    this.events = link.events
+    this.#link = link
+    this.#keys = keys
+    this.#sessions = new SessionsInRedis({ client, prefix, durability, scanCount }, { link, neverExpire: this.disableTTL })
     this.#overwrite = overwrite
+    this.events = link.events
+    this.bus = this.#sessions.bus
+    this.attempts = this.#sessions.attempts
+  }
+
+  now (): number {
+    return this.#sessions.now()
+  }
+
+  async nowForCertain (): Promise<number> {
+    return await this.#sessions.nowForCertain()
+  }
+
+  find (id: string): Promise<SessionRecord | null> {
+    return this.#sessions.find(id)
+  }
+
+  async create (record: SessionRecord, options?: CreateOptions): Promise<SessionRecord | null> {
+    return await this.#sessions.create(this.#lasting(record), options)
+  }
+
+  async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
+    return await this.#sessions.update(record, change)
+  }
+
+  async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
+    return await this.#sessions.delete(id, options)
+  }
+
+  async successor (id: string): Promise<string | null> {
+    return await this.#sessions.successor(id)
+  }
+
+  async listByUser (userId: string, options?: ListOptions): Promise<SessionRecord[]> {
+    return await this.#sessions.listByUser(userId, options)
+  }
+
+  async deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]> {
+    return await this.#sessions.deleteByUser(userId, options)
+  }
+
+  listAll (): AsyncIterable<SessionRecord> {
+    return this.#sessions.listAll()
+  }
+
+  /** Hears what changes, for a near-cache. */
+  changes (silenceMs: number): ReturnType<SessionsInRedis['changes']> {
+    return this.#sessions.changes(silenceMs)
+  }
+
+  async ping (): Promise<void> {
+    await this.#sessions.ping()
+  }
+
+  /** Waits for Redis up to `ms` milliseconds. Resolves with what keeps it from answering by then, or `null`. */
+  async ready (ms: number): Promise<Error | null> {
+    return await this.#sessions.ready(ms)
+  }
+
+  /** Resolves with what is not good for sessions in this Redis. */
+  async warnings (): Promise<string[]> {
+    return await this.#sessions.warnings()
+  }
+
+  /** Closes what this store opened. Twice is safe. */
+  async close (): Promise<void> {
+    await this.#sessions.close()
   }
 
   override get (sid: string, callback?: Callback): Promise<ExpressSession> {
@@ -95,8 +173,12 @@ export class ExpressSide extends ConnectRedis {
     return settle(this.#write(sid, session), callback)
   }
 
-  override touch (sid: string, session: ExpressSession, callback?: Callback): Promise<ExpressSession> {
-    return settle(super.touch(sid, session), callback)
+  /** This package's: a record. */
+  override touch (record: SessionRecord): Promise<boolean>
+  /** express-session's: an id and a session. */
+  override touch (sid: string, session: ExpressSession, callback?: Callback): Promise<ExpressSession>
+  override touch (subject: SessionRecord | string, session?: ExpressSession, callback?: Callback): Promise<unknown> {
+    return typeof subject === 'string' ? settle(super.touch(subject, session), callback) : this.#touch(subject)
   }
 
   override destroy (sid: string, callback?: Callback): Promise<ExpressSession> {
@@ -128,7 +210,7 @@ export class ExpressSide extends ConnectRedis {
   }
 
   async #read (sid: string): Promise<ExpressSession> {
-    const text = await this.link.run(this.keys.session(sid), (client) => client.get(this.keys.session(sid))).catch((error: unknown) => {
+    const text = await this.#link.run(this.#keys.session(sid), (client) => client.get(this.#keys.session(sid))).catch((error: unknown) => {
       if (isWrongType(error)) return ''
       throw error
     })
@@ -152,12 +234,12 @@ export class ExpressSide extends ConnectRedis {
     if (!(ttlSeconds > 0)) return await super.destroy(sid)
     const ttl = this.disableTTL ? 'persist' : Math.ceil(ttlSeconds * 1000)
     const text = this.serializer.stringify(session)
-    const key = this.keys.session(sid)
+    const key = this.#keys.session(sid)
     const version = this.#versions.of(session)
     let written: string | null = text
     if (version?.sid === sid) {
       const changes = sessionChanges(await this.serializer.parse(version.own), await this.serializer.parse(text))
-      written = await compareAndSet(this.link, key, {
+      written = await compareAndSet(this.#link, key, {
         seen: version.held,
         change: async (present) => this.serializer.stringify(withChanges(await this.serializer.parse(present), changes)),
         mode: ttl,
@@ -167,10 +249,19 @@ export class ExpressSide extends ConnectRedis {
     } else if (this.#overwrite) {
       await super.set(sid, session)
     } else {
-      const reply = await this.link.run(key, (client) => ttl === 'persist' ? client.set(key, text, 'NX') : client.set(key, text, 'PX', ttl, 'NX'))
+      const reply = await this.#link.run(key, (client) => ttl === 'persist' ? client.set(key, text, 'NX') : client.set(key, text, 'PX', ttl, 'NX'))
       if (reply === null) throw new errors.UNSUPPORTED('set() onto a session that exists and was not read through this store (@fastify/session says so from 11.1.2 on); pass overwrite: true to allow it')
     }
     this.#versions.add(session, { sid, own: text, held: written })
+  }
+
+  async #touch (record: SessionRecord): Promise<boolean> {
+    return this.disableTouch ? await this.find(record.id) !== null : await this.#sessions.touch(record)
+  }
+
+  /** A session that never expires says so: its cookie, and whoever is shown it, go by its deadlines. */
+  #lasting (record: SessionRecord): SessionRecord {
+    return this.disableTTL ? { ...record, endsAt: NEVER, idleTimeoutMs: NEVER } : record
   }
 
   async #parse (text: string): Promise<ExpressSession | null> {
@@ -181,15 +272,6 @@ export class ExpressSide extends ConnectRedis {
       return null
     }
   }
-}
-
-/** Each option as it is now: what is checked is what is used, whatever getter gave it. */
-function checked (options: RedisStoreOptions): Omit<RedisStoreOptions, 'client'> & { client: Client } {
-  try {
-    const { client, ...others } = options
-    if (isClient(client)) return { client, ...others }
-  } catch {}
-  throw new errors.INVALID_OPTIONS('client must be a Redis or Cluster of ioredis')
 }
 
 /**

@@ -4,9 +4,9 @@ import type { JsonObject, SessionRecord } from '../session/record.ts'
 import { decodeHead, encodeHead, parseExpress } from '../store/codec.ts'
 import type { Change } from '../session/store.ts'
 import { compareAndSet } from '../redis/compare-and-set.ts'
-import type { Keys } from '../redis/keys.ts'
-import type { RedisLink } from '../redis/link.ts'
 import { absentIfWrongType, Records } from '../redis/records.ts'
+import type { RedisStoreBase } from '../redis/store.ts'
+import type { UserLists } from '../redis/user-lists.ts'
 
 /** The member of an Express session in which we keep what it has no place for. Reserved on `request.session`. */
 const OURS = '_session'
@@ -29,12 +29,6 @@ export interface ExpressLayout {
   cookie: { secure: boolean, httpOnly: boolean, sameSite: string, path: string, domain?: string | undefined, partitioned: boolean }
 }
 
-/** The two lists a session can be on: those of whom it was seen to be of. */
-export interface ExpressLists {
-  extend (record: SessionRecord): Promise<void>
-  remove (record: SessionRecord): Promise<void>
-}
-
 /**
  * Sessions as express-session and connect-redis keep them: `{ cookie, …data }`, and in the member
  * `_session` what is ours. Whoever the data names is signed in, and when the key expires decides when
@@ -45,9 +39,9 @@ export interface ExpressLists {
  */
 export class ExpressRecords extends Records {
   readonly #layout: ExpressLayout
-  readonly #lists: ExpressLists
+  readonly #lists: UserLists
 
-  constructor (link: RedisLink, keys: Keys, { layout, lists }: { layout: ExpressLayout, lists: ExpressLists }) {
+  constructor ({ link, keys, lists }: RedisStoreBase, layout: ExpressLayout) {
     super(link, keys, { persist: false })
     this.#layout = layout
     this.#lists = lists

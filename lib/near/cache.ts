@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
 import type {
-  AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore,
+  Adoption, AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore,
   StoreEvents
 } from '../session/store.ts'
 import { ChangeCounts } from './change-counts.ts'
@@ -34,11 +34,6 @@ export interface NearCacheOptions {
   readonly maxStaleMs: number
 }
 
-/** A store that can take over sessions of an Express app. */
-interface Adopts {
-  readonly adoption?: unknown
-}
-
 /**
  * A store around a store: what was read a moment ago is answered from this process's memory, without a round trip,
  * for as long as the backend would tell of a change. Everything but `find` is the store's own work.
@@ -59,7 +54,7 @@ export class NearCacheStore implements SessionStore {
   readonly events: EventEmitter<StoreEvents>
   readonly bus: Bus | null
   readonly attempts: AttemptCounters | null
-  readonly adoption: Adopts['adoption']
+  readonly adoption: Adoption | undefined
   readonly #store: SessionStore
   readonly #changes: Changes
   readonly #maxStaleMs: number
@@ -80,7 +75,7 @@ export class NearCacheStore implements SessionStore {
     this.events = store.events
     this.bus = store.bus
     this.attempts = store.attempts
-    this.adoption = (store as Adopts).adoption
+    this.adoption = store.adoption
     this.events.on('ended', this.#onEnded)
   }
 

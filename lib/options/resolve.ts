@@ -5,7 +5,7 @@ import { attemptsOf } from './attempts.ts'
 import { limitOf } from './limit.ts'
 import { nearCacheOf } from './near-cache.ts'
 import { dataSchemaOf } from './session-schema.ts'
-import { timeoutsOf, timeoutWarnings } from './timeouts.ts'
+import { neverExpires, timeoutsOf, timeoutWarnings } from './timeouts.ts'
 import type { ResolvedTimeouts } from './timeouts.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
 import type { DataSchema } from '../session/data-schema.ts'
@@ -110,6 +110,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
   if (options.userIdFrom !== undefined && typeof options.userIdFrom !== 'function') faults.add('userIdFrom', 'must be a function')
   faults.throwIfAny()
   warnings.push(...timeoutWarnings(options))
+  if (neverExpires(options.store)) warnings.push({ message: 'sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work' })
   return resolved
 }
 

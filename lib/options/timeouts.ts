@@ -1,6 +1,9 @@
 import { durationMs } from '../util/duration.ts'
 import type { SessionTimeouts } from '../util/duration.ts'
 import type { Faults } from './faults.ts'
+import { isSessionStore } from '../session/store.ts'
+import type { SessionStore } from '../session/store.ts'
+import { attempted } from './attempted.ts'
 import type { SessionOptions } from './schema.ts'
 
 export interface ResolvedTimeouts extends SessionTimeouts {
@@ -20,6 +23,7 @@ const ASSURANCE = {
 /** The timeouts that the options ask for; defaults give way to what the assurance level allows. */
 export function timeoutsOf (options: Partial<SessionOptions>, faults: Faults): ResolvedTimeouts {
   const { assurance, remember, touchAfter } = options
+  addIgnored(options, faults)
   const bounds = assurance === undefined ? null : ASSURANCE[assurance]
   const longest = { idleTimeoutMs: bounds === null ? Infinity : durationMs(bounds.idleTimeout), absoluteTimeoutMs: bounds === null ? Infinity : durationMs(bounds.absoluteTimeout) }
   const timeout = (name: string, value: unknown, byDefault: string, longestMs: number): number => {
@@ -35,13 +39,39 @@ export function timeoutsOf (options: Partial<SessionOptions>, faults: Faults): R
     return { idleTimeoutMs, absoluteTimeoutMs }
   }
   const ordinary = pair(options, '', { idleTimeout: '30m', absoluteTimeout: '7d' })
-  let touchAfterMs: number | null | false = null
+  let touchAfterMs: number | null | false = touchAfterByDefault(options, ordinary)
   if (touchAfter === false) touchAfterMs = false
   else if (touchAfter !== undefined) {
     touchAfterMs = faults.duration('touchAfter', touchAfter, { zero: true })
     if (touchAfterMs >= ordinary.idleTimeoutMs) faults.add('touchAfter', 'must be shorter than idleTimeout')
   }
   return { ...ordinary, remember: pair(remember ?? {}, 'remember.', { idleTimeout: '30d', absoluteTimeout: '90d' }), touchAfterMs, longest }
+}
+
+/** Adds a fault for each option that means nothing with a store that decides about it itself. */
+function addIgnored ({ store, ...options }: Partial<SessionOptions>, faults: Faults): void {
+  if (neverExpires(store)) {
+    for (const name of ['idleTimeout', 'absoluteTimeout', 'remember', 'assurance'] as const) {
+      if (options[name] !== undefined) faults.add(name, 'cannot be given together with a store with disableTTL: its sessions never expire')
+    }
+  }
+  if (options.touchAfter !== undefined && says(store, 'disableTouch')) faults.add('touchAfter', 'cannot be given together with a store with disableTouch: it never extends a session')
+}
+
+/** What never expires is not extended, but shows when it was used last. */
+function touchAfterByDefault ({ store }: Partial<SessionOptions>, { idleTimeoutMs }: SessionTimeouts): number | null | false {
+  if (says(store, 'disableTouch')) return false
+  return neverExpires(store) ? idleTimeoutMs / 10 : null
+}
+
+/** Whether the sessions of a store never expire: those of RedisStore of fastify-user-sessions/express with `disableTTL`. */
+export function neverExpires (store: unknown): boolean {
+  return says(store, 'disableTTL')
+}
+
+/** Whether a store of ours has this option. What a foreign store makes of its own is its own matter. */
+function says (store: unknown, name: 'disableTTL' | 'disableTouch'): boolean {
+  return attempted(() => isSessionStore(store) && (store as SessionStore & { [Name in typeof name]?: unknown })[name] === true, false)
 }
 
 /** Below this a number is more likely one of seconds, or of minutes. */

@@ -2,30 +2,69 @@ import { Rows } from '../util/rows.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  Began, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore
+  Adoption, Began, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore
 } from '../session/store.ts'
-import { Adoption } from '../express/adoption.ts'
+import { errors } from '../errors.ts'
 import { RedisAttempts } from './attempts.ts'
 import { RedisBus } from './bus.ts'
-import { disconnect } from './client.ts'
-import { ExpressRecords } from '../express/shared-records.ts'
-import type { ExpressLayout } from '../express/shared-records.ts'
-import { ExpressSide } from '../express/redis-store.ts'
-import type { RedisStoreOptions } from '../express/redis-store.ts'
+import { disconnect, isClient } from './client.ts'
+import type { Client, ClientLike } from './client.ts'
+import { Keys } from './keys.ts'
 import type { Names } from './keys.ts'
 import { Lifecycle } from './lifecycle.ts'
-import type { RedisLink } from './link.ts'
+import { RedisLink } from './link.ts'
 import { Records } from './records.ts'
 import { Replication } from './replication.ts'
 import { Tracking } from './tracking.ts'
 import { UserLists } from './user-lists.ts'
 
-export type { RedisStoreOptions } from '../express/redis-store.ts'
+/** The options of `RedisStore`. */
+export interface RedisStoreOptions {
+  /** An ioredis `Redis` or `Cluster`. Used as it is. `close` leaves it open. */
+  client: ClientLike
+  /** What the keys of sessions begin with. @default 'sess:' */
+  prefix?: string | undefined
+  /**
+   * `'replicated'`: what begins or ends a session resolves when all replicas that follow the master have it. Otherwise
+   * it rejects with ERR_SESSION_STORE_UNAVAILABLE. Needs a second connection, which `close` closes. `'default'`: it
+   * resolves when the master has it. @default 'default'
+   */
+  durability?: 'default' | 'replicated' | undefined
+  /** How many keys Redis looks at in one step of `listAll`: the COUNT of SCAN. @default 100 */
+  scanCount?: number | undefined
+}
 
-/** How an Express app names its sessions, and what they look like. */
-export interface ExpressSessions {
-  names: Names
-  layout: ExpressLayout
+/** What the parts of a store stand on. */
+export interface RedisStoreBase {
+  readonly link: RedisLink
+  readonly keys: Keys
+  readonly lists: UserLists
+}
+
+/**
+ * The parts of a store that are different where another session library reads or writes the same sessions. Absent: as
+ * in a Redis that is this package's alone.
+ */
+export interface RedisStoreParts {
+  /** The connection to Redis, where the other library's store has one already. */
+  readonly link?: RedisLink | undefined
+  /** How the id of a session and its name in Redis are made of each other. Default: they are the same. */
+  readonly names?: Names | undefined
+  /** Makes what reads and writes single sessions, in their stored form. */
+  readonly records?: ((base: RedisStoreBase) => Records) | undefined
+  /** Others extend sessions, too: they stay listed until their absolute deadline. */
+  readonly extendedByOthers?: boolean | undefined
+  /** Sessions never expire. */
+  readonly neverExpire?: boolean | undefined
+  /** Makes what takes over sessions of the other library. */
+  readonly adoption?: ((base: AdoptionBase) => Adoption) | undefined
+}
+
+/** What an `adoption` stands on. */
+export interface AdoptionBase extends RedisStoreBase {
+  readonly records: Records
+  /** Deletes a session of the other library. */
+  discard (sid: string): Promise<void>
 }
 
 /**
@@ -62,12 +101,22 @@ export interface ExpressSessions {
  * never miss what is live. No script touches two Cluster slots, and none of those that end a session
  * needs memory.
  *
- * It is connect-redis' `RedisStore` too, for express-session and @fastify/session.
+ * It is no store for express-session and @fastify/session: `RedisStore` of `fastify-user-sessions/express` is.
  */
-export class RedisStore extends ExpressSide implements SessionStore {
+export class RedisStore implements SessionStore {
+  static {
+    // Not among its types, so that it is refused by type as well. express-session calls `on` at boot.
+    for (const name of ['on', 'get', 'set', 'destroy']) Object.defineProperty(this.prototype, name, { value: refuse })
+  }
+
+  readonly events: RedisLink['events']
   readonly bus: RedisBus
-  readonly adoption: Adoption
+  readonly adoption: Adoption | undefined
   readonly attempts: RedisAttempts
+  private readonly link: RedisLink
+  private readonly keys: Keys
+  readonly #parts: RedisStoreParts
+  readonly #scanCount: number
   readonly #records: Records
   readonly #lists: UserLists
   readonly #lifecycle: Lifecycle
@@ -77,25 +126,30 @@ export class RedisStore extends ExpressSide implements SessionStore {
   readonly #rows = new Rows()
   readonly #opened: Records[] = []
 
+  /** @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis, or for an option that it does not have */
   constructor (options: RedisStoreOptions)
-  /** `express`: sessions are those of an Express app, in its layout and under its names. */
-  constructor (options: RedisStoreOptions, express: ExpressSessions | undefined)
-  constructor (options: RedisStoreOptions, express?: ExpressSessions) {
-    super(options, express?.names)
+  /** `parts`: for sessions that another session library uses as well. */
+  constructor (options: RedisStoreOptions, parts: RedisStoreParts)
+  constructor (options: RedisStoreOptions, parts: RedisStoreParts = {}) {
+    const { client, prefix = 'sess:', durability, scanCount = 100 } = checkedOptions(options, OPTIONS)
+    this.link = parts.link ?? new RedisLink(client)
+    this.keys = new Keys(prefix, client.options.keyPrefix, parts.names)
+    this.#parts = parts
+    this.#scanCount = scanCount
+    this.events = this.link.events
     this.bus = new RedisBus(this.link, this.keys.eventsOf(this.link.database))
     this.attempts = new RedisAttempts(this.link, this.keys)
-    const { records, lists } = this.#over(this.link, express)
-    this.#records = records
-    this.#lists = lists
-    if (options.durability === 'replicated') this.#confirmed = this.link.another()
+    const base = this.#baseOn(this.link)
+    this.#records = base.records
+    this.#lists = base.lists
+    if (durability === 'replicated') this.#confirmed = this.link.another()
     this.#replication = this.#confirmed === null ? null : new Replication(this.#confirmed)
     this.#lifecycle = new Lifecycle({
-      keys: this.keys,
-      ...this.#confirmed === null ? { records, lists } : this.#over(this.#confirmed, express),
+      ...this.#confirmed === null ? base : this.#baseOn(this.#confirmed),
       replication: this.#replication,
       onEnded: (id, userId, reason) => this.events.emit('ended', id, userId, reason)
     })
-    this.adoption = new Adoption(this.link, { keys: this.keys, records, lists, discard: async (sid) => { await this.#lifecycle.discard(sid) } })
+    this.adoption = parts.adoption?.({ ...base, discard: async (sid) => { await this.#lifecycle.discard(sid) } })
   }
 
   now (): number {
@@ -123,12 +177,12 @@ export class RedisStore extends ExpressSide implements SessionStore {
     return await this.#rows.run(record.id, () => this.#records.update(record, change))
   }
 
-  // connect-redis' touch has other parameters: an id and a session. Records are told by their own.
-  override touch (record: SessionRecord): Promise<boolean>
-  override touch (...args: Parameters<ExpressSide['touch']>): ReturnType<ExpressSide['touch']>
-  override async touch (subject: SessionRecord | string, ...rest: unknown[]): Promise<unknown> {
-    if (typeof subject === 'string') return await super.touch(...[subject, ...rest] as Parameters<ExpressSide['touch']>)
-    return await this.#touch(subject)
+  async touch (record: SessionRecord): Promise<boolean> {
+    // The list first: it may know an id for longer than its session lives, never shorter.
+    await this.#lists.extend({ ...record, lastSeenAt: this.now() })
+    const touched = await this.#records.touch(record)
+    if (!touched) await this.#lists.remove(record)
+    return touched
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
@@ -158,7 +212,7 @@ export class RedisStore extends ExpressSide implements SessionStore {
   }
 
   async * listAll (): AsyncGenerator<SessionRecord> {
-    for await (const page of this.link.scan(this.keys.pattern, this.scanCount)) {
+    for await (const page of this.link.scan(this.keys.pattern, this.#scanCount)) {
       const records = await Promise.all(page.map(async (key) => await this.#records.find(this.keys.idOf(key), { any: true })))
       yield * records.filter((record) => record !== null)
     }
@@ -205,24 +259,51 @@ export class RedisStore extends ExpressSide implements SessionStore {
     return records.filter((record) => record?.userId === userId) as SessionRecord[]
   }
 
-  #over (link: RedisLink, express: ExpressSessions | undefined): { records: Records, lists: UserLists } {
-    const persist = this.disableTTL
+  /** The parts that send commands, over one connection. */
+  #baseOn (link: RedisLink): RedisStoreBase & { records: Records } {
+    const { extendedByOthers = false, neverExpire = false, records } = this.#parts
     const lists = new UserLists(link, this.keys, {
-      persist,
-      untilEnd: express !== undefined,
+      persist: neverExpire,
+      untilEnd: extendedByOthers,
       onExpired: (id, userId) => this.events.emit('ended', id, userId, 'expired')
     })
-    const records = express === undefined ? new Records(link, this.keys, { persist }) : new ExpressRecords(link, this.keys, { layout: express.layout, lists })
-    this.#opened.push(records)
-    return { lists, records }
+    const base = { link, keys: this.keys, lists }
+    const made = records?.(base) ?? new Records(link, this.keys, { persist: neverExpire })
+    this.#opened.push(made)
+    return { ...base, records: made }
   }
+}
 
-  async #touch (record: SessionRecord): Promise<boolean> {
-    if (this.disableTouch) return await this.find(record.id) !== null
-    // The list first: it may know an id for longer than its session lives, never shorter.
-    await this.#lists.extend({ ...record, lastSeenAt: this.now() })
-    const touched = await this.#records.touch(record)
-    if (!touched) await this.#lists.remove(record)
-    return touched
+/** The names of the options. */
+const OPTIONS = ['client', 'prefix', 'durability', 'scanCount'] as const
+
+/** Answers the methods of a store of express-session, which asks for `on` at boot. */
+function refuse (): never {
+  throw new errors.UNSUPPORTED(`this RedisStore under express-session or @fastify/session: give it ${OTHER}`)
+}
+
+const OTHER = 'the RedisStore of \'fastify-user-sessions/express\''
+
+/**
+ * Returns each option as it is now: what is checked is what is used, whatever getter gave it.
+ * @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis, or for an option that is not one of `names`
+ */
+export function checkedOptions<Options extends { client: ClientLike }> (
+  options: Options, names: ReadonlyArray<keyof Options>
+): Omit<Options, 'client'> & { client: Client } {
+  const copy = copied(options)
+  const known = new Set<PropertyKey>(names)
+  const unknown = Object.entries(copy).filter(([name, value]) => value !== undefined && !known.has(name))
+  if (unknown.length > 0) {
+    throw new errors.INVALID_OPTIONS(unknown.map(([name]) => `${name} is no option of this RedisStore`).join('; '))
   }
+  return copy
+}
+
+function copied<Options extends { client: ClientLike }> (options: Options): Omit<Options, 'client'> & { client: Client } {
+  try {
+    const { client, ...others } = options
+    if (isClient(client)) return { ...others, client }
+  } catch {}
+  throw new errors.INVALID_OPTIONS('client must be a Redis or Cluster of ioredis')
 }

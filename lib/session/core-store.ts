@@ -1,6 +1,7 @@
 import type { EventHub } from './events.ts'
 import type { NewSession } from './new-record.ts'
 import type { SessionRecord } from './record.ts'
+import type { Adoption } from './store.ts'
 
 export type Carry = NewSession['carry']
 
@@ -33,11 +34,7 @@ export interface CoreStore {
   listAll (): AsyncIterable<SessionRecord>
   ping (): Promise<void>
   /** Of a store that can take over sessions of an Express app, and list those that one has signed in. */
-  readonly adoption?: {
-    adopt (sid: string, id: string, make: (data: Record<string, unknown>, cookie: { persistent: boolean }) => SessionRecord): Promise<SessionRecord | null>
-    discard (sid: string): Promise<void>
-    list (record: SessionRecord): Promise<SessionRecord | null>
-  }
+  readonly adoption?: Adoption | undefined
   readonly bus: ConstructorParameters<typeof EventHub>[0]
   readonly events: StoreListeners
 }

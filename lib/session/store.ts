@@ -223,11 +223,33 @@ export interface SessionStore {
   /** `null`: it cannot count. Attempts are then counted in each process for itself. */
   readonly attempts: AttemptCounters | null
 
+  /** Of a store that shares its sessions with another session library, or takes them over from it. */
+  readonly adoption?: Adoption | undefined
+
   /** Releases what this store opened; twice is safe. */
   close (): Promise<void>
 
   readonly events: EventEmitter<StoreEvents>
 }
+
+/** The sessions of another session library, beside ours in one store. */
+export interface Adoption {
+  /**
+   * The session `id`, which `make` makes of the other library's session `sid` if nobody has yet. Resolves with `null`
+   * when there is neither. However many ask at once, it becomes one session.
+   */
+  adopt (sid: string, id: string, make: MakeAdopted): Promise<SessionRecord | null>
+  /** Ends a session of the other library. */
+  discard (sid: string): Promise<void>
+  /**
+   * Puts a session on the list of the user that it has by now, where the other library has signed somebody in.
+   * Resolves with the session as it is then, or `null`.
+   */
+  list (record: SessionRecord): Promise<SessionRecord | null>
+}
+
+/** Makes a session of the data of another library's session. `persistent`: its cookie outlives the browser. */
+export type MakeAdopted = (data: Record<string, unknown>, cookie: { persistent: boolean }) => SessionRecord
 
 /** Whether `value` is one of our stores (as opposed to an express-session store, or something else). */
 export function isSessionStore (value: unknown): value is SessionStore {

@@ -13,10 +13,9 @@ import type { NearCacheOptions } from '../near/cache.ts'
 import { backendOf, connect, disconnect } from '../redis/client.ts'
 import type { RedisTarget } from '../redis/client.ts'
 import { RedisStore } from '../redis/store.ts'
-import type { ExpressSessions } from '../redis/store.ts'
+import type { RedisStoreParts } from '../redis/store.ts'
 
 export type { RedisTarget } from '../redis/client.ts'
-export type { ExpressSessions } from '../redis/store.ts'
 
 /** How long starting up waits for Redis before it goes on without. */
 const READY_MS = 1_000
@@ -36,8 +35,8 @@ export interface OpenOptions {
   durability: 'default' | 'replicated'
   encryption: EncryptionOptions | null
   nearCache: NearCacheOptions | null
-  /** Sessions are shared with an Express app, in its layout. */
-  express?: ExpressSessions | undefined
+  /** What is different in Redis, beside another session library. */
+  parts?: RedisStoreParts | undefined
 }
 
 type Warnings = Array<{ message: string, err?: Error }>
@@ -85,14 +84,21 @@ export function tellRefusal ({ events }: Pick<SessionStore, 'events'>, started: 
   void started.then((refusal) => { if (refusal !== null) events.emit('refused', NOT_TOLD, refusal) })
 }
 
+/** A store in Redis: ours, or one that holds it. */
+type InRedis = SessionStore & Pick<RedisStore, 'ready' | 'warnings' | 'changes'>
+
+function isInRedis (store: unknown): store is InRedis {
+  return isSessionStore(store) && ['ready', 'warnings', 'changes'].every((name) => name in store)
+}
+
 /** Whether sessions in this store can be kept near: it tells of changes, or is as near as can be. */
 export function canBeNear (store: unknown): boolean {
-  return store instanceof RedisStore || store instanceof MemoryStore
+  return isInRedis(store) || store instanceof MemoryStore
 }
 
 /** The store with a near-cache before it, to be started and stopped; `null` where none is asked for, or of use. */
 export function nearCached (store: SessionStore, { nearCache, encryption }: Pick<OpenOptions, 'nearCache' | 'encryption'>): NearCacheStore | null {
-  if (nearCache === null || !(store instanceof RedisStore)) return null
+  if (nearCache === null || !isInRedis(store)) return null
   return new NearCacheStore(encrypted(store, { encryption }), store.changes(Math.min(SILENCE_MS, nearCache.maxStaleMs / 4)), nearCache)
 }
 
@@ -106,14 +112,14 @@ export function encrypted (store: SessionStore, { encryption }: Pick<OpenOptions
   return encryption === null ? store : new EncryptedStore(store, encryption)
 }
 
-function open ({ redis, store, keyPrefix, durability, express }: OpenOptions): OpenedStore {
-  if (store instanceof RedisStore) return { store, ready: async () => [...await readiness(store), ...lastingSessions(store)], backend: () => ({ of: store, prefix: '' }), close: async () => {} }
+function open ({ redis, store, keyPrefix, durability, parts }: OpenOptions): OpenedStore {
+  if (isInRedis(store)) return { store, ready: async () => await readiness(store), backend: () => ({ of: store, prefix: '' }), close: async () => {} }
   if (isSessionStore(store)) return { store, ready: async () => [], backend: () => ({ of: store, prefix: '' }), close: async () => {} }
   if (store !== undefined) {
     const adapter = new ExpressStoreAdapter(store)
     return { store: adapter, ready: async () => [], backend: () => ({ of: store, prefix: '' }), close: () => adapter.close() }
   }
-  if (redis !== undefined) return openRedis(redis, { prefix: keyPrefix, durability }, express)
+  if (redis !== undefined) return openRedis(redis, { prefix: keyPrefix, durability }, parts)
   const memory = new MemoryStore()
   return { store: memory, ready: async () => [{ message: 'sessions are kept in this process\'s memory and end with it: set the redis option' }], backend: () => null, close: () => memory.close() }
 }
@@ -123,12 +129,8 @@ export function asSessionStore (store: SessionStore | ExpressStore): SessionStor
   return isSessionStore(store) ? store : new ExpressStoreAdapter(store)
 }
 
-function lastingSessions ({ disableTTL }: RedisStore): Warnings {
-  return disableTTL ? [{ message: 'sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work' }] : []
-}
-
 /** @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials */
-async function readiness (store: RedisStore): Promise<Warnings> {
+async function readiness (store: InRedis): Promise<Warnings> {
   const failure = await store.ready(READY_MS)
   if (failure !== null) return [{ message: 'Redis does not answer: sessions cannot be read until it does', err: failure }]
   const warnings = await withDeadline(store.warnings(), READY_MS)
@@ -136,10 +138,10 @@ async function readiness (store: RedisStore): Promise<Warnings> {
 }
 
 /** @throws ERR_SESSION_INVALID_OPTIONS for what the driver does not take */
-function openRedis (target: RedisTarget, options: { prefix: string, durability: OpenOptions['durability'] }, express: ExpressSessions | undefined): OpenedStore {
+function openRedis (target: RedisTarget, options: { prefix: string, durability: OpenOptions['durability'] }, parts: RedisStoreParts = {}): OpenedStore {
   const { client, keyPrefix } = connected(target)
   const prefix = keyPrefix + options.prefix
-  const store = new RedisStore({ client, ...options, prefix }, express)
+  const store = new RedisStore({ client, ...options, prefix }, parts)
   const close = async (): Promise<void> => {
     await store.close()
     await disconnect(client)

@@ -2,14 +2,16 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { encode } from '../../lib/store/codec.ts'
 import { adoptedToken, signExpressCookie, unsignExpressCookie } from '../../lib/express/cookie.ts'
-import { RedisStore } from '../../lib/redis/store.ts'
+import { RedisStore } from '../../lib/express/redis-store.ts'
+import type { RedisStore as OwnStore } from '../../lib/redis/store.ts'
+import type { Adoption } from '../../lib/session/store.ts'
 import { secret } from '../helpers/app.ts'
 import { Gate, Jar, startExpress, startShop } from '../helpers/express-app.ts'
 import type { ExpressApp, ExpressOptions, Shop } from '../helpers/express-app.ts'
 import { DAY, MINUTE, record } from '../helpers/record.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
-import { age, keysOf, openStore } from '../helpers/redis-store.ts'
+import { age, keysOf, openAdopting } from '../helpers/redis-store.ts'
 
 const redis = await startRedis(t)
 const OLD = 'short'
@@ -178,7 +180,7 @@ t.test('nobody makes a session of one that was ended while it was on its way, ho
   const keyPrefix = prefix()
   let underWay = 0
   const open = async () => {
-    const store = await openStore(t, redis.url, { prefix: keyPrefix })
+    const store = await openAdopting(t, redis.url, { prefix: keyPrefix })
     const turns: Array<() => void> = []
     const run = store['link'].run.bind(store['link'])
     const script = store['link'].script.bind(store['link'])
@@ -225,8 +227,8 @@ t.test('nobody makes a session of one that was ended while it was on its way, ho
 })
 
 /** A store that does something else before its nth command. */
-async function interrupted (t: Test, keyPrefix: string, nth: number, interrupt: () => Promise<unknown>): Promise<RedisStore> {
-  const store = await openStore(t, redis.url, { prefix: keyPrefix })
+async function interrupted (t: Test, keyPrefix: string, nth: number, interrupt: () => Promise<unknown>): Promise<OwnStore & { adoption: Adoption }> {
+  const store = await openAdopting(t, redis.url, { prefix: keyPrefix })
   const run = store['link'].run.bind(store['link'])
   const script = store['link'].script.bind(store['link'])
   let commands = 0
@@ -246,7 +248,7 @@ async function interrupted (t: Test, keyPrefix: string, nth: number, interrupt: 
 
 t.test('at whatever moment of its adoption Express signs in another, it is theirs and on their list alone', async (t) => {
   const keyPrefix = prefix()
-  const plain = await openStore(t, redis.url, { prefix: keyPrefix })
+  const plain = await openAdopting(t, redis.url, { prefix: keyPrefix })
   const made = record()
   const users: unknown[] = []
   for (let nth = 1; nth <= 5; nth++) {
@@ -267,7 +269,7 @@ t.test('at whatever moment of its adoption Express signs in another, it is their
 
 t.test('a session that was ended while it was adopted stays ended when somebody else claims it since', async (t) => {
   const keyPrefix = prefix()
-  const plain = await openStore(t, redis.url, { prefix: keyPrefix })
+  const plain = await openAdopting(t, redis.url, { prefix: keyPrefix })
   for (let nth = 1; nth <= 7; nth++) {
     const made = record()
     await redis.client.set(`${keyPrefix}sid`, '{"cookie":{},"userId":"ada"}')
@@ -287,7 +289,7 @@ t.test('a session that was ended while it was adopted stays ended when somebody 
 
 t.test('at whatever moment of its adoption the user is signed out everywhere, it is ended or listed', async (t) => {
   const keyPrefix = prefix()
-  const plain = await openStore(t, redis.url, { prefix: keyPrefix })
+  const plain = await openAdopting(t, redis.url, { prefix: keyPrefix })
   const outcomes: string[] = []
   for (let nth = 1; nth <= 6; nth++) {
     const made = record()

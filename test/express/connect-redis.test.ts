@@ -26,7 +26,7 @@ import { Redis } from 'ioredis'
 import { Redis as Redis5 } from 'ioredis5'
 import t from 'tap'
 import type { Test } from 'tap'
-import { RedisStore } from '../../lib/index.ts'
+import { RedisStore } from '../../lib/express/redis-store.ts'
 import { startRedis } from '../helpers/redis.ts'
 
 // Its class is there, but @types/express-session has it as an interface of what there is otherwise.

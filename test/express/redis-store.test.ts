@@ -9,11 +9,17 @@ import fastifySession from '@fastify/session'
 import express from 'express'
 import expressSession from 'express-session'
 import Fastify from 'fastify'
+import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { RedisStore, RedisStoreOptions } from '../../lib/redis/store.ts'
+import { RedisStore } from '../../lib/express/redis-store.ts'
+import type { RedisStoreOptions } from '../../lib/express/redis-store.ts'
+import { RedisStore as OwnStore } from '../../lib/index.ts'
+import { storeContract } from '../contract/store-contract.ts'
+import { openManager } from '../helpers/managers.ts'
+import { record } from '../helpers/record.ts'
 import { prefix, startCluster, startRedis } from '../helpers/redis.ts'
-import { keysOf, openStore } from '../helpers/redis-store.ts'
+import { age, keysOf, openDropIn } from '../helpers/redis-store.ts'
 
 const redis = await startRedis(t)
 const cluster = await startCluster(t)
@@ -176,7 +182,7 @@ class Browser {
 for (const [library, start] of Object.entries(apps)) {
   const open = async (t: Test, options: Omit<RedisStoreOptions, 'client' | 'prefix'> = {}) => {
     const ours = prefix()
-    const store = await openStore(t, redis.url, { prefix: ours, ...options })
+    const store = await openDropIn(t, redis.url, { prefix: ours, ...options })
     const app = await start(t, store)
     return { ours, store, app, ada: new Browser(app) }
   }
@@ -325,7 +331,7 @@ const byV8: NonNullable<RedisStoreOptions['serializer']> = {
 }
 
 t.test('what is read is what was set, and what is saved then what has become of it', async (t) => {
-  const store = await openStore(t, redis.url, { prefix: prefix() })
+  const store = await openDropIn(t, redis.url, { prefix: prefix() })
   const session = sessionOf({ userId: 'ada', cart: ['book'] })
   await store.set('a', session)
   t.strictSame(Reflect.ownKeys(session), ['cookie', 'userId', 'cart'], 'nor has it become more')
@@ -345,7 +351,7 @@ t.test('what is read is what was set, and what is saved then what has become of 
 })
 
 t.test('what a serializer can keep is kept as it is, by every save', async (t) => {
-  const store = await openStore(t, redis.url, { prefix: prefix(), serializer: byV8 })
+  const store = await openDropIn(t, redis.url, { prefix: prefix(), serializer: byV8 })
   const values = { at: new Date(0), seen: new Map([['a', 1]]), balance: 10n ** 30n }
   await store.set('a', sessionOf(values))
   t.strictSame(await store.get('a'), sessionOf(values))
@@ -359,7 +365,7 @@ t.test('what a serializer can keep is kept as it is, by every save', async (t) =
 })
 
 t.test('as a store of others it takes what they give it, however large', async (t) => {
-  const store = await openStore(t, redis.url, { prefix: prefix() })
+  const store = await openDropIn(t, redis.url, { prefix: prefix() })
   await store.set('a', sessionOf({ cart: 'x'.repeat(1_000_000) }))
   const session = await store.get('a')
   session.cart += 'y'
@@ -368,7 +374,7 @@ t.test('as a store of others it takes what they give it, however large', async (
 })
 
 t.test('a session whose cookie cannot be changed is read as any other', async (t) => {
-  const store = await openStore(t, redis.url, { prefix: prefix(), serializer: { parse: (text) => JSON.parse(text, (_name, value) => Object.freeze(value)), stringify: JSON.stringify } })
+  const store = await openDropIn(t, redis.url, { prefix: prefix(), serializer: { parse: (text) => JSON.parse(text, (_name, value) => Object.freeze(value)), stringify: JSON.stringify } })
   await store.set('a', sessionOf({ step: 1 }))
   const session = await store.get('a')
   t.strictSame(session, sessionOf({ step: 1 }))
@@ -384,8 +390,8 @@ const sessionOf = (values: Values = {}, expiresInMs?: number) => ({
 
 t.test('a session that exists and was not read first is not overwritten, unless asked for', async (t) => {
   const ours = prefix()
-  const store = await openStore(t, redis.url, { prefix: ours })
-  const overwriting = await openStore(t, redis.url, { prefix: ours, overwrite: true })
+  const store = await openDropIn(t, redis.url, { prefix: ours })
+  const overwriting = await openDropIn(t, redis.url, { prefix: ours, overwrite: true })
   await store.set('a', sessionOf({ step: 1 }))
   await t.rejects(store.set('a', sessionOf({ step: 2 })), { code: 'ERR_SESSION_UNSUPPORTED', message: /overwrite: true/ })
   t.equal((await store.get('a')).step, 1)
@@ -394,7 +400,7 @@ t.test('a session that exists and was not read first is not overwritten, unless 
 })
 
 t.test('a session read and saved under another id is a new session', async (t) => {
-  const store = await openStore(t, redis.url, { prefix: prefix() })
+  const store = await openDropIn(t, redis.url, { prefix: prefix() })
   await store.set('a', sessionOf({ step: 1 }))
   const session = await store.get('a')
   session.step = 2
@@ -405,7 +411,7 @@ t.test('a session read and saved under another id is a new session', async (t) =
 
 t.test('a save that meets a foreign value writes nothing', async (t) => {
   const ours = prefix()
-  const store = await openStore(t, redis.url, { prefix: ours })
+  const store = await openDropIn(t, redis.url, { prefix: ours })
   await store.set('a', sessionOf({ step: 1 }))
   const session = await store.get('a')
   session.step = 2
@@ -417,7 +423,7 @@ t.test('a save that meets a foreign value writes nothing', async (t) => {
 })
 
 t.test('a deleted key stays deleted when another request saves, and two saves in one request lose nobody\'s change', async (t) => {
-  const store = await openStore(t, redis.url, { prefix: prefix() })
+  const store = await openDropIn(t, redis.url, { prefix: prefix() })
   await store.set('a', sessionOf({ step: 1, cart: 1 }))
   const [first, second] = [await store.get('a'), await store.get('a')]
   second.note = 'x'
@@ -435,7 +441,7 @@ t.test('sessions live as long as under connect-redis', async (t) => {
   const ours = prefix()
   const ttl = (id: string) => redis.client.pttl(ours + id)
   const near = (actual: number, expected: number) => actual <= expected && actual > expected - 5000
-  const store = await openStore(t, redis.url, { prefix: ours })
+  const store = await openDropIn(t, redis.url, { prefix: ours })
   await store.set('day', sessionOf())
   t.ok(near(await ttl('day'), 86_400_000))
   await store.set('dated', sessionOf({}, 60_000))
@@ -455,18 +461,18 @@ t.test('sessions live as long as under connect-redis', async (t) => {
   await store.touch('gone', sessionOf())
   t.equal(await ttl('gone'), -2, 'touch makes nothing')
 
-  const short = await openStore(t, redis.url, { prefix: ours, ttl: 10 })
+  const short = await openDropIn(t, redis.url, { prefix: ours, ttl: 10 })
   await short.set('ten', sessionOf())
   t.ok(near(await ttl('ten'), 10_000))
-  const asked = await openStore(t, redis.url, { prefix: ours, ttl: (session) => session.step * 10 })
+  const asked = await openDropIn(t, redis.url, { prefix: ours, ttl: (session) => session.step * 10 })
   await asked.set('asked', sessionOf({ step: 3 }))
   t.ok(near(await ttl('asked'), 30_000))
-  const endless = await openStore(t, redis.url, { prefix: ours, disableTTL: true })
+  const endless = await openDropIn(t, redis.url, { prefix: ours, disableTTL: true })
   await endless.set('endless', sessionOf({}, 1000))
   t.equal(await ttl('endless'), -1)
   await endless.touch('endless', sessionOf())
   t.equal(await ttl('endless'), -1)
-  const untouched = await openStore(t, redis.url, { prefix: ours, disableTouch: true })
+  const untouched = await openDropIn(t, redis.url, { prefix: ours, disableTouch: true })
   await redis.client.pexpire(`${ours}ten`, 5000)
   await untouched.touch('ten', sessionOf())
   t.ok(near(await ttl('ten'), 5000))
@@ -476,7 +482,7 @@ for (const [where, target, client] of [['one server', redis.url, redis.client], 
   t.test(`ids, all, length and clear see every session of their prefix and no other, on ${where}`, async (t) => {
     for (const before of ['', 'a*b?[c]\\', 'a[^b]', '{tag}']) {
       const ours = before + prefix()
-      const store = await openStore(t, target, { prefix: ours, scanCount: 10 })
+      const store = await openDropIn(t, target, { prefix: ours, scanCount: 10 })
       // Each would match one of the prefixes above, were they patterns; `user:` keys lie outside of them.
       const others = [`aXbYc${ours.slice(before.length)}x`, `x${ours}x`, `@${ours}user:ada`, ours.slice(0, -1)]
       for (const key of others) await client.set(key, JSON.stringify(sessionOf()))
@@ -500,7 +506,7 @@ for (const [where, target, client] of [['one server', redis.url, redis.client], 
 }
 
 t.test('callbacks are given what the promises resolve with', async (t) => {
-  const store = await openStore(t, redis.url, { prefix: prefix() })
+  const store = await openDropIn(t, redis.url, { prefix: prefix() })
   const called = (call: (callback: (error?: unknown, result?: unknown) => void) => unknown) => new Promise<[unknown, unknown]>((resolve) => { call((error, result) => resolve([error, result])) })
   t.strictSame((await called((callback) => store.set('a', sessionOf({ step: 1 }), callback)))[0], null)
   const [error, session] = await called((callback) => store.get('a', callback))
@@ -527,7 +533,7 @@ t.test('a callback that throws is called once, and what it threw is a warning th
   // In a process of its own: nobody else is to hear of it.
   const program = `
     import { connect } from './lib/redis/client.ts'
-    import { RedisStore } from './lib/redis/store.ts'
+    import { RedisStore } from './lib/express/redis-store.ts'
     const { client } = connect(${JSON.stringify(redis.url)})
     const store = new RedisStore({ client, prefix: ${JSON.stringify(prefix())} })
     const calls = []
@@ -551,4 +557,68 @@ t.test('a callback that throws is called once, and what it threw is a warning th
   const child = spawn(process.execPath, ['--import=tsx', '--input-type=module', '--eval', program], { cwd: new URL('../..', import.meta.url), stdio: ['ignore', 'pipe', 'inherit'] })
   const [output] = await Promise.all([buffer(child.stdout), once(child, 'exit')])
   t.equal(output.toString().trim(), 'set get touch ids length all destroy clear')
+})
+
+t.test('where sessions are not extended by use, a use still tells whether the session is there', async (t) => {
+  const ours = prefix()
+  const store = await openDropIn(t, redis.url, { prefix: ours, disableTouch: true })
+  const session = record({ now: store.now() })
+  await store.create(session)
+  await redis.client.pexpire(ours + session.id, 60_000)
+  t.equal(await store.touch(session), true)
+  t.ok(await redis.client.pttl(ours + session.id) <= 60_000)
+  await store.delete(session.id)
+  t.equal(await store.touch(session), false)
+  t.equal(await store.touch(record()), false)
+})
+
+t.test('the other RedisStore, of the plugin itself, is refused with the name of this one', async (t) => {
+  const client = new Redis({ lazyConnect: true })
+  // By type it is refused as well: types/types.test.ts.
+  const own = new OwnStore({ client }) as unknown as RedisStore
+  t.teardown(() => own.close())
+  const refusal = { code: 'ERR_SESSION_UNSUPPORTED', message: /'fastify-user-sessions\/express'/ }
+  t.throws(() => expressSession({ store: own, secret: SECRET, resave: false, saveUninitialized: false }), refusal, 'at boot')
+  for (const call of ['get', 'set', 'destroy'] as const) t.throws(() => own[call]('sid', {} as never), refusal)
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(fastifyCookie)
+  await app.register(fastifySession, { store: own, secret: SECRET, cookie: { secure: false } })
+  app.get('/', async (request) => { request.session.set('userId' as never, 'ada' as never) })
+  const answer = await app.inject('/')
+  t.match(answer.json(), { statusCode: 500, ...refusal }, 'at the first session')
+})
+
+t.test('options that mean nothing are told', async (t) => {
+  const client = new Redis({ lazyConnect: true })
+  const faults: Array<[() => unknown, RegExp]> = [
+    [() => new RedisStore({ client, ttl: 60, disableTTL: true }), /ttl cannot be given together with disableTTL/],
+    [() => new RedisStore({ client, prefx: 'sess:' } as never), /prefx is no option of this RedisStore/],
+    [() => new OwnStore({ client, disableTTL: true, ttl: 60 } as never), /disableTTL is no option of this RedisStore.*; ttl is no option/]
+  ]
+  for (const [make, message] of faults) t.throws(make, { code: 'ERR_SESSION_INVALID_OPTIONS', message })
+  new OwnStore({ client, prefix: undefined, ttl: undefined } as never).close()
+})
+
+t.test('a session that never expires says so', async (t) => {
+  const ours = prefix()
+  const store = await openDropIn(t, redis.url, { prefix: ours, disableTTL: true })
+  const sessions = openManager(t, { store })
+  const { session } = await sessions.create({ userId: 'ada' })
+  t.equal(session.expiresAt, Date.UTC(9999, 11, 31))
+  t.same(await sessions.listByUser('ada'), [session])
+  t.equal(await redis.client.pttl(ours + session.id), -1)
+})
+
+storeContract(t, 'RedisStore of fastify-user-sessions/express', async (t) => {
+  const ours = prefix()
+  const store = await openDropIn(t, redis.url, { prefix: ours })
+  return {
+    store,
+    other: await openDropIn(t, redis.url, { prefix: ours }),
+    age: async (ms) => await age(redis.client, ours, ms),
+    atomic: 'everywhere',
+    lists: true,
+    lose: async (id) => { await redis.client.del(`${ours}${id}`) }
+  }
 })

@@ -2,14 +2,14 @@ import calculateSlot from 'cluster-key-slot'
 import { Cluster, Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { RedisStore } from '../../lib/index.ts'
+import { RedisStore } from '../../lib/express/redis-store.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { connect } from '../../lib/redis/client.ts'
 import { sessionsOf } from '../helpers/history.ts'
 import type { Member } from '../helpers/member.ts'
 import { record } from '../helpers/record.ts'
 import { prefix, until } from '../helpers/redis.ts'
-import { openStore } from '../helpers/redis-store.ts'
+import { openDropIn, openStore } from '../helpers/redis-store.ts'
 import { report, times } from '../helpers/scale.ts'
 import { startReplicatedCluster } from '../helpers/topology.ts'
 import { Load, startService } from './load.ts'
@@ -148,12 +148,13 @@ t.test('one master is down and nobody takes over: what is on it answers 503, the
 })
 
 t.test('a process that has only asked whether all is well finds a master again that was away', { timeout: 600_000 }, async (t) => {
-  const store = await openStore(t, topology.target, { prefix: prefix() })
+  const ours = prefix()
+  const store = await openStore(t, topology.target, { prefix: ours })
   const session = record({ now: store.now() })
   await store.create(session)
-  const other = await openStore(t, topology.target, { prefix: store.prefix })
+  const other = await openStore(t, topology.target, { prefix: ours })
   await Promise.all([other.ping(), other.bus.publish('hello')])
-  const master = await topology.masterOfKey(store.prefix + session.id)
+  const master = await topology.masterOfKey(ours + session.id)
   const replicas = await topology.replicasOf(master)
   await Promise.all(replicas.map((replica) => replica.kill()))
   await master.kill()
@@ -167,7 +168,7 @@ t.test('a process that has only asked whether all is well finds a master again t
 })
 
 t.test('what concerns all sessions sees every master', async (t) => {
-  const store = await openStore(t, topology.target, { prefix: prefix() })
+  const store = await openDropIn(t, topology.target, { prefix: prefix() })
   const ids: string[] = []
   for (let each = 0; each < 60; each++) {
     ids.push(`session-${each}`)

@@ -1,8 +1,12 @@
 import type { Test } from 'tap'
 import { connect } from '../../lib/redis/client.ts'
 import type { Client, RedisTarget } from '../../lib/redis/client.ts'
+import { adopting } from '../../lib/express/adoption.ts'
+import { RedisStore as DropIn } from '../../lib/express/redis-store.ts'
+import type { RedisStoreOptions as DropInOptions } from '../../lib/express/redis-store.ts'
 import { RedisStore } from '../../lib/redis/store.ts'
-import type { RedisStoreOptions } from '../../lib/redis/store.ts'
+import type { RedisStoreOptions, RedisStoreParts } from '../../lib/redis/store.ts'
+import type { Adoption } from '../../lib/session/store.ts'
 
 /** Moves what lies under one key into the past: its expiry, a list's scores and members, those of its index too, a session's instants. */
 const AGE = `
@@ -38,9 +42,24 @@ if ttl >= 0 then redis.call('PEXPIRE', KEYS[1], ttl - by) end
 return 1`
 
 /** A store with a connection of its own, ready, and closed when the test ends. */
-export async function openStore (t: Test, target: RedisTarget, options: Omit<RedisStoreOptions, 'client'>): Promise<RedisStore> {
+export async function openStore (t: Test, target: RedisTarget, options: Omit<RedisStoreOptions, 'client'>, parts: RedisStoreParts = {}): Promise<RedisStore> {
+  return await ready(t, target, (client) => new RedisStore({ client, ...options }, parts))
+}
+
+/** A store that adopts sessions of an Express app. */
+export async function openAdopting (t: Test, target: RedisTarget, options: Omit<RedisStoreOptions, 'client'>): Promise<RedisStore & { adoption: Adoption }> {
+  const store = await openStore(t, target, options, adopting)
+  return Object.assign(store, { adoption: store.adoption as Adoption })
+}
+
+/** The one for express-session and @fastify/session. */
+export async function openDropIn (t: Test, target: RedisTarget, options: Omit<DropInOptions, 'client'>): Promise<DropIn> {
+  return await ready(t, target, (client) => new DropIn({ client, ...options }))
+}
+
+async function ready<Store extends Pick<RedisStore, 'ready' | 'close'>> (t: Test, target: RedisTarget, make: (client: Client) => Store): Promise<Store> {
   const { client } = connect(target)
-  const store = new RedisStore({ client, ...options })
+  const store = make(client)
   t.teardown(async () => {
     await store.close()
     client.disconnect()

@@ -5,6 +5,7 @@ import { Redis } from 'ioredis'
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import type { Test } from 'tap'
+import { RedisStore as DropIn } from '../../lib/express/redis-store.ts'
 import { MemoryStore, RedisStore, sessionPlugin } from '../../lib/index.ts'
 import type { LoginOptions, SessionOptions } from '../../lib/index.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
@@ -210,6 +211,22 @@ t.test('a key prefix that would not do is refused', async (t) => {
   t.strictSame(faultsOf(t, { secret, store: new MemoryStore(), keyPrefix: 'sess:' }), ['keyPrefix goes with redis: a store has its own'])
   t.strictSame(faultsOf(t, { secret, store: new MemoryStore(), durability: 'replicated' }), ['durability goes with redis: a RedisStore has its own'])
   t.strictSame(faultsOf(t, { secret, durability: 'replicated' }), ['durability needs redis, with a replica'])
+})
+
+t.test('an option that a store of its own decides about is refused', async (t) => {
+  const client = new Redis({ lazyConnect: true })
+  const endless = new DropIn({ client, disableTTL: true })
+  const untouched = new DropIn({ client, disableTouch: true })
+  t.teardown(() => Promise.all([endless, untouched].map((store) => store.close())))
+  const NEVER = 'cannot be given together with a store with disableTTL: its sessions never expire'
+  for (const [name, value] of Object.entries({ idleTimeout: '1h', absoluteTimeout: '1d', remember: {}, assurance: 'aal2' })) {
+    t.strictSame(faultsOf(t, { secret, store: endless, [name]: value }), [`${name} ${NEVER}`])
+  }
+  const touch = 'touchAfter cannot be given together with a store with disableTouch: it never extends a session'
+  for (const touchAfter of [false, '5m']) t.strictSame(faultsOf(t, { secret, store: untouched, touchAfter }), [touch])
+  t.match(resolveOptions({ secret, store: endless }), { touchAfterMs: 3 * 60_000, warnings: [{ message: /never expire/ }] })
+  t.equal(resolveOptions({ secret, store: endless, touchAfter: '5m' }).touchAfterMs, 5 * 60_000)
+  t.equal(resolveOptions({ secret, store: untouched }).touchAfterMs, false)
 })
 
 t.test('an unknown option is refused, also inside of another', async (t) => {

@@ -12,7 +12,7 @@ import type { Service } from '../helpers/outage.ts'
 import { record } from '../helpers/record.ts'
 import { startCluster, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
-import { openStore } from '../helpers/redis-store.ts'
+import { openDropIn, openStore } from '../helpers/redis-store.ts'
 import { beginMove } from '../helpers/slots.ts'
 
 const README = await readFile(join(import.meta.dirname, '../../README.md'), 'utf8')
@@ -39,7 +39,7 @@ function target (server: { port: number }): Extract<RedisTarget, { host?: string
 
 /** Another process, without Fastify. */
 async function manager (t: Test, server: TestRedis, options: { disableTTL?: boolean } = {}): Promise<SessionManager> {
-  return openManager(t, { store: await openStore(t, target(server), options) })
+  return openManager(t, { store: await openDropIn(t, target(server), options) })
 }
 
 /** What fails first of all that this package does: `null`, if the user may do what it has to. */
@@ -268,7 +268,7 @@ t.test('what only some need is named as well', async (t) => {
     return [(await ada.get(shop, '/me')).status, (await ada.post(shop, '/put/cart', ['book'])).status, (await ada.post(shop, '/out')).status].join() === '200,200,200'
   }
   const mended = async (t: Test): Promise<boolean> => {
-    const store = await openStore(t, target(redis), {})
+    const store = await openDropIn(t, target(redis), {})
     await redis.client.flushall()
     await store.set('carol', { cookie: { originalMaxAge: 60_000 } })
     await store.touch('carol', await store.get('carol'))

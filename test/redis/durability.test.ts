@@ -9,7 +9,7 @@ import { Browser, startApp } from '../helpers/app.ts'
 import { record } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
-import { age, openStore } from '../helpers/redis-store.ts'
+import { age, openAdopting, openStore } from '../helpers/redis-store.ts'
 
 const master = await startRedis(t)
 const replica = await startRedis(t, { args: ['--replicaof', '127.0.0.1', String(master.port)] })
@@ -133,7 +133,7 @@ t.test('signing out everywhere is not done before it is confirmed, also when it 
 })
 
 t.test('a session of an Express app has ended when a replica knows that, however often somebody signs out', async (t) => {
-  const store = await openStore(t, master.url, { prefix: prefix(), durability: 'replicated' })
+  const store = await openAdopting(t, master.url, { prefix: prefix(), durability: 'replicated' })
   await withoutReplica(async () => {
     for (let time = 0; time < 2; time++) await t.rejects(store.adoption.discard('sid'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
   })

@@ -559,22 +559,9 @@ t.test('a session touched at its absolute deadline ends, and leaves nothing behi
   t.strictSame(await keysOf(redis.client, ours), [])
 })
 
-t.test('where sessions are not extended by use, a use still tells whether the session is there', async (t) => {
-  const ours = prefix()
-  const store = await openStore(t, redis.url, { prefix: ours, disableTouch: true })
-  const session = record()
-  await store.create(session)
-  await redis.client.pexpire(ours + session.id, 60_000)
-  t.equal(await store.touch(session), true)
-  t.ok(await redis.client.pttl(ours + session.id) <= 60_000)
-  await store.delete(session.id)
-  t.equal(await store.touch(session), false)
-  t.equal(await store.touch(record()), false)
-})
-
 t.test('sessions without expiry stay, and stay listed', async (t) => {
   const ours = prefix()
-  const store = await openStore(t, redis.url, { prefix: ours, disableTTL: true })
+  const store = await openStore(t, redis.url, { prefix: ours }, { neverExpire: true })
   const session = record({ now: store.now() - 365 * DAY })
   const anonymous = record({ now: store.now() - 365 * DAY, userId: null })
   for (const each of [session, anonymous]) {
