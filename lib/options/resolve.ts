@@ -5,7 +5,7 @@ import { attemptsOf } from './attempts.ts'
 import { limitOf } from './limit.ts'
 import { nearCacheOf } from './near-cache.ts'
 import { dataSchemaOf } from './session-schema.ts'
-import { neverExpires, timeoutsOf, timeoutWarnings } from './timeouts.ts'
+import { hasOption, timeoutsOf, timeoutWarnings } from './timeouts.ts'
 import type { ResolvedTimeouts } from './timeouts.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
 import type { DataSchema } from '../session/data-schema.ts'
@@ -107,11 +107,24 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     decorators: decoratorsOf(options, faults),
     warnings
   }
+  addMeaningless(options, resolved, faults)
   if (options.userIdFrom !== undefined && typeof options.userIdFrom !== 'function') faults.add('userIdFrom', 'must be a function')
   faults.throwIfAny()
   warnings.push(...timeoutWarnings(options))
-  if (neverExpires(options.store)) warnings.push({ message: 'sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work' })
+  if (hasOption(options.store, 'disableTTL')) warnings.push({ message: 'sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work' })
   return resolved
+}
+
+/** Adds a fault for each option that means nothing together with the others. */
+function addMeaningless (options: Partial<SessionOptions>, { limit }: ResolvedOptions, faults: Faults): void {
+  const { store, csrf, origins, onLimit, touchAfter } = options
+  if (origins !== undefined && csrf === false) faults.add('origins', 'cannot be given together with csrf: false, which checks none')
+  if (onLimit !== undefined && limit === null) faults.add('onLimit', 'needs maxSessionsPerUser: there is no limit')
+  if (touchAfter !== undefined && hasOption(store, 'disableTouch')) faults.add('touchAfter', 'cannot be given together with a store with disableTouch: it never extends a session')
+  if (!hasOption(store, 'disableTTL')) return
+  for (const name of ['idleTimeout', 'absoluteTimeout', 'remember', 'assurance'] as const) {
+    if (options[name] !== undefined) faults.add(name, 'cannot be given together with a store with disableTTL: its sessions never expire')
+  }
 }
 
 function secretsOf ({ secret }: Partial<SessionOptions>, faults: Faults, warnings: ResolvedOptions['warnings']): string[] {
@@ -124,17 +137,18 @@ function secretsOf ({ secret }: Partial<SessionOptions>, faults: Faults, warning
   return secrets as string[]
 }
 
-function backendOf ({ redis, store, keyPrefix, durability = 'default' }: Partial<SessionOptions>, faults: Faults): Pick<ResolvedOptions, 'redis' | 'store' | 'keyPrefix' | 'durability'> {
+function backendOf ({ redis, store, keyPrefix, durability }: Partial<SessionOptions>, faults: Faults): Pick<ResolvedOptions, 'redis' | 'store' | 'keyPrefix' | 'durability'> {
   if (redis !== undefined && store !== undefined) faults.add('store', 'cannot be given together with redis')
   if (redis === undefined && store === undefined && process.env.NODE_ENV === 'production') faults.add('redis', 'is required in production; pass store: new MemoryStore() to keep sessions in memory on purpose')
   const fault = redis === undefined ? null : attempted(() => redisFault(redis), 'cannot be read')
   if (fault !== null) faults.add('redis', fault)
   if (store !== undefined && !attempted(() => isSessionStore(store) || isExpressStore(store), false)) faults.add('store', 'must be a MemoryStore, a RedisStore or an express-session compatible store')
-  if (keyPrefix !== undefined && redis === undefined && store !== undefined) faults.add('keyPrefix', 'goes with redis: a store has its own')
+  if (keyPrefix !== undefined && store !== undefined) faults.add('keyPrefix', 'goes with redis: a store has its own')
   if (keyPrefix !== undefined && !/^[\x21-\x3F\x41-\x7E][\x21-\x7E]{0,127}$/.test(keyPrefix)) faults.add('keyPrefix', 'must be 1 to 128 printable characters, the first not @')
   else if (keyPrefix !== undefined && /[{}]/.test(keyPrefix)) faults.add('keyPrefix', 'must not contain braces: they would put all sessions on one Cluster node')
-  if (durability === 'replicated' && redis === undefined) faults.add('durability', store === undefined ? 'needs redis, with a replica' : 'goes with redis: a RedisStore has its own')
-  return { redis, store, keyPrefix: keyPrefix ?? 'sess:', durability }
+  if (durability !== undefined && store !== undefined) faults.add('durability', 'goes with redis: a RedisStore has its own')
+  else if (durability === 'replicated' && redis === undefined) faults.add('durability', 'needs redis, with a replica')
+  return { redis, store, keyPrefix: keyPrefix ?? 'sess:', durability: durability ?? 'default' }
 }
 
 function cookieOf ({ cookie = {} }: Partial<SessionOptions>, faults: Faults, warnings: ResolvedOptions['warnings']): CookieAttributes {

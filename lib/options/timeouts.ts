@@ -23,7 +23,6 @@ const ASSURANCE = {
 /** The timeouts that the options ask for; defaults give way to what the assurance level allows. */
 export function timeoutsOf (options: Partial<SessionOptions>, faults: Faults): ResolvedTimeouts {
   const { assurance, remember, touchAfter } = options
-  addIgnored(options, faults)
   const bounds = assurance === undefined ? null : ASSURANCE[assurance]
   const longest = { idleTimeoutMs: bounds === null ? Infinity : durationMs(bounds.idleTimeout), absoluteTimeoutMs: bounds === null ? Infinity : durationMs(bounds.absoluteTimeout) }
   const timeout = (name: string, value: unknown, byDefault: string, longestMs: number): number => {
@@ -48,29 +47,14 @@ export function timeoutsOf (options: Partial<SessionOptions>, faults: Faults): R
   return { ...ordinary, remember: pair(remember ?? {}, 'remember.', { idleTimeout: '30d', absoluteTimeout: '90d' }), touchAfterMs, longest }
 }
 
-/** Adds a fault for each option that means nothing with a store that decides about it itself. */
-function addIgnored ({ store, ...options }: Partial<SessionOptions>, faults: Faults): void {
-  if (neverExpires(store)) {
-    for (const name of ['idleTimeout', 'absoluteTimeout', 'remember', 'assurance'] as const) {
-      if (options[name] !== undefined) faults.add(name, 'cannot be given together with a store with disableTTL: its sessions never expire')
-    }
-  }
-  if (options.touchAfter !== undefined && says(store, 'disableTouch')) faults.add('touchAfter', 'cannot be given together with a store with disableTouch: it never extends a session')
-}
-
 /** What never expires is not extended, but shows when it was used last. */
 function touchAfterByDefault ({ store }: Partial<SessionOptions>, { idleTimeoutMs }: SessionTimeouts): number | null | false {
-  if (says(store, 'disableTouch')) return false
-  return neverExpires(store) ? idleTimeoutMs / 10 : null
+  if (hasOption(store, 'disableTouch')) return false
+  return hasOption(store, 'disableTTL') ? idleTimeoutMs / 10 : null
 }
 
-/** Whether the sessions of a store never expire: those of RedisStore of fastify-user-sessions/express with `disableTTL`. */
-export function neverExpires (store: unknown): boolean {
-  return says(store, 'disableTTL')
-}
-
-/** Whether a store of ours has this option. What a foreign store makes of its own is its own matter. */
-function says (store: unknown, name: 'disableTTL' | 'disableTouch'): boolean {
+/** Whether a store of ours was made with this option, as RedisStore of fastify-user-sessions/express may be. */
+export function hasOption (store: unknown, name: 'disableTTL' | 'disableTouch'): boolean {
   return attempted(() => isSessionStore(store) && (store as SessionStore & { [Name in typeof name]?: unknown })[name] === true, false)
 }
 

@@ -213,6 +213,18 @@ t.test('a key prefix that would not do is refused', async (t) => {
   t.strictSame(faultsOf(t, { secret, durability: 'replicated' }), ['durability needs redis, with a replica'])
 })
 
+t.test('an option that means nothing together with the others is refused', async (t) => {
+  const own = { store: new MemoryStore(), durability: 'default', keyPrefix: 'sess:' }
+  const ITS_OWN = ['durability goes with redis: a RedisStore has its own', 'keyPrefix goes with redis: a store has its own']
+  t.strictSame(faultsOf(t, { secret, ...own }).sort(), ITS_OWN)
+  t.strictSame(faultsOf(t, { secret, ...own, redis: {} }).sort(), [...ITS_OWN, 'store cannot be given together with redis'])
+  t.strictSame(faultsOf(t, { secret, csrf: false, origins: [] }), ['origins cannot be given together with csrf: false, which checks none'])
+  const express = { get () {}, set () {}, destroy () {}, all () {} }
+  for (const options of [{ maxSessionsPerUser: false }, { store: express }]) {
+    t.strictSame(faultsOf(t, { secret, ...options, onLimit: 'reject' }), ['onLimit needs maxSessionsPerUser: there is no limit'])
+  }
+})
+
 t.test('an option that a store of its own decides about is refused', async (t) => {
   const client = new Redis({ lazyConnect: true })
   const endless = new DropIn({ client, disableTTL: true })
@@ -397,7 +409,6 @@ t.test('sessions per user are limited where the store knows which they are, and 
     t.equal(limitOf({ ...options, maxSessionsPerUser: false }), null)
   }
   t.equal(limitOf({ store: express }), null)
-  t.equal(limitOf({ store: express, onLimit: 'reject' }), null)
   t.strictSame(limitOf({ store: express, maxSessionsPerUser: 3 }), { max: 3, evicts: true })
   for (const maxSessionsPerUser of [0, -1, 1.5, NaN, '3', true, null]) {
     t.strictSame(faultsOf(t, { secret, maxSessionsPerUser }), ['maxSessionsPerUser must be an integer of 1 or more, or false'])
@@ -439,7 +450,6 @@ t.test('what is given is taken', async (t) => {
     touchAfter: 0,
     userIdFrom,
     origins: ['https://app.example.com', 'http://localhost:3000', 'https://[::1]:8443'],
-    csrf: false,
     decorators: { login: 'signIn', auth: '$auth' }
   })
   t.strictSame(resolved.secrets, [secret, 'older'.repeat(10)])
@@ -453,7 +463,7 @@ t.test('what is given is taken', async (t) => {
   t.equal(resolved.touchAfterMs, 0)
   t.equal(resolved.userIdFrom, userIdFrom)
   t.strictSame(resolved.origins, ['https://app.example.com', 'http://localhost:3000', 'https://[::1]:8443'])
-  t.equal(resolved.csrf, false)
+  t.equal(resolveOptions({ secret, csrf: false }).csrf, false)
   t.strictSame(resolved.decorators, { authenticate: 'authenticate', login: 'signIn', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: '$auth', requireAuth: 'requireAuth' })
   t.equal(resolveOptions({ secret, touchAfter: false }).touchAfterMs, false)
   t.equal(resolveOptions({ secret, cookie: { maxAge: '1d' } }).cookieMaxAgeMs, 86_400_000)
