@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
@@ -167,6 +168,11 @@ interface Wired { cookies: string[], authorizations: string[], encoding: 'utf8' 
 
 t.test('[7.2.1] nor do bytes on the wire that no HTTP client would send', async (t) => {
   const { app, issued, real } = await startService(t)
+  // What Node hands to an application of each request: a line break in a value ends the line there.
+  const received = new Map<string, Claim>()
+  app.server.prependListener('request', ({ headers: { cookie = '', authorization = '', 'x-number': number } }: IncomingMessage) => {
+    received.set(String(number), { cookie, authorization })
+  })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
   const claim = claims(real, NAMES)
@@ -179,9 +185,10 @@ t.test('[7.2.1] nor do bytes on the wire that no HTTP client would send', async 
   const failed: string[] = []
   const statuses = new Map<number, number>()
   await tryAll(times(10_000), 20, wired, async (batch) => {
-    const answers = await Promise.all(batch.map(async ({ cookies, authorizations, encoding }) => {
+    received.clear()
+    const answers = await Promise.all(batch.map(async ({ cookies, authorizations, encoding }, index) => {
       const lines = [...cookies.map((value) => `Cookie: ${value}`), ...authorizations.map((value) => `Authorization: ${value}`)]
-      return await exchange(port, Buffer.from(['GET /whoami HTTP/1.1', 'Host: a.example', 'X-Forwarded-Proto: https', 'Connection: close', ...lines, '', ''].join('\r\n'), encoding))
+      return await exchange(port, Buffer.from(['GET /whoami HTTP/1.1', 'Host: a.example', 'X-Forwarded-Proto: https', 'Connection: close', `X-Number: ${index}`, ...lines, '', ''].join('\r\n'), encoding))
     }))
     for (const [index, { status, head, body }] of answers.entries()) {
       const sent = batch[index] as Wired
@@ -190,7 +197,7 @@ t.test('[7.2.1] nor do bytes on the wire that no HTTP client would send', async 
       if (!isRefused && status !== 200) failed.push(JSON.stringify({ sent, head }))
       // What Node's own parser does not take for a request is nobody's.
       if (isRefused) tally.add(sent, /set-cookie|"userId":"/i.test(head + body), false)
-      else tally.add(sent, (JSON.parse(body) as { userId: string | null }).userId, issued.verdict(received(sent)))
+      else tally.add(sent, (JSON.parse(body) as { userId: string | null }).userId, issued.verdict(received.get(String(index)) ?? {}))
     }
     none(failed)
     none(tally.wrong)
@@ -199,12 +206,6 @@ t.test('[7.2.1] nor do bytes on the wire that no HTTP client would send', async 
   t.ok((statuses.get(400) ?? 0) > 0)
   report({ scenario: 'mutated cookies and bearer tokens, as bytes on the wire', on: 'one Redis', tries: tally.tries, accepted: tally.wrong.length, failed: failed.length })
 })
-
-/** The headers as Node hands them to an application: latin1, without blanks around, cookies in one. */
-function received ({ cookies, authorizations, encoding }: Wired): Claim {
-  const value = (text: string) => Buffer.from(text, encoding).toString('latin1').replace(/^[ \t]+|[ \t]+$/g, '')
-  return { ...cookies.length > 0 && { cookie: cookies.map(value).join('; ') }, ...authorizations.length > 0 && { authorization: value(authorizations[0] as string) } }
-}
 
 t.test('[7.2.1, CVE-2024-38513] credentials in perfect form, signed with the right secret even, that were not issued cost one look and are nobody\'s', async (t) => {
   const { app, cookies, tokens } = await startService(t)
