@@ -2,6 +2,7 @@ import type { Test } from 'tap'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import type { SessionStore } from '../../lib/session/store.ts'
 import { record } from '../helpers/record.ts'
+import { isAll } from '../helpers/scale.ts'
 import { allTests } from './all.ts'
 import { attemptTests } from './attempts.ts'
 import { changeTests } from './changes.ts'
@@ -41,8 +42,11 @@ export interface Context extends Subject {
 /** One sentence of the contract; those that need what a store lacks are skipped. */
 export type Define = (sentence: string, check: (t: Test, subject: Context) => Promise<void>, needs?: 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry' | 'attempts') => void
 
-/** The suite that every store runs: lib/session/store.ts, sentence by sentence. */
-export function storeContract (t: Test, name: string, makeStore: (t: Test) => Promise<Subject> | Subject): void {
+/**
+ * The suite that every store runs: lib/session/store.ts, sentence by sentence. Where each store of a combination runs all of
+ * it on its own, `npm test` leaves out what takes long, and `npm run test:all` does not.
+ */
+export function storeContract (t: Test, name: string, makeStore: (t: Test) => Promise<Subject> | Subject, { isCombination = false } = {}): void {
   const test: Define = (sentence, check, needs) => t.test(`${name}: ${sentence}`, async (t) => {
     const subject = await makeStore(t)
     const { store, other = store, lists, fill, lose, expiry = true, atomic } = subject
@@ -51,5 +55,6 @@ export function storeContract (t: Test, name: string, makeStore: (t: Test) => Pr
     if (needs !== undefined && !has[needs]) return t.plan(0, `this store: ${needs === 'no lists' ? 'has lists' : `no ${needs}`}`)
     await check(t, { ...subject, other, make: (overrides) => record({ now: store.now(), ...overrides }) })
   })
-  for (const define of [lifeTests, changeTests, timeTests, userTests, limitTests, manyTests, allTests, raceTests, attemptTests]) define(test)
+  for (const define of [lifeTests, changeTests, timeTests, userTests, allTests, attemptTests]) define(test)
+  if (isAll || !isCombination) for (const define of [limitTests, manyTests, raceTests]) define(test)
 }

@@ -4,6 +4,8 @@ const { SOAK, SOAK_REPORT, TEST_ALL } = process.env
 
 /** Whether the full numbers are asked for: `npm run test:soak`. */
 export const isSoak = SOAK !== undefined
+/** Whether more is asked for than `npm test` tries. */
+export const isAll = isSoak || TEST_ALL !== undefined
 
 /**
  * How often something is tried: `full` times in `npm run test:soak`, `inAll` times in `npm run test:all`, and a tenth of
@@ -11,7 +13,7 @@ export const isSoak = SOAK !== undefined
  */
 export function times (full: number, inAll = Math.ceil(full / 10)): number {
   if (isSoak) return full
-  return TEST_ALL === undefined ? Math.ceil(inAll / 10) : inAll
+  return isAll ? inAll : Math.ceil(inAll / 10)
 }
 
 /** What came of one scenario: a row of the soak's table. */

@@ -7,4 +7,4 @@ const redis = await startRedis(t)
 const target = { target: redis.url, client: redis.client }
 
 storeContract(t, 'RedisStore, near-cached', (t) => nearSubject(t, target))
-storeContract(t, 'RedisStore with encrypted data, near-cached', (t) => nearSubject(t, { ...target, encryption: { keys: ['k'.repeat(32)], acceptPlain: false } }))
+storeContract(t, 'RedisStore with encrypted data, near-cached', (t) => nearSubject(t, { ...target, encryption: { keys: ['k'.repeat(32)], acceptPlain: false } }), { isCombination: true })

@@ -5,4 +5,4 @@ import { startCluster } from '../helpers/redis.ts'
 
 const cluster = await startCluster(t)
 
-storeContract(t, 'RedisStore on a Cluster, near-cached', (t) => nearSubject(t, { target: { cluster: cluster.nodes }, client: cluster.client }))
+storeContract(t, 'RedisStore on a Cluster, near-cached', (t) => nearSubject(t, { target: { cluster: cluster.nodes }, client: cluster.client }), { isCombination: true })

@@ -6,4 +6,4 @@ import { startSentinels } from '../helpers/topology.ts'
 const topology = await startSentinels(t)
 const { client } = await topology.master()
 
-storeContract(t, 'RedisStore behind Sentinel, near-cached', (t) => nearSubject(t, { target: topology.target, client }))
+storeContract(t, 'RedisStore behind Sentinel, near-cached', (t) => nearSubject(t, { target: topology.target, client }), { isCombination: true })

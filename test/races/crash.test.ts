@@ -13,7 +13,7 @@ import type { ServiceRequest } from '../helpers/crashing-service.ts'
 import { MINUTE } from '../helpers/record.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
 import { age, keysOf } from '../helpers/redis-store.ts'
-import { isSoak, report } from '../helpers/scale.ts'
+import { isAll, isSoak, report } from '../helpers/scale.ts'
 import { SteppingWire } from '../helpers/stepping-wire.ts'
 import type { Step, StopMode } from '../helpers/stepping-wire.ts'
 import { herd } from '../helpers/victim.ts'
@@ -300,14 +300,14 @@ function states (commands: number): Step[] {
   return Array.from({ length: commands + 1 }, (_, done) => done % 2 === 0 && done < commands ? { command: done + 1, mode: 'unsent' } : { command: done, mode: 'unanswered' })
 }
 
-/** Every step of every operation in every mode; in `npm test` all that they may leave, and of that every `nth`. */
+/** Every step of every operation in every mode; in `npm run test:all` all that they may leave, and of that every `nth`; in `npm test` a fifth of it. */
 function allTries (commands: number[], { modes, nth }: { modes: StopMode[], nth: number }): Try[] {
   const inMode = (mode: StopMode, count: number): Step[] => Array.from({ length: count }, (_, index) => ({ command: index + 1, mode }))
   return Object.keys(operations).flatMap((name, operation) => {
     const count = commands[operation] ?? 0
     const steps = isSoak ? modes.flatMap((mode) => inMode(mode, count)) : [...states(count), ...modes.includes('overtaken') ? inMode('overtaken', count) : []]
     return steps.map((step) => ({ name, step }))
-  }).filter((_, index) => isSoak || index % nth === 0)
+  }).filter((_, index) => isSoak || index % (isAll ? nth : 5 * nth) === 0)
 }
 
 async function crashEverywhere (t: Test, backend: Backend, { on, modes, nth, kills }: { on: string, modes: StopMode[], nth: number, kills: number }): Promise<void> {

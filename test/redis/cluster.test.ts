@@ -22,7 +22,7 @@ for (const [name, before] of [['RedisStore on a Cluster', ''], ['RedisStore on a
       lists: true,
       lose: async (id) => { await cluster.client.del(`${ours}${id}`) }
     }
-  })
+  }, { isCombination: before !== '' })
 }
 
 t.test('when a master is gone, what needs all of them says so instead of leaving out what is on it', async (t) => {

@@ -62,7 +62,7 @@ storeContract(t, 'RedisStore whose ends are replicated', async (t) => {
       t.teardown(() => master.client.config('SET', 'maxmemory', '0'))
     }
   }
-})
+}, { isCombination: true })
 
 t.test('what was signed in or out is so on the replica', async (t) => {
   const { app, keyPrefix, ada } = await startService(t)

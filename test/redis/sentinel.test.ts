@@ -18,4 +18,4 @@ storeContract(t, 'RedisStore behind Sentinel', async (t) => {
     lists: true,
     lose: async (id) => { await client.del(`${ours}${id}`) }
   }
-})
+}, { isCombination: true })

@@ -32,7 +32,7 @@ storeContract(t, 'RedisStore with encrypted data', async (t) => {
     lists: true,
     lose: async (id) => { await redis.client.del(`${ours}${id}`) }
   }
-})
+}, { isCombination: true })
 
 /** Sessions in Redis under these keys, and how to open them again under others. */
 async function openSessions (t: Test, options: Partial<EncryptionOptions> = {}) {

@@ -35,7 +35,7 @@ storeContract(t, 'connect-session-knex on SQLite', async (t) => {
   let now = Date.now()
   const { store } = await openSql(t, ':memory:')
   return { store: new ExpressStoreAdapter(store, { now: () => now }), age: (ms) => { now += ms }, atomic: 'process', lists: true, expiry: false }
-})
+}, { isCombination: true })
 
 t.test('people sign in, are known and sign out', async (t) => {
   const { db, store } = await openSql(t)
