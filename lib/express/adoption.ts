@@ -8,27 +8,40 @@ import type { Keys } from '../redis/keys.ts'
 import type { RedisLink } from '../redis/link.ts'
 import { absentIfWrongType, MOVED, PENDING_MS } from '../redis/records.ts'
 import type { Records } from '../redis/records.ts'
-import { settleClaimScript } from '../redis/scripts.ts'
+import { script } from '../redis/script.ts'
 import type { AdoptionBase } from '../redis/store.ts'
 import type { UserLists } from '../redis/user-lists.ts'
 
-/** How often, and how many times, one looks again while another process adopts the same session. */
+/** How long to wait, in milliseconds, before looking again while another process adopts the same session; how often. */
 const LOOK_AGAIN_MS = 10
 const LOOKS = 30
 
 /**
- * Sessions that an Express app left under `<prefix><its session id>`, moved to ours on first use. Of all
- * who try at once one claims it; the others wait for what that one makes of it.
+ * KEYS  the claimed session · the session that is made of it
+ * ARGV  sha1 of the claim · the new session, or '' to give the claim up · its time to live in ms
+ * Returns 1 done · 0 there is another claim, or none
+ * RENAME comes first: a full Redis refuses what needs memory only as a script's first write.
+ */
+const concludeScript = script(2, `
+local present = redis.call('GET', KEYS[1])
+if not present or redis.sha1hex(present) ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
+redis.call('RENAME', KEYS[1], KEYS[2])
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return 1`)
+
+/**
+ * Moves sessions that an Express app left under `<prefix><its session id>` to sessions of this package, each on its
+ * first use. Of all requests that try at once one claims the session. The others wait for the session that it makes.
  *
- * Whoever claims it takes the Express session only then, and makes ours live only if the claim still stands:
- * a logout deletes the one, then the claim, then ours, and so meets it wherever it is.
+ * The one that claims it then takes the Express session, and makes the new session live only if its claim still stands.
+ * A logout deletes the Express session, then the claim, then the new session: it meets the session wherever it is.
  */
 export class ExpressAdoption implements Adoption {
   readonly #link: RedisLink
   readonly #keys: Keys
   readonly #records: Records
   readonly #lists: UserLists
-  /** Ends the Express session, adopted or not. */
   readonly discard: (sid: string) => Promise<void>
 
   constructor ({ link, keys, records, lists, discard }: AdoptionBase) {
@@ -39,28 +52,28 @@ export class ExpressAdoption implements Adoption {
     this.discard = discard
   }
 
-  /**
-   * The session of this id, made by `make` of the Express session `sid` if it is not there yet; `null` when there is neither.
-   * @throws ERR_SESSION_STORE_UNAVAILABLE while another process that claimed it does not go on
-   */
+  /** @throws ERR_SESSION_STORE_UNAVAILABLE while another process that claimed the session does not go on */
   async adopt (sid: string, id: string, make: MakeAdopted): Promise<SessionRecord | null> {
     const key = this.#keys.session(sid)
     for (let look = 0; look < LOOKS; look++) {
-      const session = madeBy(make, await this.#link.run(key, (client) => client.get(key)).catch(absentIfWrongType))
+      const stored = await this.#link.run(key, (client) => client.get(key)).catch(absentIfWrongType)
+      const session = madeBy(make, stored)
       if (session === null) {
         const adopted = await this.#records.find(id)
-        // What is not on its way any more has arrived, or was ended.
-        if (adopted !== null || !await this.#isClaimed(id)) return adopted ?? await this.#records.find(id)
+        if (adopted !== null) return adopted
+        // A session that is no longer claimed has arrived, or has ended.
+        if (!await this.#isClaimed(id)) return await this.#records.find(id)
       } else {
         const adopted = await this.#move(sid, session, make)
         if (adopted !== undefined) return adopted
       }
       await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
     }
-    throw new errors.STORE_UNAVAILABLE({ cause: new Error('an Express session was claimed by a process that does not go on') })
+    const cause = new Error('an Express session was claimed by a process that does not go on')
+    throw new errors.STORE_UNAVAILABLE({ cause })
   }
 
-  /** The steps of a login; what it takes the place of is the Express session. `undefined` when somebody else claimed or took that. */
+  /** The steps of a login in place of the Express session. Resolves with `undefined` when another request has that. */
   async #move (sid: string, seen: SessionRecord, make: MakeAdopted): Promise<SessionRecord | null | undefined> {
     const claim = await this.#claim(seen)
     if (claim === null) return undefined
@@ -69,31 +82,30 @@ export class ExpressAdoption implements Adoption {
     try {
       await this.#lists.announce(seen)
       if (await this.#lists.confirm(seen) === null) {
-        // All of the user's sessions were ended meanwhile, and this is one.
+        // All sessions of the user were ended in the meantime, and this is one of them.
         await this.discard(sid)
-        await this.#settle(seen, claim, '')
+        await this.#conclude(seen, claim, '')
         return null
       }
       taken = madeBy(make, await this.#link.run(key, (client) => client.getdel(key)))
     } catch (error) {
-      // Best effort: the next one need not wait until the claim expires.
-      void this.#settle(seen, claim, '').catch(() => {})
+      // Best effort: spares the next request the wait until the claim expires.
+      void this.#conclude(seen, claim, '').catch(() => {})
       throw error
     }
     if (taken === null) {
-      await Promise.all([this.#lists.remove(seen), this.#settle(seen, claim, '')])
+      await Promise.all([this.#lists.remove(seen), this.#conclude(seen, claim, '')])
       return undefined
     }
-    // Express may have changed it since, and signed in another.
+    // Express may have changed the session since, and signed in another user.
     const record = { ...taken, createdAt: seen.createdAt }
     const isOthers = record.userId !== seen.userId
     if (isOthers) await this.#lists.extend(record)
-    const isLive = await this.#settle(record, claim, encode(record))
+    const isLive = await this.#conclude(record, claim, encode(record))
     if (isOthers || !isLive) await this.#lists.remove(seen)
     return isLive ? record : null
   }
 
-  /** Puts a session on the list of whom it is of, where an Express app has signed them in. Gives it as it is then, or `null`. */
   async list (record: SessionRecord): Promise<SessionRecord | null> {
     return await this.#records.list(record)
   }
@@ -104,7 +116,7 @@ export class ExpressAdoption implements Adoption {
     return claim !== null && !claim.startsWith(MOVED)
   }
 
-  /** Stores a session that nobody finds yet. Gives what proves that it was this call, `null` when it was another. */
+  /** Stores a session that nobody finds yet. Resolves with the proof of this claim, or `null` if there is another. */
   async #claim (record: SessionRecord): Promise<string | null> {
     const key = this.#keys.pending(record.id)
     const value = `${randomBytes(12).toString('base64url')} ${encode(record)}`
@@ -112,17 +124,18 @@ export class ExpressAdoption implements Adoption {
     return reply === null ? null : createHash('sha1').update(value).digest('hex')
   }
 
-  /** Makes what was claimed live as `value`, or gives it up. `false` when it was ended before. */
-  async #settle (record: SessionRecord, claim: string, value: string): Promise<boolean> {
+  /** Makes the claimed session live as `value`; gives the claim up if that is ''. `false`: the session had ended. */
+  async #conclude (record: SessionRecord, claim: string, value: string): Promise<boolean> {
     const ttl = Math.max(1, Math.ceil(expiresAt(record) - this.#link.now()))
-    return await this.#link.script(settleClaimScript, [this.#keys.pending(record.id), this.#keys.session(record.id)], claim, value, ttl) === 1
+    const keys = [this.#keys.pending(record.id), this.#keys.session(record.id)]
+    return await this.#link.script(concludeScript, keys, claim, value, ttl) === 1
   }
 }
 
 /** The part of a store that adopts Express sessions. */
 export const adopting = { adoption: (base: AdoptionBase) => new ExpressAdoption(base) }
 
-/** A session of ours, of what Express stored; `null` when that is no session. */
+/** Makes a session of what Express stored. Returns `null` if that is no session. */
 function madeBy (make: MakeAdopted, stored: string | null): SessionRecord | null {
   const session = stored === null ? null : parseExpress(stored)
   if (session === null) return null

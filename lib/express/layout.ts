@@ -4,9 +4,8 @@ import { OwnTokens } from '../session/token.ts'
 import { presentable } from '../session/data.ts'
 import { userOf } from '../session/user-id.ts'
 import { adopting } from './adoption.ts'
-import { adoptedCredential } from './cookie.ts'
+import { adoptedCredential, ExpressTokens } from './tokens.ts'
 import { ExpressRecords } from './shared-records.ts'
-import { ExpressTokens } from './tokens.ts'
 
 /** The layout beside an Express app whose sessions are shared, or adopted. */
 export function expressLayout (options: ResolvedOptions): SessionLayout {
@@ -22,15 +21,17 @@ function adoptingLayout ({ secrets }: ResolvedOptions): SessionLayout {
   }
 }
 
-function sharedLayout ({ secrets, userIdFrom, cookie, idleTimeoutMs, absoluteTimeoutMs }: ResolvedOptions): SessionLayout {
+function sharedLayout (options: ResolvedOptions): SessionLayout {
+  const { secrets, userIdFrom, cookie, idleTimeoutMs, absoluteTimeoutMs } = options
   const tokens = new ExpressTokens(secrets)
-  const layout = { presentable, userOf: (data: Record<string, unknown>) => userOf(data, userIdFrom), idleTimeoutMs, absoluteTimeoutMs, cookie }
+  const named = (data: Record<string, unknown>) => userOf(data, userIdFrom)
+  const layout = { presentable, userOf: named, idleTimeoutMs, absoluteTimeoutMs, cookie }
   return {
     tokens,
     readForeignCookie: null,
     userIsData: true,
     parts: {
-      // No key of any session: an id that is none is absent.
+      // '\0' is the key of no session: what is no id is absent.
       names: { ofId: (id) => tokens.sidOf(id) ?? '\0', toId: (sid) => tokens.idOf(sid) },
       records: (base) => new ExpressRecords(base, layout),
       extendedByOthers: true,

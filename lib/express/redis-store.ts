@@ -11,7 +11,6 @@ import { Keys } from '../redis/keys.ts'
 import { RedisLink } from '../redis/link.ts'
 import { checkedOptions, RedisStore as SessionsInRedis } from '../redis/store.ts'
 import type { RedisStoreOptions as SessionsInRedisOptions } from '../redis/store.ts'
-import { connectRedisClient } from './connect-redis-client.ts'
 import { sessionChanges, Versions, withChanges } from './versions.ts'
 import type { ExpressSession } from './versions.ts'
 
@@ -41,7 +40,7 @@ const OPTIONS = [
 /** When a session ends that never ends. The last year that every reader of dates takes. */
 const NEVER = Date.UTC(9999, 11, 31)
 
-/** connect-redis' class, in types of our own: its own need @types/express-session. */
+/** connect-redis' class. Its own types would need @types/express-session. */
 interface ConnectRedis extends EventEmitter {
   readonly client: object
   prefix: string
@@ -59,19 +58,20 @@ interface ConnectRedis extends EventEmitter {
   ids (): Promise<string[]>
   all (): Promise<ExpressSession[]>
   _getTTL (session: ExpressSession): number
-  // Of express-session, whose class connect-redis' extends.
+  // Inherited from express-session's Store, whose types are any as well.
   regenerate (request: any, callback: (error?: any) => any): void
   load (sid: string, callback: (error: any, session?: ExpressSession) => any): void
   createSession (request: any, session: ExpressSession): ExpressSession
 }
+// The class that the interface above describes.
 const ConnectRedis = ConnectRedisStore as unknown as new (options: object) => ConnectRedis
 
 /**
- * connect-redis as express-session and @fastify/session use it, mended: a save changes only what the
- * request changed and never brings an ended session back, corrupt values are no session, a callback is
- * called once, and `all`, `ids`, `length` and `clear` see every master of a Cluster.
+ * A store for express-session and @fastify/session: connect-redis' `RedisStore`, mended. A save changes only the keys
+ * that the request changed, and never brings an ended session back. A corrupt value is no session. A callback is called
+ * once. `all`, `ids`, `length` and `clear` see every master of a Cluster.
  *
- * The plugin and `SessionManager` take it as their `store` as well: it holds this package's store over the same
+ * It is a `store` for the plugin and `SessionManager` as well. For them it holds the plugin's own store, over the same
  * connection.
  */
 export class RedisStore extends ConnectRedis implements SessionStore {
@@ -88,13 +88,16 @@ export class RedisStore extends ConnectRedis implements SessionStore {
   constructor (options: RedisStoreOptions) {
     const { client, overwrite = false, durability, ...others } = checkedOptions(options, OPTIONS)
     const { prefix = 'sess:', scanCount, ttl, disableTTL } = others
-    if (disableTTL === true && ttl !== undefined) throw new errors.INVALID_OPTIONS('ttl cannot be given together with disableTTL: sessions never expire')
+    if (disableTTL === true && ttl !== undefined) {
+      throw new errors.INVALID_OPTIONS('ttl cannot be given together with disableTTL: sessions never expire')
+    }
     const link = new RedisLink(client)
     const keys = new Keys(prefix, client.options.keyPrefix)
     super({ ...others, client: connectRedisClient(link, keys) })
     this.#link = link
     this.#keys = keys
-    this.#sessions = new SessionsInRedis({ client, prefix, durability, scanCount }, { link, neverExpire: this.disableTTL })
+    const sessions = { client, prefix, durability, scanCount }
+    this.#sessions = new SessionsInRedis(sessions, { link, neverExpire: this.disableTTL })
     this.#overwrite = overwrite
     this.events = link.events
     this.bus = this.#sessions.bus
@@ -166,11 +169,11 @@ export class RedisStore extends ConnectRedis implements SessionStore {
   }
 
   override get (sid: string, callback?: Callback): Promise<ExpressSession> {
-    return settle(this.#read(sid), callback)
+    return tellOutcome(this.#read(sid), callback)
   }
 
   override set (sid: string, session: ExpressSession, callback?: Callback): Promise<ExpressSession> {
-    return settle(this.#write(sid, session), callback)
+    return tellOutcome(this.#write(sid, session), callback)
   }
 
   /** This package's: a record. */
@@ -178,30 +181,30 @@ export class RedisStore extends ConnectRedis implements SessionStore {
   /** express-session's: an id and a session. */
   override touch (sid: string, session: ExpressSession, callback?: Callback): Promise<ExpressSession>
   override touch (subject: SessionRecord | string, session?: ExpressSession, callback?: Callback): Promise<unknown> {
-    return typeof subject === 'string' ? settle(super.touch(subject, session), callback) : this.#touch(subject)
+    return typeof subject === 'string' ? tellOutcome(super.touch(subject, session), callback) : this.#touch(subject)
   }
 
   override destroy (sid: string, callback?: Callback): Promise<ExpressSession> {
-    return settle(super.destroy(sid), callback)
+    return tellOutcome(super.destroy(sid), callback)
   }
 
   override clear (callback?: Callback): Promise<ExpressSession> {
-    return settle(super.clear(), callback)
+    return tellOutcome(super.clear(), callback)
   }
 
   override length (callback?: Callback): Promise<number> {
-    return settle(super.length(), callback)
+    return tellOutcome(super.length(), callback)
   }
 
   override ids (callback?: Callback): Promise<string[]> {
-    return settle(super.ids(), callback)
+    return tellOutcome(super.ids(), callback)
   }
 
   override all (callback?: Callback): Promise<ExpressSession[]> {
-    return settle(this.#readAll(), callback)
+    return tellOutcome(this.#readAll(), callback)
   }
 
-  /** What express-session makes of a session that was read is of the same version. */
+  /** Makes express-session's object of a session that was read. It is of the same version. */
   override createSession (request: unknown, session: ExpressSession): ExpressSession {
     const version = this.#versions.of(session)
     const created = super.createSession(request, session)
@@ -210,7 +213,8 @@ export class RedisStore extends ConnectRedis implements SessionStore {
   }
 
   async #read (sid: string): Promise<ExpressSession> {
-    const text = await this.#link.run(this.#keys.session(sid), (client) => client.get(this.#keys.session(sid))).catch((error: unknown) => {
+    const key = this.#keys.session(sid)
+    const text = await this.#link.run(key, (client) => client.get(key)).catch((error: unknown) => {
       if (isWrongType(error)) return ''
       throw error
     })
@@ -238,10 +242,11 @@ export class RedisStore extends ConnectRedis implements SessionStore {
     const version = this.#versions.of(session)
     let written: string | null = text
     if (version?.sid === sid) {
-      const changes = sessionChanges(await this.serializer.parse(version.own), await this.serializer.parse(text))
+      const { serializer } = this
+      const changes = sessionChanges(await serializer.parse(version.own), await serializer.parse(text))
       written = await compareAndSet(this.#link, key, {
         seen: version.held,
-        change: async (present) => this.serializer.stringify(withChanges(await this.serializer.parse(present), changes)),
+        change: async (present) => serializer.stringify(withChanges(await serializer.parse(present), changes)),
         mode: ttl,
         textOf: async (present) => await this.#parse(present) === null ? null : present
       })
@@ -249,8 +254,10 @@ export class RedisStore extends ConnectRedis implements SessionStore {
     } else if (this.#overwrite) {
       await super.set(sid, session)
     } else {
-      const reply = await this.#link.run(key, (client) => ttl === 'persist' ? client.set(key, text, 'NX') : client.set(key, text, 'PX', ttl, 'NX'))
-      if (reply === null) throw new errors.UNSUPPORTED('set() onto a session that exists and was not read through this store (@fastify/session says so from 11.1.2 on); pass overwrite: true to allow it')
+      const reply = await this.#link.run(key, async (client) => {
+        return await (ttl === 'persist' ? client.set(key, text, 'NX') : client.set(key, text, 'PX', ttl, 'NX'))
+      })
+      if (reply === null) throw new errors.UNSUPPORTED(UNREAD)
     }
     this.#versions.add(session, { sid, own: text, held: written })
   }
@@ -259,7 +266,7 @@ export class RedisStore extends ConnectRedis implements SessionStore {
     return this.disableTouch ? await this.find(record.id) !== null : await this.#sessions.touch(record)
   }
 
-  /** A session that never expires says so: its cookie, and whoever is shown it, go by its deadlines. */
+  /** Puts off the deadlines, by which cookie and `expiresAt` go, for good where sessions never expire. */
   #lasting (record: SessionRecord): SessionRecord {
     return this.disableTTL ? { ...record, endsAt: NEVER, idleTimeoutMs: NEVER } : record
   }
@@ -267,27 +274,65 @@ export class RedisStore extends ConnectRedis implements SessionStore {
   async #parse (text: string): Promise<ExpressSession | null> {
     try {
       const session = await this.serializer.parse(text)
-      return typeof session === 'object' && session !== null && !Array.isArray(session) && typeof session.cookie === 'object' && session.cookie !== null ? session : null
+      return isObject(session) && !Array.isArray(session) && isObject(session.cookie) ? session : null
     } catch {
       return null
     }
   }
 }
 
+const UNREAD = 'set() onto a session that exists and was not read through this store (@fastify/session says so from ' +
+  '11.1.2 on); pass overwrite: true to allow it'
+
+function isObject (value: any): boolean {
+  return typeof value === 'object' && value !== null
+}
+
+/** The client that connect-redis gets: one of node-redis in shape, as only that can answer for every master. */
+function connectRedisClient (link: RedisLink, keys: Keys) {
+  const each = async <T>(many: string[], one: (key: string) => Promise<T>): Promise<T[]> => {
+    return await Promise.all(many.map(one))
+  }
+  return {
+    get: (key: string) => link.run(key, (client) => client.get(key)),
+    set: (key: string, value: string, options?: { EX: number }) => link.run(key, async (client) => {
+      return await (options === undefined ? client.set(key, value) : client.set(key, value, 'EX', options.EX))
+    }),
+    expire: (key: string, seconds: number) => link.run(key, (client) => client.expire(key, seconds)),
+    del: async (many: string[]) => {
+      const counts = await each(many, (key) => link.run(key, (client) => client.del(key)))
+      return counts.reduce((sum, count) => sum + count, 0)
+    },
+    mGet: (many: string[]) => each(many, (key) => link.run(key, (client) => client.get(key))),
+    async * scanIterator ({ COUNT }: { COUNT: number }): AsyncGenerator<string> {
+      // SCAN may name a key twice while Redis rearranges its keys.
+      const seen = new Set<string>()
+      for await (const found of link.scan(keys.pattern, COUNT)) {
+        for (const key of found) {
+          if (!seen.has(key)) yield keys.fromScan(key)
+          seen.add(key)
+        }
+      }
+    }
+  }
+}
+
 /**
- * Gives a promise's outcome to a callback, once, and outside of the promise. What the callback throws is nobody's to
- * catch: @fastify/session's throws where an async route did not return `reply.send()`. It is told, and ends nothing.
+ * Tells a callback the outcome of a promise, once, and outside of the promise. Nobody could catch what the callback
+ * throws: @fastify/session's throws where an async route did not return `reply.send()`. That becomes a warning of the
+ * process.
  */
-function settle<T> (promise: Promise<T>, callback: Callback | undefined): Promise<T> {
+function tellOutcome<T> (promise: Promise<T>, callback: Callback | undefined): Promise<T> {
   if (callback === undefined) return promise
   const call = (...args: Parameters<Callback>): void => {
     try {
       callback(...args)
     } catch (error) {
-      process.emitWarning(`a callback given to RedisStore threw: ${error instanceof Error ? error.stack : String(error)}`)
+      const thrown = error instanceof Error ? error.stack : String(error)
+      process.emitWarning(`a callback given to RedisStore threw: ${thrown}`)
     }
   }
   promise.then((result) => process.nextTick(call, null, result), (error: unknown) => process.nextTick(call, error))
-  // Whoever passes a callback is told there; the promise it ignores must not reject as well.
+  // A caller with a callback ignores the promise, which must not reject as well, nor be awaited for its value.
   return promise.catch(() => undefined as T)
 }

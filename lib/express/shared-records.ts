@@ -8,34 +8,41 @@ import { absentIfWrongType, Records } from '../redis/records.ts'
 import type { RedisStoreBase } from '../redis/store.ts'
 import type { UserLists } from '../redis/user-lists.ts'
 
-/** The member of an Express session in which we keep what it has no place for. Reserved on `request.session`. */
+/** The member of an Express session that holds what only this package knows. Reserved on `request.session`. */
 const OURS = '_session'
 
-/** An instant long ago, the same for all who ask. */
+/** When something happened that nobody noted: long ago. */
 const UNKNOWN = 0
-/** The last one that a Date can be. */
+/** The last instant that a Date can be. */
 const LAST = 8.64e15
 
-/** What has to be known of the Express app's side. */
+/** What the sessions of the Express app look like. */
 export interface ExpressLayout {
-  /** Whom the data names, or `null`. */
+  /** Returns the user that the data names, or `null`. */
   userOf: (data: Record<string, unknown>) => string | null
-  /** What of the data `request.session` can hold. The rest stays in Redis as it is. */
+  /** Returns the part of the data that `request.session` can hold. The rest stays in Redis as it is. */
   presentable: (data: Record<string, unknown>) => Record<string, unknown>
-  /** For sessions that Express began. */
+  /** The timeouts of sessions that Express began. */
   idleTimeoutMs: number
   absoluteTimeoutMs: number
-  /** The attributes that go into `cookie`, which express-session builds its own cookie from. */
-  cookie: { secure: boolean, httpOnly: boolean, sameSite: string, path: string, domain?: string | undefined, partitioned: boolean }
+  /** The attributes of the cookie that express-session sends. */
+  cookie: {
+    secure: boolean
+    httpOnly: boolean
+    sameSite: string
+    path: string
+    domain?: string | undefined
+    partitioned: boolean
+  }
 }
 
 /**
- * Sessions as express-session and connect-redis keep them: `{ cookie, …data }`, and in the member
- * `_session` what is ours. Whoever the data names is signed in, and when the key expires decides when
- * a session that nobody uses ends: the Express app changes the one and extends the other as it does.
+ * Sessions in the form of express-session and connect-redis: `{ cookie, …data }`, with a member `_session` of this
+ * package. The data says who is signed in. The expiry of the key says when an unused session ends. The Express app
+ * changes both whenever it likes.
  *
- * `_session` is `{ n, …head }` as `codec.ts` names the members of a head: `u` is whose list the session is
- * on, `n` says which session it was written for, because Express apps copy one session's members to another.
+ * `_session` is `{ n, …head }`, with the members of a head as in `codec.ts`. `u` is the user on whose list the session
+ * is. `n` says which session it was written for: Express apps copy the members of one session to another.
  */
 export class ExpressRecords extends Records {
   readonly #layout: ExpressLayout
@@ -53,7 +60,9 @@ export class ExpressRecords extends Records {
       const { large } = this.reads
       const [value, ttlMs] = large.has(key)
         ? await Promise.all([large.get(key), this.link.run(key, (client) => client.pttl(key))])
-        : await this.link.run(key, (client) => Promise.all([client.get(key).then((read) => large.saw(key, read)), client.pttl(key)]))
+        : await this.link.run(key, async (client) => {
+          return await Promise.all([client.get(key).then((read) => large.saw(key, read)), client.pttl(key)])
+        })
       return this.read(id, value, ttlMs)
     } catch (error) {
       absentIfWrongType(error)
@@ -66,34 +75,36 @@ export class ExpressRecords extends Records {
     return await this.#rewrite(record, { change }).catch(absentIfWrongType)
   }
 
-  /** Express may have given it longer than we do: it is only ever extended. */
+  /** Only ever extends a session: Express may have given it longer than this package does. */
   override async touch (record: SessionRecord): Promise<boolean> {
     const key = this.keys.session(record.id)
     const ttl = this.ttl({ ...record, lastSeenAt: this.link.now() })
-    const [, exists] = await this.link.run(key, (client) => Promise.all([ttl === 'persist' ? null : client.pexpire(key, ttl, 'GT'), client.exists(key)]))
+    const [, exists] = await this.link.run(key, async (client) => {
+      return await Promise.all([ttl === 'persist' ? null : client.pexpire(key, ttl, 'GT'), client.exists(key)])
+    })
     return exists === 1
   }
 
-  /** Express may have signed in another, and whoever looks puts the session on the other's list. */
+  /** Express may have signed in another user: looking puts the session on that user's list. */
   override async missing (userId: string, ids: string[]): Promise<string[]> {
     const records = await Promise.all(ids.map(async (id) => await this.#handedOver(id)))
     return await super.missing(userId, ids.filter((_id, index) => records[index]?.userId !== userId))
   }
 
-  /** Express may have signed in another: theirs is not to end with what was on the list of the first. */
+  /** Express may have signed in another user, whose session must not end with those of the first. */
   override async isOthers (id: string, userId: string): Promise<boolean> {
     if (await this.successor(id) === null) await this.deletePending(id)
     const record = await this.#handedOver(id)
     return record !== null && record.userId !== userId
   }
 
-  /** A session, on the list of whoever Express has made it by now. */
+  /** Finds a session and puts it on the list of the user that Express has given it by now. */
   async #handedOver (id: string): Promise<SessionRecord | null> {
     const record = await this.find(id)
     return record === null ? null : await this.list(record)
   }
 
-  /** On the one before off the other, and both before it says so: it may be on one too many, never on one too few. */
+  /** Adds before it removes, and notes it last: a session may be on a list too many, never on one too few. */
   override async list (record: SessionRecord): Promise<SessionRecord | null> {
     const { listedAs, ...listed } = record
     if (listedAs === undefined) return record
@@ -104,8 +115,13 @@ export class ExpressRecords extends Records {
 
   protected override encode (record: SessionRecord): string {
     const { domain, ...attributes } = this.#layout.cookie
-    // Express extends the session by `originalMaxAge` at each of its own requests.
-    const cookie = { originalMaxAge: record.idleTimeoutMs, expires: new Date(Math.min(expiresAt(record), LAST)).toISOString(), ...attributes, ...domain !== undefined && { domain } }
+    // At each of its own requests Express extends the session by `originalMaxAge`.
+    const cookie = {
+      originalMaxAge: record.idleTimeoutMs,
+      expires: new Date(Math.min(expiresAt(record), LAST)).toISOString(),
+      ...attributes,
+      ...domain !== undefined && { domain }
+    }
     return this.#encodeOver({ cookie }, record)
   }
 
@@ -117,8 +133,18 @@ export class ExpressRecords extends Records {
     const userId = this.#layout.userOf(data)
     const now = Math.floor(this.link.now())
     const head = this.#headOf(id, session)
-    // When Express signed them in is not known: too long ago for what asks for a recent sign-in.
-    const begun = head ?? { createdAt: UNKNOWN, endsAt: now + this.#layout.absoluteTimeoutMs, idleTimeoutMs: this.#layout.idleTimeoutMs, label: null, meta: null, persistent: (cookie as JsonObject).expires != null, ip: null, userAgent: null }
+    // Nobody knows when Express signed the user in: it never counts as a recent sign-in.
+    const begun = head ?? {
+      createdAt: UNKNOWN,
+      endsAt: now + this.#layout.absoluteTimeoutMs,
+      idleTimeoutMs: this.#layout.idleTimeoutMs,
+      label: null,
+      meta: null,
+      // parseExpress has seen that it is an object.
+      persistent: (cookie as JsonObject).expires != null,
+      ip: null,
+      userAgent: null
+    }
     const listedAs = head?.userId ?? null
     const authenticatedAt = head?.userId === userId ? head.authenticatedAt : UNKNOWN
     return {
@@ -134,7 +160,7 @@ export class ExpressRecords extends Records {
     }
   }
 
-  /** What we wrote into this session, and not into another that Express copied the members of. */
+  /** The head that was written into this session; `null` for one that Express copied from another session. */
   #headOf (id: string, { [OURS]: ours }: Record<string, unknown>): ReturnType<typeof decodeHead> {
     if (typeof ours !== 'object' || ours === null || (ours as JsonObject).n !== this.#markOf(id)) return null
     return decodeHead(ours as JsonObject)
@@ -144,8 +170,10 @@ export class ExpressRecords extends Records {
     return createHash('sha256').update(this.keys.session(id)).digest('base64url').slice(0, 16)
   }
 
-  /** Changes the data on top of whatever Express holds, and says what is ours. `listed`: whose list it is on now. */
-  async #rewrite (record: SessionRecord, { change, listed }: { change: Change, listed?: string | null }): Promise<SessionRecord | null> {
+  /** Changes the data on top of what Express holds, and the head. `listed`: the user on whose list it is now. */
+  async #rewrite (
+    record: SessionRecord, { change, listed }: { change: Change, listed?: string | null }
+  ): Promise<SessionRecord | null> {
     const key = this.keys.session(record.id)
     const seen = await this.link.run(key, (client) => client.get(key))
     if (this.read(record.id, seen) === null || seen === null) return null
@@ -155,20 +183,24 @@ export class ExpressRecords extends Records {
       mode: 'all',
       textOf: (stored) => this.decode(record.id, stored, null) === null ? null : stored,
       change: (stored) => {
+        // `textOf` has seen that it is a session.
         const session = parseExpress(stored) as JsonObject
         const { listedAs: _listedAs, ...present } = this.decode(record.id, stored, null) as SessionRecord
-        written = { ...present, lastSeenAt: record.lastSeenAt, endsAt: Math.min(present.endsAt, record.endsAt), data: change(present.data) }
-        // If Express signed in another since, the next look lists that one.
-        return this.#encodeOver(session, { ...written, userId: listed === undefined ? this.#headOf(record.id, session)?.userId ?? null : listed })
+        const endsAt = Math.min(present.endsAt, record.endsAt)
+        written = { ...present, lastSeenAt: record.lastSeenAt, endsAt, data: change(present.data) }
+        // If Express has signed in another user since, the next look puts the session on that user's list.
+        const userId = listed === undefined ? this.#headOf(record.id, session)?.userId ?? null : listed
+        return this.#encodeOver(session, { ...written, userId })
       }
     })
     return text === null ? null : written
   }
 
-  /** The session that is there, or the `cookie` of one that begins, with the record's data and what is ours. */
+  /** Encodes a record over the session that is there, or over the `cookie` of one that begins. */
   #encodeOver ({ cookie, [OURS]: _ours, ...rest }: Record<string, unknown>, record: SessionRecord): string {
     const shown = this.#layout.presentable(rest)
     const hidden = Object.fromEntries(Object.entries(rest).filter(([name]) => !Object.hasOwn(shown, name)))
-    return JSON.stringify({ cookie, ...hidden, ...this.#layout.presentable(JSON.parse(record.data) as JsonObject), [OURS]: { n: this.#markOf(record.id), ...encodeHead(record) } })
+    const data = this.#layout.presentable(JSON.parse(record.data) as JsonObject)
+    return JSON.stringify({ cookie, ...hidden, ...data, [OURS]: { n: this.#markOf(record.id), ...encodeHead(record) } })
   }
 }

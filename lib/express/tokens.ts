@@ -1,19 +1,61 @@
-import { createCipheriv, createDecipheriv, createHmac, randomBytes } from 'node:crypto'
-import { signExpressCookie, unsignExpressCookie } from './cookie.ts'
+import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import type { ForeignCredential } from '../session/credentials.ts'
 import type { Token, TokenFormat } from '../session/token.ts'
 
-/** As express-session's own, whose ids have 192 bits. */
+/** The longest session id that is accepted, with its signature. */
+const MAX_LENGTH = 1024
+/** The length of a public id that stands for such a session id. */
+const MAX_ID_LENGTH = 1400
+/** How many random bytes a new session id has: as many as express-session's own. */
 const SID_BYTES = 24
 const IV_BYTES = 16
-/** Of a session id of 1,024 characters. */
-const MAX_ID_LENGTH = 1400
+
+/** Signs a session id as express-session does: `s:<session id>.<base64 of HMAC-SHA-256>`. */
+export function signExpressCookie (sid: string, secret: string): string {
+  return `s:${sid}.${mac(sid, secret)}`
+}
 
 /**
- * The tokens of an Express app with express-session, whose whole session id is the key in the store.
+ * Reads the value of express-session's cookie, as it is in the header. Returns the session id, and the index of the
+ * secret that signed it; `null` if none did.
+ */
+export function unsignExpressCookie (value: string, secrets: readonly string[]): { sid: string, by: number } | null {
+  const signed = decoded(value)
+  const dot = signed.lastIndexOf('.')
+  if (!signed.startsWith('s:') || signed.length > MAX_LENGTH || dot < 3) return null
+  const sid = signed.slice(2, dot)
+  const actual = Buffer.from(signed.slice(dot + 1))
+  for (const [by, secret] of secrets.entries()) {
+    const expected = Buffer.from(mac(sid, secret))
+    if (actual.length === expected.length && timingSafeEqual(actual, expected)) return { sid, by }
+  }
+  return null
+}
+
+/** Reads an Express cookie whose session is adopted. Returns `null` if none of the secrets signed it. */
+export function adoptedCredential (value: string, secrets: readonly string[]): ForeignCredential | null {
+  const verified = unsignExpressCookie(value, secrets)
+  if (verified === null) return null
+  return { sid: verified.sid, token: adoptedToken(verified.sid, secrets[verified.by] as string) }
+}
+
+/**
+ * The token of the session that is made of the Express session `sid`. It is the same for everybody who holds the
+ * Express cookie. It cannot be made without `secret`, which signed that cookie.
+ */
+export function adoptedToken (sid: string, secret: string): Token {
+  const part = (use: string): string => {
+    return createHmac('sha256', secret).update(`fastify-user-sessions adopt ${use} ${sid}`).digest('base64url')
+  }
+  return `${part('id').slice(0, 22)}.${part('secret').slice(0, 32)}`
+}
+
+/**
+ * The tokens of an Express app with express-session: a token is the session id, which is also the key in the store.
  *
- * The public handle is that id encrypted with a key made of the secret, always to the same text: safe to
- * show, and the store needs no table to find the session of a handle (RFC 5297 is the model: the IV is a
- * MAC of what is encrypted, and is checked).
+ * The public id is the session id encrypted with a key that is made of the secret. One session id always becomes the
+ * same public id, and the store needs no table to find a session by it. RFC 5297 is the model: the IV is a MAC of the
+ * plain text, and is checked.
  */
 export class ExpressTokens implements TokenFormat {
   readonly #secrets: readonly string[]
@@ -41,14 +83,14 @@ export class ExpressTokens implements TokenFormat {
   }
 
   idOf (sid: Token): string {
-    // There is a first secret: the options say so.
+    // The options have checked that there is a first secret.
     const key = this.#keys[0] as { mac: Buffer, cipher: Buffer }
     const iv = ivOf(sid, key.mac)
     const cipher = createCipheriv('aes-256-ctr', key.cipher, iv)
     return Buffer.concat([iv, cipher.update(sid, 'utf8'), cipher.final()]).toString('base64url')
   }
 
-  /** The session id behind a public handle, also one made with an older secret; `null` when it is none. */
+  /** The session id behind a public id, also one made with an older secret. Returns `null` if it is none. */
   sidOf (id: string): string | null {
     if (id.length > MAX_ID_LENGTH) return null
     const bytes = Buffer.from(id, 'base64url')
@@ -62,18 +104,31 @@ export class ExpressTokens implements TokenFormat {
     return null
   }
 
-  /** Nothing: it is found under what it is. */
+  /** Always empty: a session is found by its token, so there is nothing to compare. */
   secretHashOf (): string {
     return ''
   }
 
   sign (sid: Token): string {
+    // As above.
     return signExpressCookie(sid, this.#secrets[0] as string)
   }
 
   unsign (value: string): { token: Token, renew: boolean } | null {
     const verified = unsignExpressCookie(value, this.#secrets)
     return verified === null ? null : { token: verified.sid, renew: verified.by > 0 }
+  }
+}
+
+function mac (sid: string, secret: string): string {
+  return createHmac('sha256', secret).update(sid).digest('base64').replace(/=+$/, '')
+}
+
+function decoded (value: string): string {
+  try {
+    return decodeURIComponent(value)
+  } catch {
+    return ''
   }
 }
 

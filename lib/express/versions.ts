@@ -5,62 +5,70 @@ import { isDeepStrictEqual } from 'node:util'
 
 export type ExpressSession = any
 
-/** A session as somebody read or wrote it. */
+/** A session as a request read or wrote it. */
 export interface Version {
   readonly sid: string
-  /** What it was to them: changes are told from that. */
+  /** The session as that request knew it: its changes are told from this. */
   readonly own: string
-  /** What Redis held, with the changes of others that a save was merged with. */
+  /** The session as Redis held it, with the changes of others that a save was merged with. */
   readonly held: string
 }
 
-/** Under which a copy of a cookie's attributes names the cookie they are of. */
+/** The symbol under which a copy of a cookie's attributes names its original. */
 const kCookie = Symbol('fastify-user-sessions.cookie')
 
 /**
- * Of which version the session objects of this process are. Nothing of it is in them: what is read is what was set.
- * The libraries make objects of their own of what was read, and each is recognised:
+ * Remembers which version the session objects of this process are, and puts nothing into them. The libraries make
+ * objects of their own of a session that was read. Each is recognised:
  *
  * - express-session has the store make it (`createSession`).
- * - @fastify/session, from 11.1.2 on, takes what the cookie's `toJSON` gives, symbols too, and keeps it under a symbol
- *   of its own.
- * - Who spreads a session goes on with its cookie.
+ * - @fastify/session, from 11.1.2 on, keeps what the cookie's `toJSON` returns, symbols too, under one of its own.
+ * - A copy by spreading has the same cookie.
  */
 export class Versions {
   readonly #known = new WeakMap<object, Version>()
 
-  /** This object is of that version now. */
+  /** Notes that this object is of that version now. */
   add (session: ExpressSession, version: Version): void {
     this.#known.set(session, version)
   }
 
-  /** This object, and what is made of it, was read. */
+  /** Notes that this object was read, and whatever will be made of it. */
   addRead (session: ExpressSession, version: Version): void {
     const { cookie } = session
     this.add(session, version)
     this.add(cookie, version)
-    // Of one that cannot be changed the copies stay unknown.
-    Reflect.defineProperty(cookie, 'toJSON', { value: () => ({ ...cookie, [kCookie]: cookie }), configurable: true, writable: true })
+    // Copies of a cookie that cannot be changed stay unknown.
+    const value = () => ({ ...cookie, [kCookie]: cookie })
+    Reflect.defineProperty(cookie, 'toJSON', { value, configurable: true, writable: true })
   }
 
+  /** Returns the version that a session object is of, if it is known. */
   of (session: ExpressSession): Version | undefined {
     const copied = Object.getOwnPropertySymbols(session).map((symbol) => session[symbol]?.[kCookie])
-    return [session, session.cookie, ...copied].map((each) => this.#known.get(each)).find((version) => version !== undefined)
+    const versions = [session, session.cookie, ...copied].map((each) => this.#known.get(each))
+    return versions.find((version) => version !== undefined)
   }
 }
 
-/** What turns one session into another, by top-level key: its new value, or that it is gone. */
+/** The changes that make one session of another: for each top-level key its new value, or `null` where it is gone. */
 export type SessionChanges = ReadonlyMap<string, { readonly value: unknown } | null>
 
-/** By value, of whatever a serializer makes text of and back: dates, maps and big numbers, too. */
+/** Compares two sessions by value, whatever a serializer makes of text: dates, maps and big numbers, too. */
 export function sessionChanges (before: ExpressSession, after: ExpressSession): SessionChanges {
-  // Without its cookie it would be no session.
-  const gone = Object.keys(before).filter((key) => !Object.hasOwn(after, key) && key !== 'cookie')
-  const changed = Object.keys(after).filter((key) => !Object.hasOwn(before, key) || !isDeepStrictEqual(before[key], after[key]))
-  return new Map([...gone.map((key) => [key, null] as const), ...changed.map((key) => [key, { value: after[key] as unknown }] as const)])
+  const changes = new Map<string, { readonly value: unknown } | null>()
+  for (const key of Object.keys(before)) {
+    // Without its cookie it would be no session.
+    if (!Object.hasOwn(after, key) && key !== 'cookie') changes.set(key, null)
+  }
+  for (const key of Object.keys(after)) {
+    const isSame = Object.hasOwn(before, key) && isDeepStrictEqual(before[key], after[key])
+    if (!isSame) changes.set(key, { value: after[key] })
+  }
+  return changes
 }
 
-/** A session with the changes made, the other keys as they are: the last writer of one key wins. */
+/** Makes the changes in a session. The other keys stay as they are: the last writer of one key wins. */
 export function withChanges (session: ExpressSession, changes: SessionChanges): ExpressSession {
   const next = { ...session }
   for (const [key, change] of changes) {

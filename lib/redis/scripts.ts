@@ -98,20 +98,6 @@ redis.call('DEL', KEYS[2])
 return { beside, present }`)
 
 /**
- * KEYS  the session being created · the session
- * ARGV  sha1 of what was put there for it · the session's value, or '' to give it up · time to live in ms
- * Returns 1 done · 0 what is there is another's, or nothing
- * RENAME comes first: a full Redis refuses what needs memory only as a script's first write.
- */
-export const settleClaimScript = script(2, `
-local present = redis.call('GET', KEYS[1])
-if not present or redis.sha1hex(present) ~= ARGV[1] then return 0 end
-if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
-redis.call('RENAME', KEYS[1], KEYS[2])
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-return 1`)
-
-/**
  * KEYS  a key of nobody's
  * Writes, whatever there is room for: a full Redis refuses what needs memory only as a script's first write.
  */

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { encode } from '../../lib/store/codec.ts'
-import { adoptedToken, signExpressCookie, unsignExpressCookie } from '../../lib/express/cookie.ts'
+import { adoptedToken, signExpressCookie, unsignExpressCookie } from '../../lib/express/tokens.ts'
 import { RedisStore } from '../../lib/express/redis-store.ts'
 import type { RedisStore as OwnStore } from '../../lib/redis/store.ts'
 import type { Adoption } from '../../lib/session/store.ts'
