@@ -2,7 +2,11 @@ import { createHash, randomBytes } from 'node:crypto'
 import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
-import type { Adoption, MakeAdopted } from '../session/store.ts'
+import { presentable } from '../session/data.ts'
+import { newRecord } from '../session/new-record.ts'
+import type { Adoption } from '../session/store.ts'
+import { userOf } from '../session/user-id.ts'
+import type { UserIdFrom } from '../session/user-id.ts'
 import { encode, parseExpress } from '../store/codec.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { RedisLink } from '../redis/link.ts'
@@ -11,6 +15,18 @@ import type { Records } from '../redis/records.ts'
 import { script } from '../redis/script.ts'
 import type { AdoptionBase } from '../redis/store.ts'
 import type { UserLists } from '../redis/user-lists.ts'
+
+/** How adopted sessions are made. */
+export interface AdoptionOptions {
+  idleTimeoutMs: number
+  absoluteTimeoutMs: number
+  /** `false`: cookies end with the browser session. */
+  cookieMaxAgeMs: number | null | false
+  userIdFrom: UserIdFrom
+}
+
+/** The id of the session that is made, and the proof of it. */
+type Made = Pick<SessionRecord, 'id' | 'secretHash'>
 
 /** How long to wait, in milliseconds, before looking again while another process adopts the same session; how often. */
 const LOOK_AGAIN_MS = 10
@@ -42,9 +58,11 @@ export class ExpressAdoption implements Adoption {
   readonly #keys: Keys
   readonly #records: Records
   readonly #lists: UserLists
+  readonly #options: AdoptionOptions
   readonly discard: (sid: string) => Promise<void>
 
-  constructor ({ link, keys, records, lists, discard }: AdoptionBase) {
+  constructor ({ link, keys, records, lists, discard }: AdoptionBase, options: AdoptionOptions) {
+    this.#options = options
     this.#link = link
     this.#keys = keys
     this.#records = records
@@ -53,18 +71,19 @@ export class ExpressAdoption implements Adoption {
   }
 
   /** @throws ERR_SESSION_STORE_UNAVAILABLE while another process that claimed the session does not go on */
-  async adopt (sid: string, id: string, make: MakeAdopted): Promise<SessionRecord | null> {
+  async adopt (sid: string, made: Made): Promise<SessionRecord | null> {
+    const { id } = made
     const key = this.#keys.session(sid)
     for (let look = 0; look < LOOKS; look++) {
       const stored = await this.#link.run(key, (client) => client.get(key)).catch(absentIfWrongType)
-      const session = madeBy(make, stored)
+      const session = this.#recordOf(stored, made)
       if (session === null) {
         const adopted = await this.#records.find(id)
         if (adopted !== null) return adopted
         // A session that is no longer claimed has arrived, or has ended.
         if (!await this.#isClaimed(id)) return await this.#records.find(id)
       } else {
-        const adopted = await this.#move(sid, session, make)
+        const adopted = await this.#move(sid, session)
         if (adopted !== undefined) return adopted
       }
       await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
@@ -74,7 +93,7 @@ export class ExpressAdoption implements Adoption {
   }
 
   /** The steps of a login in place of the Express session. Resolves with `undefined` when another request has that. */
-  async #move (sid: string, seen: SessionRecord, make: MakeAdopted): Promise<SessionRecord | null | undefined> {
+  async #move (sid: string, seen: SessionRecord): Promise<SessionRecord | null | undefined> {
     const claim = await this.#claim(seen)
     if (claim === null) return undefined
     const key = this.#keys.session(sid)
@@ -87,7 +106,7 @@ export class ExpressAdoption implements Adoption {
         await this.#conclude(seen, claim, '')
         return null
       }
-      taken = madeBy(make, await this.#link.run(key, (client) => client.getdel(key)))
+      taken = this.#recordOf(await this.#link.run(key, (client) => client.getdel(key)), seen)
     } catch (error) {
       // Best effort: spares the next request the wait until the claim expires.
       void this.#conclude(seen, claim, '').catch(() => {})
@@ -108,6 +127,12 @@ export class ExpressAdoption implements Adoption {
 
   async list (record: SessionRecord): Promise<SessionRecord | null> {
     return await this.#records.list(record)
+  }
+
+  /** Makes a session of what Express stored. Returns `null` if that is no session. */
+  #recordOf (stored: string | null, made: Made): SessionRecord | null {
+    const session = stored === null ? null : parseExpress(stored)
+    return session === null ? null : adoptedRecord(session, { ...made, ...this.#options, now: this.#link.now() })
   }
 
   async #isClaimed (id: string): Promise<boolean> {
@@ -132,13 +157,18 @@ export class ExpressAdoption implements Adoption {
   }
 }
 
-/** The part of a store that adopts Express sessions. */
-export const adopting = { adoption: (base: AdoptionBase) => new ExpressAdoption(base) }
-
-/** Makes a session of what Express stored. Returns `null` if that is no session. */
-function madeBy (make: MakeAdopted, stored: string | null): SessionRecord | null {
-  const session = stored === null ? null : parseExpress(stored)
-  if (session === null) return null
-  const { cookie, ...data } = session
-  return make(data, { persistent: (cookie as { expires?: unknown }).expires != null })
+/**
+ * Makes a session that goes on where an Express session ends. Nobody knows when Express signed the user in: it never
+ * counts as a recent sign-in. It goes on however large its data is.
+ */
+function adoptedRecord (
+  { cookie, ...data }: Record<string, unknown>, options: AdoptionOptions & Made & { now: number }
+): SessionRecord {
+  const kept = presentable(data)
+  const userId = userOf(kept, options.userIdFrom)
+  // parseExpress has seen that it is an object. With `expires` it outlives the browser.
+  const persistent = (cookie as { expires?: unknown }).expires != null && options.cookieMaxAgeMs !== false
+  const session = { userId, data: JSON.stringify(kept), persistent, replaces: null }
+  const record = newRecord(session, { ...options, maxDataSize: Infinity })
+  return { ...record, authenticatedAt: userId === null ? null : 0 }
 }

@@ -1,41 +1,72 @@
+import { errors } from '../errors.ts'
 import type { SessionLayout } from '../options/layout.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
-import { OwnTokens } from '../session/token.ts'
+import type { Data } from '../session/changes.ts'
 import { presentable } from '../session/data.ts'
+import type { NewSession } from '../session/new-record.ts'
+import { OwnTokens } from '../session/token.ts'
 import { userOf } from '../session/user-id.ts'
-import { adopting } from './adoption.ts'
-import { adoptedCredential, ExpressTokens } from './tokens.ts'
+import type { UserIdFrom } from '../session/user-id.ts'
+import { ExpressAdoption } from './adoption.ts'
 import { ExpressRecords } from './shared-records.ts'
+import { adoptedCredential, ExpressTokens } from './tokens.ts'
 
 /** The layout beside an Express app whose sessions are shared, or adopted. */
 export function expressLayout (options: ResolvedOptions): SessionLayout {
   return options.expressSession === 'share' ? sharedLayout(options) : adoptingLayout(options)
 }
 
-function adoptingLayout ({ secrets }: ResolvedOptions): SessionLayout {
+function adoptingLayout (options: ResolvedOptions): SessionLayout {
+  const { secrets } = options
   return {
     tokens: new OwnTokens(secrets),
     readForeignCookie: (value) => adoptedCredential(value, secrets),
-    userIsData: false,
-    parts: adopting
+    shared: null,
+    parts: { adoption: (base) => new ExpressAdoption(base, options) }
   }
 }
 
 function sharedLayout (options: ResolvedOptions): SessionLayout {
   const { secrets, userIdFrom, cookie, idleTimeoutMs, absoluteTimeoutMs } = options
   const tokens = new ExpressTokens(secrets)
-  const named = (data: Record<string, unknown>) => userOf(data, userIdFrom)
+  const named = (data: Data) => userOf(data, userIdFrom)
   const layout = { presentable, userOf: named, idleTimeoutMs, absoluteTimeoutMs, cookie }
   return {
     tokens,
     readForeignCookie: null,
-    userIsData: true,
+    shared: { keepable: (session) => keepable(session, userIdFrom) },
     parts: {
       // '\0' is the key of no session: what is no id is absent.
       names: { ofId: (id) => tokens.sidOf(id) ?? '\0', toId: (sid) => tokens.idOf(sid) },
       records: (base) => new ExpressRecords(base, layout),
       extendedByOthers: true,
-      ...adopting
+      adoption: (base) => new ExpressAdoption(base, options)
     }
   }
 }
+
+/**
+ * Returns a new session as an Express app can keep it. What the session takes over from the one before it never makes
+ * it another user's: Express may have changed that one.
+ * @throws ERR_SESSION_UNSUPPORTED for a bearer token, or where the data does not name the user
+ */
+export function keepable (session: NewSession, userIdFrom: UserIdFrom): NewSession {
+  const { kind, userId, data, carry } = session
+  if (kind === 'bearer') {
+    throw new errors.UNSUPPORTED('bearer tokens beside an Express app: its sessions have no place for them')
+  }
+  // The text of session data is that of an object.
+  const named = (text: string) => userOf(JSON.parse(text) as Data, userIdFrom)
+  if (userId !== null && named(data) !== userId) throw new errors.UNSUPPORTED(UNNAMED)
+  if (carry === undefined) return session
+  return {
+    ...session,
+    carry: (ended) => {
+      const carried = carry(ended)
+      return named(carried) === userId ? carried : data
+    }
+  }
+}
+
+const UNNAMED = 'signing in beside an Express app, which reads the user from the data: put it where userIdFrom looks, ' +
+  'as in request.session.user = { id } (and keep: [\'user\'] for app.login)'

@@ -40,7 +40,7 @@ export function cookieLife (context: PluginContext, { record, isBorn }: { readon
   const now = core.now()
   const session = record ?? { persistent: options.cookieMaxAgeMs !== false, endsAt: now + options.absoluteTimeoutMs, createdAt: now, lastSeenAt: now }
   // One that moved in this request is set by it; beside an Express app each use that is written down sets it.
-  const setAt = isBorn || core.options.userIsData ? session.lastSeenAt : session.createdAt
+  const setAt = isBorn || core.options.shared !== null ? session.lastSeenAt : session.createdAt
   const lifeFrom = (at: number): CookieLife | null => {
     const totalMs = lifetimeMs(context, session, at)
     return totalMs === null ? null : { totalMs, leftMs: at + totalMs - now }

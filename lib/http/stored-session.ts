@@ -153,7 +153,7 @@ export class StoredSession {
     if (!this.isTouchDue) return
     this.#touched = true
     // At its own saves Express sets the cookie to end with the idle timeout from then: it goes on with the session.
-    if (this.#context.core.options.userIsData && (this.#record as SessionRecord).createdAt > 0 && !this.#owed.isOwed) this.#owed.oweToken()
+    if (this.#context.core.options.shared !== null && (this.#record as SessionRecord).createdAt > 0 && !this.#owed.isOwed) this.#owed.oweToken()
     // A use that could not be written down shortens the session a little; the reply is as good.
     await this.budget.within(this.#context.core.touch(this.#record as SessionRecord)).catch(() => {})
   }

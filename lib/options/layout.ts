@@ -1,4 +1,5 @@
 import type { RedisStoreParts } from '../redis/store.ts'
+import type { SharedSessions } from '../session/core-options.ts'
 import type { ForeignCredential } from '../session/credentials.ts'
 import { OwnTokens } from '../session/token.ts'
 import type { TokenFormat } from '../session/token.ts'
@@ -9,8 +10,8 @@ export interface SessionLayout {
   tokens: TokenFormat
   /** Reads the cookies of another session library whose sessions are adopted; `null`: none are. */
   readForeignCookie: ((value: string) => ForeignCredential | null) | null
-  /** The data alone says who is signed in. */
-  userIsData: boolean
+  /** What an Express app asks of the sessions that it shares; `null`: none does. */
+  shared: SharedSessions | null
   /** What is different in Redis. */
   parts?: RedisStoreParts
 }
@@ -24,5 +25,5 @@ export async function layoutOf (options: ResolvedOptions): Promise<SessionLayout
 
 /** The layout without an Express app. */
 export function ownLayout ({ secrets }: Pick<ResolvedOptions, 'secrets'>): SessionLayout {
-  return { tokens: new OwnTokens(secrets), readForeignCookie: null, userIsData: false }
+  return { tokens: new OwnTokens(secrets), readForeignCookie: null, shared: null }
 }

@@ -3,6 +3,7 @@ import type { Counters } from './attempts.ts'
 import type { CoreStore, Limit } from './core-store.ts'
 import type { CredentialsOptions } from './credentials.ts'
 import type { DataSchema } from './data-schema.ts'
+import type { NewSession } from './new-record.ts'
 
 /** What sessions are made with. */
 export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
@@ -21,6 +22,15 @@ export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   maxDataSize: number
   /** `false`: cookies end with the browser session. */
   cookieMaxAgeMs?: number | null | false | undefined
-  /** The data alone says who is signed in: it is read by others as well. */
-  userIsData: boolean
+  /** Another library reads and writes the same sessions: their data alone says who is signed in. `null`: none does. */
+  shared: SharedSessions | null
+}
+
+/** What another library asks of the sessions that it shares. */
+export interface SharedSessions {
+  /**
+   * Makes a new session one that the other library can keep as well.
+   * @throws ERR_SESSION_UNSUPPORTED
+   */
+  keepable (session: NewSession): NewSession
 }

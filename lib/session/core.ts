@@ -8,7 +8,7 @@ import type { Credential } from './credentials.ts'
 import { fitting, fittingCarry, fittingChange } from './data.ts'
 import { Endings } from './endings.ts'
 import type { Ending } from './endings.ts'
-import { adoptedRecord, assertExpressCanKeep, newRecord } from './new-record.ts'
+import { newRecord } from './new-record.ts'
 import type { HeldSession, NewSession } from './new-record.ts'
 import { isTouchDue } from './record.ts'
 import type { SessionRecord } from './record.ts'
@@ -16,7 +16,6 @@ import { Revocations } from './revocations.ts'
 import type { Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
 import type { TokenFormat } from './token.ts'
-import { carryOfUser } from './user-id.ts'
 import { findMoved, updateMoved } from './moved.ts'
 
 /** Makes, finds and ends sessions, and says so: what requests and `app.sessions` stand on. Knows no Fastify and no Redis. */
@@ -186,16 +185,15 @@ export class SessionCore {
     await this.events.close()
   }
 
-  async #new (session: NewSession, { moves }: { moves: boolean }): Promise<HeldSession | null> {
+  async #new (given: NewSession, { moves }: { moves: boolean }): Promise<HeldSession | null> {
+    const session = this.options.shared?.keepable(given) ?? given
     const { id = this.tokens.newId(), replaces, carry } = session
     const { token, secretHash } = this.tokens.newToken(id)
-    const { userIsData, userIdFrom } = this.options
-    if (userIsData) assertExpressCanKeep(session, this.options)
     const now = await this.#store.nowForCertain?.() ?? this.#store.now()
     const record = await this.#begin(newRecord(session, { id, secretHash, now, ...this.options }), {
       replaces,
       moves,
-      carry: carry && userIsData ? carryOfUser(session, carry, userIdFrom) : carry
+      carry
     })
     if (record === null) return null
     if (record.userId !== null) this.#tell('created', id, record.userId)
@@ -222,7 +220,7 @@ export class SessionCore {
 
   async #adopt ({ id, secretHash, adopts }: Credential): Promise<SessionRecord | null> {
     if (adopts === undefined) return null
-    const record = await this.#store.adoption?.adopt(adopts, id, (data, cookie) => adoptedRecord(data, cookie, { id, secretHash, now: this.#store.now(), ...this.options }))
+    const record = await this.#store.adoption?.adopt(adopts, { id, secretHash })
     return record == null || this.#isRefused(record) ? null : record
   }
 

@@ -1,12 +1,9 @@
-import { errors } from '../errors.ts'
 import { objectText } from './arguments.ts'
-import type { Data } from './changes.ts'
-import { fitting, presentable } from './data.ts'
+import { fitting } from './data.ts'
 import { deviceName } from './device.ts'
 import type { JsonObject, SessionKind, SessionRecord } from './record.ts'
 import { addressOf } from './network.ts'
 import type { Token } from './token.ts'
-import { userOf } from './user-id.ts'
 
 /** A new session. */
 export interface NewSession {
@@ -76,27 +73,6 @@ export function newRecord (session: NewSession, { id, secretHash, now, idleTimeo
     ip: addressOf(session.ip),
     userAgent: session.userAgent == null ? null : deviceName(session.userAgent),
     data: fitting(session.data, session.replaces?.data, maxDataSize)
-  }
-}
-
-/**
- * The record of a session that goes on where an Express app's ends. `persistent`: its cookie outlived the browser.
- * When they signed in is not known: too long ago for what asks for a recent sign-in. However large it is, it goes on.
- */
-export function adoptedRecord (data: Record<string, unknown>, { persistent }: { persistent: boolean }, birth: Birth & { userIdFrom: Parameters<typeof userOf>[1] }): SessionRecord {
-  const kept = presentable(data)
-  const userId = userOf(kept, birth.userIdFrom)
-  return { ...newRecord({ userId, data: JSON.stringify(kept), persistent: persistent && birth.cookieMaxAgeMs !== false, replaces: null }, { ...birth, maxDataSize: Infinity }), authenticatedAt: userId === null ? null : 0 }
-}
-
-/**
- * Beside an Express app only what it keeps as well can begin: a cookie's session whose data names its user.
- * @throws ERR_SESSION_UNSUPPORTED
- */
-export function assertExpressCanKeep ({ kind, userId, data }: NewSession, { userIdFrom }: { userIdFrom: Parameters<typeof userOf>[1] }): void {
-  if (kind === 'bearer') throw new errors.UNSUPPORTED('bearer tokens beside an Express app: its sessions have no place for them')
-  if (userId !== null && userOf(JSON.parse(data) as Data, userIdFrom) !== userId) {
-    throw new errors.UNSUPPORTED('signing in beside an Express app, which reads the user from the data: put it where userIdFrom looks, as in request.session.user = { id } (and keep: [\'user\'] for app.login)')
   }
 }
 

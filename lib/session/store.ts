@@ -235,10 +235,10 @@ export interface SessionStore {
 /** The sessions of another session library, beside ours in one store. */
 export interface Adoption {
   /**
-   * The session `id`, which `make` makes of the other library's session `sid` if nobody has yet. Resolves with `null`
-   * when there is neither. However many ask at once, it becomes one session.
+   * Finds the session `id`. Makes it of the other library's session `sid` if nobody has yet, to be proven by
+   * `secretHash`. Resolves with `null` when there is neither. However many ask at once, it becomes one session.
    */
-  adopt (sid: string, id: string, make: MakeAdopted): Promise<SessionRecord | null>
+  adopt (sid: string, made: { readonly id: string, readonly secretHash: string }): Promise<SessionRecord | null>
   /** Ends a session of the other library. */
   discard (sid: string): Promise<void>
   /**
@@ -247,9 +247,6 @@ export interface Adoption {
    */
   list (record: SessionRecord): Promise<SessionRecord | null>
 }
-
-/** Makes a session of the data of another library's session. `persistent`: its cookie outlives the browser. */
-export type MakeAdopted = (data: Record<string, unknown>, cookie: { persistent: boolean }) => SessionRecord
 
 /** Whether `value` is one of our stores (as opposed to an express-session store, or something else). */
 export function isSessionStore (value: unknown): value is SessionStore {

@@ -87,17 +87,6 @@ export function looksSignedIn (data: Data): string | undefined {
 }
 
 /**
- * `carry`, where the data says who is signed in: what a session takes over from the one before it, which others may
- * have changed, never makes it another user's.
- */
-export function carryOfUser ({ userId, data }: { userId: string | null, data: string }, carry: (endedData: string) => string, userIdFrom: UserIdFrom): (endedData: string) => string {
-  return (endedData) => {
-    const carried = carry(endedData)
-    return userOf(JSON.parse(carried) as Data, userIdFrom) === userId ? carried : data
-  }
-}
-
-/**
  * The id of a user as sessions are listed and compared by it: `String(id)`.
  * @throws TypeError for what can be no id; of an object with a string form of its own it says `String(id)`
  */

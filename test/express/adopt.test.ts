@@ -207,7 +207,7 @@ t.test('nobody makes a session of one that was ended while it was on its way, ho
     const sid = `sid${round}`
     const made = record({ data: '{"userId":"ada"}' })
     await redis.client.set(keyPrefix + sid, '{"cookie":{},"userId":"ada"}')
-    const adopt = ({ store }: typeof first) => store.adoption.adopt(sid, made.id, () => made).catch(() => null)
+    const adopt = ({ store }: typeof first) => store.adoption.adopt(sid, made).catch(() => null)
     const all = { done: false }
     const adoptions = [adopt(first), adopt(second)]
     const logout = leaving.store.adoption.discard(sid).then(() => leaving.store.delete(made.id))
@@ -254,7 +254,7 @@ t.test('at whatever moment of its adoption Express signs in another, it is their
   for (let nth = 1; nth <= 5; nth++) {
     await redis.client.set(`${keyPrefix}sid`, '{"cookie":{},"userId":"ada"}')
     const store = await interrupted(t, keyPrefix, nth, () => redis.client.set(`${keyPrefix}sid`, '{"cookie":{},"userId":"bob"}', 'XX'))
-    const adopted = await store.adoption.adopt('sid', made.id, (data) => ({ ...made, userId: data.userId as string, data: JSON.stringify(data) }))
+    const adopted = await store.adoption.adopt('sid', made)
     users.push(adopted?.userId)
     t.same(await plain.find(made.id), adopted)
     t.equal(adopted?.data, `{"userId":"${adopted?.userId}"}`)
@@ -280,7 +280,7 @@ t.test('a session that was ended while it was adopted stays ended when somebody 
       // Who looked before the end, and comes to claim after it.
       await redis.client.set(pending, `of another ${encode(made)}`, 'PX', 50)
     })
-    const adopted = await store.adoption.adopt('sid', made.id, () => made).catch(() => null)
+    const adopted = await store.adoption.adopt('sid', made).catch(() => null)
     t.equal(await redis.client.exists(made.id, `${keyPrefix}sid`), 0)
     t.same(await plain.find(made.id), nth === 7 ? adopted : null, `before command ${nth}`)
     await redis.client.del(pending)
@@ -295,7 +295,7 @@ t.test('at whatever moment of its adoption the user is signed out everywhere, it
     const made = record()
     await redis.client.set(`${keyPrefix}sid`, '{"cookie":{},"userId":"ada"}')
     const store = await interrupted(t, keyPrefix, nth, () => plain.deleteByUser('ada'))
-    const adopted = await store.adoption.adopt('sid', made.id, () => made)
+    const adopted = await store.adoption.adopt('sid', made)
     t.equal((await plain.listByUser('ada')).length, adopted === null ? 0 : 1)
     t.equal(await redis.client.exists(`${keyPrefix}sid`, `@{${keyPrefix}${made.id}}`), 0)
     outcomes.push(adopted === null ? 'ended' : 'lives')

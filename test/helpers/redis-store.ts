@@ -1,12 +1,13 @@
 import type { Test } from 'tap'
 import { connect } from '../../lib/redis/client.ts'
 import type { Client, RedisTarget } from '../../lib/redis/client.ts'
-import { adopting } from '../../lib/express/adoption.ts'
+import { ExpressAdoption } from '../../lib/express/adoption.ts'
 import { RedisStore as DropIn } from '../../lib/express/redis-store.ts'
 import type { RedisStoreOptions as DropInOptions } from '../../lib/express/redis-store.ts'
 import { RedisStore } from '../../lib/redis/store.ts'
 import type { RedisStoreOptions, RedisStoreParts } from '../../lib/redis/store.ts'
 import type { Adoption } from '../../lib/session/store.ts'
+import { DAY, MINUTE } from './record.ts'
 
 /** Moves what lies under one key into the past: its expiry, a list's scores and members, those of its index too, a session's instants. */
 const AGE = `
@@ -48,7 +49,10 @@ export async function openStore (t: Test, target: RedisTarget, options: Omit<Red
 
 /** A store that adopts sessions of an Express app. */
 export async function openAdopting (t: Test, target: RedisTarget, options: Omit<RedisStoreOptions, 'client'>): Promise<RedisStore & { adoption: Adoption }> {
-  const store = await openStore(t, target, options, adopting)
+  const timeouts = { idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY }
+  const store = await openStore(t, target, options, {
+    adoption: (base) => new ExpressAdoption(base, { ...timeouts, cookieMaxAgeMs: null, userIdFrom: null })
+  })
   return Object.assign(store, { adoption: store.adoption as Adoption })
 }
 

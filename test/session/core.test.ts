@@ -1,13 +1,14 @@
 import { errors } from '../../lib/errors.ts'
 import t from 'tap'
 import type { Test } from 'tap'
+import { keepable } from '../../lib/express/layout.ts'
 import { SessionCore } from '../../lib/session/core.ts'
 import type { CoreOptions } from '../../lib/session/core-options.ts'
 import type { NewSession } from '../../lib/session/new-record.ts'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import { idOf, newId, newToken, OwnTokens, Signature } from '../../lib/session/token.ts'
 import { MemoryAttempts } from '../../lib/store/memory-attempts.ts'
-import { DAY, HOUR, MINUTE } from '../helpers/record.ts'
+import { DAY, HOUR, MINUTE, record } from '../helpers/record.ts'
 import { Gate, SpyStore } from '../helpers/spy-store.ts'
 
 const secrets = ['today', 'yesterday']
@@ -23,7 +24,7 @@ interface Subject {
 function open (t: Test, options: Partial<CoreOptions> = {}): Subject {
   let now = 1_700_000_000_000.5
   const store = new SpyStore({ now: () => now })
-  const core = new SessionCore({ store, counters: new MemoryAttempts(), tokens: new OwnTokens(secrets), cookieNames: ['sid', 'old'], idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY, longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity }, touchAfterMs: null, bearer: false, limit: null, userIdFrom: null, dataSchema: null, maxDataSize: 65_536, readForeignCookie: null, userIsData: false, ...options })
+  const core = new SessionCore({ store, counters: new MemoryAttempts(), tokens: new OwnTokens(secrets), cookieNames: ['sid', 'old'], idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY, longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity }, touchAfterMs: null, bearer: false, limit: null, userIdFrom: null, dataSchema: null, maxDataSize: 65_536, readForeignCookie: null, shared: null, ...options })
   t.teardown(() => core.close())
   return { store, core, now: () => now, age: (ms) => { now += ms } }
 }
@@ -273,7 +274,7 @@ t.test('a session of an ended one cannot be changed or used', async (t) => {
 })
 
 t.test('beside an Express app, what a session takes over never makes it another user\'s', async (t) => {
-  const { core, store } = open(t, { userIsData: true })
+  const { core, store } = open(t, { shared: { keepable: (session) => keepable(session, null) } })
   const { record } = await core.create(ada)
   const carries: Array<((ended: string) => string) | undefined> = []
   store.create = async (created, options) => {
@@ -308,14 +309,14 @@ t.test('a session that is being ended here while it is adopted is nobody\'s', as
   let ends = false
   Object.assign(store, {
     adoption: {
-      adopt: async (_sid: string, id: string, make: (data: object, cookie: object) => unknown) => {
-        if (ends) core.endEventually(id)
-        return make({ userId: 'ada' }, { persistent: true })
+      adopt: async (_sid: string, made: { id: string, secretHash: string }) => {
+        if (ends) core.endEventually(made.id)
+        return record({ ...made, now: store.now() })
       }
     },
     delete: async () => await new Promise(() => {})
   })
-  t.match(await find(core, token, { adopts: 'sid' }), { userId: 'ada', authenticatedAt: 0 })
+  t.match(await find(core, token, { adopts: 'sid' }), { userId: 'ada' })
   ends = true
   t.equal(await find(core, token, { adopts: 'sid' }), null)
 })
