@@ -16,6 +16,7 @@ import { RedisStore } from '../../lib/express/redis-store.ts'
 import type { RedisStoreOptions } from '../../lib/express/redis-store.ts'
 import { RedisStore as OwnStore } from '../../lib/index.ts'
 import { storeContract } from '../contract/store-contract.ts'
+import { Jar, startExpress, startShop } from '../helpers/express-app.ts'
 import { openManager } from '../helpers/managers.ts'
 import { record } from '../helpers/record.ts'
 import { prefix, startCluster, startRedis } from '../helpers/redis.ts'
@@ -598,6 +599,24 @@ t.test('options that mean nothing are told', async (t) => {
   ]
   for (const [make, message] of faults) t.throws(make, { code: 'ERR_SESSION_INVALID_OPTIONS', message })
   new OwnStore({ client, prefix: undefined, ttl: undefined } as never).close()
+})
+
+t.test('one store object serves an Express app and the plugin, near-cached', async (t) => {
+  const ours = prefix()
+  const store = await openDropIn(t, redis.url, { prefix: ours })
+  const express = await startExpress(t, { keyPrefix: ours, store: store as never })
+  const shop = await startShop(t, { store, nearCache: true })
+  const [there, here] = [new Jar(), new Jar()]
+  await Promise.all([there.post(express, '/login/ada'), here.post(shop, '/in/bob')])
+  await Promise.all([there.post(express, '/put/cart', 1), here.post(shop, '/put/cart', 2)])
+  t.same((await there.get(express, '/data')).body, { userId: 'ada', cart: 1 })
+  for (let time = 0; time < 2; time++) t.same((await here.get(shop, '/data')).body, { userId: 'bob', cart: 2 })
+  t.same(shop.lines.filter(({ level }) => level >= 40), [])
+  t.equal(await shop.sessions.revokeUser('bob'), 1)
+  t.equal(await here.user(shop), null)
+  t.same((await there.get(express, '/data')).body, { userId: 'ada', cart: 1 })
+  await shop.close()
+  t.equal(await store.length(), 1, 'the plugin leaves the store open')
 })
 
 t.test('a session that never expires says so', async (t) => {
