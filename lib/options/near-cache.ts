@@ -1,3 +1,4 @@
+import { attempted } from './attempted.ts'
 import { durationMs } from '../util/duration.ts'
 import type { Faults } from './faults.ts'
 import type { SessionOptions } from './schema.ts'
@@ -13,6 +14,6 @@ export function nearCacheOf ({ nearCache = false, store }: Partial<SessionOption
   const { maxEntries = 10_000, maxStale = '5s' } = nearCache === true ? {} : nearCache
   const maxStaleMs = faults.duration('nearCache.maxStale', maxStale)
   if (maxStaleMs < durationMs(MAX_STALE.least) || maxStaleMs > durationMs(MAX_STALE.most)) faults.add('nearCache.maxStale', `must be from ${MAX_STALE.least} to ${MAX_STALE.most}`)
-  if (store !== undefined && !canBeNear(store)) faults.add('nearCache', 'needs redis or a RedisStore: another store does not tell what others change in it')
+  if (store !== undefined && !attempted(() => canBeNear(store), true)) faults.add('nearCache', 'needs redis or a RedisStore: another store does not tell what others change in it')
   return { maxEntries, maxStaleMs }
 }

@@ -26,7 +26,10 @@ const NEAR_MS = 250
 /** How long Redis may tell nothing before the near-cache is not trusted. */
 const SILENCE_MS = 1_000
 
-const NOT_TOLD = 'Redis does not tell its user what changes, so each session is read from there: README, "What is in Redis", has the ACL'
+const NOT_TOLD = 'Redis does not tell its user what changes, so each session is read from there: ' +
+  'README, "What is in Redis", has the ACL'
+
+const IN_MEMORY = 'sessions are kept in this process\'s memory and end with it: set the redis option'
 
 export interface OpenOptions {
   redis?: RedisTarget | undefined
@@ -44,13 +47,13 @@ type Warnings = Array<{ message: string, err?: Error }>
 export interface OpenedStore {
   store: SessionStore
   /**
-   * Waits for the store, as long as starting up may. Gives what there is to say once, at boot.
+   * Waits for the store, as long as starting up may. Resolves with what there is to log once, at boot.
    * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials
    */
   ready: () => Promise<Warnings>
   /**
-   * What holds the sessions, and what their keys there begin with, to tell two registrations that meet; `null`: nobody
-   * else can. Of a Cluster that is known once it is ready.
+   * Returns what holds the sessions, and what their keys begin with: it tells whether two registrations share sessions.
+   * `null`: this one shares them with nobody. A Cluster is known once it is ready.
    */
   backend: () => { of: unknown, prefix: string } | null
   /** Closes what was opened here, and nothing else. Twice is safe. */
@@ -58,7 +61,7 @@ export interface OpenedStore {
 }
 
 /**
- * The store that the options ask for.
+ * Opens the store that the options ask for.
  * @throws ERR_SESSION_INVALID_OPTIONS for what cannot be opened
  */
 export function openStore (options: OpenOptions): OpenedStore {
@@ -70,7 +73,8 @@ export function openStore (options: OpenOptions): OpenedStore {
     const started = near.start()
     const refusal = await withDeadline(started, NEAR_MS)
     if (refusal === TIMED_OUT) tellRefusal(near, started)
-    return refusal === null || refusal === TIMED_OUT ? warnings : [...warnings, { message: `nearCache is off: ${NOT_TOLD}`, err: refusal }]
+    if (refusal === null || refusal === TIMED_OUT) return warnings
+    return [...warnings, { message: `nearCache is off: ${NOT_TOLD}`, err: refusal }]
   }
   const close = async (): Promise<void> => {
     await near.stop()
@@ -79,52 +83,65 @@ export function openStore (options: OpenOptions): OpenedStore {
   return { ...opened, store: near, ready, close }
 }
 
-/** Tells of a near-cache that does not begin, for whoever does not wait for it. */
+/** Emits an event when Redis refuses what a near-cache needs. For callers that do not wait for that. */
 export function tellRefusal ({ events }: Pick<SessionStore, 'events'>, started: Promise<Error | null>): void {
   void started.then((refusal) => { if (refusal !== null) events.emit('refused', NOT_TOLD, refusal) })
 }
 
-/** A store in Redis: ours, or one that holds it. */
+/** A store in Redis: this package's, or one that holds it. */
 type InRedis = SessionStore & Pick<RedisStore, 'ready' | 'warnings' | 'changes'>
 
 function isInRedis (store: unknown): store is InRedis {
   return isSessionStore(store) && ['ready', 'warnings', 'changes'].every((name) => name in store)
 }
 
-/** Whether sessions in this store can be kept near: it tells of changes, or is as near as can be. */
+/** Whether a near-cache can stand before this store: it tells of changes, or needs no near-cache. */
 export function canBeNear (store: unknown): boolean {
   return isInRedis(store) || store instanceof MemoryStore
 }
 
-/** The store with a near-cache before it, to be started and stopped; `null` where none is asked for, or of use. */
-export function nearCached (store: SessionStore, { nearCache, encryption }: Pick<OpenOptions, 'nearCache' | 'encryption'>): NearCacheStore | null {
+/** Puts a near-cache before a store, to be started and stopped. Returns `null` if none is asked for, or of use. */
+export function nearCached (
+  store: SessionStore, { nearCache, encryption }: Pick<OpenOptions, 'nearCache' | 'encryption'>
+): NearCacheStore | null {
   if (nearCache === null || !isInRedis(store)) return null
-  return new NearCacheStore(encrypted(store, { encryption }), store.changes(Math.min(SILENCE_MS, nearCache.maxStaleMs / 4)), nearCache)
+  const changes = store.changes(Math.min(SILENCE_MS, nearCache.maxStaleMs / 4))
+  return new NearCacheStore(encrypted(store, { encryption }), changes, nearCache)
 }
 
-/** What counts attempts for a store: itself, or where it cannot this process. */
+/** Returns the counters of failed logins of a store. Where it has none, this process counts. */
 export function countersOf ({ attempts }: Pick<SessionStore, 'attempts'>): AttemptCounters {
   return attempts ?? new MemoryAttempts()
 }
 
-/** The store, with what is in it encrypted if that is asked for. */
+/** Puts encryption before a store, if that is asked for. */
 export function encrypted (store: SessionStore, { encryption }: Pick<OpenOptions, 'encryption'>): SessionStore {
   return encryption === null ? store : new EncryptedStore(store, encryption)
 }
 
 function open ({ redis, store, keyPrefix, durability, parts }: OpenOptions): OpenedStore {
-  if (isInRedis(store)) return { store, ready: async () => await readiness(store), backend: () => ({ of: store, prefix: '' }), close: async () => {} }
-  if (isSessionStore(store)) return { store, ready: async () => [], backend: () => ({ of: store, prefix: '' }), close: async () => {} }
-  if (store !== undefined) {
-    const adapter = new ExpressStoreAdapter(store)
-    return { store: adapter, ready: async () => [], backend: () => ({ of: store, prefix: '' }), close: () => adapter.close() }
-  }
+  if (store !== undefined) return openGiven(store)
   if (redis !== undefined) return openRedis(redis, { prefix: keyPrefix, durability }, parts)
   const memory = new MemoryStore()
-  return { store: memory, ready: async () => [{ message: 'sessions are kept in this process\'s memory and end with it: set the redis option' }], backend: () => null, close: () => memory.close() }
+  return {
+    store: memory,
+    ready: async () => [{ message: IN_MEMORY }],
+    backend: () => null,
+    close: () => memory.close()
+  }
 }
 
-/** One of our stores as it is, another behind our contract. */
+function openGiven (given: SessionStore | ExpressStore): OpenedStore {
+  const store = asSessionStore(given)
+  return {
+    store,
+    ready: async () => isInRedis(store) ? await readiness(store) : [],
+    backend: () => ({ of: given, prefix: '' }),
+    close: async () => { if (store !== given) await store.close() }
+  }
+}
+
+/** Returns a store with this package's contract: the given one, or one that stands before it. */
 export function asSessionStore (store: SessionStore | ExpressStore): SessionStore {
   return isSessionStore(store) ? store : new ExpressStoreAdapter(store)
 }
@@ -132,13 +149,17 @@ export function asSessionStore (store: SessionStore | ExpressStore): SessionStor
 /** @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials */
 async function readiness (store: InRedis): Promise<Warnings> {
   const failure = await store.ready(READY_MS)
-  if (failure !== null) return [{ message: 'Redis does not answer: sessions cannot be read until it does', err: failure }]
+  if (failure !== null) {
+    return [{ message: 'Redis does not answer: sessions cannot be read until it does', err: failure }]
+  }
   const warnings = await withDeadline(store.warnings(), READY_MS)
   return warnings === TIMED_OUT ? [] : warnings.map((message) => ({ message }))
 }
 
 /** @throws ERR_SESSION_INVALID_OPTIONS for what the driver does not take */
-function openRedis (target: RedisTarget, options: { prefix: string, durability: OpenOptions['durability'] }, parts: RedisStoreParts = {}): OpenedStore {
+function openRedis (
+  target: RedisTarget, options: { prefix: string, durability: OpenOptions['durability'] }, parts: RedisStoreParts = {}
+): OpenedStore {
   const { client, keyPrefix } = connected(target)
   const prefix = keyPrefix + options.prefix
   const store = new RedisStore({ client, ...options, prefix }, parts)
@@ -146,7 +167,12 @@ function openRedis (target: RedisTarget, options: { prefix: string, durability: 
     await store.close()
     await disconnect(client)
   }
-  return { store, ready: async () => await readiness(store).catch(unusable), backend: () => ({ of: backendOf(client), prefix }), close }
+  return {
+    store,
+    ready: async () => await readiness(store).catch(unusable),
+    backend: () => ({ of: backendOf(client), prefix }),
+    close
+  }
 }
 
 /** @throws ERR_SESSION_INVALID_OPTIONS for what the driver does not take */
@@ -160,5 +186,6 @@ function connected (target: RedisTarget): ReturnType<typeof connect> {
 
 /** @throws ERR_SESSION_INVALID_OPTIONS */
 function unusable (error: unknown): never {
-  throw error instanceof errors.INVALID_OPTIONS ? error : new errors.INVALID_OPTIONS('redis: cannot be used', { cause: error })
+  if (error instanceof errors.INVALID_OPTIONS) throw error
+  throw new errors.INVALID_OPTIONS('redis: cannot be used', { cause: error })
 }
