@@ -18,7 +18,7 @@ import { RedisStore as OwnStore } from '../../lib/index.ts'
 import { storeContract } from '../contract/store-contract.ts'
 import { Jar, startExpress, startShop } from '../helpers/express-app.ts'
 import { openManager } from '../helpers/managers.ts'
-import { record } from '../helpers/record.ts'
+import { DAY, record } from '../helpers/record.ts'
 import { prefix, startCluster, startRedis } from '../helpers/redis.ts'
 import { age, keysOf, openDropIn } from '../helpers/redis-store.ts'
 
@@ -627,6 +627,12 @@ t.test('a session that never expires says so', async (t) => {
   t.equal(session.expiresAt, Date.UTC(9999, 11, 31))
   t.same(await sessions.listByUser('ada'), [session])
   t.equal(await redis.client.pttl(ours + session.id), -1)
+  const shop = await startShop(t, { store })
+  const jar = new Jar()
+  const [cookie = ''] = (await jar.post(shop, '/in/bob')).setCookies
+  t.ok(Number(/Max-Age=(\d+)/.exec(cookie)?.[1]) > 400 * DAY / 1000, 'the cookie stays for as long as a browser keeps any')
+  t.equal((await jar.get(shop, '/me')).body.expiresAt, Date.UTC(9999, 11, 31))
+  t.equal((await jar.get(shop, '/auth/info')).status, 200)
 })
 
 storeContract(t, 'RedisStore of fastify-user-sessions/express', async (t) => {
