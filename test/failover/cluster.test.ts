@@ -7,6 +7,7 @@ import type { SessionOptions } from '../../lib/index.ts'
 import { connect } from '../../lib/redis/client.ts'
 import { sessionsOf } from '../helpers/history.ts'
 import type { Member } from '../helpers/member.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { record } from '../helpers/record.ts'
 import { prefix, until } from '../helpers/redis.ts'
 import { openDropIn, openStore } from '../helpers/redis-store.ts'
@@ -14,6 +15,8 @@ import { report, times } from '../helpers/scale.ts'
 import { startReplicatedCluster } from '../helpers/topology.ts'
 import { Load, startService } from './load.ts'
 import type { Fault, Visitor } from './load.ts'
+
+withRealLimits(t)
 
 const topology = await startReplicatedCluster(t)
 

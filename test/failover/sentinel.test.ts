@@ -5,12 +5,15 @@ import type { SessionOptions } from '../../lib/index.ts'
 import { connect } from '../../lib/redis/client.ts'
 import { sessionsOf } from '../helpers/history.ts'
 import type { Member } from '../helpers/member.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { HOST, prefix, until } from '../helpers/redis.ts'
 import { report, times } from '../helpers/scale.ts'
 import { startSentinels } from '../helpers/topology.ts'
 import { startWire } from '../helpers/wire.ts'
 import { Load, startService } from './load.ts'
 import type { Fault, Service } from './load.ts'
+
+withRealLimits(t)
 
 const topology = await startSentinels(t)
 

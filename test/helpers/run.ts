@@ -12,7 +12,7 @@ import { root } from './process.ts'
 /*
  * Runs test files and says in its last line how many tests passed: `8 passed, 1 failed`.
  *
- *     tsx test/helpers/run.ts [--jobs=2] [--timeout=120] [--all] [files…]
+ *     tsx test/helpers/run.ts [--jobs=2] [--timeout=300] [--all] [files…]
  *
  * Without files: those of `npm test`, or of `npm run test:all`, which tries more often what depends on chance. Files share a few processes, as starting one takes longer than most of them. One line per file as it ends; of a file
  * that failed, everything said in its tests that failed. One file in a process of its own: `npx tap <file>`.
@@ -22,12 +22,14 @@ import { root } from './process.ts'
 const LONG = /^test\/(browser|examples|express|failover|interop|outages)\/|^test\/demo/
 /** What a browser does is `npm run test:browser`. */
 const BROWSER = /^test\/browser\//
+/** What takes longest begins first: who is done early has something to do. */
+const EARLY = /^test\/(races|redis|near|store|readme)/
 /** How long a process may take to end when all its files have. */
 const ENDS_WITHIN_MS = 10_000
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { jobs: { type: 'string', default: '2' }, timeout: { type: 'string', default: '120' }, all: { type: 'boolean', default: false } }
+  options: { jobs: { type: 'string', default: '2' }, timeout: { type: 'string', default: '300' }, all: { type: 'boolean', default: false } }
 })
 const files = positionals.length > 0 ? positionals : filesOf(values.all ? BROWSER : LONG)
 const counts = { passed: 0, failed: 0, skipped: 0 }
@@ -41,7 +43,7 @@ class Worker {
 
   constructor () {
     this.#child = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), [String(Number(values.timeout) * 1_000)], {
-      execArgv: ['--import=tsx'],
+      execArgv: ['--import=tsx', '--import=./test/helpers/patience.ts'],
       env: { ...process.env, TAP_TIMEOUT: '0', ...values.all && { TEST_ALL: '1' } },
       stdio: ['ignore', 'pipe', 'inherit', 'ipc']
     })
@@ -102,7 +104,7 @@ function filesOf (leftOut: RegExp): string[] {
   return readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
     .map((name) => `test/${name.replaceAll('\\', '/')}`)
     .filter((name) => name.endsWith('.test.ts') && !leftOut.test(name))
-    .sort()
+    .sort((a, b) => Number(EARLY.test(b)) - Number(EARLY.test(a)) || (a < b ? -1 : 1))
 }
 
 /** Counts the tests of a file, prints its line, and before it what failed. Returns whether the file passed. */

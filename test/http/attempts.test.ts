@@ -11,6 +11,7 @@ import type { AuthRoutesOptions, LoginFailure, SessionOptions } from '../../lib/
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { inTurn, onBothPlaces, startGuessing, tally } from '../helpers/guesses.ts'
 import { openManager } from '../helpers/managers.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { DAY } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import { openStore } from '../helpers/redis-store.ts'
@@ -298,6 +299,7 @@ t.test('counting costs a login seven commands and a failed one three, each of on
 })
 
 t.test('a login waits for a frozen Redis as long as any request, and no longer', async (t) => {
+  withRealLimits(t)
   const server = await startRedis(t)
   const { guess } = await startGuessing(t, { redis: server.url, keyPrefix: prefix() })
   await guess('ada', 'wrong')

@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import type { SessionOptions } from '../../lib/index.ts'
 import { Browser, startApp } from '../helpers/app.ts'
 import type { LogLine, TestResponse } from '../helpers/app.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { HOUR, MINUTE } from '../helpers/record.ts'
 import { Gate, SpyStore } from '../helpers/spy-store.ts'
 
@@ -307,6 +308,7 @@ t.test('a reply that was begun before the store failed is not sent as if all wer
 })
 
 t.test('a logout that the store does not confirm answers 503, takes the cookie back, and this process refuses the session at once', async (t) => {
+  withRealLimits(t)
   const ways: Array<[string, (shop: Shop) => void]> = [
     ['the store refuses', ({ store }) => { store.failing.add('delete') }],
     ['the store does not answer', ({ store }) => { store.gates.set('delete', new Gate()) }]
@@ -348,6 +350,7 @@ t.test('whoever cannot be loaded can still log out', async (t) => {
 })
 
 t.test('a login that the store answers too late leaves no session', async (t) => {
+  withRealLimits(t)
   const shop = await openShop(t)
   const gate = new Gate()
   shop.store.gates.set('create', gate)
@@ -362,6 +365,7 @@ t.test('a login that the store answers too late leaves no session', async (t) =>
 })
 
 t.test('a store that does not answer is waited for once in a request', async (t) => {
+  withRealLimits(t)
   const shop = await openShop(t)
   const ada = await signIn(shop)
   shop.store.gates.set('find', new Gate())

@@ -9,6 +9,7 @@ import type { LoginOptions, SessionOptions, SessionRoutesOptions } from '../../l
 import { newId } from '../../lib/session/token.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import type { TestResponse } from '../helpers/app.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { MINUTE } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
@@ -243,6 +244,7 @@ t.test('very many sessions are seen page by page: each reply says where the next
 })
 
 t.test('where the end of all others takes long, the reply does not wait for it, and nobody is signed in by them meanwhile', async (t) => {
+  withRealLimits(t)
   const store = new MemoryStore()
   const gate = new Gate()
   const end = store.deleteByUser.bind(store)

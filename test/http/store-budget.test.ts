@@ -1,6 +1,9 @@
 import t from 'tap'
 import { errors } from '../../lib/errors.ts'
 import { StoreBudget } from '../../lib/http/store-budget.ts'
+import { withRealLimits } from '../helpers/patience.ts'
+
+withRealLimits(t)
 
 const later = async <T>(ms: number, value: T): Promise<T> => await new Promise((resolve) => setTimeout(resolve, ms, value))
 const never = async (): Promise<never> => await new Promise(() => {})

@@ -9,11 +9,14 @@ import { Jar, startExpress, startShop } from '../helpers/express-app.ts'
 import { openManager } from '../helpers/managers.ts'
 import { idOf, post, startService } from '../helpers/outage.ts'
 import type { Service } from '../helpers/outage.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { record } from '../helpers/record.ts'
 import { startCluster, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { openDropIn, openStore } from '../helpers/redis-store.ts'
 import { beginMove } from '../helpers/slots.ts'
+
+withRealLimits(t)
 
 const README = await readFile(join(import.meta.dirname, '../../README.md'), 'utf8')
 /** The user that the README has the reader make: its name, and its rules. */

@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import { Browser } from '../helpers/app.ts'
 import type { TestResponse } from '../helpers/app.ts'
 import { DOWN, idOf, post, startService, UP } from '../helpers/outage.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { keysOf } from '../helpers/redis-store.ts'
@@ -10,6 +11,8 @@ import { isSoak, report, times } from '../helpers/scale.ts'
 import { timed } from '../helpers/stopwatch.ts'
 import { startWire } from '../helpers/wire.ts'
 import type { Wire } from '../helpers/wire.ts'
+
+withRealLimits(t)
 
 /** What one request may wait for all that it asks of Redis, and how long it takes when that is known to be in vain. */
 const WAIT_MS = 600

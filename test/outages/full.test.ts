@@ -2,9 +2,12 @@ import { rm } from 'node:fs/promises'
 import t from 'tap'
 import { Browser } from '../helpers/app.ts'
 import { idOf, post, startService } from '../helpers/outage.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { startRedis, until } from '../helpers/redis.ts'
 import { keysOf } from '../helpers/redis-store.ts'
 import { report, times } from '../helpers/scale.ts'
+
+withRealLimits(t)
 
 const REFUSES = 'the session store refuses what it is asked'
 

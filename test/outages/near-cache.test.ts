@@ -4,6 +4,7 @@ import type { SessionStore } from '../../lib/index.ts'
 import type { RedisTarget } from '../../lib/redis/client.ts'
 import { isHeard, openNear, Watcher } from '../helpers/near.ts'
 import type { Near } from '../helpers/near.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { record } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
@@ -11,6 +12,8 @@ import { openStore } from '../helpers/redis-store.ts'
 import { report, times } from '../helpers/scale.ts'
 import { startReplicatedCluster, startSentinels } from '../helpers/topology.ts'
 import { startWire } from '../helpers/wire.ts'
+
+withRealLimits(t)
 
 /** What is promised, and what it takes to notice that nothing is heard any more: on a machine that is busy, too. */
 const MAX_STALE_MS = 5_000

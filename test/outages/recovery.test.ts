@@ -9,9 +9,12 @@ import { authRoutes, MemoryStore, RedisStore, sessionPlugin } from '../../lib/in
 import type { SessionRecord } from '../../lib/session/record.ts'
 import { connect as connectRedis } from '../../lib/redis/client.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { startWire } from '../helpers/wire.ts'
+
+withRealLimits(t)
 
 const ADA = { username: 'ada', password: 'lovelace' }
 

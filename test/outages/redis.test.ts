@@ -6,9 +6,12 @@ import { authRoutes, sessionPlugin } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import type { TestResponse } from '../helpers/app.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { keysOf } from '../helpers/redis-store.ts'
+
+withRealLimits(t)
 
 const ADA = { username: 'ada', password: 'lovelace' }
 const UNAVAILABLE = { statusCode: 503, code: 'ERR_SESSION_STORE_UNAVAILABLE', error: 'Service Unavailable', message: 'The session store is unavailable' }

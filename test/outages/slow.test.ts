@@ -1,10 +1,13 @@
 import t from 'tap'
 import { Browser } from '../helpers/app.ts'
 import { DOWN, idOf, post, startService, UP } from '../helpers/outage.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { startRedis, until } from '../helpers/redis.ts'
 import { report, times } from '../helpers/scale.ts'
 import { timed } from '../helpers/stopwatch.ts'
 import { startWire } from '../helpers/wire.ts'
+
+withRealLimits(t)
 
 const redis = await startRedis(t)
 

@@ -1,7 +1,10 @@
 import t from 'tap'
 import { unsuitable } from '../../lib/redis/suitability.ts'
 import { startApp } from '../helpers/app.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
+
+withRealLimits(t)
 
 const redis = await startRedis(t)
 

@@ -6,8 +6,11 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import { Browser } from '../helpers/app.ts'
 import { DOWN, post, startService, UP } from '../helpers/outage.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { startRedis, until } from '../helpers/redis.ts'
 import { startTlsWire } from '../helpers/tls-wire.ts'
+
+withRealLimits(t)
 
 const run = promisify(execFile)
 const folder = await mkdtemp(join(tmpdir(), 'fus-tls-'))

@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
+import { withRealLimits } from '../helpers/patience.ts'
 import { record } from '../helpers/record.ts'
 import { prefix, startRedis } from '../helpers/redis.ts'
 import { openStore } from '../helpers/redis-store.ts'
@@ -19,6 +20,7 @@ async function openStores (t: Test) {
 }
 
 t.test('a sign-out by the old id of a session that has just moved can be tried again after it was broken off', async (t) => {
+  withRealLimits(t)
   for (const command of [1, 2, 3]) {
     const { wire, broken, store } = await openStores(t)
     const [first, second] = [record(), record()]
@@ -33,6 +35,7 @@ t.test('a sign-out by the old id of a session that has just moved can be tried a
 })
 
 t.test('a session whose second login under the same id was broken off is listed once', async (t) => {
+  withRealLimits(t)
   const { wire, broken, store } = await openStores(t)
   const first = record()
   await store.create(first)

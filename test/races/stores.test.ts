@@ -5,6 +5,7 @@ import type { Test } from 'tap'
 import { RedisStore } from '../../lib/index.ts'
 import type { ExpressStore } from '../../lib/store/foreign-store.ts'
 import { Browser, startApp } from '../helpers/app.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { Gate } from '../helpers/spy-store.ts'
@@ -55,6 +56,7 @@ t.test('a hundred visitors at once do not wait for each other in a store that ta
 })
 
 t.test('a store to which an unknown session is an error is asked again after one slow call, and serves', async (t) => {
+  withRealLimits(t)
   const store = slowStore({ latencyMs: 0, unknown: Object.assign(new Error('ENOENT: no such file'), { code: 'ENOENT' }) })
   const app = await startService(t, store)
   const ada = new Browser(app)

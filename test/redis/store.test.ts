@@ -12,6 +12,7 @@ import * as sessionScripts from '../../lib/redis/scripts.ts'
 import { RedisStore } from '../../lib/redis/store.ts'
 import { UserLists } from '../../lib/redis/user-lists.ts'
 import { storeContract } from '../contract/store-contract.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { DAY, MINUTE, record } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
@@ -581,6 +582,7 @@ for (const [trouble, begin, end] of [
   ['frozen', async (own: TestRedis) => own.pause(), async (own: TestRedis) => own.resume()]
 ] as const) {
   t.test(`a Redis that is ${trouble} is told once, costs one wait, and is used again when it is back`, async (t) => {
+    withRealLimits(t)
     const own = await startRedis(t)
     const store = await openStore(t, own.url, { prefix: prefix() })
     const session = record({ now: store.now() })

@@ -2,6 +2,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { Endings } from '../../lib/session/endings.ts'
 import type { Ending } from '../../lib/session/endings.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { until } from '../helpers/redis.ts'
 
 /** Endings in a store that confirms only the ends of some sessions. */
@@ -53,6 +54,7 @@ t.test('sessions that cannot be ended keep no other from its end', async (t) => 
 })
 
 t.test('a store that does not answer is asked for one session at a time', async (t) => {
+  withRealLimits(t)
   let asked = 0
   const endings = new Endings(async () => {
     asked++

@@ -10,6 +10,7 @@ import { newId } from '../../lib/session/token.ts'
 import { connect } from '../../lib/redis/client.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { inMemory, inRedis, onBothStores } from '../helpers/managers.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { root } from '../helpers/process.ts'
 import { HOUR, MINUTE } from '../helpers/record.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
@@ -318,6 +319,7 @@ t.test('applications with other prefixes hear nothing of each other', async (t) 
 })
 
 t.test('an outage is told once in each process, and so is its end', async (t) => {
+  withRealLimits(t)
   const redis = await startRedis(t)
   const { sessions: here, another } = await inRedis(t, redis)
   const there = await another()
@@ -417,6 +419,7 @@ t.test('how long the store took to answer is told in whole milliseconds', async 
 })
 
 t.test('a logout that the store could not confirm is told as one when it is', async (t) => {
+  withRealLimits(t)
   const redis = await startRedis(t)
   const app = await startApp(t, { redis: redis.url, keyPrefix: prefix() })
   app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })

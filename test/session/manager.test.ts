@@ -12,6 +12,7 @@ import { fromBearer, newId, newToken, Signature, toBearer } from '../../lib/sess
 import { secret } from '../helpers/app.ts'
 import { inMemory, inRedis, onBothStores, openManager } from '../helpers/managers.ts'
 import type { Sessions } from '../helpers/managers.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { DAY, HOUR, MINUTE, record } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import { keysOf, openStore } from '../helpers/redis-store.ts'
@@ -713,6 +714,7 @@ both('health says that the store answers, and how fast', async (t, open) => {
 })
 
 t.test('health answers also when Redis does not', async (t) => {
+  withRealLimits(t)
   const redis = await startRedis(t)
   const { sessions } = await inRedis(t, redis)
   const { token, session } = await sessions.create({ userId: 'ada' })
@@ -745,11 +747,13 @@ t.test('health answers also when Redis does not', async (t) => {
 })
 
 t.test('health answers also when a store of another kind never does', async (t) => {
+  withRealLimits(t)
   const sessions = openManager(t, { store: { get () {}, set () {}, destroy () {} } })
   t.match(await sessions.health(), { ok: false })
 })
 
 t.test('health answers also when a store of one\'s own never does', async (t) => {
+  withRealLimits(t)
   const store = new MemoryStore()
   store.ping = async () => await new Promise(() => {})
   const { ok, latencyMs } = await openManager(t, { store }).health()
@@ -883,6 +887,7 @@ t.test('an express-session store without all() can do everything but list', asyn
 })
 
 t.test('a closed manager no longer asks a store that is stuck whether it is back', async (t) => {
+  withRealLimits(t)
   const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
   const before = timers()
   const sessions = openManager(t, { store: { get () {}, set () {}, destroy () {} } })
@@ -981,6 +986,7 @@ t.test('a session lasts by the store\'s clock, not by this machine\'s', async (t
 })
 
 t.test('whatever is asked of a store that does not answer is answered in time', async (t) => {
+  withRealLimits(t)
   const stuck = async (): Promise<never> => await new Promise(() => {})
   let isStuck = false
   const store = new Proxy(new MemoryStore(), {
@@ -1015,6 +1021,7 @@ t.test('whatever is asked of a store that does not answer is answered in time', 
 })
 
 t.test('who asks a store that does not answer is told so, and what was asked goes on', async (t) => {
+  withRealLimits(t)
   const store = new SpyStore()
   const sessions = await openManager(t, { store })
   const { session } = await sessions.create({ userId: 'ada' })

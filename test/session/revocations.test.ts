@@ -5,6 +5,7 @@ import { errors } from '../../lib/errors.ts'
 import { finished, Revocations } from '../../lib/session/revocations.ts'
 import type { CoreStore } from '../../lib/session/core-store.ts'
 import type { SessionRecord } from '../../lib/session/record.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { Gate } from '../helpers/spy-store.ts'
 import { record } from '../helpers/record.ts'
 import { until } from '../helpers/redis.ts'
@@ -143,6 +144,7 @@ t.test('after closing nothing is tried again', async (t) => {
 })
 
 t.test('whoever waits is told that the store is away when it does not go on, and not while it does', async (t) => {
+  withRealLimits(t)
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   let goOn = (): void => {}

@@ -12,6 +12,7 @@ import type { ExpressStore } from '../../lib/store/foreign-store.ts'
 import { storeContract } from '../contract/store-contract.ts'
 import { until } from '../helpers/redis.ts'
 import { Browser, startApp } from '../helpers/app.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { DAY, MINUTE, record } from '../helpers/record.ts'
 import { prefix, startRedis } from '../helpers/redis.ts'
 
@@ -236,6 +237,7 @@ t.test('a store that calls back twice, at once or never on a side is understood'
 })
 
 t.test('a store that does not answer costs one wait, then none, and serves again when it does', async (t) => {
+  withRealLimits(t)
   const store = mapStore()
   const pending: Array<() => void> = []
   let stuck = true
@@ -262,6 +264,7 @@ t.test('a store that does not answer costs one wait, then none, and serves again
 })
 
 t.test('whether a store answers is asked by an id that nobody has, another one each time', async (t) => {
+  withRealLimits(t)
   const asked: string[] = []
   let stuck = true
   const store = mapStore()
@@ -283,6 +286,7 @@ t.test('whether a store answers is asked by an id that nobody has, another one e
 })
 
 t.test('a store that comes back with an error is back', async (t) => {
+  withRealLimits(t)
   let stuck = true
   const store = mapStore()
   const adapter = adapt(t, mapStore({ ...store, get: (id, done) => { if (!stuck) store.sessions.has(id) ? store.get(id, done) : done(Object.assign(new Error('no such file'), { code: 'ENOENT' })) } }))
@@ -366,6 +370,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
 }
 
 t.test('a store that does not answer is a 503, at once the second time, and public pages go on', async (t) => {
+  withRealLimits(t)
   const store = mapStore()
   let stuck = false
   const app = await startApp(t, { store: mapStore({ ...store, get: (id, done) => stuck ? undefined : store.get(id, done) }) })
