@@ -25,7 +25,7 @@ const BROWSER = /^test\/browser\//
 /** What takes longest begins first: who is done early has something to do. */
 const EARLY = /^test\/(races|redis|near|store|readme)/
 /** How long a process may take to end when all its files have. */
-const ENDS_WITHIN_MS = 10_000
+const ENDS_WITHIN_MS = 20_000
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

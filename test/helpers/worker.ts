@@ -29,3 +29,7 @@ process.on('message', (file: string) => {
     await import(pathToFileURL(file).href)
   })
 })
+
+process.once('disconnect', () => {
+  setTimeout(() => console.error('still open:', process.getActiveResourcesInfo().join(', ')), 15_000).unref()
+})
