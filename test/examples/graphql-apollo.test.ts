@@ -1,4 +1,5 @@
+import t from 'tap'
 import { buildApp } from '../../examples/graphql-apollo.ts'
 import { testGraphQL } from './graphql-scenario.ts'
 
-testGraphQL('examples/graphql-apollo.ts', buildApp)
+testGraphQL(t, 'examples/graphql-apollo.ts', buildApp)

@@ -1,4 +1,5 @@
+import t from 'tap'
 import { buildApp } from '../../examples/graphql-mercurius.ts'
 import { testGraphQL } from './graphql-scenario.ts'
 
-testGraphQL('examples/graphql-mercurius.ts', buildApp)
+testGraphQL(t, 'examples/graphql-mercurius.ts', buildApp)

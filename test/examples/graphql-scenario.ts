@@ -1,6 +1,5 @@
 import * as argon2 from '@node-rs/argon2'
 import type { FastifyInstance } from 'fastify'
-import { test } from 'tap'
 import type { Test } from 'tap'
 import { freePort, root, startProgram } from '../helpers/process.ts'
 import { startRedis, until } from '../helpers/redis.ts'
@@ -35,8 +34,8 @@ const NOBODY = { me: null }
 const ADA = { me: { username: 'ada' } }
 
 /** What both examples of GraphQL have to do, over real HTTP and with a real Redis. */
-export function testGraphQL (file: string, buildApp: BuildApp): void {
-  test('ada registers and is signed in by the cookie of that reply, in her browser only', async (t) => {
+export function testGraphQL (t: Test, file: string, buildApp: BuildApp): void {
+  t.test('ada registers and is signed in by the cookie of that reply, in her browser only', async (t) => {
     const server = await startServer(t, buildApp)
     const ada = new Browser(server)
     const { status, data, setCookie } = await ada.send(signIn('register', 'ada', 'lovelace'))
@@ -48,14 +47,14 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.same((await new Browser(server).send(ME)).data, NOBODY)
   })
 
-  test('to a visitor `me` is null and no error, what needs a sign-in says so by its code, and neither sets a cookie', async (t) => {
+  t.test('to a visitor `me` is null and no error, what needs a sign-in says so by its code, and neither sets a cookie', async (t) => {
     const visitor = new Browser(await startServer(t, buildApp))
     const [me, viewer] = [await visitor.send(ME), await visitor.send(VIEWER)]
     t.same([me.status, me.data, me.codes, me.setCookie], [200, NOBODY, [], null])
     t.same([viewer.data, viewer.codes, viewer.setCookie], [null, ['ERR_SESSION_UNAUTHENTICATED'], null])
   })
 
-  test('ada signs out: her cookie is taken back and worthless, and bob stays', async (t) => {
+  t.test('ada signs out: her cookie is taken back and worthless, and bob stays', async (t) => {
     const server = await startServer(t, buildApp)
     const [ada, bob] = [new Browser(server), new Browser(server)]
     await ada.send(signIn('register', 'ada', 'lovelace'))
@@ -72,7 +71,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.same((await ada.send(LOGOUT)).data, { logout: true }, 'nobody signed in: nothing happens')
   })
 
-  test('signing in again gives a new session and ends the one before', async (t) => {
+  t.test('signing in again gives a new session and ends the one before', async (t) => {
     const server = await startServer(t, buildApp)
     const ada = new Browser(server)
     await ada.send(signIn('register', 'ada', 'lovelace'))
@@ -85,7 +84,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.same(await server.redis.client.keys('sess:*'), [`sess:${idOf(ada.cookie)}`])
   })
 
-  test('a wrong password and an unknown name get the same answer, to the byte, and no cookie', async (t) => {
+  t.test('a wrong password and an unknown name get the same answer, to the byte, and no cookie', async (t) => {
     const server = await startServer(t, buildApp)
     await new Browser(server).send(signIn('register', 'ada', 'lovelace'))
     const sessions = await server.redis.client.keys('sess:*')
@@ -98,7 +97,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.same(await server.redis.client.keys('sess:*'), sessions)
   })
 
-  test('who guesses too often is not listened to any more, and hears so by its code', async (t) => {
+  t.test('who guesses too often is not listened to any more, and hears so by its code', async (t) => {
     const server = await startServer(t, buildApp)
     await new Browser(server).send(signIn('register', 'ada', 'lovelace'))
     const mallory = new Browser(server)
@@ -106,7 +105,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     for (const password of ['wrong', 'lovelace']) t.same((await mallory.send(signIn('login', 'ada', password))).codes, ['ERR_SESSION_TOO_MANY_ATTEMPTS'])
   })
 
-  test('an unknown name costs as much as a wrong password: one hash compared, of the same cost', async (t) => {
+  t.test('an unknown name costs as much as a wrong password: one hash compared, of the same cost', async (t) => {
     const compared: string[] = []
     const verify = async (hash: string, password: string) => {
       compared.push(hash)
@@ -122,7 +121,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.equal(costOf(compared[1]), costOf(compared[0]))
   })
 
-  test('of two who register one name at once one gets it, and the password stays that one\'s', async (t) => {
+  t.test('of two who register one name at once one gets it, and the password stays that one\'s', async (t) => {
     const server = await startServer(t, buildApp)
     const browsers = [new Browser(server), new Browser(server)]
     const passwords = ['lovelace', 'builders']
@@ -134,7 +133,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.same((await new Browser(server).send(signIn('login', 'ada', passwords[winner] ?? ''))).codes, [])
   })
 
-  test('names and passwords that are too short, too long or odd are refused', async (t) => {
+  t.test('names and passwords that are too short, too long or odd are refused', async (t) => {
     const server = await startServer(t, buildApp)
     const mallory = new Browser(server)
     for (const [username, password] of [['ad', 'lovelace'], ['a'.repeat(33), 'lovelace'], ['Ada', 'lovelace'], ['ada ', 'lovelace'], ['ada', 'lovelac'], ['ada', 'x'.repeat(129)]] as const) {
@@ -145,7 +144,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.equal(server.users.size, 0)
   })
 
-  test('the password is nowhere: an argon2id hash with the user, neither of them in Redis', async (t) => {
+  t.test('the password is nowhere: an argon2id hash with the user, neither of them in Redis', async (t) => {
     const server = await startServer(t, buildApp)
     await new Browser(server).send(signIn('register', 'ada', 'lovelace'))
     const hash = server.users.get('ada')?.passwordHash ?? ''
@@ -158,7 +157,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.notMatch(contents.join(), hash)
   })
 
-  test('a page of another site can neither act with ada\'s cookie nor sign her browser in', async (t) => {
+  t.test('a page of another site can neither act with ada\'s cookie nor sign her browser in', async (t) => {
     const server = await startServer(t, buildApp)
     const ada = new Browser(server)
     await ada.send(signIn('register', 'ada', 'lovelace'))
@@ -172,7 +171,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.equal(login.setCookie, null)
   })
 
-  test('a link, which is a GET, changes nothing', async (t) => {
+  t.test('a link, which is a GET, changes nothing', async (t) => {
     const server = await startServer(t, buildApp)
     const ada = new Browser(server)
     await ada.send(signIn('register', 'ada', 'lovelace'))
@@ -183,7 +182,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.same((await ada.send(ME)).data, ADA)
   })
 
-  test('mutations of one request run one after the other: the last one counts', async (t) => {
+  t.test('mutations of one request run one after the other: the last one counts', async (t) => {
     const server = await startServer(t, buildApp)
     const ada = new Browser(server)
     await ada.send(signIn('register', 'ada', 'lovelace'))
@@ -195,7 +194,7 @@ export function testGraphQL (file: string, buildApp: BuildApp): void {
     t.same((await server.redis.client.keys('*')).filter((key) => !key.startsWith('@sess:tries:')), [])
   })
 
-  test('run by hand it says where it listens, and works without a Redis', async (t) => {
+  t.test('run by hand it says where it listens, and works without a Redis', async (t) => {
     const port = await freePort()
     const { output } = await startProgram(t, `${root}${file}`, port, { NODE_ENV: 'development', REDIS_URL: undefined, SESSION_SECRET: undefined })
     await until('the line it prints', () => new RegExp(`^GraphQL at http://\\S+:${port}/graphql$`, 'm').test(output()))
