@@ -9,6 +9,16 @@ patience.factor = 10
 
 /** Has everything waited for as long as applications do, until the test ends. */
 export function withRealLimits (t: Owner): void {
-  patience.factor = 1
-  t.teardown(() => { patience.factor = 10 })
+  setFactor(t, 1)
+}
+
+/** In a file that has the real limits: has a test that is not about time wait for longer. */
+export function withPatience (t: Owner): void {
+  setFactor(t, 10)
+}
+
+function setFactor (t: Owner, factor: number): void {
+  const before = patience.factor
+  patience.factor = factor
+  t.teardown(() => { patience.factor = before })
 }

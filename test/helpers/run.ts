@@ -39,7 +39,7 @@ class Worker {
   readonly #child: ChildProcess
   readonly #ended: Promise<[number | null]>
   readonly #lines: AsyncIterator<string>
-  #files = 0
+  readonly #files: string[] = []
 
   constructor () {
     this.#child = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), [String(Number(values.timeout) * 1_000)], {
@@ -57,7 +57,7 @@ class Worker {
   /** Runs a file and returns whether it passed. */
   async run (file: string): Promise<boolean> {
     this.#child.send(file)
-    this.#files++
+    this.#files.push(file)
     const said: string[] = []
     for (let next = await this.#lines.next(); next.done !== true; next = await this.#lines.next()) {
       const [, result, about] = /^(ok|not ok) \d+ - (.*)$/.exec(next.value) ?? []
@@ -71,11 +71,13 @@ class Worker {
   async end (): Promise<void> {
     this.#child.disconnect()
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), ENDS_WITHIN_MS)
+    const said: string[] = []
+    for (let next = await this.#lines.next(); next.done !== true; next = await this.#lines.next()) said.push(next.value)
     const [code] = await this.#ended
     clearTimeout(timer)
     if (code === 0) return
     const reason = code === null ? 'did not end: one left something open' : 'failed after their end'
-    conclude(`not ok - the process of ${this.#files} files ${reason}`, [])
+    conclude(`not ok - the process of ${this.#files.join(', ')}: ${reason}`, said)
   }
 
   async kill (): Promise<void> {
