@@ -1,4 +1,4 @@
-import { script } from './script.ts'
+import { script } from './link.ts'
 
 /*
  * A counter is a sorted set, scored by when each member counts no more, in ms since 1970: attempts by their names,

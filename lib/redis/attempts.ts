@@ -1,9 +1,8 @@
 import type { AttemptCounters, AttemptLimit } from '../session/store.ts'
 import { clearAttemptsScript, rememberPlaceScript, takeAttemptScript } from './attempt-scripts.ts'
-import { isWrongType } from './driver-errors.ts'
+import { isWrongType } from './driver.ts'
 import type { Keys } from './keys.ts'
-import type { RedisLink } from './link.ts'
-import type { Script } from './script.ts'
+import type { RedisLink, Script } from './link.ts'
 
 /** Attempts counted in Redis, by Redis' time, one key and one command for each. `RedisStore` lists them. */
 export class RedisAttempts implements AttemptCounters {

@@ -1,9 +1,9 @@
 import { Breaker } from '../store/breaker.ts'
 import type { BreakerOptions } from '../store/breaker.ts'
-import { isCluster } from './client.ts'
-import type { Client } from './client.ts'
+import { isCluster } from './connection.ts'
+import type { Client } from './connection.ts'
 import { connected, ownerOf, refreshed } from './cluster.ts'
-import { isOutage, withoutCommand } from './driver-errors.ts'
+import { isOutage, withoutCommand } from './driver.ts'
 
 /** How long one command may take, and how often a server that is down is asked again. */
 const COMMAND_DEADLINE_MS = 500

@@ -1,6 +1,6 @@
 import type { Bus } from '../session/store.ts'
-import type { Client } from './client.ts'
-import { withoutCommand } from './driver-errors.ts'
+import type { Client } from './connection.ts'
+import { withoutCommand } from './driver.ts'
 import type { RedisLink } from './link.ts'
 
 /** How often a connection that may hear nothing for long is asked whether it still hears. */

@@ -2,9 +2,9 @@ import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { errors } from '../errors.ts'
-import { isCluster } from './client.ts'
-import type { Client } from './client.ts'
-import { replyOf } from './driver-errors.ts'
+import { isCluster } from './connection.ts'
+import type { Client } from './connection.ts'
+import { replyOf } from './driver.ts'
 
 /** How long it is looked for who answers, well within what one command may take, and how soon again, in milliseconds. */
 const SEARCH_MS = 300

@@ -1,7 +1,7 @@
-import { isCluster } from './client.ts'
-import type { Client } from './client.ts'
-import { isRefusal, withoutCommand } from './driver-errors.ts'
-import { hearAsking } from './driver-mends.ts'
+import { isCluster } from './connection.ts'
+import type { Client } from './connection.ts'
+import { isRefusal, withoutCommand } from './driver.ts'
+import { handleAsking } from './driver.ts'
 
 /** Listens to a connection, which others may be using as well: what went wrong last, and whether waiting may mend it. */
 export class ConnectionWatch {
@@ -32,7 +32,7 @@ export class ConnectionWatch {
     // Unheard, the driver would print every failed attempt to connect.
     client.on('error', this.#onError)
     client.on('ready', this.#onReady)
-    this.#stopHearing = isCluster(client) ? hearAsking(client) : () => {}
+    this.#stopHearing = isCluster(client) ? handleAsking(client) : () => {}
   }
 
   /** Stops listening; failed attempts to connect are still not printed. Twice is safe. */

@@ -1,20 +1,32 @@
+import { createHash } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { errors } from '../errors.ts'
 import type { Breaker } from '../store/breaker.ts'
 import type { StoreEvents } from '../session/store.ts'
 import { Breakers } from './breakers.ts'
-import { another, isCluster } from './client.ts'
-import type { Client } from './client.ts'
+import { duplicate, isCluster } from './connection.ts'
+import type { Client } from './connection.ts'
 import { RedisClock } from './clock.ts'
 import { ConnectionWatch } from './connection-watch.ts'
 import { connected, mastersOf, sent, timeOf } from './cluster.ts'
-import { isOutage, isRefusal, isReply, replyOf, withoutCommand } from './driver-errors.ts'
-import { lastLeftAt } from './driver-mends.ts'
+import { isOutage, isRefusal, isReply, lastLeftAt, replyOf, withoutCommand } from './driver.ts'
 import { Reach } from './reach.ts'
 import { Refusals } from './refusals.ts'
-import type { Script } from './scripts.ts'
 import { unsuitable } from './suitability.ts'
+
+/** A Lua script, and the name under which Redis caches it. */
+export interface Script {
+  readonly lua: string
+  readonly sha: string
+  /** How many keys it takes. */
+  readonly keys: number
+}
+
+/** Makes a script that takes so many keys. */
+export function script (keys: number, lua: string): Script {
+  return { lua, sha: createHash('sha1').update(lua).digest('hex'), keys }
+}
 
 /**
  * One way to Redis: sends commands under a deadline, says what failed in this package's errors, keeps
@@ -122,19 +134,17 @@ export class RedisLink {
     return isCluster(this.client) ? 0 : this.client.options.db ?? 0
   }
 
-  /** A second connection with the same options, of which its own is all that has to be closed. */
-  another (): RedisLink {
-    return new RedisLink(another(this.client), this)
-  }
-
-  /** A second connection of whose troubles nobody hears. */
-  apart (): RedisLink {
-    return new RedisLink(another(this.client))
+  /**
+   * Opens a second connection with the same options, for the caller to close. An operator hears of its outages as
+   * of this one's, or with `isSilent` not at all.
+   */
+  duplicate ({ isSilent = false } = {}): RedisLink {
+    return new RedisLink(duplicate(this.client), isSilent ? undefined : this)
   }
 
   /** A connection of its own for pub/sub. It waits for Redis as long as it takes, and is told again what to listen to. */
   subscriber (): Client {
-    return another(this.client, { enableOfflineQueue: true, enableAutoPipelining: false }, { autoResubscribe: false, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true })
+    return duplicate(this.client, { enableOfflineQueue: true, enableAutoPipelining: false }, { autoResubscribe: false, maxRetriesPerRequest: null, autoResendUnfulfilledCommands: true })
   }
 
   /** Tells of what is not Redis' refusal but comes to the same. */

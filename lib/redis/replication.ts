@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { errors } from '../errors.ts'
-import { isCluster } from './client.ts'
-import type { Client } from './client.ts'
+import { isCluster } from './connection.ts'
+import type { Client } from './connection.ts'
 import { connected, ownerOf } from './cluster.ts'
 import type { RedisLink } from './link.ts'
 

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis'
-import { another } from './client.ts'
-import { withoutCommand } from './driver-errors.ts'
+import { duplicate } from './connection.ts'
+import { withoutCommand } from './driver.ts'
 
 /** Where Redis tells of changes on a connection of RESP2. */
 const CHANNEL = '__redis__:invalidate'
@@ -50,7 +50,7 @@ export class TrackingLine {
     data.setMaxListeners(data.getMaxListeners() + 1)
     data.on('ready', this.#onDataReady)
     data.on('close', this.#onDataClose)
-    this.#line = another(data, { enableOfflineQueue: false, enableAutoPipelining: false }, {
+    this.#line = duplicate(data, { enableOfflineQueue: false, enableAutoPipelining: false }, {
       protocol: 2,
       keyPrefix: '',
       readOnly: false,

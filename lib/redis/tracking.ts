@@ -1,7 +1,7 @@
 import type { Cluster, Redis } from 'ioredis'
 import { pausesSoFar } from '../util/pauses.ts'
 import type { Changes } from '../near/cache.ts'
-import { isCluster } from './client.ts'
+import { isCluster } from './connection.ts'
 import { connected } from './cluster.ts'
 import type { Keys } from './keys.ts'
 import type { RedisLink } from './link.ts'
