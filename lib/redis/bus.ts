@@ -70,6 +70,6 @@ export class RedisBus implements Bus {
 
   /** Where Redis refuses, what must not miss an end looks again by itself. */
   async #subscribe (subscriber: Client): Promise<void> {
-    await subscriber.subscribe(this.#channel).catch((error: unknown) => this.#link.refused(withoutCommand(error)))
+    await subscriber.subscribe(this.#channel).catch((error: unknown) => this.#link.reportRefusal(withoutCommand(error)))
   }
 }

@@ -71,7 +71,8 @@ const leftAt = new WeakMap<object, number>()
  */
 export function leaveReplicas (): (error: Error) => 1 | false {
   const leave = (error: Error): 1 | false => {
-    if (!error.message.startsWith('READONLY') || performance.now() - (leftAt.get(leave) ?? -Infinity) < STAY_MS) return false
+    const hasJustLeft = performance.now() - (leftAt.get(leave) ?? -Infinity) < STAY_MS
+    if (!error.message.startsWith('READONLY') || hasJustLeft) return false
     leftAt.set(leave, performance.now())
     // Reconnect, and do not resend.
     return 1

@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import { errors } from '../errors.ts'
 import { isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
-import { connected, ownerOf } from './cluster.ts'
+import { connectedMasters, ownerOf } from './cluster.ts'
 import type { RedisLink } from './link.ts'
 
 /** How long replicas have to confirm, in milliseconds: a sign-in asks twice within what a request may wait. */
@@ -59,7 +59,7 @@ export class Replication {
           // Another connection, or another master, knows nothing of what was written on this one.
           if (!isConfirmed || master.stream !== stream || knownMasterOf(this.#link.client, key) !== master) {
             const cause = new Error('no replica has confirmed in time')
-            this.#link.unconfirmed(cause)
+            this.#link.reportUnconfirmed(cause)
             throw new errors.STORE_UNAVAILABLE({ cause })
           }
         }))
@@ -70,7 +70,7 @@ export class Replication {
   /** What to say at boot; nothing where Redis does not answer. */
   async warnings (): Promise<string[]> {
     const { client } = this.#link
-    const answers = await Promise.all(connected(client).map(([, master]) => confirmed(master).catch(() => true)))
+    const answers = await Promise.all(connectedMasters(client).map(([, master]) => confirmed(master).catch(() => true)))
     return answers.includes(false) ? [NOBODY_CONFIRMS] : []
   }
 
@@ -116,5 +116,5 @@ async function confirmed (master: Redis): Promise<boolean> {
 function knownMasterOf (client: Client, key: string): Redis | undefined {
   if (!isCluster(client)) return client
   const owner = ownerOf(client, key)
-  return connected(client).find(([name]) => name === owner)?.[1]
+  return connectedMasters(client).find(([name]) => name === owner)?.[1]
 }

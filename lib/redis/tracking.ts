@@ -2,7 +2,7 @@ import type { Cluster, Redis } from 'ioredis'
 import { pausesSoFar } from '../util/pauses.ts'
 import type { Changes } from '../near/cache.ts'
 import { isCluster } from './connection.ts'
-import { connected } from './cluster.ts'
+import { connectedMasters } from './cluster.ts'
 import type { Keys } from './keys.ts'
 import type { RedisLink } from './link.ts'
 import { TrackingLine } from './tracking-line.ts'
@@ -75,7 +75,7 @@ export class Tracking implements Changes {
   /** Listens to whom there is now. In a Cluster whoever comes, goes or takes over slots changes what has to be heard. */
   #compare (): void {
     const { client } = this.#link
-    const nodes = new Map(connected(client))
+    const nodes = new Map(connectedMasters(client))
     const owners = isCluster(client) ? ownersOf(client) : { names: [''], text: '' }
     const isSame = owners.text === this.#owners.text && nodes.size === this.#lines.size && [...nodes].every(([name, node]) => this.#lines.get(name)?.node === node)
     this.#owners = owners
@@ -128,7 +128,7 @@ export class Tracking implements Changes {
 
   #refused (error: Error): void {
     // At boot whoever waits for the outcome tells of it.
-    if (this.#onOutcome === null && !this.#isRefused) this.#link.refused(error)
+    if (this.#onOutcome === null && !this.#isRefused) this.#link.reportRefusal(error)
     this.#isRefused = true
     this.#settle(error)
   }
