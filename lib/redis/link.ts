@@ -20,16 +20,18 @@ const PROBE_EVERY_MS = 100
 const READY_RETRY_MS = 20
 const REFUSED = 'redis: the server refused the user name, the password, the database or a command this package needs'
 
-/** A Lua script, and the name under which Redis caches it. */
-export interface Script {
+/** A Lua script, and the name under which Redis caches it. `Reply` is the type of what it returns. */
+export interface Script<Reply = unknown> {
   readonly lua: string
   readonly sha: string
   /** How many keys it takes. */
   readonly keys: number
+  /** Never set: carries the type. */
+  readonly reply?: Reply
 }
 
 /** Makes a script that takes so many keys. */
-export function script (keys: number, lua: string): Script {
+export function script<Reply> (keys: number, lua: string): Script<Reply> {
   return { lua, sha: createHash('sha1').update(lua).digest('hex'), keys }
 }
 
@@ -92,9 +94,11 @@ export class RedisLink {
    * Runs a script by its name, and by its text when Redis does not know it (after a restart or a failover).
    * @throws as `run`
    */
-  async script (script: Script, keys: readonly string[], ...args: Array<string | number>): Promise<unknown> {
+  async script<Reply> (
+    script: Script<Reply>, keys: readonly string[], ...args: Array<string | number>
+  ): Promise<Reply> {
     const [key = ''] = keys
-    return await this.#guard(() => this.#breakers.for(key), async () => {
+    const reply = await this.#guard(() => this.#breakers.for(key), async () => {
       try {
         return await this.#send(key, (client) => client.evalsha(script.sha, script.keys, ...keys, ...args))
       } catch (error) {
@@ -102,6 +106,8 @@ export class RedisLink {
         return await this.#send(key, (client) => client.eval(script.lua, script.keys, ...keys, ...args))
       }
     })
+    // The driver cannot know what a script returns; the script's comment says it.
+    return reply as Reply
   }
 
   /**
