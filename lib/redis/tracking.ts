@@ -229,7 +229,7 @@ export class TrackingLine {
     })
   }
 
-  /** Resolves when all earlier changes have been heard; at once where changes are not heard. Rejects when it is lost. */
+  /** Resolves when all earlier changes have been heard, or none are heard here. Rejects when the connection is lost. */
   async hear (): Promise<void> {
     if (this.#server === undefined) return
     const round = this.#round
