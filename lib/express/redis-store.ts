@@ -3,10 +3,10 @@ import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { errors } from '../errors.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type {
-  Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore
+  BeginOptions, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions, ReplaceOptions, SessionStore
 } from '../session/store.ts'
 import { compareAndSet } from '../redis/compare-and-set.ts'
-import { isWrongType } from '../redis/driver.ts'
+import { isWrongType } from '../redis/driver-errors.ts'
 import { Keys } from '../redis/keys.ts'
 import { RedisLink } from '../redis/link.ts'
 import { checkedOptions, RedisStore as SessionsInRedis } from '../redis/store.ts'
@@ -116,8 +116,16 @@ export class RedisStore extends ConnectRedis implements SessionStore {
     return this.#sessions.find(id)
   }
 
-  async create (record: SessionRecord, options?: CreateOptions): Promise<SessionRecord | null> {
-    return await this.#sessions.create(this.#lasting(record), options)
+  async begin (record: SessionRecord, options?: BeginOptions): Promise<SessionRecord | null> {
+    return await this.#sessions.begin(this.#lasting(record), options)
+  }
+
+  async replace (record: SessionRecord, old: SessionRecord, options?: ReplaceOptions): Promise<SessionRecord | null> {
+    return await this.#sessions.replace(this.#lasting(record), old, options)
+  }
+
+  async move (record: SessionRecord, old: SessionRecord, options?: MoveOptions): Promise<SessionRecord | null> {
+    return await this.#sessions.move(this.#lasting(record), old, options)
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {

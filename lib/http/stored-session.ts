@@ -215,7 +215,10 @@ export class StoredSession {
    */
   async #renew (plan: BeginPlan, { data, id, carry }: { data: string, id: string | undefined, carry: NewSession['carry'] }): Promise<void> {
     const session = this.#following({ userId: plan.userId, data, id, carry })
-    const held = await this.budget.within(this.#context.core.renew(session), (late) => this.#tooLate(late))
+    const { core } = this.#context
+    const held = session.replaces === null
+      ? null
+      : await this.budget.within(core.renew(session, session.replaces), (late) => this.#tooLate(late))
     if (held !== null) this.#hold(held)
     else await this.#change(carry ?? (() => data))
   }

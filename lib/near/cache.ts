@@ -1,8 +1,8 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
 import type {
-  Adoption, AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore,
-  StoreEvents
+  Adoption, AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions,
+  ReplaceOptions, SessionStore, StoreEvents
 } from '../session/store.ts'
 import { ChangeCounts } from './change-counts.ts'
 import { RecentRecords } from './records.ts'
@@ -108,8 +108,16 @@ export class NearCacheStore implements SessionStore {
     return entry.record
   }
 
-  async create (record: SessionRecord, options: CreateOptions = {}): Promise<SessionRecord | null> {
-    return await this.#changing([record.id, options.replaces?.id ?? record.id], () => this.#store.create(record, options))
+  async begin (record: SessionRecord, options?: BeginOptions): Promise<SessionRecord | null> {
+    return await this.#changing([record.id], () => this.#store.begin(record, options))
+  }
+
+  async replace (record: SessionRecord, old: SessionRecord, options?: ReplaceOptions): Promise<SessionRecord | null> {
+    return await this.#changing([record.id, old.id], () => this.#store.replace(record, old, options))
+  }
+
+  async move (record: SessionRecord, old: SessionRecord, options?: MoveOptions): Promise<SessionRecord | null> {
+    return await this.#changing([record.id, old.id], () => this.#store.move(record, old, options))
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {

@@ -1,7 +1,9 @@
 import { errors } from '../errors.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
-import type { Change, CreateOptions, DeleteByUserOptions, DeleteOptions, Limit } from '../session/store.ts'
+import type {
+  BeginOptions, Change, DeleteByUserOptions, DeleteOptions, Limit, MoveOptions, ReplaceOptions
+} from '../session/store.ts'
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
 import type { Confirmation, Replication } from './replication.ts'
@@ -39,30 +41,36 @@ export class Lifecycle {
     this.#onEnded = onEnded
   }
 
-  async create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions): Promise<SessionRecord | null> {
-    const isOverwritten = replaces?.id === record.id
-    const from = moves && !isOverwritten ? replaces : null
-    const confirmation = await this.#taking.confirmationOf([record.id, replaces?.id], [record.userId, replaces?.userId])
-    try {
-      await Promise.all([this.#lists.announce(record, from), this.#records.setPending(record, 'NX')])
-      const tooMany = await this.#list(record, { replaces, from, limit: moves ? null : limit })
-      // Before anything ends: where nobody confirms, nobody is signed out, and nothing is left that would not go by itself.
-      if (tooMany !== null) await confirmation.wait().catch(() => { throw new errors.STORE_UNAVAILABLE() })
-      await confirmation.extend((tooMany ?? []).map((member) => this.#keys.session(this.#keys.idOfMember(member))))
-      await Promise.all((tooMany ?? []).map(async (member) => await this.#end(record.userId, member, 'evicted', { confirmation })))
-      const stored = tooMany === null || replaces === null || isOverwritten ? record : await this.#replace(replaces, record, { carry, moves, confirmation })
-      const live = tooMany !== null && stored !== null && await this.#records.activate(record, { onto: isOverwritten })
-      if (live && isOverwritten && (replaces.userId !== record.userId || this.#keys.memberOf(replaces) !== this.#keys.memberOf(record))) await this.#lists.remove(replaces)
-      if (!live) await this.#undo(record, { isOverwritten, from })
-      // Not waited for: an announcement goes by itself.
-      else if (from !== null) void this.#lists.withdraw(record, from).catch(() => {})
-      await confirmation.wait()
-      return live ? stored : null
-    } catch (error) {
-      // Best effort: what is left expires within PENDING_MS, and nobody holds its token.
-      void this.#undo(record, { isOverwritten, from }).catch(() => {})
-      throw error
-    }
+  async begin (record: SessionRecord, { limit = null }: BeginOptions): Promise<SessionRecord | null> {
+    return await this.#beginning(record, {}, async (confirmation) => {
+      const evicted = await this.#list(record, { limit })
+      if (evicted === null) return null
+      await this.#evict(record.userId, evicted, confirmation)
+      return record
+    })
+  }
+
+  async replace (
+    record: SessionRecord, old: SessionRecord, { carry, limit = null }: ReplaceOptions
+  ): Promise<SessionRecord | null> {
+    return await this.#beginning(record, { old }, async (confirmation) => {
+      const evicted = await this.#list(record, { limit, replaces: old })
+      if (evicted === null) return null
+      await this.#evict(record.userId, evicted, confirmation)
+      const ended = await this.#taking.take(old.id, confirmation)
+      this.#gone(old.userId, this.#keys.memberOf(old), ended, 'replaced')
+      return ended === null ? record : await this.#carried(record, { old, ended, carry })
+    })
+  }
+
+  async move (record: SessionRecord, old: SessionRecord, { carry }: MoveOptions): Promise<SessionRecord | null> {
+    return await this.#beginning(record, { old, from: old }, async (confirmation) => {
+      if (await this.#lists.confirm(record, { from: old }) === null) return null
+      await assured(confirmation)
+      const ended = await this.#records.leave(old.id, record.id)
+      this.#gone(old.userId, this.#keys.memberOf(old), ended, 'replaced')
+      return ended === null ? null : await this.#carried(record, { old, ended, carry })
+    })
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
@@ -83,18 +91,47 @@ export class Lifecycle {
     await this.#taking.discard(id)
   }
 
-  /** Ends the session that another one replaces. Gives that one as it is to be, or `null` when it may not begin. */
-  async #replace (replaces: SessionRecord, record: SessionRecord, { carry, moves, confirmation }: { carry: Change | undefined, moves: boolean, confirmation: Confirmation }): Promise<SessionRecord | null> {
-    const ended = await this.#end(replaces.userId, this.#keys.memberOf(replaces), 'replaced', { confirmation, movesTo: moves ? record.id : null })
-    if (ended === null && moves) return null
-    if (ended === null || ended.data === replaces.data || carry === undefined) return record
-    const carrying = { ...record, data: carry(ended.data) }
-    await this.#records.setPending(carrying, 'XX')
-    return carrying
+  /**
+   * Writes a session that nobody finds, and makes it live once `finish` has listed it and ended what has to end for it.
+   * `finish` returns the session as it is to be, `null` when it may not begin. `old`: the session that ends for it.
+   * `from`: the session that goes on in it.
+   */
+  async #beginning (
+    record: SessionRecord, { old, from = null }: { old?: SessionRecord, from?: SessionRecord | null },
+    finish: (confirmation: Confirmation) => Promise<SessionRecord | null>
+  ): Promise<SessionRecord | null> {
+    const confirmation = await this.#taking.confirmationOf([record.id, old?.id], [record.userId, old?.userId])
+    try {
+      await Promise.all([this.#lists.announce(record, from), this.#records.setPending(record, 'NX')])
+      const stored = await finish(confirmation)
+      const isLive = stored !== null && await this.#records.activate(record)
+      if (!isLive) await this.#undo(record, from)
+      // Not waited for: an announcement goes by itself.
+      else if (from !== null) void this.#lists.withdraw(record, from).catch(() => {})
+      await confirmation.wait()
+      return isLive ? stored : null
+    } catch (error) {
+      // Best effort: what is left expires within PENDING_MS, and nobody holds its token.
+      void this.#undo(record, from).catch(() => {})
+      throw error
+    }
+  }
+
+  /** Returns a new session as it is to be, written again where the data of the one before it had changed. */
+  async #carried (
+    record: SessionRecord,
+    { old, ended, carry }: { old: SessionRecord, ended: SessionRecord, carry: Change | undefined }
+  ): Promise<SessionRecord> {
+    if (ended.data === old.data || carry === undefined) return record
+    const stored = { ...record, data: carry(ended.data) }
+    await this.#records.setPending(stored, 'XX')
+    return stored
   }
 
   /** Lists a login that is under way; it stays so, and can be called off, until that is decided. */
-  async #list (record: SessionRecord, options: { replaces: SessionRecord | null, from: SessionRecord | null, limit: Limit | null }): Promise<string[] | null> {
+  async #list (
+    record: SessionRecord, options: { limit: Limit | null, replaces?: SessionRecord }
+  ): Promise<string[] | null> {
     const { limit } = options
     try {
       return await this.#lists.confirm(record, { ...options, limit: limit === null ? null : { ...limit, evicts: false } })
@@ -120,21 +157,37 @@ export class Lifecycle {
     }
   }
 
-  /** Ends a session that has to go for another. */
-  async #end (userId: string | null, member: string, reason: 'evicted' | 'replaced', { confirmation, movesTo = null }: { confirmation: Confirmation, movesTo?: string | null }): Promise<SessionRecord | null> {
-    const id = this.#keys.idOfMember(member)
-    const spared = reason === 'evicted' && userId !== null && await this.#records.isOthers(id, userId)
-    const ended = spared ? null : movesTo === null ? await this.#taking.take(id, confirmation) : await this.#records.leave(id, movesTo)
+  /** Ends the sessions that a new one makes too many. */
+  async #evict (userId: string | null, members: string[], confirmation: Confirmation): Promise<void> {
+    await assured(confirmation)
+    await confirmation.extend(members.map((member) => this.#keys.session(this.#keys.idOfMember(member))))
+    await Promise.all(members.map(async (member) => {
+      const id = this.#keys.idOfMember(member)
+      const isOthers = userId !== null && await this.#records.isOthers(id, userId)
+      const ended = isOthers ? null : await this.#taking.take(id, confirmation)
+      this.#gone(userId, member, ended, 'evicted')
+    }))
+  }
+
+  /** Takes off its list, and tells of, a session that went for another; `ended` is `null` where it had gone before. */
+  #gone (userId: string | null, member: string, ended: SessionRecord | null, reason: 'evicted' | 'replaced'): void {
     // Not waited for: a list may hold what is gone.
     if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
     if (ended?.userId != null) this.#onEnded(ended.id, ended.userId, reason)
-    return ended
   }
 
-  /** A login has failed. Under its own id its predecessor lives on, and stays listed, unless it was ended. */
-  async #undo (record: SessionRecord, { isOverwritten, from }: { isOverwritten: boolean, from: SessionRecord | null }): Promise<void> {
-    await Promise.all([this.#lists.withdraw(record, from), isOverwritten ? this.#records.deletePending(record.id) : this.#records.take(record.id)])
-    if (!isOverwritten) await this.#lists.remove(record)
-    else if (!await this.#records.exists(record.id)) await this.#lists.remove(record)
+  /** Takes back what was written of a session that does not begin. */
+  async #undo (record: SessionRecord, from: SessionRecord | null): Promise<void> {
+    await Promise.all([this.#lists.withdraw(record, from), this.#records.take(record.id)])
+    await this.#lists.remove(record)
   }
+}
+
+/**
+ * Waits, before anything ends, for what confirms a new session: where nobody does, nobody is signed out, and nothing is
+ * left that would not go by itself.
+ * @throws ERR_SESSION_STORE_UNAVAILABLE
+ */
+async function assured (confirmation: Confirmation): Promise<void> {
+  await confirmation.wait().catch(() => { throw new errors.STORE_UNAVAILABLE() })
 }

@@ -5,7 +5,7 @@ import { decode, encode, parseExpress } from '../store/codec.ts'
 import type { Change, DeleteOptions } from '../session/store.ts'
 import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
-import { isWrongType } from './driver.ts'
+import { isWrongType } from './driver-errors.ts'
 import type { RedisLink } from './link.ts'
 import { Reads } from './reads.ts'
 import { activateScript, endScript, leaveScript, touchScript, traceScript } from './scripts.ts'
@@ -76,9 +76,9 @@ export class Records {
     await this.link.run(key, (client) => client.del(key))
   }
 
-  /** Makes a pending session live. `onto`: only if there is a session under its id. `false` when it was ended before. */
-  async activate (record: SessionRecord, { onto }: { onto: boolean }): Promise<boolean> {
-    return await this.link.script(activateScript, this.#both(record.id), this.ttl(record), onto ? 'moves' : '') === 1
+  /** Makes a pending session live. `false` when it was ended before. */
+  async activate (record: SessionRecord): Promise<boolean> {
+    return await this.link.script(activateScript, this.#both(record.id), this.ttl(record)) === 1
   }
 
   /** Whether a session is there, live or pending. */

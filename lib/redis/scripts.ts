@@ -1,4 +1,6 @@
-import { script } from './link.ts'
+import { script } from './script.ts'
+
+export type { Script } from './script.ts'
 
 /**
  * KEYS  session
@@ -42,13 +44,12 @@ return 1`)
 
 /**
  * KEYS  the session being created · the session
- * ARGV  time to live in ms, or 'persist' · 'moves' if the session must be there already, or ''
+ * ARGV  time to live in ms, or 'persist'
  * Returns 1 the session is live · 0 it was ended before it began
  * RENAME and expiry need no memory, so that nothing can fail here that has not failed before.
  */
 export const activateScript = script(2, `
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-if ARGV[2] == 'moves' and redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 redis.call('RENAME', KEYS[1], KEYS[2])
 if ARGV[1] == 'persist' then redis.call('PERSIST', KEYS[2]) else redis.call('PEXPIRE', KEYS[2], ARGV[1]) end
 return 1`)

@@ -2,13 +2,14 @@ import { Rows } from '../util/rows.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  Adoption, Began, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore
+  Adoption, Began, BeginOptions, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions, ReplaceOptions,
+  SessionStore
 } from '../session/store.ts'
 import { errors } from '../errors.ts'
 import { RedisAttempts } from './attempts.ts'
 import { RedisBus } from './bus.ts'
-import { disconnect, isClient } from './connection.ts'
-import type { Client, ClientLike } from './connection.ts'
+import { disconnect, isClient } from './client.ts'
+import type { Client, ClientLike } from './client.ts'
 import { Keys } from './keys.ts'
 import type { Names } from './keys.ts'
 import { Lifecycle } from './lifecycle.ts'
@@ -72,16 +73,17 @@ export interface AdoptionBase extends RedisStoreBase {
  *
  *     find           MGET sess:<id> …, of all that are asked for in one turn; TYPE of what is not there; GET of each in a Cluster,
  *                    and of what was large, on a connection of its own
- *     create         anonymous: SET sess:<id> … PX <idle> NX
+ *     begin          anonymous: SET sess:<id> … PX <idle> NX
  *                    signed in: EVALSHA list @sess:user:<userId>      "+<id>": a login is under way
  *                               SET @{sess:<id>} … PX 10000 NX        at the same time
  *                               EVALSHA confirm @sess:user:<userId>   0 if the user was signed out everywhere meanwhile
- *                               EVALSHA end @{sess:<old id>} sess:<old id>, ZREM …   the sessions it evicts or replaces, if any;
- *                               for one that moves EVALSHA leave, which remembers the new id beside the old for 10 s,
- *                               and the hash of the secret it had
+ *                               EVALSHA end @{sess:<other id>} sess:<other id>, ZREM …   the sessions it evicts, if any
  *                               EVALSHA activate @{sess:<id>} sess:<id>
- *                               for one that moves ZREM of "+<member>\n<member>", by which it was under way
- *                               at the limit before confirm ZRANGE, find of each; where the replaced data changed SET @{sess:<id>} … XX
+ *                               at the limit, before confirm: ZRANGE, find of each
+ *     replace        as begin, signed in; before activate EVALSHA end of the old one, ZREM …; where its data has changed
+ *                               SET @{sess:<id>} … XX
+ *     move           as replace, but EVALSHA leave in place of end: it remembers the new id beside the old for 10 s, and
+ *                               the hash of the secret it had; under way by "+<member>\n<old member>", ZREM of it at last
  *     update         EVALSHA update sess:<id>                         compare the data line, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
  *     delete         EVALSHA end @{sess:<id>} sess:<id>, by a credential with the secret's hash; ZREM @sess:user:<userId> <id>
@@ -142,7 +144,7 @@ export class RedisStore implements SessionStore {
     const base = this.#baseOn(this.link)
     this.#records = base.records
     this.#lists = base.lists
-    if (durability === 'replicated') this.#confirmed = this.link.duplicate()
+    if (durability === 'replicated') this.#confirmed = this.link.another()
     this.#replication = this.#confirmed === null ? null : new Replication(this.#confirmed)
     this.#lifecycle = new Lifecycle({
       ...this.#confirmed === null ? base : this.#baseOn(this.#confirmed),
@@ -164,12 +166,20 @@ export class RedisStore implements SessionStore {
     return this.#records.find(id)
   }
 
-  async create (record: SessionRecord, options: CreateOptions = {}): Promise<SessionRecord | null> {
-    if (record.userId === null && options.replaces == null) {
-      await this.#records.add(record)
-      return record
-    }
-    return await this.#lifecycle.create(record, options)
+  async begin (record: SessionRecord, options: BeginOptions = {}): Promise<SessionRecord | null> {
+    if (record.userId !== null) return await this.#lifecycle.begin(record, options)
+    await this.#records.add(record)
+    return record
+  }
+
+  async replace (
+    record: SessionRecord, old: SessionRecord, options: ReplaceOptions = {}
+  ): Promise<SessionRecord | null> {
+    return await this.#lifecycle.replace(record, old, options)
+  }
+
+  async move (record: SessionRecord, old: SessionRecord, options: MoveOptions = {}): Promise<SessionRecord | null> {
+    return await this.#lifecycle.move(record, old, options)
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
@@ -200,7 +210,7 @@ export class RedisStore implements SessionStore {
       const members = await this.#lists.page(userId, { limit: size, before: last })
       if (members === null) continue
       const found = await this.#foundOf(userId, members)
-      // One that is overwritten under its own id is listed twice meanwhile.
+      // Express may write a session anew: it is then listed twice, as begun at two times.
       for (const record of found) if (!listed.has(record.id)) listed.set(record.id, record)
       if (members.length < size || listed.size === limit) return [...listed.values()]
       last = this.keys.beganOf(members.at(-1) as string)

@@ -24,7 +24,11 @@ export interface CoreStore {
   nowForCertain? (): Promise<number>
   find (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null>
   findNow? (id: string): SessionRecord | undefined
-  create (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry, limit: Limit | null }): Promise<SessionRecord | null>
+  begin (record: SessionRecord, options: { limit: Limit | null }): Promise<SessionRecord | null>
+  replace (
+    record: SessionRecord, old: SessionRecord, options: { carry: Carry, limit: Limit | null }
+  ): Promise<SessionRecord | null>
+  move (record: SessionRecord, old: SessionRecord, options: { carry: Carry }): Promise<SessionRecord | null>
   update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null>
   touch (record: SessionRecord): Promise<boolean>
   delete (id: string, options: { secretHash?: string | undefined }): Promise<SessionRecord | null>

@@ -104,18 +104,28 @@ export class SessionCore {
    * @throws ERR_SESSION_UNAUTHENTICATED when the user was signed out everywhere, or newer sessions took the place, in the meantime
    */
   async create (session: NewSession): Promise<HeldSession> {
-    const held = await this.#new(session, { moves: false })
-    if (held === null) throw new errors.UNAUTHENTICATED()
-    return held
+    const { record, token, carry } = await this.#made(session)
+    const { replaces } = session
+    const limit = record.kind === 'bearer' ? null : this.options.limit
+    const stored = await this.#begin(record, replaces === null
+      ? () => this.#store.begin(record, { limit })
+      : () => this.#store.replace(record, replaces, { carry, limit }))
+    if (stored === null) throw new errors.UNAUTHENTICATED()
+    if (stored.userId !== null) this.#tell('created', stored.id, stored.userId)
+    return { record: stored, token }
   }
 
   /**
-   * Signs the user of `session.replaces` in again: stores a new session in its place, if that still lives. Of several
-   * at once one does, and the others find what that began. `null`, and nothing stored, when it has ended.
+   * Signs the user of `old` in again: stores a new session in its place, if that still lives. Of several at once one
+   * does, and the others find what that began. `null`, and nothing stored, when `old` has ended.
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; no session lives on then
    */
-  async renew (session: NewSession): Promise<HeldSession | null> {
-    return await this.#new(session, { moves: true })
+  async renew (session: NewSession, old: SessionRecord): Promise<HeldSession | null> {
+    const { record, token, carry } = await this.#made(session)
+    const stored = await this.#begin(record, () => this.#store.move(record, old, { carry }))
+    if (stored === null) return null
+    if (stored.userId !== null) this.#tell('created', stored.id, stored.userId)
+    return { record: stored, token }
   }
 
   /**
@@ -123,12 +133,15 @@ export class SessionCore {
    * `null`, and nothing stored, when it has ended.
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL, ERR_SESSION_DATA_TOO_LARGE
    */
-  async move (from: SessionRecord, { id, data, carry }: { id: string, data: string, carry: Carry }): Promise<HeldSession | null> {
+  async move (old: SessionRecord, { id, data, carry }: { id: string, data: string, carry: Carry }): Promise<HeldSession | null> {
+    const { maxDataSize } = this.options
     const { token, secretHash } = this.tokens.newToken(id)
-    const record = await this.#begin({ ...from, id, secretHash, data: fitting(data, from.data, this.options.maxDataSize), lastSeenAt: Math.floor(this.#store.now()) }, { replaces: from, moves: true, carry })
-    if (record === null) return null
-    if (record.userId !== null) this.#tell('created', id, record.userId, 'moved')
-    return { record, token }
+    const lastSeenAt = Math.floor(this.#store.now())
+    const record = { ...old, id, secretHash, data: fitting(data, old.data, maxDataSize), lastSeenAt }
+    const stored = await this.#begin(record, () => this.#store.move(record, old, { carry: fittingCarry(carry, data, maxDataSize) }))
+    if (stored === null) return null
+    if (stored.userId !== null) this.#tell('created', id, stored.userId, 'moved')
+    return { record: stored, token }
   }
 
   /** Replaces the session's data by `change` of it, also where that has moved since; `null` when it has ended, and nothing is written. */
@@ -185,31 +198,23 @@ export class SessionCore {
     await this.events.close()
   }
 
-  async #new (given: NewSession, { moves }: { moves: boolean }): Promise<HeldSession | null> {
+  /** The record of a new session, and what makes its data out of the data of the one that it follows. */
+  async #made (given: NewSession): Promise<HeldSession & { carry: Carry }> {
     const session = this.options.shared?.keepable(given) ?? given
-    const { id = this.tokens.newId(), replaces, carry } = session
+    const { id = this.tokens.newId(), carry } = session
     const { token, secretHash } = this.tokens.newToken(id)
     const now = await this.#store.nowForCertain?.() ?? this.#store.now()
-    const record = await this.#begin(newRecord(session, { id, secretHash, now, ...this.options }), {
-      replaces,
-      moves,
-      carry
-    })
-    if (record === null) return null
-    if (record.userId !== null) this.#tell('created', id, record.userId)
-    return { record, token }
+    const record = newRecord(session, { id, secretHash, now, ...this.options })
+    return { record, token, carry: fittingCarry(carry, record.data, this.options.maxDataSize) }
   }
 
-  async #begin (record: SessionRecord, options: { replaces: SessionRecord | null, moves: boolean, carry: Carry }): Promise<SessionRecord | null> {
+  /** Stores a session. Where it is not known whether that was done, the session is refused here, and ended. */
+  async #begin ({ id }: SessionRecord, store: () => Promise<SessionRecord | null>): Promise<SessionRecord | null> {
     try {
-      return await this.#store.create(record, {
-        ...options,
-        carry: fittingCarry(options.carry, record.data, this.options.maxDataSize),
-        limit: record.kind === 'bearer' ? null : this.options.limit
-      })
+      return await store()
     } catch (error) {
       // Without a cause nothing was sent: the store was known to be down.
-      if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#endings.addRefused(record.id)
+      if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#endings.addRefused(id)
       throw error
     }
   }

@@ -69,14 +69,20 @@ export interface AttemptCounters {
 /** Makes new data text out of the present one. May be called again when another writer was faster. */
 export type Change = (data: string) => string
 
-/** What `create` is told besides the record. */
-export interface CreateOptions {
-  readonly replaces?: SessionRecord | null | undefined
-  readonly moves?: boolean | undefined
-  /** The new session's data, made anew of what the replaced one's was at its end. */
-  readonly carry?: Change | undefined
+/** How a new session begins. */
+export interface BeginOptions {
+  /** How many sessions the user may have. Default: any number. */
   readonly limit?: Limit | null | undefined
 }
+
+/** What a session that takes another one's place keeps of it. */
+export interface MoveOptions {
+  /** Makes the data of the new session out of the data that the old one had at its end. Default: the data of the record. */
+  readonly carry?: Change | undefined
+}
+
+/** How a session begins in place of another. */
+export interface ReplaceOptions extends BeginOptions, MoveOptions {}
 
 /** What `delete` is told besides the id. */
 export interface DeleteOptions {
@@ -121,8 +127,8 @@ export interface DeleteByUserOptions {
  * Records cross this line by value: they are made of immutable members only, and changing or keeping
  * one after a call never changes what the store holds.
  *
- * Once a session was deleted nothing but a new `create` makes it exist again: `update` and `touch` of
- * an absent session write nothing, whatever else runs at the same time.
+ * A session that has ended never exists again: `update` and `touch` of an absent session write nothing, whatever else
+ * runs at the same time. The id of a record that begins is always a new one.
  */
 export interface SessionStore {
   /** The clock that decides expiry, in milliseconds since 1970. */
@@ -143,27 +149,42 @@ export interface SessionStore {
   /**
    * Stores a new session and lists it under its user.
    *
-   * `replaces`, if given, is dead before this resolves, and still alive if the new session could not be
-   * written: a full store signs nobody out. It may have the new record's own id; then it is overwritten, and
-   * the new session may be refused where it has ended.
-   * Nobody finds the new session before its predecessor is gone.
+   * `limit` counts the user's sessions except those of bearer tokens, and holds however many begin at once. The
+   * sessions that it evicts are dead before this resolves: at most a hundred, where a limit was lowered. Later calls
+   * evict the rest.
    *
-   * What other requests changed in `replaces` up to its end is not lost: if its data is not what `replaces`
-   * says, the new session's is `carry` of it.
-   *
-   * With `moves`, the new session is that one under another id: it is stored only if that one lives until
-   * its turn comes to end.
-   *
-   * `limit` counts the user's sessions but `replaces` and those of bearer tokens, and holds however many are created
-   * at once. Those evicted are dead before this resolves; a hundred at the most, where a limit was lowered: then the
-   * rest is evicted by those that are created later.
-   *
-   * Resolves with the session as stored; `null`, and nothing stored, when it does not, when `deleteByUser`
-   * ran for this user in the meantime, and when newer sessions took its place under the limit.
+   * Resolves with the session as stored. Resolves with `null`, and nothing is stored, when `deleteByUser` ran for
+   * this user in the meantime, or when newer sessions took its place under the limit.
    *
    * @throws ERR_SESSION_LIMIT_REACHED, with nothing stored or ended, when the limit does not evict
    */
-  create (record: SessionRecord, options?: CreateOptions): Promise<SessionRecord | null>
+  begin (record: SessionRecord, options?: BeginOptions): Promise<SessionRecord | null>
+
+  /**
+   * Stores a new session in place of `old`, as a sign-in does.
+   *
+   * `old` is dead before this resolves, also where it has moved within the last ten seconds. It still lives if the new
+   * session could not be written: a full store signs nobody out. Nobody finds the new session before `old` is gone.
+   * Where `old` had ended before, the new session begins all the same.
+   *
+   * Changes of `old` up to its end are not lost: if its data is not what `old` says, the data of the new session is
+   * `carry` of it. `limit` does not count `old`. All else is as with `begin`.
+   *
+   * @throws ERR_SESSION_LIMIT_REACHED, with nothing stored or ended, when the limit does not evict
+   */
+  replace (record: SessionRecord, old: SessionRecord, options?: ReplaceOptions): Promise<SessionRecord | null>
+
+  /**
+   * Puts a session under another id and secret. It is stored there only if `old` lives until its turn comes to end:
+   * of several moves of one session at once, one succeeds.
+   *
+   * Nobody finds the session under both ids. `old` still lives if the new record could not be written. Changes of `old`
+   * are not lost: `carry` works as with `replace`. No limit applies.
+   *
+   * Resolves with the session as stored. Resolves with `null`, and nothing is stored, when `old` is absent, also
+   * because it has moved already, and when `deleteByUser` ran for this user in the meantime.
+   */
+  move (record: SessionRecord, old: SessionRecord, options?: MoveOptions): Promise<SessionRecord | null>
 
   /**
    * Replaces the data of a live session by `change(data)`, atomically: a concurrent change is never
@@ -248,10 +269,14 @@ export interface Adoption {
   list (record: SessionRecord): Promise<SessionRecord | null>
 }
 
+const METHODS = [
+  'now', 'find', 'begin', 'replace', 'move', 'update', 'touch', 'delete', 'successor', 'listByUser', 'deleteByUser',
+  'listAll', 'ping', 'close'
+] as const
+
 /** Whether `value` is one of our stores (as opposed to an express-session store, or something else). */
 export function isSessionStore (value: unknown): value is SessionStore {
   if (typeof value !== 'object' || value === null) return false
   const store = value as Partial<SessionStore>
-  return ['now', 'find', 'create', 'update', 'touch', 'delete', 'successor', 'listByUser', 'deleteByUser', 'listAll', 'ping', 'close'].every((name) => typeof store[name as keyof SessionStore] === 'function') &&
-    typeof store.events === 'object'
+  return METHODS.every((name) => typeof store[name] === 'function') && typeof store.events === 'object'
 }

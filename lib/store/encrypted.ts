@@ -2,8 +2,8 @@ import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  AttemptCounters, Bus, Change, CreateOptions, DeleteByUserOptions, DeleteOptions, ListOptions, SessionStore,
-  StoreEvents
+  AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions,
+  ReplaceOptions, SessionStore, StoreEvents
 } from '../session/store.ts'
 import { Sealer } from './sealer.ts'
 
@@ -50,13 +50,18 @@ export class EncryptedStore implements SessionStore {
     return this.#opened(await this.#store.find(id))
   }
 
-  async create (record: SessionRecord, { replaces, carry, ...options }: CreateOptions = {}): Promise<SessionRecord | null> {
-    const stored = await this.#store.create(this.#sealed(record), {
-      ...options,
-      replaces: replaces && this.#sealed(replaces),
-      carry: carry && replaces ? (ended) => this.#seal(record, carry(this.#open(replaces, ended) ?? '{}')) : undefined
-    })
-    return this.#opened(stored)
+  async begin (record: SessionRecord, options?: BeginOptions): Promise<SessionRecord | null> {
+    return this.#opened(await this.#store.begin(this.#sealed(record), options))
+  }
+
+  async replace (record: SessionRecord, old: SessionRecord, options: ReplaceOptions = {}): Promise<SessionRecord | null> {
+    const carry = this.#sealedCarry(record, old, options.carry)
+    return this.#opened(await this.#store.replace(this.#sealed(record), this.#sealed(old), { ...options, carry }))
+  }
+
+  async move (record: SessionRecord, old: SessionRecord, options: MoveOptions = {}): Promise<SessionRecord | null> {
+    const carry = this.#sealedCarry(record, old, options.carry)
+    return this.#opened(await this.#store.move(this.#sealed(record), this.#sealed(old), { ...options, carry }))
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
@@ -114,6 +119,11 @@ export class EncryptedStore implements SessionStore {
 
   async close (): Promise<void> {
     await this.#store.close()
+  }
+
+  /** Makes sealed data of a new session out of the sealed data of the one before it. */
+  #sealedCarry (record: SessionRecord, old: SessionRecord, carry: Change | undefined): Change | undefined {
+    return carry && ((ended) => this.#seal(record, carry(this.#open(old, ended) ?? '{}')))
   }
 
   #sealed (record: SessionRecord): SessionRecord {

@@ -6,13 +6,14 @@ import type { SessionRecord } from '../session/record.ts'
 import { decode, encode } from './codec.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  Change, CreateOptions, DeleteByUserOptions, DeleteOptions, Limit, ListOptions, SessionStore, StoreEvents
+  BeginOptions, Change, DeleteByUserOptions, DeleteOptions, Limit, ListOptions, MoveOptions, ReplaceOptions,
+  SessionStore, StoreEvents
 } from '../session/store.ts'
 import { ExpressCalls, nobodys } from './foreign-calls.ts'
 import { absentIfNoEntry } from './foreign-store.ts'
 import type { ExpressStore } from './foreign-store.ts'
 import { Successors } from './successors.ts'
-import { isAfter, tooMany } from './user-sessions.ts'
+import { carried, isAfter, tooMany } from './user-sessions.ts'
 
 /** How many sessions are ended at a time. */
 const AT_ONCE = 100
@@ -55,9 +56,42 @@ export class ExpressStoreAdapter implements SessionStore {
     return record !== null && this.#isLive(record) ? record : null
   }
 
-  async create (record: SessionRecord, options: CreateOptions = {}): Promise<SessionRecord | null> {
-    const create = async (): Promise<SessionRecord | null> => await this.#create(record, options)
-    return await (record.userId === null ? create() : this.#rows.run(`user ${record.userId}`, create))
+  async begin (record: SessionRecord, { limit = null }: BeginOptions = {}): Promise<SessionRecord | null> {
+    return await this.#inRowOf(record.userId, async () => {
+      const evicted = await this.#tooMany(record.userId, limit)
+      return await this.#beginning(record, async () => {
+        await this.#evict(evicted)
+        return record
+      })
+    })
+  }
+
+  async replace (
+    record: SessionRecord, old: SessionRecord, { carry, limit = null }: ReplaceOptions = {}
+  ): Promise<SessionRecord | null> {
+    return await this.#inRowOf(record.userId, async () => {
+      const evicted = await this.#tooMany(record.userId, limit, [old.id])
+      return await this.#beginning(record, async () => {
+        await this.#evict(evicted)
+        const ended = await this.delete(old.id)
+        if (ended === null) return record
+        this.#tell(ended, 'replaced')
+        return await this.#carried(record, { old, ended, carry })
+      })
+    })
+  }
+
+  async move (record: SessionRecord, old: SessionRecord, { carry }: MoveOptions = {}): Promise<SessionRecord | null> {
+    return await this.#inRowOf(record.userId, async () => await this.#beginning(record, async () => {
+      const ended = await this.#destroy(old.id)
+      if (ended === null) {
+        await this.delete(record.id)
+        return null
+      }
+      this.#tell(ended, 'replaced')
+      this.#successors.add(ended, record.id, this.#now())
+      return await this.#carried(record, { old, ended, carry })
+    }))
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
@@ -115,41 +149,35 @@ export class ExpressStoreAdapter implements SessionStore {
     this.#calls.close()
   }
 
-  async #create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions): Promise<SessionRecord | null> {
-    const isLimited = record.userId !== null && limit !== null && !moves
-    const evicted = isLimited ? await this.#tooMany(record.userId, limit, replaces) : []
-    const overwrites = replaces?.id === record.id
-    if (!overwrites) this.#pending.add(record.id)
+  /** Runs what begins a session of a user after what began others before: each sees those. */
+  async #inRowOf<T> (userId: string | null, begin: () => Promise<T>): Promise<T> {
+    return await (userId === null ? begin() : this.#rows.run(`user ${userId}`, begin))
+  }
+
+  /** Writes a new session, which nobody finds before `finish` has ended what has to end for it. */
+  async #beginning (record: SessionRecord, finish: () => Promise<SessionRecord | null>): Promise<SessionRecord | null> {
+    this.#pending.add(record.id)
     try {
-      const isStored = await this.#rows.run(record.id, async () => {
-        if (overwrites && moves && await this.find(record.id) === null) return false
-        await this.#write(record)
-        return true
-      })
-      if (!isStored) return null
-      await Promise.all(evicted.map(async ({ id }) => await this.#end(id, 'evicted')))
-      if (replaces === null || overwrites) return record
-      const ended = await this.#end(replaces.id, 'replaced', { moves })
-      if (ended === null && moves) {
-        await this.delete(record.id)
-        return null
-      }
-      if (moves) this.#successors.add(ended ?? replaces, record.id, this.#now())
-      if (ended === null || ended.data === replaces.data || carry === undefined) return record
-      const stored = { ...record, data: carry(ended.data) }
-      await this.#rows.run(record.id, () => this.#write(stored))
-      return stored
+      await this.#rows.run(record.id, () => this.#write(record))
+      return await finish()
     } catch (error) {
-      if (!overwrites) this.delete(record.id).catch(() => {})
+      this.delete(record.id).catch(() => {})
       throw error
     } finally {
       this.#pending.delete(record.id)
     }
   }
 
-  /** The sessions that a new one makes too many. Asked in the user's row: of many logins at once, each sees those before it. */
-  async #tooMany (userId: string, limit: Limit, replaces: SessionRecord | null): Promise<SessionRecord[]> {
-    return tooMany(await this.#allOf(userId), limit, replaces === null ? [] : [replaces.id])
+  /** Returns a new session as it is to be, written again where the data of the one before it had changed. */
+  async #carried (record: SessionRecord, from: Parameters<typeof carried>[1]): Promise<SessionRecord> {
+    const stored = carried(record, from)
+    if (stored !== record) await this.#rows.run(record.id, () => this.#write(stored))
+    return stored
+  }
+
+  /** Returns the sessions that a new one makes too many. Asked in the user's row. */
+  async #tooMany (userId: string | null, limit: Limit | null, uncounted: string[] = []): Promise<SessionRecord[]> {
+    return userId === null || limit === null ? [] : tooMany(await this.#allOf(userId), limit, uncounted)
   }
 
   /** A user's sessions, newest first, also among those of one millisecond: a store may give them in another order each time. */
@@ -158,11 +186,15 @@ export class ExpressStoreAdapter implements SessionStore {
     return theirs.sort((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? -1 : 1))
   }
 
-  /** Ends a session that has to go for another. One that moves has not moved away before. */
-  async #end (id: string, reason: 'evicted' | 'replaced', { moves = false } = {}): Promise<SessionRecord | null> {
-    const ended = await (moves ? this.#destroy(id) : this.delete(id))
-    if (ended?.userId != null) this.events.emit('ended', ended.id, ended.userId, reason)
-    return ended
+  async #evict (sessions: SessionRecord[]): Promise<void> {
+    await Promise.all(sessions.map(async ({ id }) => {
+      const ended = await this.delete(id)
+      if (ended !== null) this.#tell(ended, 'evicted')
+    }))
+  }
+
+  #tell ({ id, userId }: SessionRecord, reason: 'evicted' | 'replaced'): void {
+    if (userId !== null) this.events.emit('ended', id, userId, reason)
   }
 
   /** Every live session. */

@@ -4,11 +4,12 @@ import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  Change, CreateOptions, DeleteByUserOptions, DeleteOptions, Limit, ListOptions, SessionStore, StoreEvents
+  BeginOptions, Change, DeleteByUserOptions, DeleteOptions, Limit, ListOptions, MoveOptions, ReplaceOptions,
+  SessionStore, StoreEvents
 } from '../session/store.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
-import { isAfter, tooMany } from './user-sessions.ts'
+import { carried, isAfter, tooMany } from './user-sessions.ts'
 import { MemoryAttempts } from './memory-attempts.ts'
 import { Successors } from './successors.ts'
 
@@ -63,20 +64,34 @@ export class MemoryStore implements SessionStore {
     return this.#live(id) ?? undefined
   }
 
-  async create (record: SessionRecord, { replaces = null, moves = false, carry, limit = null }: CreateOptions = {}): Promise<SessionRecord | null> {
-    const line = replaces === null ? [] : [...moves ? [replaces.id] : this.#successors.lineOf(replaces.id, this.#now())]
-    const ended = this.#live(line.at(-1) ?? '')
-    if (moves && ended === null) return null
-    const evicted = record.userId === null || limit === null || moves ? [] : this.#tooMany(record.userId, limit, line)
-    this.#makeRoom(replaces)
+  async begin (record: SessionRecord, { limit = null }: BeginOptions = {}): Promise<SessionRecord | null> {
+    const evicted = this.#tooMany(record.userId, limit)
+    this.#makeRoom()
     for (const each of evicted) this.#end(each, 'evicted')
-    if (moves && ended !== null && ended.id !== record.id) this.#successors.add(ended, record.id, this.#now())
-    const hasChanged = ended !== null && ended.data !== replaces?.data && carry !== undefined
-    const stored = hasChanged ? { ...record, data: carry(ended.data) } : record
-    if (ended !== null && ended.id !== record.id) this.#end(ended, 'replaced')
-    else if (ended !== null) this.#remove(ended.id)
-    if (record.userId !== null) this.#idsOf(record.userId)[record.kind].add(record.id)
-    return this.#put(stored)
+    return this.#add(record)
+  }
+
+  async replace (
+    record: SessionRecord, old: SessionRecord, { carry, limit = null }: ReplaceOptions = {}
+  ): Promise<SessionRecord | null> {
+    const line = [...this.#successors.lineOf(old.id, this.#now())]
+    const ended = this.#live(line.at(-1) ?? old.id)
+    const evicted = this.#tooMany(record.userId, limit, line)
+    this.#makeRoom(old)
+    const stored = ended === null ? record : carried(record, { old, ended, carry })
+    for (const each of evicted) this.#end(each, 'evicted')
+    if (ended !== null) this.#end(ended, 'replaced')
+    return this.#add(stored)
+  }
+
+  async move (record: SessionRecord, old: SessionRecord, { carry }: MoveOptions = {}): Promise<SessionRecord | null> {
+    const ended = this.#live(old.id)
+    if (ended === null) return null
+    this.#makeRoom(old)
+    const stored = carried(record, { old, ended, carry })
+    this.#successors.add(ended, record.id, this.#now())
+    this.#end(ended, 'replaced')
+    return this.#add(stored)
   }
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
@@ -146,7 +161,8 @@ export class MemoryStore implements SessionStore {
   }
 
   /** @throws ERR_SESSION_LIMIT_REACHED when there are as many as may be, and none has to go for another */
-  #tooMany (userId: string, limit: Limit, line: string[]): SessionRecord[] {
+  #tooMany (userId: string | null, limit: Limit | null, line: string[] = []): SessionRecord[] {
+    if (userId === null || limit === null) return []
     const { cookie } = this.#users.get(userId) ?? { cookie: new Set() }
     // What has run out is looked for where it matters.
     return cookie.size < limit.max ? [] : tooMany(this.#liveOf(userId, ['cookie']), limit, line)
@@ -171,6 +187,11 @@ export class MemoryStore implements SessionStore {
     if (!this.#sessions.has(id)) return
     this.#remove(id)
     if (userId !== null) this.events.emit('ended', id, userId, reason)
+  }
+
+  #add (record: SessionRecord): SessionRecord {
+    if (record.userId !== null) this.#idsOf(record.userId)[record.kind].add(record.id)
+    return this.#put(record)
   }
 
   /** Frozen: what is handed out is what is held. */
@@ -201,9 +222,12 @@ export class MemoryStore implements SessionStore {
     return ids
   }
 
-  /** @throws ERR_SESSION_STORE_FULL */
-  #makeRoom (replaces: SessionRecord | null): void {
+  /**
+   * Makes room for one more session. A live session that ends for it leaves its own.
+   * @throws ERR_SESSION_STORE_FULL
+   */
+  #makeRoom (old?: SessionRecord): void {
     for (const { record } of this.#expiring.takeDue(this.#now())) this.#end(record, 'expired')
-    if (this.#sessions.size >= this.#maxSessions && !this.#sessions.has(replaces?.id ?? '')) throw new errors.STORE_FULL()
+    if (this.#sessions.size >= this.#maxSessions && !this.#sessions.has(old?.id ?? '')) throw new errors.STORE_FULL()
   }
 }

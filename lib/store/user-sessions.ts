@@ -1,6 +1,6 @@
 import { errors } from '../errors.ts'
 import type { SessionRecord } from '../session/record.ts'
-import type { Began, Limit } from '../session/store.ts'
+import type { Began, Change, Limit } from '../session/store.ts'
 
 /** How many sessions a new one ends at the most. */
 const MOST_EVICTED = 100
@@ -23,4 +23,12 @@ export function tooMany (sessions: SessionRecord[], { max, evicts }: Limit, unco
 export function isAfter ({ id, createdAt }: Began, sessions: SessionRecord[]): (each: SessionRecord, index: number) => boolean {
   const at = sessions.findIndex((each) => each.id === id)
   return at === -1 ? (each) => each.createdAt <= createdAt : (_each, index) => index > at
+}
+
+/** The record of a session that takes another's place: with the data that this one had at its end, where that has changed. */
+export function carried (
+  record: SessionRecord,
+  { old, ended, carry }: { old: SessionRecord, ended: SessionRecord, carry: Change | undefined }
+): SessionRecord {
+  return carry === undefined || ended.data === old.data ? record : { ...record, data: carry(ended.data) }
 }

@@ -1,8 +1,8 @@
-/** Runs tasks of one name one after the other, in the order they came. Tasks of different names do not wait. */
+/** Tasks of one name follow each other in the order they came; those of different names do not wait for each other. */
 export class Rows {
   readonly #last = new Map<string, Promise<unknown>>()
 
-  /** Whether a task of this name runs or waits. */
+  /** Whether tasks of this name are still to be done. */
   isBusy (name: string): boolean {
     return this.#last.has(name)
   }

@@ -69,7 +69,7 @@ for (const [what, fails] of Object.entries({ 'at the first draw': 0, 'at the sec
       t.notMatch(response.body, /fus_/)
     }
     t.equal((await app.sessions.listByUser('ada')).length, 1, 'nobody was signed in')
-    t.equal(store.calls.filter((each) => each === 'create').length, 1, 'and nothing stored')
+    t.equal(store.calls.filter((each) => each === 'begin').length, 1, 'and nothing stored')
     t.equal([...ada.cookies.values()][0], before)
     t.equal((await ada.get('/info')).json().authenticated, true, 'who is signed in stays so')
   })

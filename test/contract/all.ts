@@ -18,7 +18,7 @@ export function allTests (test: Define): void {
     const sessions = Array.from({ length: 300 }, (_, index) => make({ userId: index % 3 === 0 ? null : `user ${index % 50}`, data: `{"index":${index}}` }))
     const expiring = Array.from({ length: 20 }, (_, index) => make({ userId: index % 2 === 0 ? null : 'ada', idleTimeoutMs: MINUTE }))
     const deleted = Array.from({ length: 20 }, () => make())
-    await Promise.all([...sessions, ...expiring, ...deleted].map((each) => store.create(each)))
+    await Promise.all([...sessions, ...expiring, ...deleted].map((each) => store.begin(each)))
     t.equal((await everything(other)).length, 340)
     await Promise.all(deleted.map(({ id }) => store.delete(id)))
     await age(MINUTE)
@@ -32,7 +32,7 @@ export function allTests (test: Define): void {
   }, 'lists')
 
   test('who has seen enough of the sessions may stop', async (t, { store, make }) => {
-    await Promise.all(Array.from({ length: 20 }, () => store.create(make())))
+    await Promise.all(Array.from({ length: 20 }, () => store.begin(make())))
     let seen = 0
     for await (const record of store.listAll()) {
       t.equal(record.userId, 'ada')
@@ -49,7 +49,7 @@ export function allTests (test: Define): void {
   test('a store that answers says so, and is as it was', async (t, { store, make, lists }) => {
     t.equal(await store.ping(), undefined)
     const session = make()
-    await store.create(session)
+    await store.begin(session)
     t.equal(await store.ping(), undefined)
     t.strictSame(await store.find(session.id), session)
     if (lists) t.strictSame(await everything(store), [session])

@@ -4,7 +4,7 @@ import type { Define } from './store-contract.ts'
 export function changeTests (test: Define): void {
   test('a change is made on the present data, even when it was begun on old data', async (t, { store, make }) => {
     const seen = make({ data: '{"step":0}' })
-    await store.create(seen)
+    await store.begin(seen)
     t.equal((await store.update(seen, () => '{"step":1}'))?.data, '{"step":1}')
     const made: string[] = []
     const stored = await store.update(seen, (data) => {
@@ -18,21 +18,21 @@ export function changeTests (test: Define): void {
 
   test('a change that throws changes nothing', async (t, { store, make }) => {
     const session = make({ data: '{"step":0}' })
-    await store.create(session)
+    await store.begin(session)
     await t.rejects(store.update(session, () => { throw new Error('no such step') }), { message: 'no such step' })
     t.strictSame(await store.find(session.id), session)
   })
 
   test('only data changes by an update', async (t, { store, make }) => {
     const session = make({ label: 'phone' })
-    await store.create(session)
+    await store.begin(session)
     await store.update({ ...session, userId: 'mallory', label: 'tablet', lastSeenAt: 1, endsAt: 1, secretHash: 'x' }, () => '{"cart":1}')
     t.strictSame(await store.find(session.id), { ...session, data: '{"cart":1}' })
   })
 
   test('of a hundred writers at once, none loses its change', async (t, { store, other, make }) => {
     const session = make({ data: '{}' })
-    await store.create(session)
+    await store.begin(session)
     await Promise.all(Array.from({ length: 100 }, async (_, writer) => {
       const stored = await (writer % 2 === 0 ? store : other).update(session, (data) => JSON.stringify({ ...JSON.parse(data), [`key${writer}`]: writer }))
       t.equal(JSON.parse(stored?.data ?? '{}')[`key${writer}`], writer)
@@ -43,7 +43,7 @@ export function changeTests (test: Define): void {
 
   test('an ended session is neither changed nor touched', async (t, { store, make, lists }) => {
     const session = make()
-    await store.create(session)
+    await store.begin(session)
     await store.delete(session.id)
     t.equal(await store.update(session, () => '{"back":1}'), null)
     t.equal(await store.touch(session), false)

@@ -18,7 +18,7 @@ export function lifeTests (test: Define): void {
       make({ label: '', meta: '{}', ip: '', userAgent: '' }),
       make({ label: 'line\nbreak, "s":1234567890123', userAgent: '☕' })
     ]) {
-      t.ok(await store.create(session))
+      t.ok(await store.begin(session))
       t.strictSame(await store.find(session.id), session)
     }
   })
@@ -27,17 +27,17 @@ export function lifeTests (test: Define): void {
     for (const userId of ['ada', null]) {
       const before = make({ userId })
       const after = { ...before, id: record().id }
-      await store.create(before)
-      t.ok(await store.create(after, { replaces: before, moves: true }))
+      await store.begin(before)
+      t.ok(await store.move(after, before))
       t.equal(await store.find(before.id), null)
       t.strictSame(await store.find(after.id), after)
       const late = { ...before, id: record().id }
-      t.notOk(await store.create(late, { replaces: before, moves: true }), 'it is under another id already')
+      t.notOk(await store.move(late, before), 'it is under another id already')
       t.equal(await store.find(late.id), null)
-      t.ok(await store.create(after, { replaces: after, moves: true }), 'to its own id')
       await store.delete(after.id)
-      t.notOk(await store.create(after, { replaces: after, moves: true }))
-      t.equal(await store.find(after.id), null)
+      const dead = { ...before, id: record().id }
+      t.notOk(await store.move(dead, after), 'it has ended')
+      t.equal(await store.find(dead.id), null)
     }
   })
 
@@ -45,8 +45,8 @@ export function lifeTests (test: Define): void {
     for (let round = 0; round < 100; round++) {
       const before = make()
       const after = { ...before, id: record().id }
-      await store.create(before)
-      const [, ended] = await Promise.all([store.create(after, { replaces: before, moves: true }), store.delete(before.id)])
+      await store.begin(before)
+      const [, ended] = await Promise.all([store.move(after, before), store.delete(before.id)])
       t.not(ended, null)
       t.equal(await store.find(before.id), null)
       t.equal(await store.find(after.id), null)
@@ -58,9 +58,9 @@ export function lifeTests (test: Define): void {
     const first = make()
     const second = { ...first, id: record().id }
     const third = { ...first, id: record().id }
-    await store.create(first)
-    await store.create(second, { replaces: first, moves: true })
-    await store.create(third, { replaces: second, moves: true })
+    await store.begin(first)
+    await store.move(second, first)
+    await store.move(third, second)
     t.equal(await other.successor(first.id), second.id)
     t.equal(await store.successor(third.id), null)
     t.strictSame(await other.delete(first.id), third)
@@ -68,16 +68,16 @@ export function lifeTests (test: Define): void {
     t.equal(await store.delete(first.id), null)
     if (lists) t.strictSame(await store.listByUser('ada'), [])
     const again = make()
-    await store.create(again)
+    await store.begin(again)
     const login = make()
-    await store.create(login, { replaces: again })
+    await store.replace(login, again)
     t.equal(await store.delete(again.id), null, 'another sign-in is another session')
     t.strictSame(await store.find(login.id), login)
   })
 
   test('by a credential only the session that it proves is ended', async (t, { store, other, make, lists }) => {
     const session = make()
-    await store.create(session)
+    await store.begin(session)
     for (const secretHash of [make().secretHash, '', session.id]) {
       t.equal(await other.delete(session.id, { secretHash }), null)
     }
@@ -95,9 +95,9 @@ export function lifeTests (test: Define): void {
       const first = make({ userId })
       const second = { ...first, id: make().id, secretHash: make().secretHash }
       const third = { ...first, id: make().id, secretHash: make().secretHash }
-      await store.create(first)
-      await store.create(second, { replaces: first, moves: true })
-      await other.create(third, { replaces: second, moves: true })
+      await store.begin(first)
+      await store.move(second, first)
+      await other.move(third, second)
       const pairs = [[first, second], [first, third], [second, first], [second, third], [third, first]] as const
       for (const [{ id }, { secretHash }] of pairs) {
         t.equal(await other.delete(id, { secretHash }), null)
@@ -114,9 +114,9 @@ export function lifeTests (test: Define): void {
       const before = make()
       const after = { ...before, id: make().id, secretHash: make().secretHash }
       const isProven = round % 2 === 0
-      await store.create(before)
+      await store.begin(before)
       const secretHash = isProven ? before.secretHash : make().secretHash
-      const moving = store.create(after, { replaces: before, moves: true })
+      const moving = store.move(after, before)
       await Promise.all([moving, other.delete(before.id, { secretHash })])
       if (await store.find(before.id) !== null) wrong.push('it lives where it was')
       if ((await store.find(after.id) === null) !== isProven) wrong.push(isProven ? 'it lives' : 'it has ended')
@@ -129,10 +129,10 @@ export function lifeTests (test: Define): void {
     const second = { ...first, id: record().id }
     const third = { ...first, id: record().id }
     const login = make()
-    await store.create(first)
-    await store.create(second, { replaces: first, moves: true })
-    await other.create(third, { replaces: second, moves: true })
-    t.ok(await store.create(login, { replaces: first, ...lists && { limit: { max: 1, evicts: true } } }))
+    await store.begin(first)
+    await store.move(second, first)
+    await other.move(third, second)
+    t.ok(await store.replace(login, first, { ...lists && { limit: { max: 1, evicts: true } } }))
     for (const { id } of [first, second, third]) t.equal(await store.find(id), null)
     t.strictSame(await store.find(login.id), login)
   })
@@ -153,7 +153,7 @@ export function lifeTests (test: Define): void {
       JSON.stringify({ long: 'x'.repeat(100_000) })
     ]) {
       const session = make({ data })
-      await store.create(session)
+      await store.begin(session)
       t.equal((await store.find(session.id))?.data, data)
       const changed = await store.update(session, (present) => present.replace(/}$/, ',"more":1}'))
       t.equal(changed?.data, data.replace(/}$/, ',"more":1}'))
@@ -167,7 +167,7 @@ export function lifeTests (test: Define): void {
   test('a record changed after a call changes nothing that is stored', async (t, { store, make, lists }) => {
     const session = make({ data: '{"cart":1}' })
     const original = { ...session }
-    await store.create(session)
+    await store.begin(session)
     const tamper = (held: SessionRecord | null | undefined) => {
       t.ok(held)
       // A store may hand out frozen records; then the change fails at once.
@@ -186,7 +186,7 @@ export function lifeTests (test: Define): void {
 
   test('a deleted session is what delete tells, and absent from then on', async (t, { store, make }) => {
     const session = make({ data: '{"cart":1}' })
-    await store.create(session)
+    await store.begin(session)
     t.strictSame(await store.delete(session.id), session)
     t.equal(await store.find(session.id), null)
     t.equal(await store.delete(session.id), null)
@@ -194,13 +194,13 @@ export function lifeTests (test: Define): void {
 
   test('a session replaced by another is gone', async (t, { store, make, lists }) => {
     const before = make({ userId: null, data: '{"cart":1}' })
-    await store.create(before)
+    await store.begin(before)
     const after = make({ data: '{"cart":1}' })
-    t.ok(await store.create(after, { replaces: before }))
+    t.ok(await store.replace(after, before))
     t.equal(await store.find(before.id), null)
     t.strictSame(await store.find(after.id), after)
     const anonymous = make({ userId: null })
-    t.ok(await store.create(anonymous, { replaces: after }))
+    t.ok(await store.replace(anonymous, after))
     t.equal(await store.find(after.id), null)
     t.strictSame(await store.find(anonymous.id), anonymous)
     if (lists) t.strictSame(await store.listByUser('ada'), [])
@@ -209,48 +209,28 @@ export function lifeTests (test: Define): void {
   test('a session replaced by another user\'s leaves the first user\'s list', async (t, { store, make, lists }) => {
     const hers = make()
     const his = make({ userId: 'bob' })
-    await store.create(hers)
-    t.ok(await store.create(his, { replaces: hers }))
+    await store.begin(hers)
+    t.ok(await store.replace(his, hers))
     t.equal(await store.find(hers.id), null)
     if (!lists) return
     t.strictSame(await store.listByUser('ada'), [])
     t.strictSame(await store.listByUser('bob'), [his])
   })
 
-  test('a session may be replaced under its own id, also by another user\'s', async (t, { store, make, lists }) => {
-    const first = make()
-    await store.create(first)
-    const second = make({ id: first.id, data: '{"step":2}' })
-    t.ok(await store.create(second, { replaces: first }))
-    t.strictSame(await store.find(first.id), second)
-    if (lists) t.strictSame(await store.listByUser('ada'), [second])
-    const third = make({ id: first.id, userId: 'bob' })
-    t.ok(await store.create(third, { replaces: second }))
-    t.strictSame(await store.find(first.id), third)
-    if (!lists) return
-    t.strictSame(await store.listByUser('ada'), [])
-    t.strictSame(await store.deleteByUser('ada'), [])
-    t.strictSame(await store.listByUser('bob'), [third])
-    const fourth = make({ id: first.id, userId: null })
-    t.ok(await store.create(fourth, { replaces: third }))
-    t.strictSame(await store.find(first.id), fourth)
-    t.strictSame(await store.listByUser('bob'), [])
-  })
-
-  test('replacing what is already gone is an ordinary create', async (t, { store, make }) => {
+  test('replacing what is already gone is an ordinary sign-in', async (t, { store, make }) => {
     const gone = make()
     const session = make()
-    t.ok(await store.create(session, { replaces: gone }))
+    t.ok(await store.replace(session, gone))
     t.strictSame(await store.find(session.id), session)
     t.equal(await store.find(gone.id), null)
   })
 
   test('a full store refuses a new session and signs nobody out', async (t, { store, make, fill, lists }) => {
     const session = make({ data: '{"cart":1}' })
-    await store.create(session)
+    await store.begin(session)
     await fill?.()
-    await t.rejects(store.create(make({ userId: null, data: JSON.stringify({ x: 'x'.repeat(1000) }) })), { code: 'ERR_SESSION_STORE_FULL', statusCode: 503 })
-    await t.rejects(store.create(make({ userId: 'bob' })), { code: 'ERR_SESSION_STORE_FULL' })
+    await t.rejects(store.begin(make({ userId: null, data: JSON.stringify({ x: 'x'.repeat(1000) }) })), { code: 'ERR_SESSION_STORE_FULL', statusCode: 503 })
+    await t.rejects(store.begin(make({ userId: 'bob' })), { code: 'ERR_SESSION_STORE_FULL' })
     t.equal((await store.find(session.id))?.data, session.data)
     t.equal(await store.touch(session), true)
     if (lists) {

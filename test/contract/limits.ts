@@ -14,7 +14,7 @@ export function limitTests (test: Define): void {
   /** Sessions of ada's, the oldest first, all of them before now. */
   const olderOnes = async ({ store, make }: Context, count: number): Promise<SessionRecord[]> => {
     const sessions = Array.from({ length: count }, (_, index) => make({ createdAt: Math.floor(store.now()) - 1000 * (count - index) }))
-    for (const each of sessions) await store.create(each)
+    for (const each of sessions) await store.begin(each)
     return sessions
   }
 
@@ -35,7 +35,7 @@ export function limitTests (test: Define): void {
     const { store, other, make } = context
     const [oldest, middle, newest] = await olderOnes(context, 3) as [SessionRecord, SessionRecord, SessionRecord]
     const session = make()
-    t.ok(await store.create(session, { limit: EVICTS(3) }))
+    t.ok(await store.begin(session, { limit: EVICTS(3) }))
     t.equal(await other.find(oldest.id), null)
     t.equal(await other.update(oldest, () => '{"back":1}'), null)
     t.strictSame(idsOf(await other.listByUser('ada')), [session.id, newest.id, middle.id])
@@ -47,7 +47,7 @@ export function limitTests (test: Define): void {
     const sessions = await olderOnes(context, 2)
     for (const limit of [EVICTS(4), REJECTS(4)]) {
       const session = make()
-      t.ok(await store.create(session, { limit }))
+      t.ok(await store.begin(session, { limit }))
       sessions.push(session)
     }
     t.strictSame(await living(store, sessions), idsOf(sessions))
@@ -57,11 +57,11 @@ export function limitTests (test: Define): void {
     const { store, make } = context
     const sessions = await olderOnes(context, 6)
     const session = make()
-    t.ok(await store.create(session, { limit: EVICTS(3) }))
+    t.ok(await store.begin(session, { limit: EVICTS(3) }))
     t.strictSame(idsOf(await store.listByUser('ada')), [session.id, sessions[5]?.id, sessions[4]?.id])
     t.strictSame(await living(store, sessions), [sessions[4]?.id, sessions[5]?.id])
     const only = make()
-    t.ok(await store.create(only, { limit: EVICTS(1) }))
+    t.ok(await store.begin(only, { limit: EVICTS(1) }))
     t.strictSame(idsOf(await store.listByUser('ada')), [only.id])
   }, 'lists')
 
@@ -70,7 +70,7 @@ export function limitTests (test: Define): void {
     const [gone, kept] = await olderOnes(context, 2) as [SessionRecord, SessionRecord]
     await lose?.(gone.id)
     const session = make()
-    t.ok(await store.create(session, { limit: EVICTS(2) }))
+    t.ok(await store.begin(session, { limit: EVICTS(2) }))
     t.strictSame(idsOf(await store.listByUser('ada')), [session.id, kept.id])
   }, 'lose')
 
@@ -80,7 +80,7 @@ export function limitTests (test: Define): void {
     const told = listen(context)
     for (const [each, max] of [[store, 3], [other, 3], [store, 2], [other, 1]] as const) {
       const session = make()
-      await t.rejects(each.create(session, { limit: REJECTS(max) }), LIMIT_REACHED)
+      await t.rejects(each.begin(session, { limit: REJECTS(max) }), LIMIT_REACHED)
       t.equal(await store.find(session.id), null)
     }
     t.strictSame(idsOf(await store.listByUser('ada')), idsOf(sessions).reverse())
@@ -88,29 +88,29 @@ export function limitTests (test: Define): void {
     t.strictSame(told, [])
     await store.delete(sessions[0]?.id ?? '')
     const session = make()
-    t.ok(await other.create(session, { limit: REJECTS(3) }), 'a place that was given back can be taken')
-    await t.rejects(store.create(make(), { limit: REJECTS(3) }), LIMIT_REACHED)
+    t.ok(await other.begin(session, { limit: REJECTS(3) }), 'a place that was given back can be taken')
+    await t.rejects(store.begin(make(), { limit: REJECTS(3) }), LIMIT_REACHED)
   }, 'lists')
 
   test('a refused login leaves the session it was to replace alive', async (t, context) => {
     const { store, other, make } = context
     await olderOnes(context, 2)
     const before = make({ userId: null, data: '{"cart":1}' })
-    await store.create(before)
+    await store.begin(before)
     const session = make()
-    await t.rejects(store.create(session, { replaces: before, limit: REJECTS(2) }), LIMIT_REACHED)
+    await t.rejects(store.replace(session, before, { limit: REJECTS(2) }), LIMIT_REACHED)
     t.strictSame(await other.find(before.id), before)
     t.equal(await other.find(session.id), null)
   }, 'lists')
 
   test('other users\' sessions and anonymous ones do not count', async (t, { store, make }) => {
     const others = [make({ userId: 'bob' }), make({ userId: 'bob' }), make({ userId: null }), make({ userId: null }), make({ userId: 'ad' }), make({ userId: 'adam' })]
-    for (const each of others) t.ok(await store.create(each, { limit: REJECTS(2) }))
+    for (const each of others) t.ok(await store.begin(each, { limit: REJECTS(2) }))
     for (const limit of [REJECTS(1), EVICTS(1)]) {
       const session = make({ userId: `ada ${limit.evicts}` })
-      t.ok(await store.create(session, { limit }))
+      t.ok(await store.begin(session, { limit }))
     }
-    t.ok(await store.create(make({ userId: null }), { limit: REJECTS(1) }), 'nobody may be anonymous as often as anybody likes')
+    t.ok(await store.begin(make({ userId: null }), { limit: REJECTS(1) }), 'nobody may be anonymous as often as anybody likes')
     t.strictSame(await living(store, others), idsOf(others))
   }, 'lists')
 
@@ -119,20 +119,18 @@ export function limitTests (test: Define): void {
     const sessions = await olderOnes(context, 3)
     let last = sessions[2] as SessionRecord
     for (const limit of [REJECTS(3), EVICTS(3)]) {
-      for (const overrides of [{}, { id: last.id }]) {
-        const session = make(overrides)
-        t.ok(await store.create(session, { replaces: last, limit }))
-        if (session.id !== last.id) t.equal(await store.find(last.id), null)
-        t.strictSame(idsOf(await store.listByUser('ada')), [session.id, sessions[1]?.id, sessions[0]?.id])
-        last = session
-      }
+      const session = make()
+      t.ok(await store.replace(session, last, { limit }))
+      t.equal(await store.find(last.id), null)
+      t.strictSame(idsOf(await store.listByUser('ada')), [session.id, sessions[1]?.id, sessions[0]?.id])
+      last = session
     }
     await store.delete(last.id)
-    t.ok(await store.create(make(), { replaces: last, limit: REJECTS(3) }))
-    await t.rejects(store.create(make(), { replaces: last, limit: REJECTS(3) }), LIMIT_REACHED, 'one that is gone is no place')
+    t.ok(await store.replace(make(), last, { limit: REJECTS(3) }))
+    await t.rejects(store.replace(make(), last, { limit: REJECTS(3) }), LIMIT_REACHED, 'one that is gone is no place')
     const his = make({ userId: 'bob' })
-    await store.create(his)
-    await t.rejects(store.create(make(), { replaces: his, limit: REJECTS(3) }), LIMIT_REACHED, 'nor is another user\'s')
+    await store.begin(his)
+    await t.rejects(store.replace(make(), his, { limit: REJECTS(3) }), LIMIT_REACHED, 'nor is another user\'s')
     t.ok(await store.find(his.id))
   }, 'lists')
 
@@ -140,24 +138,23 @@ export function limitTests (test: Define): void {
     const { store, other, make } = context
     const sessions = await olderOnes(context, 3)
     let last = sessions[0] as SessionRecord
-    for (const limit of [REJECTS(1), REJECTS(3), EVICTS(1), EVICTS(3)]) {
+    for (let move = 0; move < 3; move++) {
       const moved = { ...last, id: make().id }
-      t.ok(await other.create(moved, { replaces: last, moves: true, limit }))
+      t.ok(await other.move(moved, last))
       t.equal(await store.find(last.id), null)
       last = moved
-      t.ok(await store.create(last, { replaces: last, moves: true, limit }), 'nor under its own')
     }
     t.strictSame(await living(store, [last, ...sessions]), idsOf([last, ...sessions.slice(1)]))
     t.equal((await store.listByUser('ada')).length, 3)
   }, 'lists')
 
   test('what has run out takes up no place', async (t, { store, other, make, age }) => {
-    for (let each = 0; each < 3; each++) await store.create(make({ idleTimeoutMs: MINUTE }))
-    await t.rejects(other.create(make(), { limit: REJECTS(3) }), LIMIT_REACHED)
+    for (let each = 0; each < 3; each++) await store.begin(make({ idleTimeoutMs: MINUTE }))
+    await t.rejects(other.begin(make(), { limit: REJECTS(3) }), LIMIT_REACHED)
     await age(MINUTE)
     const sessions = [make(), make(), make()]
-    for (const each of sessions) t.ok(await other.create(each, { limit: REJECTS(3) }))
-    await t.rejects(store.create(make(), { limit: REJECTS(3) }), LIMIT_REACHED)
+    for (const each of sessions) t.ok(await other.begin(each, { limit: REJECTS(3) }))
+    await t.rejects(store.begin(make(), { limit: REJECTS(3) }), LIMIT_REACHED)
     t.strictSame(await living(store, sessions), idsOf(sessions))
   }, 'lists')
 
@@ -168,8 +165,8 @@ export function limitTests (test: Define): void {
     await lose?.(sessions[0]?.id ?? '')
     await lose?.(sessions[2]?.id ?? '')
     const later = [make(), make()]
-    for (const each of later) t.ok(await other.create(each, { limit: REJECTS(3) }))
-    await t.rejects(store.create(make(), { limit: REJECTS(3) }), LIMIT_REACHED)
+    for (const each of later) t.ok(await other.begin(each, { limit: REJECTS(3) }))
+    await t.rejects(store.begin(make(), { limit: REJECTS(3) }), LIMIT_REACHED)
     t.strictSame(await living(store, [...sessions, ...later]), idsOf([sessions[1] as SessionRecord, ...later]))
     t.strictSame(told, [], 'nor had it run out')
   }, 'lose')
@@ -178,7 +175,7 @@ export function limitTests (test: Define): void {
   const fifty = async ({ store, other, make }: Context, userId: string, limit: Limit) => {
     const now = Math.floor(store.now())
     const sessions = Array.from({ length: 50 }, (_, index) => make({ userId, createdAt: now - index % 7 }))
-    const outcomes = await Promise.allSettled(sessions.map((each, index) => (index % 2 === 0 ? store : other).create(each, { limit })))
+    const outcomes = await Promise.allSettled(sessions.map((each, index) => (index % 2 === 0 ? store : other).begin(each, { limit })))
     const began = sessions.filter((_each, index) => {
       const outcome = outcomes[index]
       return outcome?.status === 'fulfilled' && outcome.value !== null
@@ -220,9 +217,9 @@ export function limitTests (test: Define): void {
     for (const limit of [REJECTS(50), EVICTS(50)]) {
       const userId = `ada ${limit.evicts}`
       const before = Array.from({ length: 50 }, () => make({ userId, createdAt: Math.floor(store.now()) - 1000 }))
-      for (const each of before) await store.create(each)
+      for (const each of before) await store.begin(each)
       const after = before.map(() => make({ userId }))
-      const outcomes = await Promise.allSettled(after.map((each, index) => (index % 2 === 0 ? store : other).create(each, { replaces: before[index], limit })))
+      const outcomes = await Promise.allSettled(after.map((each, index) => (index % 2 === 0 ? store : other).replace(each, before[index] as SessionRecord, { limit })))
       const live = await living(store, [...before, ...after])
       for (const [index, outcome] of outcomes.entries()) {
         // While another one's old session has yet to end, a login may be refused: then it changed nothing.
@@ -242,13 +239,13 @@ export function limitTests (test: Define): void {
       const userId = `ada ${round}`
       const limit = round % 2 === 0 ? EVICTS(2) : REJECTS(2)
       const old = make({ userId })
-      await store.create(old)
+      await store.begin(old)
       const sessions = Array.from({ length: 4 }, () => make({ userId }))
       const signOut = async () => {
         for (let turn = 0; turn < round % 7; turn++) await new Promise((resolve) => setImmediate(resolve))
         await other.deleteByUser(userId)
       }
-      const [outcomes] = await Promise.all([Promise.allSettled(sessions.map((each, index) => (index % 2 === 0 ? store : other).create(each, { limit }))), signOut()])
+      const [outcomes] = await Promise.all([Promise.allSettled(sessions.map((each, index) => (index % 2 === 0 ? store : other).begin(each, { limit }))), signOut()])
       const live = await living(store, [old, ...sessions])
       const listed = idsOf(await store.listByUser(userId))
       if (live.includes(old.id)) wrong.push('the old session lives')
@@ -261,7 +258,7 @@ export function limitTests (test: Define): void {
       }
       // Whatever was called off holds no place.
       for (const id of live) await store.delete(id)
-      for (let each = 0; each < 2; each++) await store.create(make({ userId }), { limit: REJECTS(2) }).catch(() => wrong.push('a place is lost'))
+      for (let each = 0; each < 2; each++) await store.begin(make({ userId }), { limit: REJECTS(2) }).catch(() => wrong.push('a place is lost'))
     }))
     t.strictSame(wrong, [])
   }, 'lists')
@@ -271,24 +268,23 @@ export function limitTests (test: Define): void {
     const sessions = await olderOnes(context, 4)
     const told = listen(context)
     const anonymous = make({ userId: null })
-    await store.create(anonymous)
-    await other.create(make(), { limit: EVICTS(3) })
+    await store.begin(anonymous)
+    await other.begin(make(), { limit: EVICTS(3) })
     t.strictSame(told.splice(0).sort(), [[sessions[0]?.id, 'ada', 'evicted'], [sessions[1]?.id, 'ada', 'evicted']].sort())
-    await store.create(make(), { replaces: sessions[2] as SessionRecord, limit: EVICTS(3) })
+    await store.replace(make(), sessions[2] as SessionRecord, { limit: EVICTS(3) })
     t.strictSame(told.splice(0), [[sessions[2]?.id, 'ada', 'replaced']])
-    await other.create(make({ userId: 'bob' }), { replaces: sessions[3] as SessionRecord })
+    await other.replace(make({ userId: 'bob' }), sessions[3] as SessionRecord)
     t.strictSame(told.splice(0), [[sessions[3]?.id, 'ada', 'replaced']], 'of the user whose it was')
     const moved = make()
-    await store.create(moved)
-    await store.create({ ...moved, id: make().id }, { replaces: moved, moves: true })
+    await store.begin(moved)
+    await store.move({ ...moved, id: make().id }, moved)
     t.strictSame(told.splice(0), [[moved.id, 'ada', 'replaced']])
     const session = make()
-    await store.create(session, { replaces: anonymous })
-    await store.create(make(), { replaces: anonymous })
-    await store.create(make({ id: session.id }), { replaces: session })
+    await store.replace(session, anonymous)
+    await store.replace(make(), anonymous)
     await store.delete(session.id)
     await other.deleteByUser('ada')
-    t.strictSame(told, [], 'not of who was nobody, of what was gone, of what goes on under its id, nor of what was ended by name')
+    t.strictSame(told, [], 'not of who was nobody, of what was gone, nor of what was ended by name')
   }, 'lists')
 
   test('a session that has run out is told once, by whoever notices', async (t, context) => {
@@ -296,10 +292,10 @@ export function limitTests (test: Define): void {
     const told = listen(context)
     const short = [make({ idleTimeoutMs: MINUTE }), make({ idleTimeoutMs: MINUTE })]
     const long = make()
-    for (const each of [...short, long, make({ userId: null, idleTimeoutMs: MINUTE })]) await store.create(each)
+    for (const each of [...short, long, make({ userId: null, idleTimeoutMs: MINUTE })]) await store.begin(each)
     await age(2 * MINUTE)
     for (let again = 0; again < 2; again++) {
-      await Promise.all([store, other].flatMap((each) => [each.listByUser('ada'), ...short.map(({ id }) => each.find(id)), each.create(make())]))
+      await Promise.all([store, other].flatMap((each) => [each.listByUser('ada'), ...short.map(({ id }) => each.find(id)), each.begin(make())]))
       await Promise.all([store, other].map((each) => each.deleteByUser('ada')))
     }
     t.strictSame(told.sort(), short.map(({ id }) => [id, 'ada', 'expired']).sort())
@@ -309,11 +305,11 @@ export function limitTests (test: Define): void {
     for (let round = 0; round < 100; round++) {
       const moving = make()
       const kept = make()
-      for (const each of [moving, kept]) await store.create(each)
+      for (const each of [moving, kept]) await store.begin(each)
       const login = make()
       const moved = { ...moving, id: make().id }
       const limit = { max: 3, evicts: round % 2 === 0 }
-      const [arrived, begun] = await Promise.all([store.create(moved, { replaces: moving, moves: true, limit }), other.create(login, { limit })])
+      const [arrived, begun] = await Promise.all([store.move(moved, moving), other.begin(login, { limit })])
       t.ok(arrived)
       t.ok(begun)
       t.same(new Set((await store.listByUser('ada')).map(({ id }) => id)), new Set([moved.id, kept.id, login.id]))
@@ -324,11 +320,11 @@ export function limitTests (test: Define): void {
   test('a session that has to go while it is on its way is gone under both ids', async (t, { store, other, make }) => {
     for (let round = 0; round < 100; round++) {
       const moving = make({ createdAt: Math.floor(store.now()) - 1000 })
-      await store.create(moving)
+      await store.begin(moving)
       const login = make()
       const moved = { ...moving, id: make().id }
       const limit = { max: 1, evicts: true }
-      const [, begun] = await Promise.all([store.create(moved, { replaces: moving, moves: true, limit }), other.create(login, { limit })])
+      const [, begun] = await Promise.all([store.move(moved, moving), other.begin(login, { limit })])
       t.ok(begun)
       t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [login.id])
       for (const { id } of [moving, moved]) t.equal(await other.find(id), null)

@@ -14,7 +14,7 @@ export function manyTests (test: Define): void {
     const now = Math.floor(store.now())
     const sessions = Array.from({ length: count }, (_, index) => make({ createdAt: now - 1000 * count + 700 * (index - index % 3), ...overrides }))
     const order = sessions.map((session, index) => ({ session, at: (index * 7919) % count }))
-    for (const { session } of order.sort((a, b) => a.at - b.at)) await store.create(session)
+    for (const { session } of order.sort((a, b) => a.at - b.at)) await store.begin(session)
     return sessions
   }
 
@@ -55,12 +55,12 @@ export function manyTests (test: Define): void {
 
   test('a limit does not count bearer tokens, and ends none', async (t, { store, other, make }) => {
     const tokens = Array.from({ length: 5 }, () => make({ kind: 'bearer', createdAt: Math.floor(store.now()) - 5000 }))
-    for (const each of tokens) await store.create(each)
+    for (const each of tokens) await store.begin(each)
     for (const limit of [{ max: 2, evicts: false }, { max: 2, evicts: true }] satisfies Limit[]) {
       const cookies = [make(), make(), make()]
-      for (const each of cookies.slice(0, 2)) t.ok(await other.create(each, { limit }))
+      for (const each of cookies.slice(0, 2)) t.ok(await other.begin(each, { limit }))
       for (const each of tokens) t.equal(await other.touch(each), true)
-      const outcome = await store.create(cookies[2] as SessionRecord, { limit }).then((stored) => stored !== null, (error: unknown) => (error as { code: string }).code)
+      const outcome = await store.begin(cookies[2] as SessionRecord, { limit }).then((stored) => stored !== null, (error: unknown) => (error as { code: string }).code)
       t.equal(outcome, limit.evicts ? true : 'ERR_SESSION_LIMIT_REACHED')
       t.equal((await store.listByUser('ada')).length, 7)
       for (const { id } of tokens) t.ok(await store.find(id))
@@ -79,7 +79,7 @@ export function manyTests (test: Define): void {
     for (const left of [151, 52, 50, 50]) {
       const login = make()
       logins.push(login)
-      t.ok(await (logins.length % 2 === 0 ? store : other).create(login, { limit }))
+      t.ok(await (logins.length % 2 === 0 ? store : other).begin(login, { limit }))
       const listed = (await store.listByUser('ada')).filter(({ kind }) => kind === 'cookie')
       t.equal(listed.length, left)
       t.strictSame(idsOf(listed.slice(0, logins.length)).sort(), idsOf(logins).sort())
@@ -101,7 +101,7 @@ export function manyTests (test: Define): void {
     const ended = await store.deleteByUser('ada', {
       onEnded: (ids) => {
         portions.push(ids.length)
-        login ??= other.create(later)
+        login ??= other.begin(later)
       }
     })
     t.strictSame([...ended].sort(), idsOf(sessions).sort())
@@ -124,7 +124,7 @@ export function manyTests (test: Define): void {
         if (moves.length > 0) return
         const [second, third] = [{ ...first, id: make().id }, { ...first, id: make().id }]
         last = third
-        moves.push(other.create(second, { replaces: first, moves: true }).then(async () => await other.create(third, { replaces: second, moves: true })))
+        moves.push(other.move(second, first).then(async () => await other.move(third, second)))
       }
     })
     t.ok(await moves[0])
@@ -143,7 +143,7 @@ export function manyTests (test: Define): void {
       let from = 0
       const move = (count: number): void => {
         for (; count > 0 && from < sessions.length; count--, from++) {
-          moves.push((from % 2 === 0 ? store : other).create(moved[from] as SessionRecord, { replaces: sessions[from] as SessionRecord, moves: true }))
+          moves.push((from % 2 === 0 ? store : other).move(moved[from] as SessionRecord, sessions[from] as SessionRecord))
         }
       }
       if (atomic === 'everywhere') move(20)
@@ -175,7 +175,7 @@ export function manyTests (test: Define): void {
     const { store, make } = context
     const now = Math.floor(store.now())
     const [old, recent] = [await many(context), make({ createdAt: now + 2 })]
-    await store.create(recent)
+    await store.begin(recent)
     t.strictSame([...await store.deleteByUser('ada', { before: now + 1.5 })].sort(), idsOf(old).sort())
     t.strictSame(await store.listByUser('ada'), [recent])
   }, 'lists')

@@ -19,7 +19,7 @@ export function raceTests (test: Define): void {
     let alive = 0
     await rounds(async (round) => {
       const session = make({ userId: `ada${round}` })
-      await store.create(session)
+      await store.begin(session)
       await Promise.all([
         both(round, () => store.update(session, () => '{"back":1}'), () => other.delete(session.id)),
         both(round >> 1, () => store.touch(session), () => other.touch(session))
@@ -34,7 +34,7 @@ export function raceTests (test: Define): void {
     let wrong = 0
     await rounds(async (round) => {
       const session = make({ userId: `ada${round}` })
-      await store.create(session)
+      await store.begin(session)
       const ended = await both(round, () => store.delete(session.id), () => other.delete(session.id))
       if (ended.filter((each) => each !== null).length !== 1) wrong++
     })
@@ -46,9 +46,9 @@ export function raceTests (test: Define): void {
     await rounds(async (round) => {
       const userId = `ada${round}`
       const old = make({ userId })
-      await store.create(old)
+      await store.begin(old)
       const session = make({ userId })
-      const [created] = await both(round, () => store.create(session, round % 3 === 0 ? { replaces: old } : {}), () => other.deleteByUser(userId))
+      const [created] = await both(round, () => round % 3 === 0 ? store.replace(session, old) : store.begin(session), () => other.deleteByUser(userId))
       const listed = (await store.listByUser(userId)).map(({ id }) => id)
       const live = await store.find(session.id) !== null
       if (await store.find(old.id) !== null) wrong.push('the old session lives')
@@ -62,7 +62,7 @@ export function raceTests (test: Define): void {
     let survivors = 0
     await rounds(async (round) => {
       const userId = `ada${round}`
-      const login = store.create(make({ userId }))
+      const login = store.begin(make({ userId }))
       // Any number of turns later, and before the login is done: what is seen of it has begun.
       for (let turn = 0; turn < round % 7; turn++) await new Promise((resolve) => setImmediate(resolve))
       const seen = (await other.listByUser(userId)).map(({ id }) => id)
@@ -78,10 +78,10 @@ export function raceTests (test: Define): void {
     let together = 0
     await rounds(async () => {
       const before = make({ userId: null })
-      await store.create(before)
+      await store.begin(before)
       const after = make()
       const progress = { done: false }
-      const login = store.create(after, { replaces: before }).finally(() => { progress.done = true })
+      const login = store.replace(after, before).finally(() => { progress.done = true })
       while (!progress.done) {
         // In this order: the old one could only have gone between the two answers.
         const found = await other.find(after.id)

@@ -12,7 +12,7 @@ export function timeTests (test: Define): void {
     const session = make({ idleTimeoutMs: 30 * MINUTE })
     const anonymous = make({ userId: null, idleTimeoutMs: 30 * MINUTE })
     const longer = make({ idleTimeoutMs: 2 * HOUR })
-    for (const each of [session, anonymous, longer]) await store.create(each)
+    for (const each of [session, anonymous, longer]) await store.begin(each)
     await age(29 * MINUTE)
     for (const each of [session, anonymous, longer]) t.ok(await store.find(each.id))
     const seen = await store.find(session.id) as SessionRecord
@@ -30,7 +30,7 @@ export function timeTests (test: Define): void {
   test('use moves lastSeenAt and the idle timeout', async (t, { store, make, age, lists }) => {
     for (const userId of ['ada', null]) {
       const session = make({ userId, idleTimeoutMs: 30 * MINUTE })
-      await store.create(session)
+      await store.begin(session)
       await age(20 * MINUTE)
       const before = await store.find(session.id) as SessionRecord
       t.ok(store.now() - before.lastSeenAt >= 20 * MINUTE)
@@ -48,7 +48,7 @@ export function timeTests (test: Define): void {
 
   test('a busy session still ends at its absolute timeout', async (t, { store, make, age, lists }) => {
     const session = make({ idleTimeoutMs: 30 * MINUTE, endsAt: Math.floor(store.now()) + HOUR })
-    await store.create(session)
+    await store.begin(session)
     for (let minutes = 0; minutes < 54; minutes += 18) {
       await age(18 * MINUTE)
       t.equal(await store.touch(await store.find(session.id) as SessionRecord), true)
@@ -63,7 +63,7 @@ export function timeTests (test: Define): void {
 
   test('a session whose absolute timeout comes first ends there', async (t, { store, make, age }) => {
     const session = make({ idleTimeoutMs: HOUR, endsAt: Math.floor(store.now()) + 10 * MINUTE })
-    await store.create(session)
+    await store.begin(session)
     await age(9 * MINUTE)
     t.ok(await store.find(session.id))
     await age(MINUTE)
@@ -72,7 +72,7 @@ export function timeTests (test: Define): void {
 
   test('a change is not use', async (t, { store, make, age }) => {
     const session = make({ idleTimeoutMs: 30 * MINUTE })
-    await store.create(session)
+    await store.begin(session)
     await age(20 * MINUTE)
     const before = await store.find(session.id) as SessionRecord
     t.ok(await store.update(before, () => '{"cart":1}'))
@@ -83,7 +83,7 @@ export function timeTests (test: Define): void {
 
   test('use does not disturb a change that is being made', async (t, { store, other, make }) => {
     const session = make({ data: '{"step":0}' })
-    await store.create(session)
+    await store.begin(session)
     await Promise.all(Array.from({ length: 50 }, async (_, round) => {
       if (round % 2 === 0) await store.update(session, (data) => JSON.stringify({ step: JSON.parse(data).step + 1 }))
       else t.equal(await other.touch(session), true)

@@ -14,7 +14,7 @@ export function userTests (test: Define): void {
     const middle = make({ createdAt: now - 2000 })
     const newest = make({ createdAt: now - 1000, data: '{"cart":1}' })
     const oldest = make({ createdAt: now - 3000 })
-    for (const each of [middle, newest, oldest, make({ userId: 'bob' }), make({ userId: null }), make({ userId: 'ad' }), make({ userId: 'adam' })]) await store.create(each)
+    for (const each of [middle, newest, oldest, make({ userId: 'bob' }), make({ userId: null }), make({ userId: 'ad' }), make({ userId: 'adam' })]) await store.begin(each)
     t.strictSame(await store.listByUser('ada'), [newest, middle, oldest])
     t.strictSame(await store.listByUser('mallory'), [])
   }, 'lists')
@@ -23,7 +23,7 @@ export function userTests (test: Define): void {
     const short = make({ idleTimeoutMs: MINUTE })
     const deleted = make()
     const kept = make()
-    for (const each of [short, deleted, kept]) await store.create(each)
+    for (const each of [short, deleted, kept]) await store.begin(each)
     await store.delete(deleted.id)
     t.same(new Set((await store.listByUser('ada')).map(({ id }) => id)), new Set([short.id, kept.id]))
     await age(MINUTE)
@@ -33,7 +33,7 @@ export function userTests (test: Define): void {
 
   test('anonymous sessions are on no list', async (t, { store, make }) => {
     const anonymous = make({ userId: null })
-    await store.create(anonymous)
+    await store.begin(anonymous)
     for (const userId of ['', 'null', 'undefined']) {
       t.strictSame(await store.listByUser(userId), [])
       t.strictSame(await store.deleteByUser(userId), [])
@@ -44,7 +44,7 @@ export function userTests (test: Define): void {
   test('a user is signed out everywhere, but where the exception is', async (t, { store, make }) => {
     const sessions = Array.from({ length: 5 }, () => make())
     const his = make({ userId: 'bob' })
-    for (const each of [...sessions, his]) await store.create(each)
+    for (const each of [...sessions, his]) await store.begin(each)
     const [here, ...elsewhere] = sessions as [SessionRecord, ...SessionRecord[]]
     const ended = await store.deleteByUser('ada', { except: here.id })
     t.same(new Set(ended), new Set(elsewhere.map(({ id }) => id)))
@@ -63,11 +63,11 @@ export function userTests (test: Define): void {
       const second = { ...first, id: record().id }
       const third = { ...first, id: record().id }
       const elsewhere = make()
-      for (const each of [first, elsewhere]) await store.create(each)
-      const [moved, ended] = await Promise.all([store.create(second, { replaces: first, moves: true }), other.deleteByUser('ada', { except: first.id })])
+      for (const each of [first, elsewhere]) await store.begin(each)
+      const [moved, ended] = await Promise.all([store.move(second, first), other.deleteByUser('ada', { except: first.id })])
       t.ok(moved)
       t.strictSame(ended, [elsewhere.id])
-      t.ok(await store.create(third, { replaces: second, moves: true }))
+      t.ok(await store.move(third, second))
       t.strictSame(await store.deleteByUser('ada', { except: first.id }), [])
       t.strictSame(await store.listByUser('ada'), [third])
       t.strictSame(await store.deleteByUser('ada', { except: record().id }), [third.id])
@@ -77,7 +77,7 @@ export function userTests (test: Define): void {
   test('the exception protects nobody else\'s session', async (t, { store, make }) => {
     const hers = make()
     const his = make({ userId: 'bob' })
-    for (const each of [hers, his]) await store.create(each)
+    for (const each of [hers, his]) await store.begin(each)
     t.strictSame(await store.deleteByUser('ada', { except: his.id }), [hers.id])
     t.strictSame(await store.find(his.id), his)
   }, 'lists')
@@ -85,7 +85,7 @@ export function userTests (test: Define): void {
   test('a user id may be any text of 1 to 255 characters', async (t, { store, make }) => {
     const userIds = ['+x', '{a}', '}{', '👩‍💻', 'a b', 'a\nb', '*', 'user:ada', '0', '__proto__', 'constructor', 'x'.repeat(255), 'é', '\u0000']
     const sessions = userIds.map((userId) => make({ userId }))
-    for (const each of sessions) t.ok(await store.create(each))
+    for (const each of sessions) t.ok(await store.begin(each))
     for (const each of sessions) {
       t.strictSame(await store.find(each.id), each)
       t.strictSame(await store.listByUser(each.userId as string), [each])

@@ -533,7 +533,7 @@ t.test('callbacks are given what the promises resolve with', async (t) => {
 t.test('a callback that throws is called once, and what it threw is a warning that ends no process', async (t) => {
   // In a process of its own: nobody else is to hear of it.
   const program = `
-    import { connect } from './lib/redis/connection.ts'
+    import { connect } from './lib/redis/client.ts'
     import { RedisStore } from './lib/express/redis-store.ts'
     const { client } = connect(${JSON.stringify(redis.url)})
     const store = new RedisStore({ client, prefix: ${JSON.stringify(prefix())} })
@@ -564,7 +564,7 @@ t.test('where sessions are not extended by use, a use still tells whether the se
   const ours = prefix()
   const store = await openDropIn(t, redis.url, { prefix: ours, disableTouch: true })
   const session = record({ now: store.now() })
-  await store.create(session)
+  await store.begin(session)
   await redis.client.pexpire(ours + session.id, 60_000)
   t.equal(await store.touch(session), true)
   t.ok(await redis.client.pttl(ours + session.id) <= 60_000)

@@ -4,7 +4,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { RedisStore } from '../../lib/express/redis-store.ts'
 import type { SessionOptions } from '../../lib/index.ts'
-import { connect } from '../../lib/redis/connection.ts'
+import { connect } from '../../lib/redis/client.ts'
 import { sessionsOf } from '../helpers/history.ts'
 import type { Member } from '../helpers/member.ts'
 import { withPatience, withRealLimits } from '../helpers/patience.ts'
@@ -188,7 +188,7 @@ t.test('a process that has only asked whether all is well finds a master again t
   const ours = prefix()
   const store = await openStore(t, topology.target, { prefix: ours })
   const session = record({ now: store.now() })
-  await store.create(session)
+  await store.begin(session)
   const other = await openStore(t, topology.target, { prefix: ours })
   await Promise.all([other.ping(), other.bus.publish('hello')])
   const master = await topology.masterOfKey(ours + session.id)
@@ -218,7 +218,7 @@ t.test('what concerns all sessions sees every master', async (t) => {
   await store.clear()
   t.equal(await store.length(), 0)
   const users = new Set<string>()
-  for (let each = 0; each < 60; each++) await store.create(record({ now: store.now(), userId: `user ${each}` }))
+  for (let each = 0; each < 60; each++) await store.begin(record({ now: store.now(), userId: `user ${each}` }))
   for await (const { userId } of store.listAll()) users.add(userId as string)
   t.equal(users.size, 60)
 })
@@ -244,13 +244,13 @@ t.test('no command is about keys of two slots', async (t) => {
   const limit = { max: 2, evicts: true }
   for (let each = 0; each < 20; each++) {
     const userId = `user ${each % 4}`
-    const first = await store.create(record({ now: store.now(), userId }), { limit })
+    const first = await store.begin(record({ now: store.now(), userId }), { limit })
     if (first === null) throw new Error('not created')
     await store.touch(first)
     await store.update(first, () => '{"changed":true}')
-    const second = await store.create({ ...record({ now: store.now(), userId }), data: '{}' }, { replaces: first, moves: true, carry: (data) => data })
+    const second = await store.move({ ...record({ now: store.now(), userId }), data: '{}' }, first, { carry: (data) => data })
     t.equal(await store.successor(first.id), second?.id)
-    await store.create(record({ now: store.now(), userId }), { limit })
+    await store.begin(record({ now: store.now(), userId }), { limit })
     await store.listByUser(userId)
     if (each % 2 === 0) await store.delete(first.id)
     else await store.deleteByUser(userId)

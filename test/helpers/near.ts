@@ -3,8 +3,8 @@ import type { SessionStore } from '../../lib/index.ts'
 import { EncryptedStore } from '../../lib/store/encrypted.ts'
 import { NearCacheStore } from '../../lib/near/cache.ts'
 import type { NearCacheOptions } from '../../lib/near/cache.ts'
-import { connect } from '../../lib/redis/connection.ts'
-import type { Client, RedisTarget } from '../../lib/redis/connection.ts'
+import { connect } from '../../lib/redis/client.ts'
+import type { Client, RedisTarget } from '../../lib/redis/client.ts'
 import { RedisStore } from '../../lib/redis/store.ts'
 import type { Tracking } from '../../lib/redis/tracking.ts'
 import type { Subject } from '../contract/store-contract.ts'
@@ -88,7 +88,9 @@ export class Views {
         }
         return await store.find(id)
       },
-      create: wrote(store.create.bind(store)),
+      begin: wrote(store.begin.bind(store)),
+      replace: wrote(store.replace.bind(store)),
+      move: wrote(store.move.bind(store)),
       update: wrote(store.update.bind(store)),
       touch: wrote(store.touch.bind(store)),
       delete: wrote(store.delete.bind(store)),

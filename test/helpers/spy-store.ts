@@ -1,9 +1,10 @@
 import { errors } from '../../lib/errors.ts'
 import type { SessionRecord } from '../../lib/session/record.ts'
-import type { Change, CreateOptions, DeleteOptions } from '../../lib/session/store.ts'
+import type { Change, DeleteOptions } from '../../lib/session/store.ts'
 import { MemoryStore } from '../../lib/store/memory.ts'
 
-export type Operation = 'find' | 'create' | 'update' | 'touch' | 'delete'
+/** `begin`: whatever stores a new session. */
+export type Operation = 'find' | 'begin' | 'update' | 'touch' | 'delete'
 
 /** Holds somebody up until it is opened. */
 export class Gate {
@@ -51,8 +52,16 @@ export class SpyStore extends MemoryStore {
     return await this.#asked('find', () => super.find(id))
   }
 
-  override async create (record: SessionRecord, options?: CreateOptions): Promise<SessionRecord | null> {
-    return await this.#asked('create', () => super.create(record, options))
+  override async begin (...args: Parameters<MemoryStore['begin']>): Promise<SessionRecord | null> {
+    return await this.#asked('begin', () => super.begin(...args))
+  }
+
+  override async replace (...args: Parameters<MemoryStore['replace']>): Promise<SessionRecord | null> {
+    return await this.#asked('begin', () => super.replace(...args))
+  }
+
+  override async move (...args: Parameters<MemoryStore['move']>): Promise<SessionRecord | null> {
+    return await this.#asked('begin', () => super.move(...args))
   }
 
   override async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {

@@ -22,11 +22,17 @@ const ADA = { username: 'ada', password: PASSWORDS.ada }
 /** Counts what a session costs. */
 class CountingStore extends MemoryStore {
   calls = 0
-  created: Array<Parameters<MemoryStore['create']>[0]> = []
-  override async create (...args: Parameters<MemoryStore['create']>) {
+  created: Array<Parameters<MemoryStore['begin']>[0]> = []
+  override async begin (...args: Parameters<MemoryStore['begin']>) {
     this.calls++
     this.created.push(args[0])
-    return await super.create(...args)
+    return await super.begin(...args)
+  }
+
+  override async replace (...args: Parameters<MemoryStore['replace']>) {
+    this.calls++
+    this.created.push(args[0])
+    return await super.replace(...args)
   }
 
   override findNow (): undefined {}

@@ -383,7 +383,7 @@ t.test('of thousands of tokens that somebody made up or changed none is taken, a
   t.equal(sent, count)
   t.strictSame(wrong, [])
   t.equal((await app.inject({ url: '/me', headers: { authorization: `Bearer ${token}` } })).statusCode, 200)
-  t.strictSame(new Set(store.calls), new Set(['create', 'find']))
+  t.strictSame(new Set(store.calls), new Set(['begin', 'find']))
 })
 
 // -- time ------------------------------------------------------------------------------------------------------------
@@ -517,7 +517,7 @@ t.test('a program that is not signed in can keep nothing and sign in nowhere but
     }
     t.equal((await act(nobody, ({ session }) => { session.cart = []; void session.cart })).statusCode, 200, 'nothing to keep is no fault')
   }
-  t.equal(store.calls.includes('create'), false)
+  t.equal(store.calls.includes('begin'), false)
 })
 
 t.test('what changes in the session of a token is saved, and no cookie is sent', async (t) => {
@@ -533,7 +533,7 @@ t.test('what changes in the session of a token is saved, and no cookie is sent',
   t.strictSame(saved.setCookies, [])
   t.strictSame((await ada.get('/data')).json(), { userId: 'ada', cart: ['book'], visits: 1 })
   t.match(await store.peek(idOfBearer(ada)), { kind: 'bearer', userId: 'ada' })
-  t.equal(store.calls.filter((each) => each === 'create').length, 1)
+  t.equal(store.calls.filter((each) => each === 'begin').length, 1)
 })
 
 t.test('a user taken out of the session of a token is signed out', async (t) => {

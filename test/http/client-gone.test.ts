@@ -43,5 +43,5 @@ t.test('a client that goes away before it is signed in leaves no session behind,
   }
   t.strictSame(outcomes, ['ERR_SESSION_CLIENT_GONE', 'nothing', 'ERR_SESSION_CLIENT_GONE'])
   await app.close()
-  t.equal(store.calls.includes('create'), false)
+  t.equal(store.calls.includes('begin'), false)
 })

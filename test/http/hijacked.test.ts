@@ -79,7 +79,7 @@ t.test('a sign-in that is done after the head has gone leaves no session, and is
   const site = await open(t, {
     early: async (request, reply) => {
       const gate = new Gate()
-      site.store.gates.set('create', gate)
+      site.store.gates.set('begin', gate)
       const signingIn = site.app.login(request, { id: 'ada' })
       reply.hijack()
       await gate.reached

@@ -134,7 +134,7 @@ t.test('when an onSend of the application throws after ours, nothing is saved an
   const asked = await shop.store.during(async () => { response = await ada.post('/late') })
   t.equal(passes, 2)
   t.equal(response?.statusCode, 500)
-  t.strictSame(asked, ['create'])
+  t.strictSame(asked, ['begin'])
   t.equal(response?.setCookies.length, 1)
   t.same((await ada.get('/cart')).json(), ['book'])
 
@@ -155,7 +155,7 @@ t.test('an error of the application answers 500 and its session is saved once', 
     t.equal(response.statusCode, 500)
     t.equal(response.setCookies.length, 1)
   })
-  t.strictSame(asked, ['create'])
+  t.strictSame(asked, ['begin'])
   t.same((await ada.get('/cart')).json(), ['book'])
 })
 
@@ -247,7 +247,7 @@ t.test('a route without sessions asks the store nothing, and reading one there i
 
 t.test('when the session cannot be saved the reply is 503 without a cookie', async (t) => {
   const shop = await openShop(t)
-  shop.store.failing.add('create').add('update')
+  shop.store.failing.add('begin').add('update')
   for (const path of ['/cart', '/login', '/assign']) {
     const response = await new Browser(shop.app).post(path)
     isUnavailable(t, response, path)
@@ -301,7 +301,7 @@ t.test('a reply that was begun before the store failed is not sent as if all wer
     return 'welcome, bob'
   })
   const ada = await signIn(shop)
-  shop.store.failing.add('create')
+  shop.store.failing.add('begin')
   const response = await ada.post('/secret')
   isUnavailable(t, response)
   t.notMatch(response.body, /welcome/)
@@ -353,7 +353,7 @@ t.test('a login that the store answers too late leaves no session', async (t) =>
   withRealLimits(t)
   const shop = await openShop(t)
   const gate = new Gate()
-  shop.store.gates.set('create', gate)
+  shop.store.gates.set('begin', gate)
   const ada = new Browser(shop.app)
   const response = await ada.post('/login')
   isUnavailable(t, response)

@@ -113,7 +113,7 @@ t.test('save stores at once, with a callback and with a promise', async (t) => {
       saved = (await shop.store.peek(request.session.sessionId))?.data
     }))
     t.equal(saved, JSON.stringify({ visits: index }))
-    t.strictSame(asked, index === 0 ? ['create'] : ['find', 'update'], 'and not again with the reply')
+    t.strictSame(asked, index === 0 ? ['begin'] : ['find', 'update'], 'and not again with the reply')
   }
 })
 
@@ -565,7 +565,7 @@ t.test('[15.3.3] what foreign hands stored under reserved names pollutes nothing
 async function planted (shop: Shop, data: string): Promise<{ id: string, browser: Browser }> {
   const { id } = record()
   const { token, secretHash } = newToken(id)
-  await shop.store.create(record({ id, secretHash, data }))
+  await shop.store.begin(record({ id, secretHash, data }))
   const browser = new Browser(shop.app)
   browser.cookies.set('sid', new Signature([secret]).sign(token))
   return { id, browser }
@@ -859,14 +859,16 @@ t.test('a save that failed can be tried again, and signs in as it would have', a
   const shop = await openShop(t)
   const ada = await signIn(shop)
   const before = idOf(ada)
-  const create = shop.store.create.bind(shop.store)
+  const { store } = shop
   let tries = 0
-  shop.store.create = async (...args) => {
-    // It was stored, but nobody was told.
-    const stored = await create(...args)
+  // It was stored, but nobody was told.
+  const untold = <T extends unknown[], R>(call: (...args: T) => Promise<R>) => async (...args: T): Promise<R> => {
+    const stored = await call(...args)
     if (++tries === 1) throw new errors.STORE_UNAVAILABLE({ cause: new Error('the link was cut') })
     return stored
   }
+  store.move = untold(store.move.bind(store))
+  store.replace = untold(store.replace.bind(store))
   await act(shop, ada, async ({ session }) => {
     session.userId = 'ada'
     await t.rejects(async () => { await session.save() }, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })

@@ -117,7 +117,7 @@ t.test('a login that cannot be stored signs nobody in and leaves the session of 
   const shop = await openShop(t)
   const ada = new Browser(shop.app)
   await act(shop, ada, (request) => { request.session.cart = ['book'] })
-  shop.store.failing.add('create')
+  shop.store.failing.add('begin')
   const response = await login(shop, ada, { id: 'ada' })
   t.equal(response.statusCode, 503)
   t.strictSame(response.setCookies, [])
@@ -201,7 +201,7 @@ t.test('anything else is no user\'s id, and nobody is signed in', async (t) => {
     t.strictSame(response.setCookies, [])
     t.equal((await me(ada)).auth, null)
   }
-  t.notOk(shop.store.calls.includes('create'))
+  t.notOk(shop.store.calls.includes('begin'))
 })
 
 t.test('nothing of a user but the id is stored', async (t) => {
@@ -373,7 +373,7 @@ t.test('after regenerate an assignment of userId does not make another id', asyn
     }))
     t.not(regenerated, idOf(old))
     t.equal(idOf(ada), regenerated)
-    t.strictSame(asked, ['find', 'create'], 'rotated once')
+    t.strictSame(asked, ['find', 'begin'], 'rotated once')
     t.match((await me(ada)).auth, { userId: 'ada', id: regenerated })
     t.same((await me(old)).data, {})
   }

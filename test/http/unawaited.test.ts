@@ -94,7 +94,7 @@ t.test('a call that a stranger makes fail is told by the reply, and the process 
     ['save', 401, false, 0, []], ['regenerate', 401, false, 0, []], ['signIn', 401, false, 0, []],
     ['guard', 401, false, 0, []], ['recent', 401, false, 0, []], ['attempt', 401, false, 0, []], ['nobody', 500, false, 0, []]
   ])
-  t.equal(store.calls.filter((each) => each === 'create').length, 1, 'only Ada\'s own session was begun')
+  t.equal(store.calls.filter((each) => each === 'begin').length, 1, 'only Ada\'s own session was begun')
 })
 
 t.test('a sign-in that nobody awaits is waited for by the reply', async (t) => {

@@ -129,7 +129,7 @@ t.test('whom an older version left in the data without signing them in signs in 
   const shop = await open(t)
   const id = newId()
   const { token, secretHash } = newToken(id)
-  await shop.store.create(record({ id, secretHash, userId: null, data: '{"user":{"id":7},"cart":["book"]}' }))
+  await shop.store.begin(record({ id, secretHash, userId: null, data: '{"user":{"id":7},"cart":["book"]}' }))
   const ada = new Browser(shop.app)
   ada.cookies.set('sid', new Signature([secret]).sign(token))
   await shop.act(ada, ({ session }) => { session.visits = 1 })

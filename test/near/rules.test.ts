@@ -51,7 +51,7 @@ async function openCache (t: Test, options: Partial<NearCacheOptions> = {}) {
   const make = (overrides: Partial<SessionRecord> = {}): SessionRecord => record({ now: clock.redisMs, ...overrides })
   const stored = async (overrides: Partial<SessionRecord> = {}): Promise<SessionRecord> => {
     const session = make(overrides)
-    await backend.create(session)
+    await backend.begin(session)
     return session
   }
   /** How many reads of the backend something takes. */
@@ -117,9 +117,9 @@ const OWN: Record<string, Own> = {
   'a change': (store, session) => store.update(session, () => '{"cart":1}'),
   'a touch': (store, session) => store.touch(session),
   'an end': (store, session) => store.delete(session.id),
-  'a sign-in in its place': (store, session, make) => store.create(make(), { replaces: session }),
-  'a sign-in under its id': (store, session, make) => store.create(make({ id: session.id, data: '{"cart":1}' }), { replaces: session }),
-  'a sign-in for which it has to go': (store, session, make) => store.create(make({ createdAt: session.createdAt + 1 }), { limit: { max: 1, evicts: true } }),
+  'a sign-in in its place': (store, session, make) => store.replace(make(), session),
+  'a move': (store, session, make) => store.move({ ...session, id: make().id }, session),
+  'a sign-in for which it has to go': (store, session, make) => store.begin(make({ createdAt: session.createdAt + 1 }), { limit: { max: 1, evicts: true } }),
   'the end of all of its user': (store) => store.deleteByUser('ada')
 }
 
@@ -146,7 +146,7 @@ t.test('who ends a session by an id that it had before ends it here at once', as
   const { store, stored, make } = await openCache(t)
   const session = await stored()
   const moved = make()
-  await store.create(moved, { replaces: session, moves: true })
+  await store.move(moved, session)
   t.not(await store.find(moved.id), null)
   t.equal((await store.delete(session.id))?.id, moved.id)
   t.equal(await store.find(moved.id), null)

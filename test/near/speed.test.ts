@@ -22,7 +22,7 @@ t.test('another process hears of every session that is ended, and how soon', asy
   let lost = 0
   for (let round = 0; round < tries; round++) {
     const session = record({ now: here.now() })
-    await here.create(session)
+    await here.begin(session)
     // Kept: the message of its beginning may come after it was read.
     for (let reads = there.reads(); ; reads = there.reads()) {
       await there.store.find(session.id)
@@ -49,7 +49,7 @@ t.test('ten thousand sessions are all found through a near-cache of a thousand, 
   const near = await openNear(t, redis.url, { prefix: keyPrefix, maxEntries: 1_000 })
   const store = await openStore(t, redis.url, { prefix: keyPrefix })
   const sessions = Array.from({ length: 10_000 }, () => record({ now: store.now() }))
-  for (let from = 0; from < sessions.length; from += 50) await Promise.all(sessions.slice(from, from + 50).map(async (each) => await store.create(each)))
+  for (let from = 0; from < sessions.length; from += 50) await Promise.all(sessions.slice(from, from + 50).map(async (each) => await store.begin(each)))
   await until('changes to be heard', () => isHeard(near))
   for (let batch = 0; batch < 600; batch++) {
     const found = await Promise.all(Array.from({ length: 50 }, async () => await near.store.find(sessions[Math.floor(Math.random() * sessions.length)]?.id as string)))

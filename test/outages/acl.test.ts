@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionManager } from '../../lib/index.ts'
-import type { RedisTarget } from '../../lib/redis/connection.ts'
+import type { RedisTarget } from '../../lib/redis/client.ts'
 import { Browser } from '../helpers/app.ts'
 import { Jar, startExpress, startShop } from '../helpers/express-app.ts'
 import { openManager } from '../helpers/managers.ts'
@@ -331,7 +331,7 @@ t.test('and in a Cluster', async (t) => {
   await grantAll({ besides: [...rules, '+asking'] })
   const store = await openStore(t, { cluster: nodes, username: NAME, password: PASSWORD }, {})
   const session = record({ now: store.now() })
-  await store.create(session)
+  await store.begin(session)
   const key = `sess:${session.id}`
   await (await beginMove(client, key)).bring(key)
   t.strictSame(await store.find(session.id), session, 'a session is found while its slot is on its way')

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionStore } from '../../lib/index.ts'
-import type { RedisTarget } from '../../lib/redis/connection.ts'
+import type { RedisTarget } from '../../lib/redis/client.ts'
 import { isHeard, openNear, Watcher } from '../helpers/near.ts'
 import type { Near } from '../helpers/near.ts'
 import { withRealLimits } from '../helpers/patience.ts'
@@ -36,7 +36,7 @@ const wait = async (ms: number): Promise<void> => { await new Promise((resolve) 
  */
 async function endDuring (t: Test, name: string, { near, other, on }: Outage, goWrong: () => Promise<void>, sessions = times(300, 60)): Promise<void> {
   const records = Array.from({ length: sessions }, () => record({ now: other.now() }))
-  await Promise.all(records.map(async (each) => await other.create(each)))
+  await Promise.all(records.map(async (each) => await other.begin(each)))
   const ids = records.map(({ id }) => id)
   const watcher = new Watcher(near.store, ids)
   t.teardown(() => watcher.stop())
@@ -66,7 +66,7 @@ async function endDuring (t: Test, name: string, { near, other, on }: Outage, go
   await watcher.stop()
   // Who lives is served from memory again.
   const carol = record({ now: other.now() })
-  await other.create(carol)
+  await other.begin(carol)
   await until('the near-cache to be of use again', () => isServed(carol.id), 30_000)
   // An end that a master took with it was none: that is what `durability` is for.
   const undone = (await Promise.all(ids.map(async (id) => await other.find(id) === null ? null : id))).filter((id) => id !== null)
@@ -153,7 +153,7 @@ t.test('when everything in Redis is thrown away, or it starts again empty, nobod
     ['killed', () => server.stop()]
   ] as const) {
     const records = Array.from({ length: 50 }, () => record({ now: other.now() }))
-    await Promise.all(records.map(async (each) => await other.create(each)))
+    await Promise.all(records.map(async (each) => await other.begin(each)))
     const watcher = new Watcher(near.store, records.map(({ id }) => id))
     t.teardown(() => watcher.stop())
     await wait(50)

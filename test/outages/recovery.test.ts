@@ -7,7 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { authRoutes, MemoryStore, RedisStore, sessionPlugin } from '../../lib/index.ts'
 import type { SessionRecord } from '../../lib/session/record.ts'
-import { connect as connectRedis } from '../../lib/redis/connection.ts'
+import { connect as connectRedis } from '../../lib/redis/client.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
@@ -62,12 +62,12 @@ function work (ms: number): void {
 
 /** Keeps the process busy at a certain point of a find. */
 class BusyStore extends RedisStore {
-  begin: ((work: () => void) => void) | null = null
+  busyAt: ((work: () => void) => void) | null = null
 
   override async find (id: string): Promise<SessionRecord | null> {
     const found = super.find(id)
-    this.begin?.(() => work(700))
-    this.begin = null
+    this.busyAt?.(() => work(700))
+    this.busyAt = null
     return await found
   }
 }
@@ -97,7 +97,7 @@ t.test('a process that was busy itself while Redis was asked does not take that 
     for (let round = 0; round < 3; round++) {
       await until('service', async () => (await ada.get('/me')).statusCode === 200)
       const from = app.lines.length
-      store.begin = begin
+      store.busyAt = begin
       const response = await ada.get('/me')
       t.strictSame([response.statusCode, response.body], [200, 'ada'], moment)
       t.equal((await ada.get('/me')).statusCode, 200, `the next, ${moment}`)

@@ -1,6 +1,6 @@
 import type { Cluster } from 'ioredis'
 import t from 'tap'
-import { connect, disconnect } from '../../lib/redis/connection.ts'
+import { connect, disconnect } from '../../lib/redis/client.ts'
 import { storeContract } from '../contract/store-contract.ts'
 import { record } from '../helpers/record.ts'
 import { prefix, startCluster, until } from '../helpers/redis.ts'
@@ -28,7 +28,7 @@ for (const [name, before] of [['RedisStore on a Cluster', ''], ['RedisStore on a
 t.test('when a master is gone, what needs all of them says so instead of leaving out what is on it', async (t) => {
   const broken = await startCluster(t)
   const store = await openStore(t, { cluster: broken.nodes }, { prefix: prefix() })
-  for (let each = 0; each < 30; each++) await store.create(record({ now: store.now(), userId: `user ${each}` }))
+  for (let each = 0; each < 30; each++) await store.begin(record({ now: store.now(), userId: `user ${each}` }))
   await store.ping()
   await broken.client.nodes('master')[0]?.call('SHUTDOWN', 'NOSAVE').catch(() => {})
   await t.rejects(store.ping(), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
@@ -57,7 +57,7 @@ t.test('a slot that is long on its way keeps waiting whoever needs both of its h
   const ours = prefix()
   const store = await openStore(t, target, { prefix: ours })
   const session = record({ now: store.now() })
-  await store.create(session)
+  await store.begin(session)
   const outages: unknown[] = []
   store.events.on('down', (cause) => outages.push(cause))
   const move = await beginMove(cluster.client, `${ours}${session.id}`)

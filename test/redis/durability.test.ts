@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import t from 'tap'
 import type { Test } from 'tap'
-import { connect } from '../../lib/redis/connection.ts'
+import { connect } from '../../lib/redis/client.ts'
 import { RedisLink } from '../../lib/redis/link.ts'
 import { Replication } from '../../lib/redis/replication.ts'
 import { storeContract } from '../contract/store-contract.ts'
@@ -144,7 +144,7 @@ t.test('a login that nobody confirmed needs nobody to end it: it goes by itself'
   const store = await openStore(t, master.url, { prefix: prefix(), durability: 'replicated' })
   await withoutReplica(async () => {
     // What has no cause has left nothing behind.
-    const failure = await store.create(record({ now: store.now() })).then(() => null, (error: Error) => error)
+    const failure = await store.begin(record({ now: store.now() })).then(() => null, (error: Error) => error)
     t.match(failure, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
     t.equal(failure?.cause, undefined)
   })

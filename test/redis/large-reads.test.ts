@@ -23,9 +23,9 @@ async function open (t: Test) {
   /** Holds up what is read beside. */
   const gate = { held: null as Gate | null }
   watch(link, (keys) => sent.push(keys))
-  const duplicate = link.duplicate.bind(link)
-  link.duplicate = (options) => {
-    const second = duplicate(options)
+  const apart = link.apart.bind(link)
+  link.apart = () => {
+    const second = apart()
     links.push(second)
     watch(second, ([key = '']) => beside.push(key), async () => { await gate.held?.pass() })
     return second
@@ -180,7 +180,7 @@ t.test('closing a store closes the second connection', async (t) => {
   const store = await openStore(t, redis.url, { prefix: prefix() })
   const before = await connections()
   const session = record({ now: store.now(), data: JSON.stringify({ cart: LARGE }) })
-  await store.create(session)
+  await store.begin(session)
   for (let visit = 0; visit < 3; visit++) t.strictSame(await store.find(session.id), session)
   await until('the second connection', async () => await connections() === before + 1)
   await store.close()
@@ -191,7 +191,7 @@ t.test('in a Cluster what is large is read beside as well', async (t) => {
   const cluster = await startCluster(t)
   const store = await openStore(t, { cluster: cluster.nodes }, { prefix: prefix() })
   const session = record({ now: store.now(), data: JSON.stringify({ cart: LARGE }) })
-  await store.create(session)
+  await store.begin(session)
   const names = async (): Promise<number> => {
     const lists = await Promise.all(cluster.client.nodes('master').map(async (node) => await node.client('LIST') as string))
     return lists.join('').split('\n').length

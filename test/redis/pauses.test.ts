@@ -91,7 +91,7 @@ t.test('a near-cache forgets what it read before the machine fell asleep', async
   for (const encryption of [undefined, { keys: ['k'.repeat(32)], acceptPlain: true }]) {
     const near = await openNear(t, redis.url, { prefix: prefix(), ...encryption !== undefined && { encryption } })
     const session = record()
-    await near.store.create(session)
+    await near.store.begin(session)
     await until('it to be kept', async () => {
       await near.store.find(session.id)
       return near.store.findNow(session.id) !== undefined
@@ -114,7 +114,7 @@ t.test('in a Cluster of which a master is down the others are not kept waiting f
   const store = await openStore(t, { cluster: cluster.nodes }, { prefix: keyPrefix })
   const [down] = cluster.client.nodes('master')
   const sessions = Array.from({ length: 60 }, () => record({ userId: null }))
-  await Promise.all(sessions.map(async (session) => await store.create(session)))
+  await Promise.all(sessions.map(async (session) => await store.begin(session)))
   await down?.shutdown('NOSAVE').catch(() => {})
   await until('it to be known', async () => (await Promise.allSettled(sessions.map(async ({ id }) => await store.find(id)))).some(({ status }) => status === 'rejected'))
   const found = async () => (await Promise.allSettled(sessions.map(async ({ id }) => await store.find(id)))).filter(({ status }) => status === 'fulfilled').length

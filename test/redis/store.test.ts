@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import { encode } from '../../lib/store/codec.ts'
-import { connect } from '../../lib/redis/connection.ts'
+import { connect } from '../../lib/redis/client.ts'
 import { Keys } from '../../lib/redis/keys.ts'
 import { RedisLink } from '../../lib/redis/link.ts'
 import { Records } from '../../lib/redis/records.ts'
@@ -45,13 +45,13 @@ t.test('what redis-cli shows after a login', async (t) => {
   const now = Math.floor(store.now())
   const session = record({ now, secretHash: SECRET_HASH, label: 'phone', data: '{"cart":1}' })
   const anonymous = record({ now, userId: null, secretHash: SECRET_HASH, endsAt: now + 10 * MINUTE, persistent: false })
-  await store.create(anonymous)
+  await store.begin(anonymous)
   t.strictSame(await keysOf(redis.client, ours), [`${ours}${anonymous.id}`])
   t.equal(await redis.client.get(`${ours}${anonymous.id}`), `{"s":${now},"h":"${SECRET_HASH}","c":${now},"e":${now + 10 * MINUTE},"i":1800000,"t":0}\n{}`)
   t.ok(near(await redis.client.pttl(`${ours}${anonymous.id}`), 10 * MINUTE))
   await store.delete(anonymous.id)
 
-  await store.create(session)
+  await store.begin(session)
   t.strictSame(await keysOf(redis.client, ours), [`@${ours}user:ada`, `${ours}${session.id}`])
   t.equal(await redis.client.get(`${ours}${session.id}`), `{"s":${now},"h":"${SECRET_HASH}","c":${now},"e":${session.endsAt},"i":1800000,"u":"ada","a":${now},"l":"phone"}\n{"cart":1}`)
   t.ok(near(await redis.client.pttl(`${ours}${session.id}`), 30 * MINUTE))
@@ -73,19 +73,19 @@ t.test('a session that takes long on its way to another id counts once, and goes
   const now = Math.floor(store.now())
   const moving = record({ now, createdAt: now - 2000 })
   const kept = record({ now, createdAt: now - 1000 })
-  for (const each of [moving, kept]) await store.create(each)
+  for (const each of [moving, kept]) await store.begin(each)
   const moved = { ...moving, id: record().id }
   await lists.announce(moved, moving)
   await records.setPending(moved, 'NX')
-  t.strictSame(await lists.confirm(moved, { replaces: moving, from: moving }), [])
+  t.strictSame(await lists.confirm(moved, { from: moving }), [])
 
   const login = record({ now })
-  t.ok(await store.create(login, { limit: { max: 3, evicts: false } }))
-  await t.rejects(store.create(record({ now }), { limit: { max: 3, evicts: false } }), { code: 'ERR_SESSION_LIMIT_REACHED' })
+  t.ok(await store.begin(login, { limit: { max: 3, evicts: false } }))
+  await t.rejects(store.begin(record({ now }), { limit: { max: 3, evicts: false } }), { code: 'ERR_SESSION_LIMIT_REACHED' })
   const next = record({ now })
-  t.ok(await store.create(next, { limit: { max: 3, evicts: true } }))
+  t.ok(await store.begin(next, { limit: { max: 3, evicts: true } }))
   t.same(new Set((await store.listByUser('ada')).map(({ id }) => id)), new Set([kept.id, login.id, next.id]))
-  t.equal(await records.activate(moved, { onto: false }), false)
+  t.equal(await records.activate(moved), false)
   t.equal(await store.find(moving.id), null)
 })
 
@@ -110,7 +110,7 @@ t.test('signing a user out everywhere also clears their list of what was gone be
   const ours = prefix()
   const store = await openStore(t, redis.url, { prefix: ours })
   const [lost, live] = [record({ now: store.now() }), record({ now: store.now() })]
-  for (const each of [lost, live]) await store.create(each)
+  for (const each of [lost, live]) await store.begin(each)
   await redis.client.del(ours + lost.id)
   t.strictSame(await store.deleteByUser('ada'), [live.id])
   t.strictSame(await keysOf(redis.client, ours), [])
@@ -121,7 +121,7 @@ t.test('nothing is left in Redis of logins that were called off', async (t) => {
   const store = await openStore(t, redis.url, { prefix: ours })
   const other = await openStore(t, redis.url, { prefix: ours })
   for (let round = 0; round < 20; round++) {
-    const login = store.create(record({ now: store.now() }))
+    const login = store.begin(record({ now: store.now() }))
     for (let turn = 0; turn < round % 5; turn++) await new Promise((resolve) => setImmediate(resolve))
     await other.deleteByUser('ada')
     if (await login) await other.deleteByUser('ada')
@@ -135,11 +135,11 @@ t.test('at whatever step of a login its user is signed out everywhere, it does n
   let steps = 0
   for (let done = false; !done; steps++) {
     const old = record({ now: other.now() })
-    await other.create(old)
+    await other.begin(old)
     const session = record({ now: other.now() })
     // Before its first command nobody can know of a login.
     const { store, held, release } = await stepwise(t, ours, steps + 1)
-    const login = store.create(session, { replaces: old })
+    const login = store.replace(session, old)
     done = await Promise.race([held.then(() => false), login.then(() => true)])
     await other.deleteByUser('ada')
     release()
@@ -159,8 +159,8 @@ t.test('at whatever step of a sign-out the session moves, or is signed out by an
     for (let done = false; !done; steps++) {
       const session = record({ now: other.now() })
       const moved = { ...session, id: record().id }
-      const move = () => other.create(moved, { replaces: session, moves: true })
-      await other.create(session)
+      const move = () => other.move(moved, session)
+      await other.begin(session)
       if (moves === 'before') await move()
       const { store, held, release } = await stepwise(t, ours, steps)
       const logout = store.delete(session.id)
@@ -181,49 +181,22 @@ t.test('at whatever step of a sign-out the session moves, or is signed out by an
 t.test('at whatever step of a move the session is signed out, it does not go on', async (t) => {
   const ours = prefix()
   const other = await openStore(t, redis.url, { prefix: ours })
-  for (const toItself of [false, true]) {
-    let steps = 0
-    for (let done = false; !done; steps++) {
-      const session = record({ now: other.now() })
-      const moved = { ...session, id: toItself ? session.id : record().id, data: '{"moved":1}' }
-      await other.create(session)
-      const { store, held, release } = await stepwise(t, ours, steps)
-      const move = store.create(moved, { replaces: session, moves: true })
-      done = await Promise.race([held.then(() => false), move.then(() => true)])
-      await other.delete(session.id)
-      release()
-      t.equal(await move !== null, done, `step ${steps}`)
-      t.equal(await other.find(session.id), null, `step ${steps}`)
-      t.equal(await other.find(moved.id), null, `step ${steps}`)
-      t.strictSame(await other.listByUser('ada'), [])
-    }
-    t.ok(steps > 3, 'every step was tried')
+  let steps = 0
+  for (let done = false; !done; steps++) {
+    const session = record({ now: other.now() })
+    const moved = { ...session, id: record().id, data: '{"moved":1}' }
+    await other.begin(session)
+    const { store, held, release } = await stepwise(t, ours, steps)
+    const move = store.move(moved, session)
+    done = await Promise.race([held.then(() => false), move.then(() => true)])
+    await other.delete(session.id)
+    release()
+    t.equal(await move !== null, done, `step ${steps}`)
+    t.equal(await other.find(session.id), null, `step ${steps}`)
+    t.equal(await other.find(moved.id), null, `step ${steps}`)
+    t.strictSame(await other.listByUser('ada'), [])
   }
-})
-
-t.test('at whatever step of a sign-in under the session\'s own id that is ended, nothing lives that is not listed', async (t) => {
-  const ours = prefix()
-  const other = await openStore(t, redis.url, { prefix: ours })
-  for (const userId of ['ada', null]) {
-    let steps = 0
-    for (let done = false; !done; steps++) {
-      const now = other.now()
-      const before = record({ now, userId })
-      await other.create(before)
-      const session = record({ now, id: before.id })
-      const { store, held, release } = await stepwise(t, ours, steps)
-      const login = store.create(session, { replaces: before })
-      done = await Promise.race([held.then(() => false), login.then(() => true)])
-      // Who ends it takes it off the list last: by then the login may be done.
-      await redis.client.del(ours + session.id)
-      release()
-      t.equal(await login !== null, done, `step ${steps}`)
-      await redis.client.zrem(`@${ours}user:ada`, `${session.id}:${session.createdAt.toString(36)}`)
-      t.equal(await other.find(session.id), null, `step ${steps}`)
-    }
-    t.ok(steps > 3, 'every step was tried')
-  }
-  t.strictSame(await keysOf(redis.client, ours), [])
+  t.ok(steps > 3, 'every step was tried')
 })
 
 t.test('nor does a login that the limit would refuse, though there is room for it afterwards', async (t) => {
@@ -232,10 +205,10 @@ t.test('nor does a login that the limit would refuse, though there is room for i
   let steps = 0
   for (let done = false; !done; steps++) {
     const old = record({ now: other.now() })
-    await other.create(old)
+    await other.begin(old)
     const session = record({ now: other.now() })
     const { store, held, release } = await stepwise(t, ours, steps + 1)
-    const login = store.create(session, { limit: { max: 1, evicts: false } }).catch((error: unknown) => (error as { code: string }).code)
+    const login = store.begin(session, { limit: { max: 1, evicts: false } }).catch((error: unknown) => (error as { code: string }).code)
     done = await Promise.race([held.then(() => false), login.then(() => true)])
     await other.deleteByUser('ada')
     release()
@@ -252,10 +225,10 @@ t.test('at whatever step of a login one looks, there is one session at the most,
   let steps = 0
   for (let done = false; !done; steps++) {
     const old = record({ now: other.now() })
-    await other.create(old)
+    await other.begin(old)
     const session = record({ now: other.now() })
     const { store, held, release } = await stepwise(t, ours, steps)
-    const login = store.create(session, { replaces: old })
+    const login = store.replace(session, old)
     done = await Promise.race([held.then(() => false), login.then(() => true)])
     for (let look = 0; look < 3; look++) {
       t.ok(await other.find(session.id) === null || await other.find(old.id) === null, `step ${steps}`)
@@ -275,10 +248,10 @@ t.test('at whatever step of a login over the limit one looks, there are no more 
   let steps = 0
   for (let done = false; !done; steps++) {
     const old = record({ now: other.now() - 1000 })
-    await other.create(old)
+    await other.begin(old)
     const session = record({ now: other.now() })
     const { store, held, release } = await stepwise(t, ours, steps)
-    const login = store.create(session, { limit: { max: 1, evicts: true } })
+    const login = store.begin(session, { limit: { max: 1, evicts: true } })
     done = await Promise.race([held.then(() => false), login.then(() => true)])
     for (let look = 0; look < 5; look++) {
       t.ok(await other.find(session.id) === null || await other.find(old.id) === null, `step ${steps}`)
@@ -310,7 +283,7 @@ async function beforePage (t: Test, ours: string, interrupts: Record<number, () 
 async function many (store: RedisStore): Promise<[SessionRecord, ...SessionRecord[]]> {
   const now = Math.floor(store.now())
   const sessions = Array.from({ length: 350 }, (_, index) => record({ now, createdAt: now - 10_000 + index }))
-  for (const each of sessions) await store.create(each)
+  for (const each of sessions) await store.begin(each)
   return sessions as [SessionRecord, ...SessionRecord[]]
 }
 
@@ -325,7 +298,7 @@ t.test('at whatever step of its way to another id the end of very many comes upo
     let move: Promise<SessionRecord | null> | undefined
     const ending = await beforePage(t, ours, {
       4: async () => {
-        move = store.create(moved, { replaces: first, moves: true })
+        move = store.move(moved, first)
         done = await Promise.race([held.then(() => false), move.then(() => true)])
       }
     })
@@ -344,7 +317,7 @@ t.test('however long the end of very many takes, the exception is known under an
   const [first, ...others] = await many(other)
   const moved = { ...first, id: record().id }
   const ending = await beforePage(t, ours, {
-    2: async () => t.ok(await other.create(moved, { replaces: first, moves: true })),
+    2: async () => t.ok(await other.move(moved, first)),
     // As after ten seconds.
     4: async () => t.equal(await redis.client.del(`@{${ours}${first.id}}`), 1)
   })
@@ -365,7 +338,7 @@ t.test('a Redis that does not answer does not answer a ping either', async (t) =
 t.test('a user\'s list outlives the longest of their sessions by a day, and no more', async (t) => {
   const ours = prefix()
   const store = await openStore(t, redis.url, { prefix: ours })
-  for (const minutes of [10, 40, 20]) await store.create(record({ now: store.now(), idleTimeoutMs: minutes * MINUTE }))
+  for (const minutes of [10, 40, 20]) await store.begin(record({ now: store.now(), idleTimeoutMs: minutes * MINUTE }))
   t.ok(near(await redis.client.pttl(`@${ours}user:ada`), 40 * MINUTE + 1000 + DAY))
   await age(redis.client, ours, 15 * MINUTE)
   const [session] = (await store.listByUser('ada')).filter(({ idleTimeoutMs }) => idleTimeoutMs === 20 * MINUTE)
@@ -386,7 +359,7 @@ t.test('what foreign hands put on a user\'s list until the end of time keeps nob
   for (const score of ['1e308', '9223372036854775807', '+inf']) {
     await redis.client.zadd(list, score, 'x:1')
     const session = record({ now: store.now() })
-    t.ok(await store.create(session), score)
+    t.ok(await store.begin(session), score)
     t.ok(await store.touch(session))
     t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [session.id])
     t.ok(await store.touch(session))
@@ -399,12 +372,12 @@ t.test('that a user\'s only session has run out is told at their next sign-in', 
   const ours = prefix()
   const store = await openStore(t, redis.url, { prefix: ours })
   const session = record({ now: store.now(), idleTimeoutMs: 30 * MINUTE })
-  await store.create(session)
+  await store.begin(session)
   await age(redis.client, ours, 12 * 60 * MINUTE)
   const told: unknown[] = []
   store.events.on('ended', (...event) => { told.push(event) })
   const next = record({ now: store.now() })
-  await store.create(next)
+  await store.begin(next)
   t.strictSame(told, [[session.id, 'ada', 'expired']])
   t.strictSame(await store.listByUser('ada'), [next])
 })
@@ -414,8 +387,8 @@ t.test('a user\'s list is cleaned by whoever reads it', async (t) => {
   const store = await openStore(t, redis.url, { prefix: ours })
   const kept = record({ now: store.now() })
   const evicted = record({ now: store.now() })
-  await store.create(kept)
-  await store.create(evicted)
+  await store.begin(kept)
+  await store.begin(evicted)
   await redis.client.del(ours + evicted.id)
   t.strictSame(await store.listByUser('ada'), [kept])
   t.strictSame(await redis.client.zrange(`@${ours}user:ada`, '0', '-1'), [`${kept.id}:${kept.createdAt.toString(36)}`])
@@ -431,7 +404,7 @@ t.test('every operation sends the commands that RedisStore documents', async (t)
   const pending = (id: string) => `@{${ours}${id}}`
   const list = `@${ours}user:ada`
   // The scripts are known to Redis from then on, so that each is one EVALSHA.
-  await store.create(record({ now: store.now(), userId: 'bob' }))
+  await store.begin(record({ now: store.now(), userId: 'bob' }))
   for (const bobs of await store.listByUser('bob')) {
     await store.touch(bobs)
     await store.update(bobs, (data) => data)
@@ -439,8 +412,8 @@ t.test('every operation sends the commands that RedisStore documents', async (t)
   await store.deleteByUser('bob')
 
   const sent = await monitor(t)
-  t.strictSame(await sent(ours, () => store.create(anonymous)), [`set ${key(anonymous.id)} PX NX`])
-  t.strictSame(await sent(ours, () => store.create(session, { replaces: anonymous })), [
+  t.strictSame(await sent(ours, () => store.begin(anonymous)), [`set ${key(anonymous.id)} PX NX`])
+  t.strictSame(await sent(ours, () => store.replace(session, anonymous)), [
     `evalsha list ${list}`,
     `set ${pending(session.id)} PX NX`,
     `evalsha confirm ${list}`,
@@ -450,7 +423,7 @@ t.test('every operation sends the commands that RedisStore documents', async (t)
   t.strictSame(await sent(ours, () => store.find(session.id)), [`mget ${key(session.id)}`])
   t.strictSame(await sent(ours, () => store.update(session, () => '{"cart":1}')), [`evalsha update ${key(session.id)}`])
   t.strictSame(await sent(ours, () => store.touch(session)), [`evalsha list ${list}`, `evalsha touch ${key(session.id)}`])
-  await store.create(next)
+  await store.begin(next)
   const both = [session, next].map(({ id }) => key(id))
   t.ok([both, both.toReversed()].map((keys) => `evalsha page ${list}, mget ${keys.join(' ')}`).includes((await sent(ours, () => store.listByUser('ada'))).join(', ')))
   t.strictSame(await sent(ours, () => store.delete(next.id)), [`evalsha end ${pending(next.id)} ${key(next.id)}`, `zrem ${list}`])
@@ -504,7 +477,7 @@ t.test('scripts that Redis has forgotten are sent again', async (t) => {
   const store = await openStore(t, redis.url, { prefix: ours })
   const session = record({ now: store.now() })
   for (const [done, operation] of [
-    ['created', async () => await store.create(session) !== null],
+    ['created', async () => await store.begin(session) !== null],
     ['changed', async () => await store.update(session, () => '{"cart":1}') !== null],
     ['touched', () => store.touch(session)],
     ['ended', async () => (await store.deleteByUser('ada')).length === 1]
@@ -518,15 +491,15 @@ t.test('a full Redis signs nobody in and nobody out', async (t) => {
   const ours = prefix()
   const store = await openStore(t, redis.url, { prefix: ours })
   const session = record({ now: store.now(), idleTimeoutMs: 30 * MINUTE })
-  await store.create(session)
+  await store.begin(session)
   await age(redis.client, ours, 20 * MINUTE)
   const before = await store.find(session.id) as SessionRecord
   await redis.client.config('SET', 'maxmemory-policy', 'noeviction', 'maxmemory', '1')
   t.teardown(() => redis.client.config('SET', 'maxmemory', '0'))
 
-  await t.rejects(store.create(record({ now: store.now() }), { replaces: before }), { code: 'ERR_SESSION_STORE_FULL', statusCode: 503, message: 'The session store is full' })
-  await t.rejects(store.create(record({ now: store.now(), userId: null }), { replaces: before }), { code: 'ERR_SESSION_STORE_FULL' })
-  await t.rejects(store.create(record({ now: store.now(), id: before.id }), { replaces: before }), { code: 'ERR_SESSION_STORE_FULL' })
+  await t.rejects(store.replace(record({ now: store.now() }), before), { code: 'ERR_SESSION_STORE_FULL', statusCode: 503, message: 'The session store is full' })
+  await t.rejects(store.replace(record({ now: store.now(), userId: null }), before), { code: 'ERR_SESSION_STORE_FULL' })
+  await t.rejects(store.move({ ...before, id: record().id }, before), { code: 'ERR_SESSION_STORE_FULL' })
   await t.rejects(store.update(before, () => '{"cart":1}'), { code: 'ERR_SESSION_STORE_FULL' })
   t.strictSame(await store.find(session.id), before)
   t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [session.id], 'what was refused is not listed')
@@ -537,7 +510,7 @@ t.test('a full Redis signs nobody in and nobody out', async (t) => {
   t.strictSame(await store.deleteByUser('ada'), [session.id])
   t.strictSame(await keysOf(redis.client, ours), [])
   await redis.client.config('SET', 'maxmemory', '0')
-  t.ok(await store.create(session), 'and then there is room again')
+  t.ok(await store.begin(session), 'and then there is room again')
 })
 
 t.test('a session past its time is absent, also when Redis still holds it', async (t) => {
@@ -555,7 +528,7 @@ t.test('a session touched at its absolute deadline ends, and leaves nothing behi
   const ours = prefix()
   const store = await openStore(t, redis.url, { prefix: ours })
   const session = record({ now: store.now() })
-  await store.create(session)
+  await store.begin(session)
   // What the store takes the time to be may be some milliseconds off.
   const [seconds, micros] = await redis.client.time()
   t.equal(await store.touch({ ...session, endsAt: Number(seconds) * 1_000 + Math.floor(Number(micros) / 1_000) - 1 }), false)
@@ -568,7 +541,7 @@ t.test('sessions without expiry stay, and stay listed', async (t) => {
   const session = record({ now: store.now() - 365 * DAY })
   const anonymous = record({ now: store.now() - 365 * DAY, userId: null })
   for (const each of [session, anonymous]) {
-    await store.create(each)
+    await store.begin(each)
     t.equal(await redis.client.pttl(ours + each.id), -1)
     t.ok(await store.update(each, () => '{"cart":1}'))
     t.equal(await store.touch(each), true)
@@ -588,7 +561,7 @@ for (const [trouble, begin, end] of [
     const own = await startRedis(t)
     const store = await openStore(t, own.url, { prefix: prefix() })
     const session = record({ now: store.now() })
-    await store.create(session)
+    await store.begin(session)
     const told: string[] = []
     store.events.on('down', () => told.push('down'))
     store.events.on('up', () => told.push('up'))
@@ -599,8 +572,8 @@ for (const [trouble, begin, end] of [
     const waits = await duration(async () => {
       const operations: Array<() => Promise<unknown>> = [
         () => store.find(session.id),
-        () => store.create(record()),
-        () => store.create(record({ userId: null })),
+        () => store.begin(record()),
+        () => store.begin(record({ userId: null })),
         () => store.update(session, (data) => data),
         () => store.touch(session),
         () => store.delete(session.id),
@@ -615,17 +588,17 @@ for (const [trouble, begin, end] of [
     await end(own)
     await until('the store to be up', () => told.includes('up'))
     t.strictSame(told, ['down', 'up'])
-    t.ok(await store.create(record({ now: store.now(), userId: 'bob' })))
+    t.ok(await store.begin(record({ now: store.now(), userId: 'bob' })))
     t.equal((await store.listByUser('bob')).length, 1)
     const again = record({ now: store.now() })
-    t.ok(await store.create(again))
+    t.ok(await store.begin(again))
     t.strictSame(await store.find(again.id), again)
   })
 }
 
 t.test('a closed store answers at once that it is unavailable', async (t) => {
   const store = await openStore(t, redis.url, { prefix: prefix() })
-  await store.create(record())
+  await store.begin(record())
   await store.close()
   await t.rejects(store.find('x'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
 })

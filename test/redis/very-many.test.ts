@@ -39,7 +39,7 @@ async function open (t: Test): Promise<Subject> {
 async function begin ({ store, make }: Subject, count: number, overrides: Partial<SessionRecord> = {}): Promise<SessionRecord[]> {
   const now = Math.floor(store.now())
   const sessions = Array.from({ length: count }, (_, index) => make({ createdAt: now - 2 * count + index, ...overrides }))
-  for (let from = 0; from < count; from += 100) await Promise.all(sessions.slice(from, from + 100).map((each) => store.create(each)))
+  for (let from = 0; from < count; from += 100) await Promise.all(sessions.slice(from, from + 100).map((each) => store.begin(each)))
   return sessions
 }
 
@@ -62,7 +62,7 @@ for (const [when, scoreOf] of Object.entries({ 'one after the other': (index: nu
     await asIn01(subject, [...sessions, ...tokens], scoreOf)
     for (const each of tokens) await store.touch(each)
     const logins = Array.from({ length: 6 }, () => make())
-    for (const each of logins) t.ok(await store.create(each, { limit: { max: 600, evicts: true } }))
+    for (const each of logins) t.ok(await store.begin(each, { limit: { max: 600, evicts: true } }))
     const cookies = (await store.listByUser('ada')).filter(({ kind }) => kind === 'cookie')
     // Of 706 the oldest: a hundred when the index was there, and what was too many after that.
     t.strictSame(idsOf(cookies), [...idsOf(cookies.slice(0, 6)), ...newestFirst(sessions.slice(106))])
@@ -87,7 +87,7 @@ t.test('while version 0.1 uses sessions of the same user, the listing is right, 
     if (idsOf(page).join() !== newestFirst(sessions.slice(180, 200)).join()) wrong.push(round)
   }
   t.strictSame(wrong, [])
-  await t.rejects(store.create(make(), { limit: { max: 300, evicts: false } }), { code: 'ERR_SESSION_LIMIT_REACHED' })
+  await t.rejects(store.begin(make(), { limit: { max: 300, evicts: false } }), { code: 'ERR_SESSION_LIMIT_REACHED' })
   t.strictSame(idsOf(await store.listByUser('ada')), newestFirst(sessions))
 })
 
@@ -165,9 +165,9 @@ t.test('however many sessions a user has, no command handles more than some hund
   const [login, bearer] = [make(), make({ kind: 'bearer' })]
   const limits = { evicting: { max: 1_000, evicts: true }, refusing: { max: 3_000, evicts: false } }
   const work: Record<string, () => Promise<unknown>> = {
-    'a sign-in': async () => t.ok(await store.create(bearer)),
-    'one under a limit': async () => t.ok(await store.create(login, { limit: limits.evicting })),
-    'one that is refused': async () => await t.rejects(store.create(make(), { limit: { ...limits.refusing, max: 2_000 } }), { code: 'ERR_SESSION_LIMIT_REACHED' }),
+    'a sign-in': async () => t.ok(await store.begin(bearer)),
+    'one under a limit': async () => t.ok(await store.begin(login, { limit: limits.evicting })),
+    'one that is refused': async () => await t.rejects(store.begin(make(), { limit: { ...limits.refusing, max: 2_000 } }), { code: 'ERR_SESSION_LIMIT_REACHED' }),
     'a use': async () => t.ok(await store.touch(sessions[2_999] as SessionRecord)),
     'a page': async () => t.equal((await store.listByUser('ada', { limit: 100, before: sessions[1_000] })).length, 100),
     'a sign-out': async () => t.ok(await store.delete(sessions[2_998]?.id as string)),

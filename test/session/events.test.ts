@@ -7,7 +7,7 @@ import { Cluster } from 'ioredis'
 import { RedisStore } from '../../lib/index.ts'
 import type { SessionEvent, SessionManager } from '../../lib/index.ts'
 import { newId } from '../../lib/session/token.ts'
-import { connect } from '../../lib/redis/connection.ts'
+import { connect } from '../../lib/redis/client.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { inMemory, inRedis, onBothStores } from '../helpers/managers.ts'
 import { withRealLimits } from '../helpers/patience.ts'
@@ -140,7 +140,7 @@ t.test('logging in and out is told, whoever is not signed in is not', async (t) 
     await heard(told, expected.length)
     t.strictSame(summary(told), expected, url)
   }
-  store.failing.add('create')
+  store.failing.add('begin')
   await browser.post('/login')
   await heard(told, 0)
   t.strictSame(told, [], 'nor a login that failed')

@@ -417,7 +417,7 @@ both('an anonymous session has data, but nobody is signed in by it', async (t, o
   const { sessions, store } = await open()
   const { id, secretHash: _hash, ...anonymous } = record({ now: store.now(), userId: null, data: '{"cart":1}' })
   const { token, secretHash } = newToken(id)
-  await store.create({ ...anonymous, id, secretHash })
+  await store.begin({ ...anonymous, id, secretHash })
   t.equal(await sessions.get(id), null)
   t.equal(await sessions.find(new Signature([secret]).sign(token)), null)
   t.strictSame(await collected(sessions.listAll()), [])
@@ -605,7 +605,7 @@ both('all signed-in sessions can be gone through', async (t, open) => {
   const { sessions, store } = await open()
   const made: string[] = []
   for (let each = 0; each < 30; each++) made.push((await sessions.create({ userId: each % 7 })).session.id)
-  for (let each = 0; each < 10; each++) await store.create(record({ now: store.now(), userId: null }))
+  for (let each = 0; each < 10; each++) await store.begin(record({ now: store.now(), userId: null }))
   const all = await collected(sessions.listAll())
   t.strictSame(ids(all), made.sort())
   t.ok(all.every(Object.isFrozen))
@@ -946,8 +946,8 @@ t.test('a login that is under way when its user is signed out everywhere is refu
   const store = new SpyStore()
   const sessions = openManager(t, { store })
   const gate = new Gate()
-  store.gates.set('create', gate)
-  store.create = async () => {
+  store.gates.set('begin', gate)
+  store.begin = async () => {
     await gate.pass()
     return null
   }
@@ -992,7 +992,7 @@ t.test('whatever is asked of a store that does not answer is answered in time', 
   const store = new Proxy(new MemoryStore(), {
     get: (target, name) => {
       if (name === 'attempts') return { clear: stuck }
-      if (isStuck && ['find', 'create', 'update', 'touch', 'delete', 'listByUser', 'deleteByUser'].includes(String(name))) return stuck
+      if (isStuck && ['find', 'begin', 'replace', 'move', 'update', 'touch', 'delete', 'listByUser', 'deleteByUser'].includes(String(name))) return stuck
       const member: unknown = Reflect.get(target, name)
       return typeof member === 'function' ? member.bind(target) : member
     }
@@ -1027,7 +1027,7 @@ t.test('who asks a store that does not answer is told so, and what was asked goe
   const { session } = await sessions.create({ userId: 'ada' })
   const [deletion, creation] = [new Gate(), new Gate()]
   store.gates.set('delete', deletion)
-  store.gates.set('create', creation)
+  store.gates.set('begin', creation)
   await Promise.all([
     t.rejects(sessions.revoke(session.id), { code: 'ERR_SESSION_STORE_UNAVAILABLE' }),
     t.rejects(sessions.create({ userId: 'bob' }), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })

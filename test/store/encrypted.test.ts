@@ -70,7 +70,7 @@ t.test('data under another session, and a session under another user or token, i
   const { store, raw, write, make, unreadable, plain } = await openSessions(t)
   const hers = make({ data: '{"role":"admin"}' })
   const his = make({ userId: 'bob', data: '{"role":"guest"}' })
-  for (const each of [hers, his]) await store.create(each)
+  for (const each of [hers, his]) await store.begin(each)
   const [[herHead, herData], [hisHead, hisData]] = [await raw(hers.id), await raw(his.id)]
   const tampered: Record<string, [string, string]> = {
     'the data of another': [hisHead, herData],
@@ -106,7 +106,7 @@ t.test('data under another session, and a session under another user or token, i
 t.test('a new key ends no session, and seals what is changed from then on', async (t) => {
   const { under, raw, make } = await openSessions(t)
   const session = make({ data: '{"cart":1}' })
-  await under({ keys: [OLD] }).create(session)
+  await under({ keys: [OLD] }).begin(session)
   const rotated = under({ keys: [KEY, OLD] })
   t.strictSame(await rotated.find(session.id), session)
   const sealed = (await raw(session.id))[1]
@@ -120,18 +120,18 @@ t.test('a new key ends no session, and seals what is changed from then on', asyn
 t.test('a session that is replaced under a new key takes its data along, also what others change meanwhile', async (t) => {
   const { under, make } = await openSessions(t)
   const before = make({ userId: null, data: '{"cart":1}' })
-  await under({ keys: [OLD] }).create(before)
+  await under({ keys: [OLD] }).begin(before)
   const rotated = under({ keys: [KEY, OLD] })
   await under({ keys: [OLD] }).update(before, () => '{"cart":1,"late":true}')
   const after = make({ data: '{"cart":1}' })
-  t.equal((await rotated.create(after, { replaces: before, carry: (ended) => ended.replace('}', ',"carried":1}') }))?.data, '{"cart":1,"late":true,"carried":1}')
+  t.equal((await rotated.replace(after, before, { carry: (ended) => ended.replace('}', ',"carried":1}') }))?.data, '{"cart":1,"late":true,"carried":1}')
   t.equal((await rotated.find(after.id))?.data, '{"cart":1,"late":true,"carried":1}')
 })
 
 t.test('sessions of before there was encryption are read where that is asked for, and sealed with their next change', async (t) => {
   const { plain, under, raw, make } = await openSessions(t)
   const session = make({ data: '{"cart":1}' })
-  await plain.create(session)
+  await plain.begin(session)
   t.equal(await under({}).find(session.id), null)
   const accepting = under({ acceptPlain: true })
   t.strictSame(await accepting.find(session.id), session)

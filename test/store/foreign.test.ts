@@ -70,7 +70,7 @@ function adapt (t: Test, store: ExpressStore): ExpressStoreAdapter {
 
 function everyCall (adapter: ExpressStoreAdapter, session: SessionRecord): Array<() => Promise<unknown>> {
   return [
-    () => adapter.find(session.id), () => adapter.create(session), () => adapter.update(session, () => '{}'), () => adapter.touch(session),
+    () => adapter.find(session.id), () => adapter.begin(session), () => adapter.update(session, () => '{}'), () => adapter.touch(session),
     () => adapter.delete(session.id), () => adapter.listByUser('ada'), () => adapter.ping()
   ]
 }
@@ -86,7 +86,7 @@ t.test('what such a store is given: dates it understands, our record, and nothin
   const store = mapStore()
   const adapter = adapt(t, store)
   const session = record({ idleTimeoutMs: 30 * MINUTE, data: '{"cart":1}' })
-  await adapter.create(session)
+  await adapter.begin(session)
   const stored = JSON.parse(store.sessions.get(session.id) as string)
   t.strictSame(Object.keys(stored), ['cookie', 'id', 'record'])
   t.strictSame(Object.keys(stored.cookie), ['originalMaxAge', 'maxAge', 'expires', 'httpOnly', 'path'])
@@ -100,7 +100,7 @@ t.test('a store that drops what has expired drops ours in time, also after it wa
   const adapter = new ExpressStoreAdapter(connectRedis(ours), { now: () => now })
   const session = record({ now, idleTimeoutMs: 30 * MINUTE, endsAt: now + 40 * MINUTE })
   const ttl = async () => Math.round(await redis.client.pttl(`${ours}${session.id}`) / MINUTE)
-  await adapter.create(session)
+  await adapter.begin(session)
   t.equal(await ttl(), 30)
   now += 20 * MINUTE
   await adapter.touch(session)
@@ -112,7 +112,7 @@ t.test('a store that drops what has expired drops ours in time, also after it wa
 t.test('what others stored under a session\'s id is no session', async (t) => {
   const hers = record()
   const elsewhere = mapStore()
-  await adapt(t, elsewhere).create(hers)
+  await adapt(t, elsewhere).begin(hers)
   const answer = JSON.parse(elsewhere.sessions.get(hers.id) as string)
   const foreign: unknown[] = [5, 'ada', true, [], {}, { cookie: {}, userId: 'ada' }, { cookie: {}, id: 'x', record: 5 }, { ...answer, record: 'x' }, { ...answer, record: '{}\n{}' }, { ...answer, id: undefined }]
   for (const value of foreign) {
@@ -133,7 +133,7 @@ t.test('a store that lists its sessions in another order each time gives the sam
   let turned = 0
   const shuffled = mapStore({ ...store, all: (done) => store.all?.((error, all: unknown[]) => done(error, [...all.slice(++turned), ...all.slice(0, turned)])) })
   const adapter = adapt(t, shuffled)
-  for (const each of sessions) await adapter.create(each)
+  for (const each of sessions) await adapter.begin(each)
   const listed: SessionRecord[] = []
   while (listed.length < sessions.length) listed.push(...await adapter.listByUser('ada', { limit: 3, before: listed.at(-1) }))
   t.strictSame(listed.map(({ id }) => id).sort(), sessions.map(({ id }) => id).sort())
@@ -143,7 +143,7 @@ t.test('another session\'s answer is no answer', async (t) => {
   const store = mapStore()
   const adapter = adapt(t, store)
   const hers = record()
-  await adapter.create(hers)
+  await adapter.begin(hers)
   const his = record({ userId: 'bob' })
   const confused = adapt(t, mapStore({ get: (_id, done) => store.get(hers.id, done) }))
   t.equal(await confused.find(his.id), null)
@@ -206,7 +206,7 @@ t.test('a file that is not there is a session that is not there', async (t) => {
   t.equal(await adapter.touch(session), false)
   t.equal(await adapter.update(session, () => '{}'), null)
   t.equal(await adapter.delete(session.id), null)
-  await adapter.create(session)
+  await adapter.begin(session)
   t.strictSame(await adapter.delete(session.id), session)
 })
 
@@ -230,7 +230,7 @@ t.test('a store that calls back twice, at once or never on a side is understood'
     }
   }))
   const session = record()
-  t.ok(await adapter.create(session))
+  t.ok(await adapter.begin(session))
   t.strictSame(await adapter.find(session.id), session)
   t.strictSame(await adapter.delete(session.id), session)
   t.equal(await adapter.find(session.id), null)
@@ -245,7 +245,7 @@ t.test('a store that does not answer costs one wait, then none, and serves again
   const hanging = mapStore({ ...store, get: (id, done) => { if (stuck) pending.push(() => get(id, done)); else get(id, done) } })
   const adapter = adapt(t, hanging)
   const session = record()
-  await adapter.create(session)
+  await adapter.begin(session)
   const said: string[] = []
   adapter.events.on('down', (cause) => said.push(`down: ${(cause as Error).message}`))
   adapter.events.on('up', () => said.push('up'))
@@ -291,7 +291,7 @@ t.test('a store that comes back with an error is back', async (t) => {
   const store = mapStore()
   const adapter = adapt(t, mapStore({ ...store, get: (id, done) => { if (!stuck) store.sessions.has(id) ? store.get(id, done) : done(Object.assign(new Error('no such file'), { code: 'ENOENT' })) } }))
   const session = record()
-  await adapter.create(session)
+  await adapter.begin(session)
   const up = once(adapter.events, 'up')
   await t.rejects(adapter.find(session.id), UNAVAILABLE)
   stuck = false
@@ -309,9 +309,9 @@ t.test('a login whose old session cannot be ended fails, and leaves no new one',
       return store.destroy(id, done)
     }
   }))
-  await adapter.create(old)
+  await adapter.begin(old)
   const session = record()
-  await t.rejects(adapter.create(session, { replaces: old }), UNAVAILABLE)
+  await t.rejects(adapter.replace(session, old), UNAVAILABLE)
   await adapter.delete(session.id)
   t.strictSame([...store.sessions.keys()], [old.id])
 })
@@ -320,7 +320,7 @@ t.test('a store that cannot list says so, and does all else', async (t) => {
   const { all, ...store } = mapStore()
   const adapter = adapt(t, store)
   const session = record()
-  await adapter.create(session)
+  await adapter.begin(session)
   await t.rejects(adapter.listByUser('ada'), { code: 'ERR_SESSION_UNSUPPORTED', message: 'Not supported: listing sessions on a store that has no all()' })
   await t.rejects(adapter.deleteByUser('ada'), { code: 'ERR_SESSION_UNSUPPORTED' })
   t.strictSame(await adapter.find(session.id), session)
@@ -331,7 +331,7 @@ t.test('a closed adapter answers nothing, and its store goes on', async (t) => {
   const store = mapStore()
   const adapter = adapt(t, store)
   const session = record()
-  await adapter.create(session)
+  await adapter.begin(session)
   await adapter.close()
   await adapter.close()
   await t.rejects(adapter.find(session.id), UNAVAILABLE)
@@ -419,7 +419,7 @@ t.test('sessions of an express-session store end by both timeouts', async (t) =>
   let now = Date.now()
   const adapter = new ExpressStoreAdapter(new expressSession.MemoryStore(), { now: () => now })
   const session = record({ now, idleTimeoutMs: DAY, endsAt: now + 2 * DAY })
-  await adapter.create(session)
+  await adapter.begin(session)
   now += DAY - 1
   t.equal(await adapter.touch(session), true)
   now += DAY - 1

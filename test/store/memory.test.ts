@@ -14,7 +14,7 @@ storeContract(t, 'MemoryStore', () => {
     lists: true,
     fill: async () => {
       try {
-        for (;;) await store.create(record({ userId: null, now }))
+        for (;;) await store.begin(record({ userId: null, now }))
       } catch {}
     }
   }
@@ -24,11 +24,11 @@ t.test('a full memory store takes a session in the place of another', async (t) 
   const store = new MemoryStore({ maxSessions: 2 })
   const first = record()
   const second = record()
-  await store.create(first)
-  await store.create(second)
-  await t.rejects(store.create(record(), { replaces: record() }), { code: 'ERR_SESSION_STORE_FULL', message: 'The session store is full', headers: { 'retry-after': '1' } })
+  await store.begin(first)
+  await store.begin(second)
+  await t.rejects(store.replace(record(), record()), { code: 'ERR_SESSION_STORE_FULL', message: 'The session store is full', headers: { 'retry-after': '1' } })
   const third = record()
-  t.ok(await store.create(third, { replaces: first }))
+  t.ok(await store.replace(third, first))
   t.equal(await store.find(first.id), null)
   t.ok(await store.find(second.id))
   t.ok(await store.find(third.id))
@@ -37,9 +37,9 @@ t.test('a full memory store takes a session in the place of another', async (t) 
 t.test('expired sessions make room in a full memory store', async (t) => {
   let now = Date.now()
   const store = new MemoryStore({ maxSessions: 2, now: () => now })
-  for (const userId of ['ada', null]) await store.create(record({ userId, now, idleTimeoutMs: MINUTE }))
+  for (const userId of ['ada', null]) await store.begin(record({ userId, now, idleTimeoutMs: MINUTE }))
   now += MINUTE
-  t.ok(await store.create(record({ now })))
+  t.ok(await store.begin(record({ now })))
   t.equal((await store.listByUser('ada')).length, 1)
 })
 
@@ -47,7 +47,7 @@ t.test('expired sessions nobody asks for are dropped before the memory store is 
   let now = Date.now()
   const store = new MemoryStore({ maxSessions: 2048, now: () => now })
   for (let round = 0; round < 20; round++) {
-    for (let each = 0; each < 500; each++) await store.create(record({ userId: null, now, idleTimeoutMs: MINUTE }))
+    for (let each = 0; each < 500; each++) await store.begin(record({ userId: null, now, idleTimeoutMs: MINUTE }))
     now += MINUTE
   }
   t.pass('10,000 short sessions fitted into 2,048 places')
@@ -56,14 +56,14 @@ t.test('expired sessions nobody asks for are dropped before the memory store is 
 t.test('of sessions that expire at once each new one makes room for some, until all are gone', async (t) => {
   let now = Date.now()
   const store = new MemoryStore({ maxSessions: 1000, now: () => now })
-  for (let each = 0; each < 1000; each++) await store.create(record({ now, idleTimeoutMs: MINUTE }))
+  for (let each = 0; each < 1000; each++) await store.begin(record({ now, idleTimeoutMs: MINUTE }))
   let told = 0
   store.events.on('ended', () => { told++ })
   now += MINUTE
   const portions: number[] = []
   for (let each = 0; each < 20; each++) {
     const before = told
-    await store.create(record({ userId: null, now }))
+    await store.begin(record({ userId: null, now }))
     portions.push(told - before)
   }
   t.strictSame(portions, [...Array(10).fill(100), ...Array(10).fill(0)])
@@ -73,29 +73,29 @@ t.test('a session that was used keeps its place while others make room', async (
   let now = Date.now()
   const store = new MemoryStore({ maxSessions: 3, now: () => now })
   const [used, changed, unused] = [record({ now, idleTimeoutMs: MINUTE }), record({ now, idleTimeoutMs: MINUTE }), record({ now, idleTimeoutMs: MINUTE })]
-  for (const each of [used, changed, unused]) await store.create(each)
+  for (const each of [used, changed, unused]) await store.begin(each)
   now += MINUTE / 2
   await store.touch(used)
   await store.update(changed, () => '{"cart":1}')
   now += MINUTE / 2
-  t.ok(await store.create(record({ now })))
-  t.ok(await store.create(record({ now })), 'a change is no use')
-  await t.rejects(store.create(record({ now })), { code: 'ERR_SESSION_STORE_FULL' })
+  t.ok(await store.begin(record({ now })))
+  t.ok(await store.begin(record({ now })), 'a change is no use')
+  await t.rejects(store.begin(record({ now })), { code: 'ERR_SESSION_STORE_FULL' })
   t.ok(await store.find(used.id))
   now += MINUTE / 2
-  t.ok(await store.create(record({ now })))
+  t.ok(await store.begin(record({ now })))
 })
 
 t.test('a full memory store refuses as fast with fifty thousand sessions as with some hundred', async (t) => {
   /** The fastest of many: whatever else the machine does. */
   const refusalMs = async (maxSessions: number): Promise<number> => {
     const store = new MemoryStore({ maxSessions })
-    for (let each = 0; each < maxSessions; each++) await store.create(record({ userId: null }))
+    for (let each = 0; each < maxSessions; each++) await store.begin(record({ userId: null }))
     const late = record()
     let fastest = Infinity
     for (let attempt = 0; attempt < 100; attempt++) {
       const startedAt = performance.now()
-      await store.create(late).catch(() => {})
+      await store.begin(late).catch(() => {})
       fastest = Math.min(fastest, performance.now() - startedAt)
     }
     return fastest
@@ -108,7 +108,7 @@ t.test('what a memory store holds is found at once, and what it does not is not'
   let now = Date.now()
   const store = new MemoryStore({ now: () => now })
   const session = record({ now, idleTimeoutMs: MINUTE })
-  await store.create(session)
+  await store.begin(session)
   t.strictSame(store.findNow(session.id), session)
   t.equal(store.findNow(session.id), await store.find(session.id))
   t.equal(store.findNow(record().id), undefined)
@@ -142,7 +142,7 @@ t.test('a memory store of no size is refused', async (t) => {
 t.test('a closed memory store is empty', async (t) => {
   const store = new MemoryStore()
   const session = record()
-  await store.create(session)
+  await store.begin(session)
   await store.close()
   t.equal(await store.find(session.id), null)
   t.strictSame(await store.listByUser('ada'), [])

@@ -89,7 +89,7 @@ t.test('its list is one of sessions without ids, and ours are found in it', asyn
   const adapter = new ExpressStoreAdapter(store)
   t.teardown(() => adapter.close())
   const [one, two, his] = [record({ createdAt: Date.now() - 1000 }), record(), record({ userId: 'bob' })]
-  for (const session of [one, two, his]) await adapter.create(session)
+  for (const session of [one, two, his]) await adapter.begin(session)
   // express-session's own, of an application that was there before.
   await store.set('foreign', { cookie: { maxAge: MINUTE, originalMaxAge: MINUTE }, userId: 'ada' } as never)
   await db('sessions').where({ sid: one.id }).update({ expired: new Date(Date.now() - MINUTE).toISOString() })
@@ -108,7 +108,7 @@ t.test('what has expired by our clock is not found, though its row is there', as
   const adapter = new ExpressStoreAdapter(store, { now: () => now })
   t.teardown(() => adapter.close())
   const session = record({ now, idleTimeoutMs: 30 * MINUTE })
-  await adapter.create(session)
+  await adapter.begin(session)
   const [row] = await db('sessions').select('expired')
   t.ok(Math.abs(Date.parse(row.expired) - now - 30 * MINUTE) < 5000, 'the row says when')
   now += 30 * MINUTE
