@@ -13,7 +13,7 @@ import { runInNewContext } from 'node:vm'
 import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { Redis } from 'ioredis'
 import { RedisStore, SessionManager } from '../lib/index.ts'
-import { connect } from '../lib/redis/client.ts'
+import { connect } from '../lib/redis/connection.ts'
 import { startRedis } from '../test/helpers/redis.ts'
 import { fill, PER_USER } from './fill.ts'
 

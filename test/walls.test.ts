@@ -202,7 +202,7 @@ t.test('a hole in a wall is found', async (t) => {
     ['lib/store/x.ts', "import { newId } from '../session/token.ts'"],
     ['lib/store/x.ts', "import type { PluginContext } from '../http/context.ts'"],
     ['lib/store/x.ts', "import type { FastifyBaseLogger } from 'fastify'"],
-    ['lib/store/x.ts', "import { connect } from '../redis/client.ts'"],
+    ['lib/store/x.ts', "import { connect } from '../redis/connection.ts'"],
     ['lib/store/memory.ts', "import { Redis } from 'ioredis'"],
     ['lib/redis/x.ts', "import { newId } from '../session/token.ts'"],
     ['lib/redis/x.ts', "import { SessionOptions } from '../options/schema.ts'"],

@@ -6,7 +6,7 @@ import type {
   BeginOptions, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions, ReplaceOptions, SessionStore
 } from '../session/store.ts'
 import { compareAndSet } from '../redis/compare-and-set.ts'
-import { isWrongType } from '../redis/driver-errors.ts'
+import { isWrongType } from '../redis/driver.ts'
 import { Keys } from '../redis/keys.ts'
 import { RedisLink } from '../redis/link.ts'
 import { checkedOptions, RedisStore as SessionsInRedis } from '../redis/store.ts'

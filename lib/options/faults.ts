@@ -4,7 +4,7 @@ import type { ValueError } from '@sinclair/typebox/value'
 import { durationFault, durationMs } from '../util/duration.ts'
 import { errors } from '../errors.ts'
 import { SessionOptions } from './schema.ts'
-import { isClient } from '../redis/client.ts'
+import { isClient } from '../redis/connection.ts'
 
 /** What Fastify itself takes at `register`. */
 const FASTIFY_OPTIONS = ['prefix', 'logLevel', 'logSerializers']

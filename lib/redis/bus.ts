@@ -1,9 +1,9 @@
 import type { Bus } from '../session/store.ts'
-import type { Client } from './client.ts'
-import { withoutCommand } from './driver-errors.ts'
+import type { Client } from './connection.ts'
+import { withoutCommand } from './driver.ts'
 import type { RedisLink } from './link.ts'
 
-/** How often a connection that may hear nothing for long is asked whether it still hears. */
+/** How often a subscriber, which may hear nothing for long, is pinged, in milliseconds. */
 const PING_EVERY_MS = 2_000
 
 interface Listener {
@@ -12,10 +12,9 @@ interface Listener {
 }
 
 /**
- * Messages between processes by Redis' pub/sub. A connection of its own, opened for the first listener
- * and closed with the last; it comes back by itself, and says so, since what was published meanwhile is
- * lost. (Of a Cluster the driver does not tell when it comes back; what must not miss an end looks again
- * by itself.)
+ * Sends messages between processes by Redis' pub/sub. The connection is opened for the first listener and closed with
+ * the last. It comes back by itself and then calls `onGap`, since messages were lost meanwhile. (In a Cluster the
+ * driver does not tell when it comes back. Code that must not miss an end checks again by itself.)
  */
 export class RedisBus implements Bus {
   readonly #link: RedisLink
@@ -55,21 +54,22 @@ export class RedisBus implements Bus {
     subscriber.on('message', (_channel: string, message: string) => {
       for (const { onMessage } of this.#listeners) onMessage(message)
     })
-    subscriber.on('ready', () => { void this.#listenAgain(subscriber) })
+    subscriber.on('ready', () => { void this.#subscribeAgain(subscriber) })
     subscriber.on('error', () => {})
     // Waits for Redis if that is down.
     void this.#subscribe(subscriber)
-    // An unanswered one makes the driver leave a connection that has gone silent.
+    // An unanswered PING makes the driver leave a connection that has gone silent.
     this.#ping = setInterval(() => { subscriber.ping().catch(() => {}) }, PING_EVERY_MS)
   }
 
-  async #listenAgain (subscriber: Client): Promise<void> {
+  async #subscribeAgain (subscriber: Client): Promise<void> {
     await this.#subscribe(subscriber)
     for (const { onGap } of this.#listeners) onGap()
   }
 
-  /** Where Redis refuses, what must not miss an end looks again by itself. */
+  /** Subscribes. Where Redis refuses, code that must not miss an end checks again by itself. */
   async #subscribe (subscriber: Client): Promise<void> {
-    await subscriber.subscribe(this.#channel).catch((error: unknown) => this.#link.refused(withoutCommand(error)))
+    const report = (error: unknown): void => this.#link.reportRefusal(withoutCommand(error))
+    await subscriber.subscribe(this.#channel).catch(report)
   }
 }

@@ -1,11 +1,11 @@
 import { pausesSoFar } from '../util/pauses.ts'
 
-/** How long an offset between our clock and Redis' is trusted. */
+/** How long the difference between our clock and Redis' is trusted, in milliseconds. */
 const TRUST_MS = 60_000
-/** An answer that took longer says too little about the time: it may be wrong by half of that. */
+/** How long an answer may take to be used, in milliseconds. It may be wrong by half of that. */
 const ANSWER_MS = 100
 
-/** Redis' time, asked for now and then and carried on by this process's monotonic clock. */
+/** Redis' time: read now and then, and carried on by this process's monotonic clock. */
 export class RedisClock {
   readonly #time: () => Promise<unknown>
   #offset = performance.timeOrigin
@@ -15,29 +15,30 @@ export class RedisClock {
   #pauses = pausesSoFar()
   #catchingUp: Promise<void> | undefined
 
-  /** `time` is what TIME answers: seconds, and microseconds of the present one. */
+  /** `time` asks Redis. TIME answers seconds, and microseconds of the current second. */
   constructor (time: () => Promise<unknown>) {
     this.#time = time
   }
 
-  /** In milliseconds since 1970. */
+  /** Redis' time, in milliseconds since 1970. */
   now (): number {
     const now = performance.now()
     if (now - this.#readAt > TRUST_MS) void this.read().catch(() => {})
     return now + this.#offset
   }
 
-  /** Whether the machine has been paused since Redis was asked: `now` is late by as much. */
+  /** Whether the machine has been paused since Redis was asked. `now` is then late by as much. */
   get isBehind (): boolean {
     return pausesSoFar() !== this.#pauses
   }
 
-  /** Asks Redis again until `now` is not behind; rejects as asking does. */
+  /** Asks Redis until `now` is not behind. Rejects as asking does. */
   async catchUp (): Promise<void> {
     this.#catchingUp ??= this.#readWhileBehind().finally(() => { this.#catchingUp = undefined })
     await this.#catchingUp
   }
 
+  /** Asks Redis once. Rejects as asking does. */
   async read (): Promise<void> {
     const pauses = pausesSoFar()
     const sentAt = performance.now()
@@ -48,7 +49,7 @@ export class RedisClock {
     const redisMs = Number(seconds) * 1000 + Number(micros) / 1000
     this.#offset = redisMs - (sentAt + answeredAt) / 2
     this.#isRead = true
-    // One while it was on its way shows as another.
+    // A pause after the question was sent counts as a new one.
     this.#pauses = pauses
   }
 

@@ -1,65 +1,65 @@
 import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
-import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { errors } from '../errors.ts'
-import { isCluster } from './client.ts'
-import type { Client } from './client.ts'
-import { replyOf } from './driver-errors.ts'
+import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
+import { isCluster } from './connection.ts'
+import type { Client } from './connection.ts'
+import { replyOf } from './driver.ts'
 
-/** How long it is looked for who answers, well within what one command may take, and how soon again, in milliseconds. */
+/** How long to search for the node that answers, in milliseconds: well within what one command may take. */
 const SEARCH_MS = 300
+/** How soon to search again, in milliseconds. */
 const SEARCH_AGAIN_MS = 20
-/** What a node answers to a command that it did not run because of where the key is, or is about to be. */
+/** Answers of a node that did not run a command because of where the key is, or is about to be. */
 const ELSEWHERE = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /
 
-/** How the driver gives up: nodes send it to each other, or there is none to answer. */
+/** Start of the driver's error when it gives up: nodes send the command to each other, or none answers. */
 const TOO_MANY = 'Too many Cluster redirections'
-/** All of them answer: the slot is on its way from one to the other. */
-const ON_ITS_WAY = /Last error: ReplyError: (MOVED|ASK|TRYAGAIN) /
+/** End of that error when all nodes answer, and the slot is moving from one to the other. */
+const MOVING = /Last error: ReplyError: (MOVED|ASK|TRYAGAIN) /
 
 /**
- * The node that answers for `key`, as far as is known; `''` before anything is.
- * @throws ERR_SESSION_STORE_UNAVAILABLE when no node does, or only replicas are connected, which the driver would ask instead
+ * Returns the name of the node that answers for `key`, as far as is known; `''` before anything is known.
+ * @throws ERR_SESSION_STORE_UNAVAILABLE when no node does, or only replicas are connected, which the driver would ask
  */
 export function ownerOf (cluster: Cluster, key: string): string {
   if (cluster.slots.length === 0) return ''
   const owner = cluster.slots[calculateSlot((cluster.options.keyPrefix ?? '') + key)]?.[0]
-  if (owner === undefined) throw new errors.STORE_UNAVAILABLE({ cause: new Error('no node of the Cluster answers for this slot') })
-  if (cluster.nodes('master').length === 0) throw new errors.STORE_UNAVAILABLE({ cause: new Error('no master of the Cluster is connected') })
+  if (owner === undefined) throw unavailable('no node of the Cluster answers for this slot')
+  if (cluster.nodes('master').length === 0) throw unavailable('no master of the Cluster is connected')
   return owner
 }
 
-/** The servers that hold keys, by their names, as far as there is a connection; where there is only one its name is ''. */
-export function connected (client: Client): Array<[name: string, master: Redis]> {
+/** Returns the connected servers that hold keys, by their names. A server that is no Cluster has the name `''`. */
+export function connectedMasters (client: Client): Array<[name: string, master: Redis]> {
   if (!isCluster(client)) return [['', client]]
   return client.nodes('master').map((node) => [`${node.options.host}:${node.options.port}`, node])
 }
 
 /**
- * All servers that hold keys: what is on one that is missing would seem not to be.
- * @throws ERR_SESSION_STORE_UNAVAILABLE
+ * Returns all servers that hold keys, by their names.
+ * @throws ERR_SESSION_STORE_UNAVAILABLE when one is not connected: what it holds would seem not to exist
  */
-export function mastersOf (client: Client): Array<[name: string, master: Redis]> {
-  const masters = connected(client)
+export function allMasters (client: Client): Array<[name: string, master: Redis]> {
+  const masters = connectedMasters(client)
   if (!isCluster(client)) return masters
   const names = [...new Set(client.slots.map((slot) => slot?.[0] ?? ''))]
   const found = (names.length === 0 ? [''] : names).map((name) => masters.find(([each]) => each === name))
-  if (found.includes(undefined)) throw new errors.STORE_UNAVAILABLE({ cause: new Error('a master of the Cluster is not connected') })
+  if (found.includes(undefined)) throw unavailable('a master of the Cluster is not connected')
   return found.filter((each) => each !== undefined)
 }
 
 /**
- * Sends what concerns `key` to the node that answers for it, and where that says another does, there.
+ * Sends a command to the node that answers for `key`, and where that node names another, to that one.
  *
- * Commands are joined node by node. Those that the driver itself joins for a Cluster it sends again all together to
- * where one of them was told to ask, which does not know the others' keys yet: a session would seem not to be.
+ * Commands are pipelined node by node. The driver's pipelines over a whole Cluster are sent again all together when
+ * one command was told to ask another node. That node does not know the other keys yet: a session would seem not to
+ * exist.
  */
-export async function sent<T> (cluster: Cluster, key: string, command: (client: Client) => Promise<T>): Promise<T> {
+export async function sendTo<T> (cluster: Cluster, key: string, command: (client: Client) => Promise<T>): Promise<T> {
   const owner = ownerOf(cluster, key)
-  const [, node] = connected(cluster).find(([name]) => name === owner) ?? []
-  // One that is just being connected to has the command wait for that; through the Cluster it would fail.
-  const isUsable = node !== undefined && node.status !== 'close' && node.status !== 'end' && (node.options.keyPrefix ?? '') === (cluster.options.keyPrefix ?? '')
-  if (!isUsable) return await search(cluster, command)
+  const [, node] = connectedMasters(cluster).find(([name]) => name === owner) ?? []
+  if (node === undefined || !isUsable(node, cluster)) return await search(cluster, command)
   try {
     return await command(node)
   } catch (error) {
@@ -68,35 +68,51 @@ export async function sent<T> (cluster: Cluster, key: string, command: (client: 
   }
 }
 
-/** Has the driver find who answers. Nothing has happened so far, so the command may be sent again. */
+/**
+ * Whether a command may be given to this node itself. While the node connects the command waits for that; given to the
+ * Cluster it would fail.
+ */
+function isUsable (node: Redis, cluster: Cluster): boolean {
+  if (node.status === 'close' || node.status === 'end') return false
+  return (node.options.keyPrefix ?? '') === (cluster.options.keyPrefix ?? '')
+}
+
+/** Has the driver find the node that answers. Nothing has happened so far, so the command may be sent again. */
 async function search<T> (cluster: Cluster, command: (cluster: Cluster) => Promise<T>): Promise<T> {
-  let onItsWay: Error | undefined
+  let moving: Error | undefined
   for (const giveUpAt = performance.now() + SEARCH_MS; ;) {
     try {
       const reply = command(cluster)
-      const answer = onItsWay === undefined ? await reply : await withDeadline(reply, giveUpAt - performance.now())
-      // The nodes answer: this costs one command, and none is taken for down.
-      if (answer === TIMED_OUT) throw new errors.STORE_UNAVAILABLE({ cause: onItsWay })
+      const answer = moving === undefined ? await reply : await withDeadline(reply, giveUpAt - performance.now())
+      // The nodes answer: only this command fails, and no node is taken for down.
+      if (answer === TIMED_OUT) throw new errors.STORE_UNAVAILABLE({ cause: moving })
       return answer
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith(TOO_MANY)) throw error
-      onItsWay = ON_ITS_WAY.test(error.message) ? error : undefined
-      if (performance.now() > giveUpAt) throw onItsWay === undefined ? error : new errors.STORE_UNAVAILABLE({ cause: onItsWay })
+      moving = MOVING.test(error.message) ? error : undefined
+      if (performance.now() > giveUpAt) {
+        throw moving === undefined ? error : new errors.STORE_UNAVAILABLE({ cause: moving })
+      }
     }
-    // Two that send it to each other do so for milliseconds, in which the driver goes back and forth often.
+    // Two nodes send a command to each other for milliseconds, in which the driver goes back and forth often.
     await new Promise((resolve) => setTimeout(resolve, SEARCH_AGAIN_MS))
   }
 }
 
-/** What TIME answers; of a Cluster the first of its masters to do so, as any of them may be down. */
-export async function timeOf (client: Client): Promise<unknown> {
-  // One that is being connected to has masters that answer before it passes any command on.
-  const masters = isCluster(client) && client.status === 'ready' ? connected(client) : []
+/** Returns what TIME answers; in a Cluster the first answer of any master, as one may be down. */
+export async function readTime (client: Client): Promise<unknown> {
+  // While a Cluster connects, its masters answer before it passes any command on.
+  const masters = isCluster(client) && client.status === 'ready' ? connectedMasters(client) : []
   if (masters.length === 0) return await client.time()
-  return await Promise.any(masters.map(async ([, master]) => await master.time())).catch((error: AggregateError) => { throw error.errors[0] })
+  const answers = masters.map(async ([, master]) => await master.time())
+  return await Promise.any(answers).catch((error: AggregateError) => { throw error.errors[0] })
 }
 
-/** Asks some node which node answers for what. */
-export async function refreshed (cluster: Cluster): Promise<void> {
+/** Asks some node which node answers for which slot. */
+export async function refreshSlots (cluster: Cluster): Promise<void> {
   await new Promise<void>((resolve) => cluster.refreshSlotsCache(() => resolve()))
+}
+
+function unavailable (message: string): Error {
+  return new errors.STORE_UNAVAILABLE({ cause: new Error(message) })
 }

@@ -1,7 +1,7 @@
 import { errors } from '../errors.ts'
 import { Rows } from '../util/rows.ts'
-import { disconnect, isCluster } from './client.ts'
-import type { Client } from './client.ts'
+import { disconnect, isCluster } from './connection.ts'
+import type { Client } from './connection.ts'
 import type { RedisLink } from './link.ts'
 
 /** How long a text is that others are not to wait for, in characters, and of how many keys that is remembered. */
@@ -77,7 +77,7 @@ export class LargeReads {
   #open (): void {
     const of = connectionOf(this.#link.client)
     if (this.#beside !== null && this.#beside.of !== of) void this.#drop()
-    if (!this.#isClosed) this.#beside ??= { link: this.#link.apart(), of }
+    if (!this.#isClosed) this.#beside ??= { link: this.#link.duplicate({ isSilent: true }), of }
   }
 
   async #drop (): Promise<void> {

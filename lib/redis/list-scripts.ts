@@ -1,6 +1,6 @@
 import { lists, SLACK_MS } from './list-lua.ts'
 import { PENDING_MS } from './records.ts'
-import { script } from './script.ts'
+import { script } from './link.ts'
 
 /** How many sessions one login ends at the most because they are too many. */
 const MOST_EVICTED = 100

@@ -1,5 +1,5 @@
 import { errors } from '../errors.ts'
-import { isCluster } from './client.ts'
+import { isCluster } from './connection.ts'
 import { LargeReads } from './large-reads.ts'
 import type { RedisLink } from './link.ts'
 

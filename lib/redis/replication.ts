@@ -1,37 +1,38 @@
 import type { Redis } from 'ioredis'
 import { errors } from '../errors.ts'
-import { isCluster } from './client.ts'
-import type { Client } from './client.ts'
-import { connected, ownerOf } from './cluster.ts'
+import { isCluster } from './connection.ts'
+import type { Client } from './connection.ts'
+import { connectedMasters, ownerOf } from './cluster.ts'
 import type { RedisLink } from './link.ts'
 
-/** How long replicas have to confirm, in milliseconds: a sign-in asks twice within what a request may wait. */
+/** How long replicas have to confirm, in milliseconds. A sign-in asks twice within what a request may wait. */
 const CONFIRM_MS = 200
-/** What is said at boot when they do not. */
-const NOBODY_CONFIRMS = 'no replica of this Redis confirms what is written: with durability replicated, signing in and out is answered 503 until one does'
+/** Warning at boot when they do not. */
+const NOBODY_CONFIRMS = 'no replica of this Redis confirms what is written: with durability replicated, ' +
+  'signing in and out is answered 503 until one does'
 
-/** What is written from now on, and whether replicas have it. */
+/** Confirmation by replicas of what is written after it was made. */
 export interface Confirmation {
-  /** Also what is written to where these keys are. */
+  /** Includes what is written to the masters of these keys. */
   extend (keys: string[]): Promise<void>
   /**
    * Resolves when every replica that follows has all of it, and there is one.
-   * @throws ERR_SESSION_STORE_UNAVAILABLE when that cannot be told: a failover may undo it
+   * @throws ERR_SESSION_STORE_UNAVAILABLE when that is not known: a failover may undo it
    */
   wait (): Promise<void>
 }
 
-/** Where nobody asked for it. */
+/** Confirmation for durability `'default'`: resolves at once. */
 export const UNCONFIRMED: Confirmation = { extend: async () => {}, wait: async () => {} }
 
 /**
- * Asks replicas whether they have what was written, by WAIT. That tells of what was written on its own
- * connection, and holds up what follows there: hence a link of its own for what is to be confirmed, and
- * one WAIT at a time, shared by all who came to ask during the last one.
+ * Asks replicas whether they have what was written, by WAIT. WAIT counts what was written on its own connection, and
+ * holds up the commands behind it. Hence a link of its own for what is to be confirmed, and one WAIT at a time, shared
+ * by all who asked during the last one.
  */
 export class Replication {
   readonly #link: RedisLink
-  /** Of each master, the WAIT that is under way and the one that follows it. */
+  /** The WAIT under way on each master, and the one that follows it. */
   readonly #current = new Map<Redis, Promise<unknown>>()
   readonly #next = new Map<Redis, Promise<boolean>>()
 
@@ -39,7 +40,7 @@ export class Replication {
     this.#link = link
   }
 
-  /** Begin with this, then write. */
+  /** Makes a confirmation of what is written, after this, to the masters of these keys. */
   async of (keys: string[]): Promise<Confirmation> {
     const connections = new Map<Redis, { key: string, stream: unknown }>()
     const extend = async (more: string[]): Promise<void> => {
@@ -56,10 +57,11 @@ export class Replication {
       wait: async () => {
         await Promise.all([...connections].map(async ([master, { key, stream }]) => {
           const isConfirmed = await this.#wait(master, key)
-          // Another connection, or another master, knows nothing of what was written on this one.
-          if (!isConfirmed || master.stream !== stream || knownMasterOf(this.#link.client, key) !== master) {
+          // WAIT on a new connection, or on a new master, does not count what was written before.
+          const isSame = master.stream === stream && knownMasterOf(this.#link.client, key) === master
+          if (!isConfirmed || !isSame) {
             const cause = new Error('no replica has confirmed in time')
-            this.#link.unconfirmed(cause)
+            this.#link.reportUnconfirmed(cause)
             throw new errors.STORE_UNAVAILABLE({ cause })
           }
         }))
@@ -67,25 +69,29 @@ export class Replication {
     }
   }
 
-  /** What to say at boot; nothing where Redis does not answer. */
+  /** Returns what to warn about at boot; nothing where Redis does not answer. */
   async warnings (): Promise<string[]> {
     const { client } = this.#link
-    const answers = await Promise.all(connected(client).map(([, master]) => confirmed(master).catch(() => true)))
+    const answers = await Promise.all(connectedMasters(client).map(([, master]) => confirmed(master).catch(() => true)))
     return answers.includes(false) ? [NOBODY_CONFIRMS] : []
   }
 
-  /** @throws ERR_SESSION_STORE_UNAVAILABLE when there is no connection to it */
+  /**
+   * Returns the server that answers for `key`.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE when it is not connected
+   */
   async #masterOf (key: string): Promise<Redis> {
     const { client } = this.#link
     const known = knownMasterOf(client, key)
     if (known !== undefined) return known
-    // Asked for anything, the driver looks who answers by now.
+    // Any command makes the driver look up which server answers by now.
     await this.#link.run(key, (node) => node.exists(key))
     const found = knownMasterOf(client, key)
-    if (found === undefined) throw new errors.STORE_UNAVAILABLE({ cause: new Error('a master of the Cluster is not connected') })
-    return found
+    if (found !== undefined) return found
+    throw new errors.STORE_UNAVAILABLE({ cause: new Error('a master of the Cluster is not connected') })
   }
 
+  /** Joins the WAIT that comes next on this master. */
   async #wait (master: Redis, key: string): Promise<boolean> {
     let next = this.#next.get(master)
     if (next === undefined) {
@@ -99,22 +105,27 @@ export class Replication {
     await current
     this.#next.delete(master)
     const isConfirmed = this.#link.run(key, () => confirmed(master))
-    const settled = isConfirmed.catch(() => {}).then(() => { if (this.#current.get(master) === settled) this.#current.delete(master) })
-    this.#current.set(master, settled)
+    const done = isConfirmed.catch(() => {}).then(() => {
+      if (this.#current.get(master) === done) this.#current.delete(master)
+    })
+    this.#current.set(master, done)
     return await isConfirmed
   }
 }
 
-/** Whichever replica is to take over has to have it: Sentinels know which has most only as of seconds ago. */
+/**
+ * Whether all replicas that follow have what was written. Any of them may take over: what Sentinels know of which one
+ * has most is seconds old.
+ */
 async function confirmed (master: Redis): Promise<boolean> {
   const [role, , followers] = await master.role() as [string, number, unknown[]]
   const replicas = role === 'master' ? Math.max(1, followers.length) : Infinity
   return replicas !== Infinity && await master.wait(replicas, CONFIRM_MS) >= replicas
 }
 
-/** The server that answers for `key`, if there is a connection to it. */
+/** Returns the server that answers for `key`, if it is connected. */
 function knownMasterOf (client: Client, key: string): Redis | undefined {
   if (!isCluster(client)) return client
   const owner = ownerOf(client, key)
-  return connected(client).find(([name]) => name === owner)?.[1]
+  return connectedMasters(client).find(([name]) => name === owner)?.[1]
 }

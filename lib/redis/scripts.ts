@@ -1,6 +1,4 @@
-import { script } from './script.ts'
-
-export type { Script } from './script.ts'
+import { script } from './link.ts'
 
 /**
  * KEYS  session

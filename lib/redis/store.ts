@@ -8,8 +8,8 @@ import type {
 import { errors } from '../errors.ts'
 import { RedisAttempts } from './attempts.ts'
 import { RedisBus } from './bus.ts'
-import { disconnect, isClient } from './client.ts'
-import type { Client, ClientLike } from './client.ts'
+import { disconnect, isClient } from './connection.ts'
+import type { Client, ClientLike } from './connection.ts'
 import { Keys } from './keys.ts'
 import type { Names } from './keys.ts'
 import { Lifecycle } from './lifecycle.ts'
@@ -144,7 +144,7 @@ export class RedisStore implements SessionStore {
     const base = this.#baseOn(this.link)
     this.#records = base.records
     this.#lists = base.lists
-    if (durability === 'replicated') this.#confirmed = this.link.another()
+    if (durability === 'replicated') this.#confirmed = this.link.duplicate()
     this.#replication = this.#confirmed === null ? null : new Replication(this.#confirmed)
     this.#lifecycle = new Lifecycle({
       ...this.#confirmed === null ? base : this.#baseOn(this.#confirmed),

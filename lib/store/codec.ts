@@ -5,7 +5,7 @@ import type { SessionRecord } from '../session/record.ts'
 type Head = Omit<SessionRecord, 'id' | 'secretHash' | 'lastSeenAt' | 'data'>
 
 /**
- * The stored form of a record: two lines of JSON, the session and the application's data.
+ * Encodes a record for storing: two lines of JSON, the session and the application's data.
  *
  * - Two lines, so that a route that only asks who is signed in never parses the data, and so that a
  *   change of the data and a touch of the session are separate writes that cannot conflict.
@@ -21,7 +21,7 @@ export function encode (record: SessionRecord): string {
   return `{"s":${Math.floor(record.lastSeenAt)},${head.slice(1)}\n${record.data}`
 }
 
-/** The record that `stored` holds, or `null` when it is not one. Never throws. */
+/** Decodes a stored record. Returns `null` if it is none. Never throws. */
 export function decode (id: string, stored: string): SessionRecord | null {
   const newline = stored.indexOf('\n')
   if (newline === -1 || stored[newline + 1] !== '{' || !stored.endsWith('}')) return null
@@ -31,7 +31,7 @@ export function decode (id: string, stored: string): SessionRecord | null {
   return Object.assign(known, { id, secretHash: head.h, lastSeenAt: head.s, data: stored.slice(newline + 1) })
 }
 
-/** What a first line holds besides `s` and `h`, as an object. */
+/** Encodes the first line of a stored session, without `s` and `h`. */
 export function encodeHead (record: Head): Record<string, string | number | undefined> {
   return {
     c: record.createdAt,
@@ -48,10 +48,12 @@ export function encodeHead (record: Head): Record<string, string | number | unde
   }
 }
 
-/** That of an object, or `null`. */
-export function decodeHead ({ c, e, i, u = null, a = null, l = null, m = null, p = null, b = null, t, k }: Record<string, unknown>): Head | null {
-  const known = isInstant(c) && isInstant(e) && isInstant(i) && isText(u) && (a === null || isInstant(a)) && isText(l) && isText(m) && isText(p) && isText(b)
-  if (!known || (u !== null && !isUserIdText(u)) || (m !== null && parseObject(m) === null)) return null
+/** Decodes the first line of a stored session, without `s` and `h`. Returns `null` if it is not one. */
+export function decodeHead (head: Record<string, unknown>): Head | null {
+  const { c, e, i, u = null, a = null, l = null, m = null, p = null, b = null, t, k } = head
+  const areInstants = isInstant(c) && isInstant(e) && isInstant(i) && (a === null || isInstant(a))
+  if (!areInstants || !isText(u) || !isText(l) || !isText(m) || !isText(p) || !isText(b)) return null
+  if ((u !== null && !isUserIdText(u)) || (m !== null && parseObject(m) === null)) return null
   return {
     kind: k === 1 ? 'bearer' : 'cookie',
     userId: u,
@@ -67,20 +69,22 @@ export function decodeHead ({ c, e, i, u = null, a = null, l = null, m = null, p
   }
 }
 
-/** The object that `text` holds, or `null`. */
+/** Parses JSON of an object. Returns `null` for any other text. */
 export function parseObject (text: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as Record<string, unknown> : null
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
+    // Any other object that JSON.parse makes is a record of unknown values.
+    return value as Record<string, unknown>
   } catch {
     return null
   }
 }
 
-/** What is nested deeper cannot be made text again. */
+/** How deep a session of express-session may be nested: a deeper one cannot be made text again. */
 const MAX_EXPRESS_DEPTH = 1_000
 
-/** The session that express-session stored as `text`, or `null` for what is none. */
+/** Parses a session as express-session stores it. Returns `null` if it is none. */
 export function parseExpress (text: string): Record<string, unknown> | null {
   const session = parseObject(text)
   if (session === null || typeof session.cookie !== 'object' || session.cookie === null) return null
@@ -91,7 +95,9 @@ function isInstant (value: unknown): value is number {
   return typeof value === 'number' && Number.isSafeInteger(value)
 }
 
-/** No text of ours is longer: a label, an address, the JSON of meta. */
+/** Longest text in a first line, in characters: a label, an address, the JSON of meta. */
+const MAX_TEXT = 4_096
+
 function isText (value: unknown): value is string | null {
-  return value === null || (typeof value === 'string' && value.length <= 4096)
+  return value === null || (typeof value === 'string' && value.length <= MAX_TEXT)
 }

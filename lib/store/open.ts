@@ -10,12 +10,12 @@ import { MemoryAttempts } from './memory-attempts.ts'
 import { MemoryStore } from './memory.ts'
 import { NearCacheStore } from '../near/cache.ts'
 import type { NearCacheOptions } from '../near/cache.ts'
-import { backendOf, connect, disconnect } from '../redis/client.ts'
-import type { RedisTarget } from '../redis/client.ts'
+import { backendOf, connect, disconnect } from '../redis/connection.ts'
+import type { RedisTarget } from '../redis/connection.ts'
 import { RedisStore } from '../redis/store.ts'
 import type { RedisStoreParts } from '../redis/store.ts'
 
-export type { RedisTarget } from '../redis/client.ts'
+export type { RedisTarget } from '../redis/connection.ts'
 
 /** How long starting up waits for Redis before it goes on without. */
 const READY_MS = 1_000

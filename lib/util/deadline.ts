@@ -1,25 +1,26 @@
 import { errors } from '../errors.ts'
 
-/** What a wait that was too long gives. */
+/** Result of a wait that was too long. */
 export const TIMED_OUT = Symbol('timed out')
 
-/** A timer that is later than this was kept waiting by the process itself, and how long an answer then gets. */
+/** How late a timer may be before the process itself was too busy, in milliseconds. */
 const LATE_MS = 20
+/** How much longer an answer then gets, in milliseconds. */
 const GRACE_MS = 100
 
 /** How many times as long as said everything is waited for. 1, but for tests on a busy machine that are not about time. */
 export const patience = { factor: 1 }
 
 /**
- * What `promise` gives within `ms` milliseconds, else `TIMED_OUT`; a later rejection is nobody's concern.
- * A process that was busy itself gives the other side the time it has taken from it.
+ * Waits for `promise`, `ms` milliseconds at the most, and resolves with its result or with `TIMED_OUT`. A later
+ * rejection is handled, and lost. A process that was busy itself waits a little longer.
  */
 export function withDeadline<T> (promise: Promise<T>, ms: number): Promise<T | typeof TIMED_OUT> {
   // One promise and one timer: every request that reads its session waits here.
   return new Promise((resolve, reject) => {
     const startedAt = performance.now()
     const longestMs = ms * patience.factor
-    // Timers run before what the network brought: two turns of the loop let an answer that waits be read and handled.
+    // Timers run before network input. Two turns of the event loop let an answer that has arrived be read and handled.
     const giveUp = (): void => { setImmediate(() => setImmediate(resolve, TIMED_OUT)) }
     let timer = setTimeout(() => {
       if (performance.now() - startedAt - longestMs < LATE_MS) giveUp()

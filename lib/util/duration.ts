@@ -6,7 +6,7 @@ export type Duration = number | string
 /** A browser keeps no cookie longer than about 400 days; a longer session is a typing error. */
 const MAX_MS = 10 * 365 * 24 * 3_600_000
 
-/** What is wrong with a duration (milliseconds, or a string such as `'30m'`); `null` for nothing. */
+/** Says what is wrong with a duration (milliseconds, or a string such as `'30m'`). Returns `null` if nothing is. */
 export function durationFault (value: unknown, { zero = false } = {}): string | null {
   const duration = durationMs(value)
   if (!Number.isFinite(duration)) return 'must be milliseconds or a string such as \'30m\''
@@ -14,7 +14,7 @@ export function durationFault (value: unknown, { zero = false } = {}): string | 
   return duration > MAX_MS ? 'must be less than ten years' : null
 }
 
-/** A duration in whole milliseconds, or `NaN` for what is none. */
+/** Converts a duration to whole milliseconds. Returns `NaN` if it is none. */
 export function durationMs (value: unknown): number {
   if (typeof value === 'number') return Math.floor(value)
   if (typeof value !== 'string' || value.length === 0 || value.length > 100) return NaN
@@ -22,8 +22,8 @@ export function durationMs (value: unknown): number {
 }
 
 /**
- * A duration given in code, in milliseconds.
- * @throws TypeError for what is none
+ * Converts a duration given in code to milliseconds.
+ * @throws TypeError if it is none
  */
 export function timeoutMs (name: string, value: Duration | undefined, fallback: number): number {
   if (value === undefined) return fallback
@@ -32,26 +32,30 @@ export function timeoutMs (name: string, value: Duration | undefined, fallback: 
   return durationMs(value)
 }
 
-/** How long a session may last, as code says it. */
+/** How long a session may last, as given in code. */
 export interface GivenTimeouts {
   idleTimeout?: Duration | undefined
   absoluteTimeout?: Duration | undefined
 }
 
-/** In milliseconds. */
+/** How long a session may last, in milliseconds. */
 export interface SessionTimeouts {
   idleTimeoutMs: number
   absoluteTimeoutMs: number
 }
 
 /**
- * The timeouts of one session, of which the idle one is never longer than the other.
- * @throws TypeError for what is no duration, or longer than `longest`
+ * Resolves the timeouts of one session. The idle timeout is never longer than the absolute one.
+ * @throws TypeError if one is no duration, or longer than in `longest`
  */
-export function sessionTimeouts ({ idleTimeout, absoluteTimeout }: GivenTimeouts, defaults: SessionTimeouts, longest: SessionTimeouts): SessionTimeouts {
+export function sessionTimeouts (
+  { idleTimeout, absoluteTimeout }: GivenTimeouts, defaults: SessionTimeouts, longest: SessionTimeouts
+): SessionTimeouts {
   const absoluteTimeoutMs = timeoutMs('absoluteTimeout', absoluteTimeout, defaults.absoluteTimeoutMs)
   const idleTimeoutMs = Math.min(timeoutMs('idleTimeout', idleTimeout, defaults.idleTimeoutMs), absoluteTimeoutMs)
-  if (absoluteTimeoutMs > longest.absoluteTimeoutMs) throw new TypeError('absoluteTimeout is longer than the assurance option allows')
-  if (idleTimeoutMs > longest.idleTimeoutMs) throw new TypeError('idleTimeout is longer than the assurance option allows')
+  const tooLong = absoluteTimeoutMs > longest.absoluteTimeoutMs
+    ? 'absoluteTimeout'
+    : idleTimeoutMs > longest.idleTimeoutMs ? 'idleTimeout' : null
+  if (tooLong !== null) throw new TypeError(`${tooLong} is longer than the assurance option allows`)
   return { idleTimeoutMs, absoluteTimeoutMs }
 }

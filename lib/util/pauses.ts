@@ -1,13 +1,13 @@
-/** How much longer than the monotonic clock `Date` may have gone on since somebody last looked, in milliseconds. */
+/** How far `Date` may have moved ahead of the monotonic clock between two calls, in milliseconds. */
 const APART_MS = 1_000
 
 let apart = Date.now() - performance.now()
 let count = 0
 
 /**
- * How often this machine has been paused, as far as anybody looked: asleep, or a virtual machine that was stopped. The
- * monotonic clock, which ages and deadlines go by, stands still then, and `Date` does not. One that was set ahead by
- * more than a second counts as well.
+ * Returns how often this machine has been paused, as far as the calls of this function saw: asleep, or a virtual
+ * machine that was stopped. The monotonic clock, by which ages and deadlines are measured, stands still then, and
+ * `Date` does not. Setting the clock ahead by more than a second counts as well.
  */
 export function pausesSoFar (): number {
   const now = Date.now() - performance.now()

@@ -1,13 +1,13 @@
-/** Longer texts are worked out anew each time, in characters: nobody is to fill the memory with them. */
+/** Longest text that is remembered, in characters: nobody is to fill the memory with longer ones. */
 const LONGEST = 256
 
 /**
- * What was worked out of a text, remembered for the texts that were asked for last: for `most` of them for certain,
- * and for twice as many at the most.
+ * Remembers results computed from texts, for the texts that were used last: for `most` of them at the least, and for
+ * twice as many at the most.
  */
 export class Recent<T> {
   readonly #most: number
-  /** When the newer ones are `most` they become the older ones, and those are forgotten. */
+  /** When there are `most` newer results they become the older ones, and the older ones are forgotten. */
   #newer = new Map<string, T>()
   #older = new Map<string, T>()
 
@@ -15,14 +15,14 @@ export class Recent<T> {
     this.#most = most
   }
 
-  /** What `workOut` gives, now or when this text was asked for before. `null` is not remembered. */
-  of (text: string, workOut: (text: string) => T | null): T | null {
+  /** Returns what `compute` returns, now or when this text was used before. `null` is not remembered. */
+  of (text: string, compute: (text: string) => T | null): T | null {
     const known = this.#newer.get(text)
     if (known !== undefined) return known
-    if (text.length > LONGEST) return workOut(text)
-    // A part of a text keeps all of it in memory: here the whole header, with everything that is in it.
+    if (text.length > LONGEST) return compute(text)
+    // A substring keeps the whole text in memory: here the whole header.
     const own = Buffer.from(text).toString()
-    const value = this.#older.get(own) ?? workOut(own)
+    const value = this.#older.get(own) ?? compute(own)
     if (value !== null) this.#add(own, value)
     return value
   }

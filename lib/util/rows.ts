@@ -1,8 +1,8 @@
-/** Tasks of one name follow each other in the order they came; those of different names do not wait for each other. */
+/** Runs tasks of one name one after the other, in the order they came. Tasks of different names do not wait. */
 export class Rows {
   readonly #last = new Map<string, Promise<unknown>>()
 
-  /** Whether tasks of this name are still to be done. */
+  /** Whether a task of this name runs or waits. */
   isBusy (name: string): boolean {
     return this.#last.has(name)
   }

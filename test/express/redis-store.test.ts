@@ -533,7 +533,7 @@ t.test('callbacks are given what the promises resolve with', async (t) => {
 t.test('a callback that throws is called once, and what it threw is a warning that ends no process', async (t) => {
   // In a process of its own: nobody else is to hear of it.
   const program = `
-    import { connect } from './lib/redis/client.ts'
+    import { connect } from './lib/redis/connection.ts'
     import { RedisStore } from './lib/express/redis-store.ts'
     const { client } = connect(${JSON.stringify(redis.url)})
     const store = new RedisStore({ client, prefix: ${JSON.stringify(prefix())} })

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
-import { connect } from '../../lib/redis/client.ts'
-import type { Client, RedisTarget } from '../../lib/redis/client.ts'
+import { connect } from '../../lib/redis/connection.ts'
+import type { Client, RedisTarget } from '../../lib/redis/connection.ts'
 import { ExpressAdoption } from '../../lib/express/adoption.ts'
 import { RedisStore as DropIn } from '../../lib/express/redis-store.ts'
 import type { RedisStoreOptions as DropInOptions } from '../../lib/express/redis-store.ts'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { unsuitable } from '../../lib/redis/suitability.ts'
+import { suitabilityWarnings } from '../../lib/redis/health.ts'
 import { startApp } from '../helpers/app.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
@@ -33,7 +33,7 @@ t.test('an eviction policy that can eat sessions is warned about, once, and what
 
 t.test('so are those of Redis 8.6 that go by when a session was written last', async (t) => {
   const info = await redis.client.info()
-  const said = await Promise.all(['allkeys-lrm', 'volatile-lrm', 'noeviction', 'volatile-ttl'].map(async (policy) => await unsuitable({ info: async () => info.replace(/^maxmemory_policy:.*$/m, `maxmemory_policy:${policy}\r`) })))
+  const said = await Promise.all(['allkeys-lrm', 'volatile-lrm', 'noeviction', 'volatile-ttl'].map(async (policy) => await suitabilityWarnings({ info: async () => info.replace(/^maxmemory_policy:.*$/m, `maxmemory_policy:${policy}\r`) })))
   t.strictSame(said.map((each) => each.map((warning) => /maxmemory-policy is (\S+): .* Set it to noeviction or volatile-ttl/.exec(warning)?.[1])), [['allkeys-lrm'], ['volatile-lrm'], [], []])
 })
 

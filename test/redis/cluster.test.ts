@@ -1,6 +1,6 @@
 import type { Cluster } from 'ioredis'
 import t from 'tap'
-import { connect, disconnect } from '../../lib/redis/client.ts'
+import { connect, disconnect } from '../../lib/redis/connection.ts'
 import { storeContract } from '../contract/store-contract.ts'
 import { record } from '../helpers/record.ts'
 import { prefix, startCluster, until } from '../helpers/redis.ts'

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import t from 'tap'
 import type { Test } from 'tap'
-import { connect } from '../../lib/redis/client.ts'
+import { connect } from '../../lib/redis/connection.ts'
 import { RedisLink } from '../../lib/redis/link.ts'
 import { Replication } from '../../lib/redis/replication.ts'
 import { storeContract } from '../contract/store-contract.ts'

@@ -23,9 +23,9 @@ async function open (t: Test) {
   /** Holds up what is read beside. */
   const gate = { held: null as Gate | null }
   watch(link, (keys) => sent.push(keys))
-  const apart = link.apart.bind(link)
-  link.apart = () => {
-    const second = apart()
+  const duplicate = link.duplicate.bind(link)
+  link.duplicate = (options) => {
+    const second = duplicate(options)
     links.push(second)
     watch(second, ([key = '']) => beside.push(key), async () => { await gate.held?.pass() })
     return second

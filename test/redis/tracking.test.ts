@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { TrackingLine } from '../../lib/redis/tracking-line.ts'
+import { TrackingLine } from '../../lib/redis/tracking.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 
 const redis = await startRedis(t)

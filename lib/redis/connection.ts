@@ -1,0 +1,198 @@
+import { Cluster, Redis } from 'ioredis'
+import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis'
+import { withDeadline } from '../util/deadline.ts'
+import { followSentinels, keepTrying, leaveReplicas, stayClosed } from './driver.ts'
+
+/** How long closing waits for commands under way, in milliseconds. */
+const QUIT_MS = 500
+
+/** A connection of the driver: one server (or Sentinel), or a Cluster. */
+export type Client = Redis | Cluster
+
+/** A Cluster, named by some of its nodes. */
+export interface RedisClusterOptions {
+  cluster: ClusterNode[]
+  tls?: RedisOptions['tls']
+  username?: string | undefined
+  password?: string | undefined
+}
+
+/** An ioredis `Redis` or `Cluster`: the part of its types that all versions share. */
+export interface ClientLike {
+  readonly options: object
+  duplicate: (...options: never[]) => unknown
+  /** Other drivers' clients have none. */
+  defineCommand: (...args: never[]) => unknown
+  get: (...args: never[]) => unknown
+}
+
+/** Value of the `redis` option: a URL, options of ioredis, nodes of a Cluster, or a client to copy the options of. */
+export type RedisTarget = string | RedisOptions | RedisClusterOptions | ClientLike
+
+/**
+ * Options behind Sentinel. A former master that does not know of the failover answers with sessions that have ended.
+ * So we listen to the Sentinels, and leave the old master when they name another.
+ */
+const sentinelOptions = {
+  role: 'master' as const,
+  // The ready check is where the driver looks whether a server has that role.
+  enableReadyCheck: true,
+  failoverDetector: true,
+  // Without it the driver waits for a frozen Sentinel without end, though the next one knows the master.
+  sentinelCommandTimeout: 300,
+  sentinelRetryStrategy: (times: number) => Math.min(50 * times, 500),
+  // For the connection that listens; the default is a minute.
+  sentinelReconnectStrategy: (times: number) => Math.min(100 * times, 1000)
+} satisfies RedisOptions
+
+/**
+ * Options of each connection. Requests need it to fail at once when the connection is down (the default waits for more
+ * than a minute), to leave a socket that has gone silent, never to send a command twice, and to send the commands of
+ * one tick together.
+ */
+const nodeOptions = ({ sentinels }: Pick<RedisOptions, 'sentinels'> = {}) => ({
+  // `start` connects it.
+  lazyConnect: true,
+  enableOfflineQueue: false,
+  maxRetriesPerRequest: 0,
+  connectTimeout: 1000,
+  // `Reads` has joined those of one tick already.
+  autoPipeliningIgnoredCommands: ['mget'],
+  // Behind a half-open connection, service resumes after this and the longest pause between two attempts to connect.
+  socketTimeout: 1400,
+  autoResendUnfulfilledCommands: false,
+  keepAlive: 5000,
+  retryStrategy: (times: number) => Math.min(50 * times, 250) + Math.random() * 50,
+  reconnectOnError: leaveReplicas(),
+  // A frozen server never closes its side. The default waits two seconds, also when a Sentinel has named another.
+  disconnectTimeout: 100,
+  ...sentinels != null && sentinelOptions
+}) satisfies RedisOptions
+
+/**
+ * Options of a Cluster. Commands go to masters only, also where the client handed in asks replicas. A command whose
+ * connection was lost is not sent again: it may have happened.
+ */
+const clusterOptions = {
+  enableOfflineQueue: false,
+  // Each node pipelines for itself: see `sendTo` in cluster.ts.
+  enableAutoPipelining: false,
+  lazyConnect: false,
+  scaleReads: 'master',
+  clusterRetryStrategy: (times: number) => Math.min(100 * times, 500),
+  slotsRefreshTimeout: 200,
+  slotsRefreshInterval: 5000,
+  retryDelayOnFailover: 0,
+  // While a slot moves, a command on two keys waits until both have moved. While a replica takes over, nobody may know
+  // the owner. `search` in cluster.ts goes on with such a command, and gives up in time.
+  retryDelayOnClusterDown: 20,
+  retryDelayOnTryAgain: 20,
+  maxRedirections: 4,
+  // ElastiCache's certificates name hosts, not addresses.
+  dnsLookup: (address: string, callback: (error: null, address: string) => void) => callback(null, address)
+} satisfies ClusterOptions
+
+/** Options of each node of a Cluster. */
+const clusterNodeOptions = () => ({
+  ...nodeOptions(),
+  enableAutoPipelining: true,
+  // ASKING is about the very next command.
+  autoPipeliningIgnoredCommands: ['asking', 'readwrite'],
+  keyPrefix: ''
+}) satisfies RedisOptions
+
+/** Whether `value` is a client of ioredis, also of another copy of the package. */
+export function isClient (value: unknown): value is Client {
+  const client = value as Partial<Client> | null
+  if (typeof client !== 'object' || client === null) return false
+  // Other drivers' clients have the first two as well.
+  return [client.duplicate, client.get, client.defineCommand].every((method) => typeof method === 'function')
+}
+
+/** Whether a client is connected to a Cluster. */
+export function isCluster (client: Client): client is Cluster {
+  return 'isCluster' in client && client.isCluster === true
+}
+
+/**
+ * Opens a connection of our own to `target`, with our options. Returns it with what keys have to begin with.
+ * Only the options of a client are read: its owner uses and closes it.
+ */
+export function connect (target: RedisTarget): { client: Client, keyPrefix: string } {
+  const { client, keyPrefix } = open(target)
+  if (!isCluster(client)) start(client)
+  return { client, keyPrefix }
+}
+
+/** Opens one more connection with the options of this one, but for those given. It is ours to close. */
+export function duplicate (
+  client: Client,
+  options: { enableOfflineQueue?: boolean, enableAutoPipelining?: boolean } = {},
+  serverOptions: Partial<RedisOptions> = {}
+): Client {
+  // Each connection leaves its server for itself.
+  const reconnectOnError = leaveReplicas()
+  if (isCluster(client)) {
+    return client.duplicate([], { ...options, redisOptions: merged(client.options.redisOptions, { reconnectOnError }) })
+  }
+  return start(client.duplicate({ ...options, ...serverOptions, reconnectOnError }))
+}
+
+/** Connects a client. It is made lazy so that the driver is mended before it asks a Sentinel. */
+function start (client: Redis): Redis {
+  keepTrying(client)
+  followSentinels(client)
+  client.connect().catch(() => {})
+  return client
+}
+
+function open (target: RedisTarget): { client: Client, keyPrefix: string } {
+  if (typeof target === 'string') {
+    return { client: new Redis(target, { ...nodeOptions(), enableAutoPipelining: true }), keyPrefix: '' }
+  }
+  if (isClient(target)) return { client: ownClient(target), keyPrefix: target.options.keyPrefix ?? '' }
+  if ('cluster' in target) {
+    const { cluster, tls, username, password } = target
+    const redisOptions = merged({ tls, username, password }, clusterNodeOptions())
+    return { client: new Cluster(cluster, { ...clusterOptions, redisOptions }), keyPrefix: '' }
+  }
+  // No URL, no client and no Cluster: plain options.
+  const { keyPrefix = '', ...options } = target as RedisOptions
+  return { client: new Redis(merged(options, { ...nodeOptions(options), enableAutoPipelining: true })), keyPrefix }
+}
+
+/** Makes a client of our own from the options of another. */
+function ownClient (client: Client): Client {
+  if (!isCluster(client)) {
+    return client.duplicate({ ...nodeOptions(client.options), enableAutoPipelining: true, keyPrefix: '' })
+  }
+  const redisOptions = merged(client.options.redisOptions, clusterNodeOptions())
+  return client.duplicate([], { ...clusterOptions, keyPrefix: '', redisOptions })
+}
+
+/**
+ * Closes a connection of our own. Answers under way may still arrive, for a moment; a server that does not answer is
+ * not waited for.
+ */
+export async function disconnect (client: Client): Promise<void> {
+  if (client.status === 'ready') await withDeadline(client.quit().catch(() => {}), QUIT_MS)
+  if (isCluster(client)) stayClosed(client)
+  client.disconnect()
+}
+
+/**
+ * Identifies where a client's commands go. Equal values mean the same place; a Cluster not reached yet equals no other.
+ */
+export function backendOf (client: Client): unknown {
+  if (isCluster(client)) {
+    const nodes = client.nodes().map(({ options: { host, port } }) => [host, port])
+    return nodes.length === 0 ? Symbol('unknown') : JSON.stringify(nodes.sort())
+  }
+  const { host, port, path, db, sentinels, name } = client.options
+  return JSON.stringify([path ?? sentinels ?? [host, port], name, db])
+}
+
+/** Merges connection options; ours win. The driver's types refuse `undefined` where its code takes it. */
+function merged (theirs: object | undefined, ours: RedisOptions): Omit<RedisOptions, 'replyMapping'> {
+  return { ...theirs, ...ours } as Omit<RedisOptions, 'replyMapping'>
+}

@@ -1,0 +1,215 @@
+import type { Cluster, Redis } from 'ioredis'
+import { errors } from '../errors.ts'
+
+/*
+ * The driver is ioredis. This file says what its errors mean, and works around what it does wrong or not at all.
+ */
+
+/** What Redis repeats of a command that it does not know. */
+const ARGUMENTS = /, with args beginning with:.*/
+/** How soon a connection that the driver has given up is tried again, in milliseconds. */
+const RECONNECT_MS = 100
+/** How long to stay with a server that takes no writes, when a new connection has led to it again, in milliseconds. */
+const STAY_MS = 1_500
+
+/**
+ * Removes from an error the command it is about, and returns the error. The driver attaches the command, and some
+ * answers of Redis repeat it: the password of AUTH, the session of SET. Errors end up in logs.
+ */
+export function withoutCommand<T> (error: T): T {
+  if (typeof error !== 'object' || error === null) return error
+  delete (error as { command?: unknown }).command
+  // The error of a Cluster that could not connect holds the one of the node tried last.
+  withoutCommand((error as { lastNodeError?: unknown }).lastNodeError)
+  if (isReply(error) && ARGUMENTS.test(error.message)) {
+    error.message = error.message.replace(ARGUMENTS, '')
+    error.stack = `${error.stack}`.replace(ARGUMENTS, '')
+  }
+  return error
+}
+
+/** Whether Redis itself answered with this error. */
+export function isReply (error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError'
+}
+
+/** Text of an error that Redis itself answered, else `''`. */
+export function replyOf (error: unknown): string {
+  return isReply(error) ? error.message : ''
+}
+
+/** Whether an error of ours was caused by a key that holds another type than a session's. */
+export function isWrongType (error: unknown): boolean {
+  return replyOf((error as { cause?: unknown } | null)?.cause).startsWith('WRONGTYPE')
+}
+
+/**
+ * Whether Redis is out of reach: no connection, connection lost while waiting, no node known, or Redis not ready yet.
+ * Programming errors do not count, nor do our own errors, which have been judged already.
+ */
+export function isOutage (error: unknown): boolean {
+  if (isReply(error)) return /^(LOADING|CLUSTERDOWN|MASTERDOWN) /.test(error.message)
+  if (error instanceof TypeError || error instanceof RangeError) return false
+  return error instanceof Error && !(error instanceof errors.STORE_UNAVAILABLE)
+}
+
+/**
+ * Whether Redis refused the connection for a reason that waiting does not mend. A refused database is one: the driver
+ * would go on with database 0.
+ */
+export function isRefusal (error: unknown): boolean {
+  const start = /^(WRONGPASS|NOAUTH|NOPERM|ERR (AUTH|invalid password|Client sent AUTH|DB index|invalid DB|SELECT))/
+  return start.test(replyOf(error))
+}
+
+/** When each connection left its server, by its `reconnectOnError`. */
+const leftAt = new WeakMap<object, number>()
+
+/**
+ * Makes a `reconnectOnError` for one connection. It leaves a server that takes no writes: a demoted master would
+ * answer with sessions that have ended.
+ */
+export function leaveReplicas (): (error: Error) => 1 | false {
+  const leave = (error: Error): 1 | false => {
+    const hasJustLeft = performance.now() - (leftAt.get(leave) ?? -Infinity) < STAY_MS
+    if (!error.message.startsWith('READONLY') || hasJustLeft) return false
+    leftAt.set(leave, performance.now())
+    // Reconnect, and do not resend.
+    return 1
+  }
+  return leave
+}
+
+/** When a connection of ours last left a server that takes no writes, by `performance.now()`; else `-Infinity`. */
+export function lastLeftAt (client: Redis | Cluster): number {
+  const { reconnectOnError } = ('nodes' in client ? client.options.redisOptions : client.options) ?? {}
+  return leftAt.get(reconnectOnError ?? {}) ?? -Infinity
+}
+
+/**
+ * Reconnects a client behind Sentinel when the driver has given up. It gives up for good when it hears of a failover
+ * while it asks a Sentinel for the master.
+ */
+export function keepTrying (client: Redis): void {
+  if (client.options.sentinels == null) return
+  let isLeft = false
+  let wasClosed = false
+  let timer: NodeJS.Timeout | undefined
+  const { disconnect } = client
+  client.disconnect = (reconnect = false) => {
+    isLeft ||= !reconnect
+    clearTimeout(timer)
+    disconnect.call(client, reconnect)
+  }
+  client.on('connecting', () => { wasClosed = false })
+  client.on('close', () => { wasClosed = true })
+  client.on('end', () => {
+    // An end after `close` was asked for.
+    if (!isLeft && !wasClosed) timer = setTimeout(() => { client.connect().catch(() => {}) }, RECONNECT_MS)
+  })
+}
+
+/**
+ * Keeps a closed Cluster closed. One that is closed while it asks for its slots connects when the answer comes, and
+ * forgets that it was closed.
+ */
+export function stayClosed (cluster: Cluster): void {
+  cluster.options.clusterRetryStrategy = () => null
+  cluster.on('ready', () => { cluster.disconnect() })
+}
+
+/**
+ * Handles rejections of ASKING, which the driver leaves unhandled: one would end the process. The driver sends it to
+ * a node to which a slot is moving. The command that follows fails as well, and its error is handled.
+ * Returns a function that stops this for nodes to come.
+ */
+export function handleAsking (cluster: Cluster): () => void {
+  const handled = new WeakSet<Redis>()
+  const handle = (node: Redis): void => {
+    if (handled.has(node)) return
+    handled.add(node)
+    const asking = node.asking.bind(node) as (...args: unknown[]) => Promise<'OK'>
+    node.asking = (...args: unknown[]) => {
+      const answer = asking(...args)
+      answer.catch(() => {})
+      return answer
+    }
+  }
+  cluster.nodes().forEach(handle)
+  cluster.on('+node', handle)
+  return () => { cluster.off('+node', handle) }
+}
+
+interface Address { host: string, port: number }
+
+/** Part of the driver's way to a master by Sentinel that is worked around here. Its types keep all of it private. */
+interface Connector {
+  /** Returns whether the server is to be used. If not, another Sentinel is asked first from then on. */
+  check: (info: { role: string }) => boolean
+  /** Asks a Sentinel for the master. */
+  resolve: (sentinel: Address) => Promise<Address | null>
+  /** Listens to the Sentinels, for each new connection. */
+  initFailoverDetector: () => Promise<void>
+  failoverDetector: { sentinels: Array<{ address: Address, client: Redis }> } | null
+}
+
+/**
+ * Leaves a server when most Sentinels that answer name another. By itself the driver leaves it when a Sentinel tells
+ * of a failover, once. It never learns what was told while it was not listening: the old master answers with sessions
+ * that have ended until Sentinels reach it. So the Sentinels are asked whenever the driver begins to listen to one.
+ */
+export function followSentinels (client: Redis): void {
+  if (client.options.sentinels == null) return
+  // Private by the driver's types: see Connector.
+  const { connector } = client as unknown as { connector: Connector }
+  const resolve = connector.resolve.bind(connector)
+  const listen = connector.initFailoverDetector.bind(connector)
+  let current: Address | null = null
+  let asking = Promise.resolve()
+  let isDue = false
+  const ask = async (): Promise<void> => {
+    const { stream } = client
+    const sentinels = connector.failoverDetector?.sentinels ?? []
+    const answers = await Promise.all(sentinels.map(({ address }) => resolve(address).catch(() => null)))
+    const named = answers.filter((answer) => answer !== null)
+    const others = named.filter(({ host, port }) => host !== current?.host || port !== current.port)
+    if (client.status !== 'ready' || client.stream !== stream || others.length * 2 <= named.length) return
+    connector.check({ role: 'left' })
+    client.disconnect(true)
+  }
+  // A question under way may have been answered before: ask once more after it.
+  const askAgain = (): void => {
+    if (isDue || client.status !== 'ready') return
+    isDue = true
+    asking = asking.then(async () => {
+      isDue = false
+      await ask()
+    })
+  }
+  connector.resolve = async (sentinel) => {
+    current = await resolve(sentinel)
+    return current
+  }
+  connector.initFailoverDetector = async () => {
+    const listening = listen()
+    for (const sentinel of connector.failoverDetector?.sentinels ?? []) subscribeTo(sentinel.client, askAgain)
+    await listening
+  }
+  client.on('ready', askAgain)
+}
+
+/**
+ * Subscribes to a Sentinel whenever there is a connection to it, and calls `onSubscribed`. The driver by itself
+ * subscribes again without looking at the answer: a late one would end the process.
+ */
+function subscribeTo (sentinel: Redis, onSubscribed: () => void): void {
+  sentinel.options.autoResubscribe = false
+  sentinel.on('ready', () => {
+    sentinel.subscribe('+switch-master').then(onSubscribed, (error: unknown) => {
+      // It is connected, and deaf.
+      if (sentinel.status === 'ready' && !isReply(error)) sentinel.disconnect(true)
+    })
+  })
+  // Without a listener the driver prints every failed attempt to connect.
+  sentinel.on('error', () => {})
+}
