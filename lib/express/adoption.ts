@@ -11,10 +11,11 @@ import { encode, parseExpress } from '../store/codec.ts'
 import type { Keys } from '../redis/keys.ts'
 import { script } from '../redis/link.ts'
 import type { RedisLink } from '../redis/link.ts'
-import { absentIfWrongType, MOVED, PENDING_MS } from '../redis/records.ts'
+import { absentIfWrongType, MOVED } from '../redis/records.ts'
 import type { Records } from '../redis/records.ts'
 import type { AdoptionBase } from '../redis/store.ts'
 import type { UserLists } from '../redis/user-lists.ts'
+import { ADOPTION_WAIT_MS, LOOK_AGAIN_MS, PENDING_MS } from '../util/timings.ts'
 
 /** How adopted sessions are made. */
 export interface AdoptionOptions {
@@ -28,9 +29,8 @@ export interface AdoptionOptions {
 /** The id of the session that is made, and the proof of it. */
 type Made = Pick<SessionRecord, 'id' | 'secretHash'>
 
-/** How long to wait, in milliseconds, before looking again while another process adopts the same session; how often. */
-const LOOK_AGAIN_MS = 10
-const LOOKS = 30
+/** How many times to look while another process adopts the same session. */
+const LOOKS = ADOPTION_WAIT_MS / LOOK_AGAIN_MS
 
 /**
  * KEYS  the claimed session · the session that is made of it

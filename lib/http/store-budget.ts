@@ -1,8 +1,6 @@
 import { errors } from '../errors.ts'
-import { inTime, WAIT_MS } from '../util/deadline.ts'
-
-/** What the next operation gets in any case, if the last was answered: the time may have gone by in this process itself. */
-const LEAST_MS = 100
+import { inTime } from '../util/deadline.ts'
+import { LEAST_WAIT_MS, REQUEST_WAIT_MS } from '../util/timings.ts'
 
 /**
  * What one request may wait for the store, all of its operations together. Waits that overlap count once: it is the
@@ -24,11 +22,12 @@ export class StoreBudget {
   async within<T> (operation: Promise<T>, late?: (result: T) => void): Promise<T> {
     const startedAt = performance.now()
     if (this.#running === 0) {
-      if (startedAt - this.#endedAt > WAIT_MS) [this.#spentMs, this.#isAnswered] = [0, true]
+      if (startedAt - this.#endedAt > REQUEST_WAIT_MS) [this.#spentMs, this.#isAnswered] = [0, true]
       this.#since = startedAt
     }
     const spentMs = this.#spentMs + startedAt - this.#since
-    const ms = Math.max(this.#isAnswered ? LEAST_MS : 0, WAIT_MS - spentMs)
+    // Where the last one was answered, the time may have gone by in this process itself.
+    const ms = Math.max(this.#isAnswered ? LEAST_WAIT_MS : 0, REQUEST_WAIT_MS - spentMs)
     this.#running++
     try {
       const result = await inTime(operation, { ms, ...late !== undefined && { late } })

@@ -1,10 +1,8 @@
 import type { Bus } from '../session/store.ts'
+import { BUS_PING_EVERY_MS } from '../util/timings.ts'
 import type { Client } from './connection.ts'
 import { withoutCommand } from './driver.ts'
 import type { RedisLink } from './link.ts'
-
-/** How often a subscriber, which may hear nothing for long, is pinged, in milliseconds. */
-const PING_EVERY_MS = 2_000
 
 interface Listener {
   onMessage: (message: string) => void
@@ -59,7 +57,7 @@ export class RedisBus implements Bus {
     // Waits for Redis if that is down.
     void this.#subscribe(subscriber)
     // An unanswered PING makes the driver leave a connection that has gone silent.
-    this.#ping = setInterval(() => { subscriber.ping().catch(() => {}) }, PING_EVERY_MS)
+    this.#ping = setInterval(() => { subscriber.ping().catch(() => {}) }, BUS_PING_EVERY_MS)
   }
 
   async #subscribeAgain (subscriber: Client): Promise<void> {

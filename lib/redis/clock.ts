@@ -1,9 +1,5 @@
 import { pausesSoFar } from '../util/pauses.ts'
-
-/** How long the difference between our clock and Redis' is trusted, in milliseconds. */
-const TRUST_MS = 60_000
-/** How long an answer may take to be used, in milliseconds. It may be wrong by half of that. */
-const ANSWER_MS = 100
+import { CLOCK_ANSWER_MS, CLOCK_TRUST_MS } from '../util/timings.ts'
 
 /** Redis' time: read now and then, and carried on by this process's monotonic clock. */
 export class RedisClock {
@@ -23,7 +19,7 @@ export class RedisClock {
   /** Redis' time, in milliseconds since 1970. */
   now (): number {
     const now = performance.now()
-    if (now - this.#readAt > TRUST_MS) void this.read().catch(() => {})
+    if (now - this.#readAt > CLOCK_TRUST_MS) void this.read().catch(() => {})
     return now + this.#offset
   }
 
@@ -45,7 +41,7 @@ export class RedisClock {
     this.#readAt = sentAt
     const [seconds, micros] = await this.#time() as [string, string]
     const answeredAt = performance.now()
-    if (answeredAt - sentAt > ANSWER_MS && this.#isRead && pauses === this.#pauses) return
+    if (answeredAt - sentAt > CLOCK_ANSWER_MS && this.#isRead && pauses === this.#pauses) return
     const redisMs = Number(seconds) * 1000 + Number(micros) / 1000
     this.#offset = redisMs - (sentAt + answeredAt) / 2
     this.#isRead = true

@@ -2,14 +2,11 @@ import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
 import { errors } from '../errors.ts'
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
+import { SEARCH_AGAIN_MS, SEARCH_MS } from '../util/timings.ts'
 import { isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
 import { replyOf } from './driver.ts'
 
-/** How long to search for the node that answers, in milliseconds: well within what one command may take. */
-const SEARCH_MS = 300
-/** How soon to search again, in milliseconds. */
-const SEARCH_AGAIN_MS = 20
 /** Answers of a node that did not run a command because of where the key is, or is about to be. */
 const ELSEWHERE = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /
 

@@ -1,10 +1,11 @@
 import { Cluster, Redis } from 'ioredis'
 import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis'
 import { withDeadline } from '../util/deadline.ts'
+import {
+  CLUSTER_RECONNECT, CONNECT_TIMEOUT_MS, DISCONNECT_MS, KEEP_ALIVE_MS, QUIT_MS, RECONNECT, SEARCH_AGAIN_MS,
+  SENTINEL_COMMAND_MS, SENTINEL_RECONNECT, SENTINEL_RETRY, SLOTS_REFRESH_EVERY_MS, SLOTS_REFRESH_MS, SOCKET_TIMEOUT_MS
+} from '../util/timings.ts'
 import { followSentinels, keepTrying, leaveReplicas, stayClosed } from './driver.ts'
-
-/** How long closing waits for commands under way, in milliseconds. */
-const QUIT_MS = 500
 
 /** A connection of the driver: one server (or Sentinel), or a Cluster. */
 export type Client = Redis | Cluster
@@ -29,6 +30,16 @@ export interface ClientLike {
 /** Value of the `redis` option: a URL, options of ioredis, nodes of a Cluster, or a client to copy the options of. */
 export type RedisTarget = string | RedisOptions | RedisClusterOptions | ClientLike
 
+/** Returns how long to wait before the next attempt. */
+function pause ({ stepMs, mostMs }: { stepMs: number, mostMs: number }, times: number): number {
+  return Math.min(stepMs * times, mostMs)
+}
+
+/** Returns how long to wait before connecting again. Processes that lost Redis together come back one by one. */
+export function reconnectPause (times: number): number {
+  return pause(RECONNECT, times) + Math.random() * RECONNECT.jitterMs
+}
+
 /**
  * Options behind Sentinel. A former master that does not know of the failover answers with sessions that have ended.
  * So we listen to the Sentinels, and leave the old master when they name another.
@@ -39,10 +50,10 @@ const sentinelOptions = {
   enableReadyCheck: true,
   failoverDetector: true,
   // Without it the driver waits for a frozen Sentinel without end, though the next one knows the master.
-  sentinelCommandTimeout: 300,
-  sentinelRetryStrategy: (times: number) => Math.min(50 * times, 500),
+  sentinelCommandTimeout: SENTINEL_COMMAND_MS,
+  sentinelRetryStrategy: (times: number) => pause(SENTINEL_RETRY, times),
   // For the connection that listens; the default is a minute.
-  sentinelReconnectStrategy: (times: number) => Math.min(100 * times, 1000)
+  sentinelReconnectStrategy: (times: number) => pause(SENTINEL_RECONNECT, times)
 } satisfies RedisOptions
 
 /**
@@ -55,17 +66,17 @@ const nodeOptions = ({ sentinels }: Pick<RedisOptions, 'sentinels'> = {}) => ({
   lazyConnect: true,
   enableOfflineQueue: false,
   maxRetriesPerRequest: 0,
-  connectTimeout: 1000,
+  connectTimeout: CONNECT_TIMEOUT_MS,
   // `Reads` has joined those of one tick already.
   autoPipeliningIgnoredCommands: ['mget'],
   // Behind a half-open connection, service resumes after this and the longest pause between two attempts to connect.
-  socketTimeout: 1400,
+  socketTimeout: SOCKET_TIMEOUT_MS,
   autoResendUnfulfilledCommands: false,
-  keepAlive: 5000,
-  retryStrategy: (times: number) => Math.min(50 * times, 250) + Math.random() * 50,
+  keepAlive: KEEP_ALIVE_MS,
+  retryStrategy: reconnectPause,
   reconnectOnError: leaveReplicas(),
   // A frozen server never closes its side. The default waits two seconds, also when a Sentinel has named another.
-  disconnectTimeout: 100,
+  disconnectTimeout: DISCONNECT_MS,
   ...sentinels != null && sentinelOptions
 }) satisfies RedisOptions
 
@@ -79,14 +90,14 @@ const clusterOptions = {
   enableAutoPipelining: false,
   lazyConnect: false,
   scaleReads: 'master',
-  clusterRetryStrategy: (times: number) => Math.min(100 * times, 500),
-  slotsRefreshTimeout: 200,
-  slotsRefreshInterval: 5000,
+  clusterRetryStrategy: (times: number) => pause(CLUSTER_RECONNECT, times),
+  slotsRefreshTimeout: SLOTS_REFRESH_MS,
+  slotsRefreshInterval: SLOTS_REFRESH_EVERY_MS,
   retryDelayOnFailover: 0,
   // While a slot moves, a command on two keys waits until both have moved. While a replica takes over, nobody may know
   // the owner. `search` in cluster.ts goes on with such a command, and gives up in time.
-  retryDelayOnClusterDown: 20,
-  retryDelayOnTryAgain: 20,
+  retryDelayOnClusterDown: SEARCH_AGAIN_MS,
+  retryDelayOnTryAgain: SEARCH_AGAIN_MS,
   maxRedirections: 4,
   // ElastiCache's certificates name hosts, not addresses.
   dnsLookup: (address: string, callback: (error: null, address: string) => void) => callback(null, address)

@@ -1,5 +1,6 @@
 import type { Cluster, Redis } from 'ioredis'
 import { errors } from '../errors.ts'
+import { GIVEN_UP_RETRY_MS, STAY_MS } from '../util/timings.ts'
 
 /*
  * The driver is ioredis. This file says what its errors mean, and works around what it does wrong or not at all.
@@ -7,10 +8,6 @@ import { errors } from '../errors.ts'
 
 /** What Redis repeats of a command that it does not know. */
 const ARGUMENTS = /, with args beginning with:.*/
-/** How soon a connection that the driver has given up is tried again, in milliseconds. */
-const RECONNECT_MS = 100
-/** How long to stay with a server that takes no writes, when a new connection has led to it again, in milliseconds. */
-const STAY_MS = 1_500
 
 /**
  * Removes from an error the command it is about, and returns the error. The driver attaches the command, and some
@@ -105,7 +102,7 @@ export function keepTrying (client: Redis): void {
   client.on('close', () => { wasClosed = true })
   client.on('end', () => {
     // An end after `close` was asked for.
-    if (!isLeft && !wasClosed) timer = setTimeout(() => { client.connect().catch(() => {}) }, RECONNECT_MS)
+    if (!isLeft && !wasClosed) timer = setTimeout(() => { client.connect().catch(() => {}) }, GIVEN_UP_RETRY_MS)
   })
 }
 

@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events'
 import type { Redis } from 'ioredis'
 import type { StoreEvents } from '../session/store.ts'
+import { LEFT_MS, REFUSAL_QUIET_MS } from '../util/timings.ts'
 import { isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
 import { handleAsking, isRefusal, withoutCommand } from './driver.ts'
@@ -17,10 +18,6 @@ const OLDEST_VERSION = 7
  * list ends with its last session.
  */
 const SAFE_POLICIES = ['noeviction', 'volatile-ttl']
-/** How long a connection that left its server on purpose may be away before that is an outage, in milliseconds. */
-const LEAVE_MS = 1_000
-/** How long a refusal must not have been seen before it is reported again, in milliseconds. */
-const QUIET_MS = 60_000
 /** How many kinds of refusals are told apart. They come from Redis, and are few. */
 const MAX_KINDS = 50
 
@@ -90,8 +87,8 @@ export class OutageReporter {
       this.#isReported = true
       this.#events.emit('down', cause)
     }
-    if (performance.now() - Math.max(...this.#leftAt.map((each) => each())) > LEAVE_MS) report()
-    else this.#timer = setTimeout(report, LEAVE_MS)
+    if (performance.now() - Math.max(...this.#leftAt.map((each) => each())) > LEFT_MS) report()
+    else this.#timer = setTimeout(report, LEFT_MS)
   }
 
   /** A server answers again. */
@@ -128,7 +125,7 @@ export class RefusalReporter {
     const before = this.#seenAt.get(kind) ?? -Infinity
     if (this.#seenAt.size > MAX_KINDS) this.#seenAt.clear()
     this.#seenAt.set(kind, now)
-    if (now - before >= QUIET_MS) this.#events.emit('refused', advice ?? 'see what it says', error)
+    if (now - before >= REFUSAL_QUIET_MS) this.#events.emit('refused', advice ?? 'see what it says', error)
   }
 }
 

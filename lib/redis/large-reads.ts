@@ -1,5 +1,6 @@
 import { errors } from '../errors.ts'
 import { Rows } from '../util/rows.ts'
+import { REQUEST_WAIT_MS } from '../util/timings.ts'
 import { disconnect, isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
 import type { RedisLink } from './link.ts'
@@ -9,8 +10,6 @@ const LARGE = 65_536
 const MOST_KEYS = 1_000
 /** How much of one key may be on its way at once: more of it waits, where else the process would do nothing but read it. */
 const AT_ONCE = 1_000_000
-/** Who asks waits no longer than this, and what is to be read for nobody is not read. */
-const WAIT_MS = 600
 
 /**
  * Reads what was large when it was read last, each key by itself and on a second connection: on the first one every
@@ -47,9 +46,10 @@ export class LargeReads {
    * @throws as `RedisLink.run`
    */
   async get (key: string): Promise<string | null> {
-    const giveUpAt = performance.now() + WAIT_MS
+    const giveUpAt = performance.now() + REQUEST_WAIT_MS
     const atOnce = Math.max(1, Math.floor(AT_ONCE / (this.#lengths.get(key) ?? AT_ONCE)))
     return await this.#rows.run(`${this.#asked++ % atOnce} ${key}`, async () => {
+      // Nobody waits for it any more.
       if (performance.now() > giveUpAt) throw new errors.STORE_UNAVAILABLE()
       return await this.#way().run(key, async (client) => this.saw(key, await client.get(key)))
     })

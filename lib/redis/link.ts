@@ -5,6 +5,7 @@ import type { StoreEvents } from '../session/store.ts'
 import { Breaker } from '../store/breaker.ts'
 import type { BreakerOptions } from '../store/breaker.ts'
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
+import { BOOT_RETRY_MS, COMMAND_DEADLINE_MS, PROBE_EVERY_MS } from '../util/timings.ts'
 import { RedisClock } from './clock.ts'
 import { allMasters, connectedMasters, ownerOf, readTime, refreshSlots, sendTo } from './cluster.ts'
 import { duplicate, isCluster } from './connection.ts'
@@ -12,12 +13,6 @@ import type { Client } from './connection.ts'
 import { isOutage, isRefusal, isReply, lastLeftAt, replyOf, withoutCommand } from './driver.ts'
 import { ConnectionWatch, OutageReporter, RefusalReporter, suitabilityWarnings } from './health.ts'
 
-/** How long one command may take, in milliseconds. */
-const COMMAND_DEADLINE_MS = 500
-/** How often a server that is down is asked whether it is back, in milliseconds. */
-const PROBE_EVERY_MS = 100
-/** How soon a Redis that does not answer at boot is asked again, in milliseconds. */
-const READY_RETRY_MS = 20
 const REFUSED = 'redis: the server refused the user name, the password, the database or a command this package needs'
 
 /** A Lua script, and the name under which Redis caches it. `Reply` is the type of what it returns. */
@@ -200,7 +195,7 @@ export class RedisLink {
         this.#breakers.of('').trip(failure)
         return this.#watch.lastError ?? failure
       }
-      await new Promise((resolve) => setTimeout(resolve, READY_RETRY_MS))
+      await new Promise((resolve) => setTimeout(resolve, BOOT_RETRY_MS))
     }
   }
 

@@ -1,14 +1,9 @@
+import { LIST_GRACE_MS } from '../util/timings.ts'
 /** How many members of a list one command handles at the most: Redis answers nobody else meanwhile. */
 const PORTION = 200
 
 /** Lists of more members than this have an index by age. */
 const SMALL = 100
-
-/** How long a list outlives its last session, in milliseconds, for somebody to notice that it has run out. */
-const LIST_GRACE_MS = 86_400_000
-
-/** A list keeps an id a little longer than its session, so that clocks and round trips cannot hide a live one. */
-export const SLACK_MS = 1_000
 
 /** What foreign hands put beyond is no time that Redis takes for an expiry. */
 const MAX_SCORE = Number.MAX_SAFE_INTEGER

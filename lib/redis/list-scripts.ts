@@ -1,5 +1,5 @@
-import { lists, SLACK_MS } from './list-lua.ts'
-import { PENDING_MS } from './records.ts'
+import { LIST_SLACK_MS, PENDING_MS } from '../util/timings.ts'
+import { lists } from './list-lua.ts'
 import { script } from './link.ts'
 
 /** How many sessions one login ends at the most because they are too many. */
@@ -76,7 +76,7 @@ end
 
 if max > 0 and canTell then
   -- Logins under way expire soon.
-  local from, to = small and 0 or now, small and '+inf' or now + ${PENDING_MS + SLACK_MS}
+  local from, to = small and 0 or now, small and '+inf' or now + ${PENDING_MS + LIST_SLACK_MS}
   local skipped, origin = uncounted(redis.call('ZRANGEBYSCORE', list, from, to, 'LIMIT', 0, portion))
   local count, oldest = (small and looked or told)(skipped)
   if count >= max and ARGV[5] == 'reject' then return { -1, {}, dropped } end
@@ -167,7 +167,7 @@ export const forgetScript = script(1, `${lists}
 local past = {}
 for _, member in ipairs(ARGV) do
   local score = redis.call('ZSCORE', list, member)
-  if score and score - ${SLACK_MS} <= now then past[#past + 1] = member end
+  if score and score - ${LIST_SLACK_MS} <= now then past[#past + 1] = member end
 end
 remove(ARGV)
 return past`)

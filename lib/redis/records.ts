@@ -3,15 +3,13 @@ import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { decode, encode, parseExpress } from '../store/codec.ts'
 import type { Change, DeleteOptions } from '../session/store.ts'
+import { MOVED_MS, PENDING_MS } from '../util/timings.ts'
 import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
 import { isWrongType } from './driver.ts'
 import type { RedisLink } from './link.ts'
 import { Reads } from './reads.ts'
 import { activateScript, endScript, leaveScript, touchScript, traceScript } from './scripts.ts'
-
-/** How long a login may take between its first and its last command. */
-export const PENDING_MS = 10_000
 
 /** What lies beside a session that has moved: this, its new id, a space and the hash of the secret it had. */
 export const MOVED = '>'
@@ -114,7 +112,7 @@ export class Records {
 
   /** Takes a session away from its id, to go on under another. `null` when it was not there. */
   async leave (id: string, to: string): Promise<SessionRecord | null> {
-    const value = await this.link.script(leaveScript, this.#both(id), MOVED + to, PENDING_MS).catch(absentIfWrongType)
+    const value = await this.link.script(leaveScript, this.#both(id), MOVED + to, MOVED_MS).catch(absentIfWrongType)
     return this.read(id, value as string | null)
   }
 

@@ -1,12 +1,11 @@
 import type { Redis } from 'ioredis'
 import { errors } from '../errors.ts'
+import { CONFIRM_MS } from '../util/timings.ts'
 import { isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
 import { connectedMasters, ownerOf } from './cluster.ts'
 import type { RedisLink } from './link.ts'
 
-/** How long replicas have to confirm, in milliseconds. A sign-in asks twice within what a request may wait. */
-const CONFIRM_MS = 200
 /** Warning at boot when they do not. */
 const NOBODY_CONFIRMS = 'no replica of this Redis confirms what is written: with durability replicated, ' +
   'signing in and out is answered 503 until one does'

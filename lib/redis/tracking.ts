@@ -1,8 +1,9 @@
 import type { Cluster, Redis } from 'ioredis'
 import type { Changes } from '../near/cache.ts'
 import { pausesSoFar } from '../util/pauses.ts'
+import { CONNECT_TIMEOUT_MS, TRACKING_RETRY_MS } from '../util/timings.ts'
 import { connectedMasters } from './cluster.ts'
-import { duplicate, isCluster } from './connection.ts'
+import { duplicate, isCluster, reconnectPause } from './connection.ts'
 import { withoutCommand } from './driver.ts'
 import type { Keys } from './keys.ts'
 import type { RedisLink } from './link.ts'
@@ -11,8 +12,6 @@ import type { RedisLink } from './link.ts'
 const CHANNEL = '__redis__:invalidate'
 /** How often each server is pinged within the silence that is allowed. */
 const PINGS_PER_SILENCE = 3
-/** How soon a Redis that refuses to send changes is asked again, in milliseconds. */
-const ASK_AGAIN_MS = 10_000
 const NO_RUN_ID = 'ERR INFO names no run_id: nobody can tell whether it is the server that is read from'
 
 /**
@@ -215,9 +214,9 @@ export class TrackingLine {
       // What was under way when the connection was lost fails with it.
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
-      connectTimeout: 1_000,
+      connectTimeout: CONNECT_TIMEOUT_MS,
       socketTimeout: Math.ceil(options.silenceMs * 1.4),
-      retryStrategy: (times) => Math.min(50 * times, 250) + Math.random() * 50
+      retryStrategy: reconnectPause
     }) as Redis
     this.#line.on('error', () => {})
     // The driver passes on what Redis sends: a list of keys, or null.
@@ -278,7 +277,7 @@ export class TrackingLine {
       if (round !== this.#round) return
       if (!isLasting(error)) return line.disconnect(true)
       this.#options.onRefused(withoutCommand(error))
-      this.#askAgain = setTimeout(() => line.disconnect(true), ASK_AGAIN_MS)
+      this.#askAgain = setTimeout(() => line.disconnect(true), TRACKING_RETRY_MS)
     }
   }
 

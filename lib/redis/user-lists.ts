@@ -2,12 +2,12 @@ import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type { Began, Limit } from '../session/store.ts'
+import { LIST_SLACK_MS, PENDING_MS } from '../util/timings.ts'
 import { isWrongType } from './driver.ts'
 import type { Keys } from './keys.ts'
 import type { RedisLink, Script } from './link.ts'
-import { SLACK_MS } from './list-lua.ts'
 import { callOffScript, confirmScript, forgetScript, listScript, pageScript } from './list-scripts.ts'
-import { absentIfWrongType, PENDING_MS } from './records.ts'
+import { absentIfWrongType } from './records.ts'
 
 /** The score of a bearer token's session that never expires: a number that is large, and has room for a half. */
 const NEVER = '4000000000000000.5'
@@ -173,7 +173,7 @@ export class UserLists {
   #score (record: SessionRecord): number | string {
     const isBearer = record.kind === 'bearer'
     if (this.#persist) return isBearer ? NEVER : '+inf'
-    return Math.ceil(this.#untilEnd ? record.endsAt : expiresAt(record)) + SLACK_MS + (isBearer ? 0.5 : 0)
+    return Math.ceil(this.#untilEnd ? record.endsAt : expiresAt(record)) + LIST_SLACK_MS + (isBearer ? 0.5 : 0)
   }
 }
 

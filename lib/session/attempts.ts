@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { errors } from '../errors.ts'
+import { KNOWN_NETWORK_MS } from '../util/timings.ts'
 
 /** What counting asks of a store; `lib/session/store.ts` says what each promises. */
 export interface Counters {
@@ -26,7 +27,7 @@ export interface AttemptLimits {
 }
 
 /** From which networks an account is known: those it signed in from during the last thirty days, the newest twenty. */
-const KNOWN = { most: 20, forMs: 30 * 86_400_000 }
+const KNOWN = { most: 20, forMs: KNOWN_NETWORK_MS }
 
 /** More of a name is not looked at. */
 const MAX_NAME_LENGTH = 1_024

@@ -1,8 +1,7 @@
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
+import { RETRY_EVERY_MS } from '../util/timings.ts'
 import type { EndReason } from './events.ts'
 
-/** How often unconfirmed endings are tried again, and how long one try may take, in milliseconds. */
-const RETRY_EVERY_MS = 500
 /** How many failures end a round of tries: one may be of a session that cannot be ended, or of a part of the store that is down. */
 const FAILURES = 16
 /** How many refused logins are remembered. */

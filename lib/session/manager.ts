@@ -1,5 +1,6 @@
-import { inTime, TIMED_OUT, WAIT_MS, withDeadline } from '../util/deadline.ts'
+import { inTime, TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { sessionTimeouts } from '../util/duration.ts'
+import { HEALTH_WAIT_MS } from '../util/timings.ts'
 import { assertBoolean, assertFunction, assertMembers, assertObject, assertOneOf } from './arguments.ts'
 import { forgetAttempts } from './attempts.ts'
 import type { ListOptions } from './core-store.ts'
@@ -233,7 +234,7 @@ function handedOut ({ record, token }: HeldSession, credentials: Credentials): C
 /** Whether the store answers, and how soon, within what anything is waited for. */
 async function healthOf (ping: Promise<void>): Promise<Health> {
   const startedAt = performance.now()
-  const ok = await withDeadline(ping, WAIT_MS - 50).then((answer) => answer !== TIMED_OUT, () => false)
+  const ok = await withDeadline(ping, HEALTH_WAIT_MS).then((answer) => answer !== TIMED_OUT, () => false)
   return { ok, latencyMs: Math.round(performance.now() - startedAt) }
 }
 

@@ -1,9 +1,9 @@
+import { LOOK_AGAIN_MS, MOVED_WAIT_MS } from '../util/timings.ts'
 import type { CoreStore } from './core-store.ts'
 import type { SessionRecord } from './record.ts'
 
-/** How often, and how many times, a session is looked for that is on its way to another id. */
-const LOOK_AGAIN_MS = 10
-const LOOKS = 10
+/** How many times a session is looked for that is on its way to another id. */
+const LOOKS = MOVED_WAIT_MS / LOOK_AGAIN_MS
 
 /** Changes the data of a session where that is by now: it may have moved to another id since it was seen. `null`: it has ended. */
 export async function updateMoved (store: CoreStore, seen: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {

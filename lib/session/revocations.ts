@@ -1,11 +1,9 @@
-import { TIMED_OUT, WAIT_MS, withDeadline } from '../util/deadline.ts'
+import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
+import { REQUEST_WAIT_MS, RETRY_EVERY_MS } from '../util/timings.ts'
 import { errors } from '../errors.ts'
 import type { CoreStore } from './core-store.ts'
 import type { SessionRecord } from './record.ts'
 import { findMoved } from './moved.ts'
-
-/** How often what failed is tried again, in milliseconds. */
-const RETRY_EVERY_MS = 500
 
 /** The end of all sessions of a user, as far as it is. */
 export interface Revocation {
@@ -138,7 +136,7 @@ export class Revocations {
 export async function finished (revocation: Revocation): Promise<number> {
   for (let seen = -1; seen !== revocation.steps;) {
     seen = revocation.steps
-    const outcome = await withDeadline(revocation.done, WAIT_MS)
+    const outcome = await withDeadline(revocation.done, REQUEST_WAIT_MS)
     if (outcome !== TIMED_OUT) return outcome
   }
   throw new errors.STORE_UNAVAILABLE()

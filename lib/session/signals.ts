@@ -1,9 +1,8 @@
 import { getEventListeners, setMaxListeners } from 'node:events'
+import { SIGNAL_CHECK_EVERY_MS } from '../util/timings.ts'
 import type { EventHub } from './events.ts'
 
-/** How often a held session is looked up where nobody tells us that it ended, in milliseconds. */
-const CHECK_EVERY_MS = 5_000
-/** How many of them at once. */
+/** How many held sessions are looked up at once. */
 const CHECK_AT_ONCE = 500
 
 interface Held {
@@ -90,7 +89,7 @@ export class EndSignals {
         this.#timer = undefined
         this.#checkLater()
       })
-    }, CHECK_EVERY_MS)
+    }, SIGNAL_CHECK_EVERY_MS)
   }
 
   /** Forgets what nobody has or listens to any more. */

@@ -1,13 +1,10 @@
 import type { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
+import { FOREIGN_CALL_MS, FOREIGN_PROBE_EVERY_MS } from '../util/timings.ts'
 import { Breaker } from './breaker.ts'
 import type { StoreEvents } from '../session/store.ts'
 import { promised } from './foreign-store.ts'
 import type { ExpressStore } from './foreign-store.ts'
-
-/** How long one call may take, and how often a store that is stuck is asked again. */
-const CALL_DEADLINE_MS = 500
-const PROBE_EVERY_MS = 500
 
 /** Calls a store in the way of express-session, under a deadline, and leaves one that does not answer alone. */
 export class ExpressCalls {
@@ -15,8 +12,8 @@ export class ExpressCalls {
 
   constructor (store: ExpressStore, events: EventEmitter<StoreEvents>) {
     this.#breaker = new Breaker({
-      deadlineMs: CALL_DEADLINE_MS,
-      probeEveryMs: PROBE_EVERY_MS,
+      deadlineMs: FOREIGN_CALL_MS,
+      probeEveryMs: FOREIGN_PROBE_EVERY_MS,
       // An error is an answer, if only to this call; a store that does not answer is down.
       probe: () => promised((done) => store.get(nobodys(), done)).catch(() => {}),
       isOutage: () => false,

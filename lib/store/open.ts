@@ -1,4 +1,5 @@
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
+import { BOOT_WAIT_MS, NEAR_BOOT_WAIT_MS, NEAR_SILENCE_MS } from '../util/timings.ts'
 import { errors } from '../errors.ts'
 import { isSessionStore } from '../session/store.ts'
 import type { AttemptCounters, SessionStore } from '../session/store.ts'
@@ -16,15 +17,6 @@ import { RedisStore } from '../redis/store.ts'
 import type { RedisStoreParts } from '../redis/store.ts'
 
 export type { RedisTarget } from '../redis/connection.ts'
-
-/** How long starting up waits for Redis before it goes on without. */
-const READY_MS = 1_000
-
-/** How long starting up waits for the near-cache, which begins whenever it can. */
-const NEAR_MS = 250
-
-/** How long Redis may tell nothing before the near-cache is not trusted. */
-const SILENCE_MS = 1_000
 
 const NOT_TOLD = 'Redis does not tell its user what changes, so each session is read from there: ' +
   'README, "What is in Redis", has the ACL'
@@ -71,7 +63,7 @@ export function openStore (options: OpenOptions): OpenedStore {
   const ready = async (): Promise<Warnings> => {
     const warnings = await opened.ready()
     const started = near.start()
-    const refusal = await withDeadline(started, NEAR_MS)
+    const refusal = await withDeadline(started, NEAR_BOOT_WAIT_MS)
     if (refusal === TIMED_OUT) tellRefusal(near, started)
     if (refusal === null || refusal === TIMED_OUT) return warnings
     return [...warnings, { message: `nearCache is off: ${NOT_TOLD}`, err: refusal }]
@@ -105,7 +97,7 @@ export function nearCached (
   store: SessionStore, { nearCache, encryption }: Pick<OpenOptions, 'nearCache' | 'encryption'>
 ): NearCacheStore | null {
   if (nearCache === null || !isInRedis(store)) return null
-  const changes = store.changes(Math.min(SILENCE_MS, nearCache.maxStaleMs / 4))
+  const changes = store.changes(Math.min(NEAR_SILENCE_MS, nearCache.maxStaleMs / 4))
   return new NearCacheStore(encrypted(store, { encryption }), changes, nearCache)
 }
 
@@ -148,11 +140,11 @@ export function asSessionStore (store: SessionStore | ExpressStore): SessionStor
 
 /** @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials */
 async function readiness (store: InRedis): Promise<Warnings> {
-  const failure = await store.ready(READY_MS)
+  const failure = await store.ready(BOOT_WAIT_MS)
   if (failure !== null) {
     return [{ message: 'Redis does not answer: sessions cannot be read until it does', err: failure }]
   }
-  const warnings = await withDeadline(store.warnings(), READY_MS)
+  const warnings = await withDeadline(store.warnings(), BOOT_WAIT_MS)
   return warnings === TIMED_OUT ? [] : warnings.map((message) => ({ message }))
 }
 

@@ -1,5 +1,6 @@
-/** How long the new id of a session that moved is remembered, in milliseconds, and of how many at the most. */
-const REMEMBER_MS = 10_000
+import { MOVED_MS } from '../util/timings.ts'
+
+/** Of how many sessions that moved the new id is remembered. */
 const MOST = 10_000
 
 /** The new ids of sessions that have just moved, for who knows only the old one. */
@@ -12,7 +13,7 @@ export class Successors {
       if (until > now && this.#ids.size < MOST) break
       this.#ids.delete(id)
     }
-    this.#ids.set(from, { to, secretHash, until: now + REMEMBER_MS })
+    this.#ids.set(from, { to, secretHash, until: now + MOVED_MS })
   }
 
   /** `secretHash`: only for who proves the secret that it had under this id. */

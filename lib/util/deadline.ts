@@ -1,14 +1,10 @@
 import { errors } from '../errors.ts'
+import { BUSY_GRACE_MS, LATE_TIMER_MS, REQUEST_WAIT_MS } from './timings.ts'
 
 /** Result of a wait that was too long. */
 export const TIMED_OUT = Symbol('timed out')
 
-/** How late a timer may be before the process itself was too busy, in milliseconds. */
-const LATE_MS = 20
-/** How much longer an answer then gets, in milliseconds. */
-const GRACE_MS = 100
-
-/** How many times as long as said everything is waited for. 1, but for tests on a busy machine that are not about time. */
+/** Factor by which every wait is longer. 1, but for tests on a busy machine that are not about time. */
 export const patience = { factor: 1 }
 
 /**
@@ -23,8 +19,8 @@ export function withDeadline<T> (promise: Promise<T>, ms: number): Promise<T | t
     // Timers run before network input. Two turns of the event loop let an answer that has arrived be read and handled.
     const giveUp = (): void => { setImmediate(() => setImmediate(resolve, TIMED_OUT)) }
     let timer = setTimeout(() => {
-      if (performance.now() - startedAt - longestMs < LATE_MS) giveUp()
-      else timer = setTimeout(giveUp, GRACE_MS)
+      if (performance.now() - startedAt - longestMs < LATE_TIMER_MS) giveUp()
+      else timer = setTimeout(giveUp, BUSY_GRACE_MS)
     }, longestMs)
     promise.then((result) => {
       clearTimeout(timer)
@@ -36,14 +32,13 @@ export function withDeadline<T> (promise: Promise<T>, ms: number): Promise<T | t
   })
 }
 
-/** How long whoever asks waits for the store, whatever that takes: its commands wait for each other. */
-export const WAIT_MS = 600
-
 /**
- * What an operation gives within `ms` milliseconds. It goes on after that, and its result is given to `late`.
- * @throws ERR_SESSION_STORE_UNAVAILABLE
+ * Waits for an operation, `ms` milliseconds at the most. It goes on after that, and `late` is called with its result.
+ * @throws ERR_SESSION_STORE_UNAVAILABLE when that was too long
  */
-export async function inTime<T> (operation: Promise<T>, { ms = WAIT_MS, late = () => {} }: { ms?: number, late?: (result: T) => void } = {}): Promise<T> {
+export async function inTime<T> (
+  operation: Promise<T>, { ms = REQUEST_WAIT_MS, late = () => {} }: { ms?: number, late?: (result: T) => void } = {}
+): Promise<T> {
   const result = await withDeadline(operation, ms)
   if (result !== TIMED_OUT) return result
   operation.then(late, () => {})

@@ -1,5 +1,4 @@
-/** How far `Date` may have moved ahead of the monotonic clock between two calls, in milliseconds. */
-const APART_MS = 1_000
+import { PAUSE_MS } from './timings.ts'
 
 let apart = Date.now() - performance.now()
 let count = 0
@@ -11,7 +10,7 @@ let count = 0
  */
 export function pausesSoFar (): number {
   const now = Date.now() - performance.now()
-  if (now - apart > APART_MS) count++
+  if (now - apart > PAUSE_MS) count++
   apart = now
   return count
 }

@@ -6,7 +6,7 @@ import type { Client } from '../../lib/redis/connection.ts'
 import { prefix, startCluster, startRedis, until } from './redis.ts'
 import { openNear, Views } from './near.ts'
 import { age, keysOf, openStore } from './redis-store.ts'
-import { PENDING_MS } from '../../lib/redis/records.ts'
+import { PENDING_MS } from '../../lib/util/timings.ts'
 
 /** Two processes' views of the same sessions. The commands of the second overtake each other where it does not wait for one. */
 export interface Arena {

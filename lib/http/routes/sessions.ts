@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { TIMED_OUT, withDeadline } from '../../util/deadline.ts'
+import { REVOCATION_WAIT_MS } from '../../util/timings.ts'
 import { errors } from '../../errors.ts'
 import { finished } from '../../session/revocations.ts'
 import { requireAuth } from '../authenticate.ts'
@@ -16,9 +17,6 @@ import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from '
 
 /** A word for @fastify/swagger, which Fastify's own types do not know. */
 const HIDDEN = { hide: true }
-
-/** How long the end of very many sessions is waited for, in milliseconds. */
-const PATIENCE_MS = 500
 
 const RECENT = 'may need a recent sign-in, and is 401 ERR_SESSION_REAUTH_REQUIRED without one.'
 
@@ -71,7 +69,7 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
   }, async (request, reply) => {
     const { id, userId } = requireRecent(request)
     const revocation = context.core.endByUser(userId, id)
-    const revoked = await withDeadline(revocation.done, PATIENCE_MS)
+    const revoked = await withDeadline(revocation.done, REVOCATION_WAIT_MS)
     if (revoked !== TIMED_OUT) return reply.send({ revoked })
     if (revocation.steps === 0) return reply.send({ revoked: await finished(revocation) })
     return reply.code(202).send({ revoked: revocation.ended, pending: true })
