@@ -160,7 +160,7 @@ function ownersOf ({ slots }: Cluster): { names: string[], text: string } {
   return { names: [...names], text: ranges.join() }
 }
 
-export interface TrackingLineOptions {
+interface TrackingLineOptions {
   /** Start of the keys whose changes are heard. */
   prefix: string
   /** How long nothing may be heard before changes may have been missed. */

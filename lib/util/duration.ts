@@ -33,7 +33,7 @@ export function timeoutMs (name: string, value: Duration | undefined, fallback: 
 }
 
 /** How long a session may last, as given in code. */
-export interface GivenTimeouts {
+interface GivenTimeouts {
   idleTimeout?: Duration | undefined
   absoluteTimeout?: Duration | undefined
 }
