@@ -25,7 +25,7 @@ export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
   AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, Limit,
-  ListOptions, MoveOptions, ReplaceOptions, SessionStore, StoreEvents
+  ListOptions, MoveOptions, ReplaceOptions, SessionLists, SessionStore, StoreEvents
 } from './session/store.ts'
 export type { ExpressStore } from './store/foreign-store.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'

@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
+import { listsOf } from '../session/store.ts'
 import type {
   Adoption, AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions,
   ReplaceOptions, SessionStore, StoreEvents
@@ -52,8 +53,8 @@ export interface NearCacheOptions {
  */
 export class NearCacheStore implements SessionStore {
   readonly events: EventEmitter<StoreEvents>
-  readonly bus: Bus | null
-  readonly attempts: AttemptCounters | null
+  readonly bus: Bus | undefined
+  readonly attempts: AttemptCounters | undefined
   readonly adoption: Adoption | undefined
   readonly #store: SessionStore
   readonly #changes: Changes
@@ -136,16 +137,16 @@ export class NearCacheStore implements SessionStore {
   }
 
   async successor (id: string): Promise<string | null> {
-    return await this.#store.successor(id)
+    return await this.#store.successor?.(id) ?? null
   }
 
   async listByUser (userId: string, options?: ListOptions): Promise<SessionRecord[]> {
-    return await this.#store.listByUser(userId, options)
+    return await listsOf(this.#store).listByUser(userId, options)
   }
 
   async deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]> {
     try {
-      return await this.#store.deleteByUser(userId, options)
+      return await listsOf(this.#store).deleteByUser(userId, options)
     } finally {
       // Also those that others have ended meanwhile, which are not among what it gives.
       this.#endedNow(userId)
@@ -153,7 +154,7 @@ export class NearCacheStore implements SessionStore {
   }
 
   listAll (): AsyncIterable<SessionRecord> {
-    return this.#store.listAll()
+    return listsOf(this.#store).listAll()
   }
 
   async ping (): Promise<void> {

@@ -3,7 +3,8 @@ import { durationMs } from '../util/duration.ts'
 import { Faults, shapeOf } from './faults.ts'
 import { ATTEMPTS, AttemptsOption } from './schema.ts'
 import type { AttemptOptions } from './schema.ts'
-import type { AttemptLimit, AttemptLimits } from '../session/attempts.ts'
+import type { AttemptLimits } from '../session/attempts.ts'
+import type { AttemptLimit } from '../session/store.ts'
 
 const limitOf = ({ max, within }: { max: number, within: string }): AttemptLimit => ({ max, withinMs: durationMs(within) })
 const DEFAULTS = { network: limitOf(ATTEMPTS.network), accountNetwork: limitOf(ATTEMPTS.accountNetwork), account: limitOf(ATTEMPTS.account) }

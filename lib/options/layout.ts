@@ -1,5 +1,5 @@
 import type { RedisStoreParts } from '../redis/store.ts'
-import type { SharedSessions } from '../session/core-options.ts'
+import type { SharedSessions } from '../session/core.ts'
 import type { ForeignCredential } from '../session/credentials.ts'
 import { OwnTokens } from '../session/token.ts'
 import type { TokenFormat } from '../session/token.ts'

@@ -1,20 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { errors } from '../errors.ts'
 import { KNOWN_NETWORK_MS } from '../util/timings.ts'
-
-/** What counting asks of a store; `lib/session/store.ts` says what each promises. */
-export interface Counters {
-  take (key: string, attempt: string | null, limit: AttemptLimit, place?: string): Promise<number>
-  giveBack (key: string, attempt: string): Promise<void>
-  clear (key: string, beginning?: string): Promise<void>
-  remember (key: string, place: string, options: { most: number, forMs: number }): Promise<void>
-}
-
-/** At most `max` in any `withinMs` milliseconds. */
-export interface AttemptLimit {
-  readonly max: number
-  readonly withinMs: number
-}
+import type { AttemptCounters, AttemptLimit } from './store.ts'
 
 /** How many logins may fail; `null`: any number of that kind. */
 export interface AttemptLimits {
@@ -44,7 +31,7 @@ interface Counter {
  * the other. Whether there is such an account makes no difference to any of it.
  */
 export class LoginAttempt {
-  readonly #counters: Counters
+  readonly #counters: AttemptCounters
   readonly #id: string
   /** What the attempts of this account begin with; `null`: nobody knows whose it is. */
   readonly #account: string | null
@@ -53,7 +40,7 @@ export class LoginAttempt {
   readonly #ofAccount: Counter & { place: string } | null = null
 
   /** `account`: whatever was typed in. `network`: as `networkOf` gives it. */
-  constructor (counters: Counters, { account, network, limits }: { account: unknown, network: string, limits: AttemptLimits | null }) {
+  constructor (counters: AttemptCounters, { account, network, limits }: { account: unknown, network: string, limits: AttemptLimits | null }) {
     const name = accountText(account)
     this.#counters = counters
     this.#account = name === null ? null : `${hash('account', name).slice(0, 16)}/`
@@ -114,7 +101,7 @@ export class LoginAttempt {
 }
 
 /** Forgets the failed logins of an account from networks it is not known from. */
-export async function forgetAttempts (counters: Counters, account: unknown): Promise<void> {
+export async function forgetAttempts (counters: AttemptCounters, account: unknown): Promise<void> {
   const name = accountText(account)
   if (name !== null) await counters.clear(`account:${hash('account', name)}`)
 }

@@ -1,10 +1,10 @@
 import { errors } from '../errors.ts'
 import { EventHub } from './events.ts'
 import type { EndReason, SessionEvent } from './events.ts'
-import type { CoreOptions } from './core-options.ts'
-import type { Carry, CoreStore, ListOptions, OnEnded } from './core-store.ts'
+import type { SessionTimeouts } from '../util/duration.ts'
 import { Credentials, proven } from './credentials.ts'
-import type { Credential } from './credentials.ts'
+import type { Credential, CredentialsOptions } from './credentials.ts'
+import type { DataSchema } from './data-schema.ts'
 import { fitting, fittingCarry, fittingChange } from './data.ts'
 import { Endings } from './endings.ts'
 import type { Ending } from './endings.ts'
@@ -15,8 +15,40 @@ import type { SessionRecord } from './record.ts'
 import { Revocations } from './revocations.ts'
 import type { Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
+import { listsOf } from './store.ts'
+import type { AttemptCounters, Change, Limit, ListOptions, SessionStore, StoreEvents } from './store.ts'
 import type { TokenFormat } from './token.ts'
 import { findMoved, updateMoved } from './moved.ts'
+
+/** What sessions are made with. */
+export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
+  store: SessionStore
+  /** What counts failed logins. */
+  counters: AttemptCounters
+  /** What no session may exceed. */
+  longest: SessionTimeouts
+  /** How often an unchanged session is extended at most; `null`: a tenth of its idle timeout; `false`: never. */
+  touchAfterMs: number | null | false
+  limit: Limit | null
+  /** Where a session's data names its user; `null`: `data.userId`. */
+  userIdFrom: ((data: Record<string, unknown>) => unknown) | null
+  dataSchema: DataSchema | null
+  /** In bytes of JSON in UTF-8. */
+  maxDataSize: number
+  /** `false`: cookies end with the browser session. */
+  cookieMaxAgeMs?: number | null | false | undefined
+  /** Another library reads and writes the same sessions: their data alone says who is signed in. `null`: none does. */
+  shared: SharedSessions | null
+}
+
+/** What another library asks of the sessions that it shares. */
+export interface SharedSessions {
+  /**
+   * Makes a new session one that the other library can keep as well.
+   * @throws ERR_SESSION_UNSUPPORTED
+   */
+  keepable (session: NewSession): NewSession
+}
 
 /** Makes, finds and ends sessions, and says so: what requests and `app.sessions` stand on. Knows no Fastify and no Redis. */
 export class SessionCore {
@@ -26,10 +58,14 @@ export class SessionCore {
   readonly events: EventHub
   /** Fire when a session has ended. */
   readonly signals: EndSignals
-  readonly #store: CoreStore
+  readonly #store: SessionStore
   readonly #endings: Endings
   readonly #revocations: Revocations
-  readonly #onEnded: OnEnded = (id, userId, reason) => reason === 'expired' ? this.#tell('expired', id, userId) : this.#tell('revoked', id, userId, reason)
+  readonly #onEnded = (...[id, userId, reason]: StoreEvents['ended']): void => {
+    if (reason === 'expired') this.#tell('expired', id, userId)
+    else this.#tell('revoked', id, userId, reason)
+  }
+
   readonly #onDown = (): void => this.events.emitHere('store-down')
   readonly #onUp = (): void => this.events.emitHere('store-up')
 
@@ -82,12 +118,12 @@ export class SessionCore {
 
   /** The user's live sessions, newest first. */
   async listByUser (userId: string, options: ListOptions): Promise<SessionRecord[]> {
-    return (await this.#store.listByUser(userId, options)).filter((record) => !this.#isRefused(record))
+    return (await listsOf(this.#store).listByUser(userId, options)).filter((record) => !this.#isRefused(record))
   }
 
   /** Every live session, anonymous ones too. */
   async * listAll (): AsyncGenerator<SessionRecord> {
-    for await (const record of this.#store.listAll()) {
+    for await (const record of listsOf(this.#store).listAll()) {
       if (!this.#isRefused(record)) yield record
     }
   }
@@ -133,7 +169,7 @@ export class SessionCore {
    * `null`, and nothing stored, when it has ended.
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL, ERR_SESSION_DATA_TOO_LARGE
    */
-  async move (old: SessionRecord, { id, data, carry }: { id: string, data: string, carry: Carry }): Promise<HeldSession | null> {
+  async move (old: SessionRecord, { id, data, carry }: { id: string, data: string, carry: Change | undefined }): Promise<HeldSession | null> {
     const { maxDataSize } = this.options
     const { token, secretHash } = this.tokens.newToken(id)
     const lastSeenAt = Math.floor(this.#store.now())
@@ -199,7 +235,7 @@ export class SessionCore {
   }
 
   /** The record of a new session, and what makes its data out of the data of the one that it follows. */
-  async #made (given: NewSession): Promise<HeldSession & { carry: Carry }> {
+  async #made (given: NewSession): Promise<HeldSession & { carry: Change | undefined }> {
     const session = this.options.shared?.keepable(given) ?? given
     const { id = this.tokens.newId(), carry } = session
     const { token, secretHash } = this.tokens.newToken(id)

@@ -1,5 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
 import { EventEmitter } from 'node:events'
+import type { Bus } from './store.ts'
 
 /** Why a session ended. `replaced`: by another sign-in, or by a regeneration of its id; `evicted`: by the limit of sessions per user. */
 export type EndReason = 'logout' | 'revoked' | 'replaced' | 'evicted'
@@ -57,12 +58,6 @@ const REASONS: readonly unknown[] = [null, 'moved', 'logout', 'revoked', 'replac
 /** What is published of the store. */
 const LOCAL = Object.freeze({ local: true })
 
-/** The part of a store's bus that events need. */
-interface Bus {
-  publish (message: string): Promise<void>
-  subscribe (onMessage: (message: string) => void, onGap: () => void): () => Promise<void>
-}
-
 /**
  * What happens to sessions, told to this process and to all that share the store. All of it is also on
  * `diagnostics_channel`, as `fastify-user-sessions:<name>`. Best effort across processes: who must not
@@ -70,7 +65,7 @@ interface Bus {
  */
 export class EventHub {
   readonly #emitter = new EventEmitter<SessionEvents>()
-  readonly #bus: Bus | null
+  readonly #bus: Bus | undefined
   readonly #origin = crypto.randomUUID()
   readonly #onGap = new Set<() => void>()
   /** The store was told to be down, and not up since. */
@@ -80,7 +75,7 @@ export class EventHub {
   #unsubscribe: (() => Promise<void>) | undefined
   #closed = false
 
-  constructor (bus: Bus | null) {
+  constructor (bus: Bus | undefined) {
     this.#bus = bus
     // However many WebSockets an application holds.
     this.#emitter.setMaxListeners(0)
@@ -109,7 +104,7 @@ export class EventHub {
   emit (name: FleetEvent, event: Omit<SessionEvent, 'local'>): void {
     this.#tell(name, { ...event, local: true })
     const bus = this.#bus
-    if (bus !== null && this.#untold.push({ name, ...event }) === 1) queueMicrotask(() => this.#publish(bus))
+    if (bus !== undefined && this.#untold.push({ name, ...event }) === 1) queueMicrotask(() => this.#publish(bus))
   }
 
   /** One event is a message of its own, of several that happened at once, as when very many sessions end, one is made. */

@@ -1,8 +1,9 @@
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { REQUEST_WAIT_MS, RETRY_EVERY_MS } from '../util/timings.ts'
 import { errors } from '../errors.ts'
-import type { CoreStore } from './core-store.ts'
 import type { SessionRecord } from './record.ts'
+import { listsOf } from './store.ts'
+import type { SessionStore } from './store.ts'
 import { findMoved } from './moved.ts'
 
 /** The end of all sessions of a user, as far as it is. */
@@ -35,7 +36,7 @@ interface Running {
  * Where the store fails half-way, it is gone on with until it does not: what somebody was told goes on does so.
  */
 export class Revocations {
-  readonly #store: CoreStore
+  readonly #store: SessionStore
   readonly #tell: (id: string, userId: string) => void
   readonly #users = new Map<string, Set<Running>>()
   /** To be tried again, the last one of each user and exception. */
@@ -44,7 +45,7 @@ export class Revocations {
   #closed = false
 
   /** `tell` hears of each session that has ended. */
-  constructor (store: CoreStore, tell: (id: string, userId: string) => void) {
+  constructor (store: SessionStore, tell: (id: string, userId: string) => void) {
     this.#store = store
     this.#tell = tell
   }
@@ -82,7 +83,7 @@ export class Revocations {
         for (const id of ids) this.#tell(id, userId)
       }
       const from = running.ended
-      const ids = await this.#store.deleteByUser(userId, { except, before, onEnded })
+      const ids = await listsOf(this.#store).deleteByUser(userId, { except, before, onEnded })
       // A store that says so at the end only.
       if (running.ended - from < ids.length) onEnded(ids.slice(running.ended - from))
       this.#forget(running)

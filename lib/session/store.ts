@@ -1,68 +1,69 @@
 import type { EventEmitter } from 'node:events'
+import { errors } from '../errors.ts'
 import type { SessionRecord } from './record.ts'
 
-/** What a store tells the process it lives in; each is one log line. */
+/** Events of a store, for the process it lives in. Each becomes one log line. */
 export interface StoreEvents {
-  /** The backend stopped answering; told once until `up`. */
+  /** The backend stopped answering. Told once until `up`. */
   down: [cause: unknown]
   /** The backend answers again. */
   up: []
-  /** The backend answers, but refuses what it is asked; what to do, and its own words. Told once while it goes on. */
+  /** The backend answers, but refuses a command: what to do, and its own words. Told once while it goes on. */
   refused: [advice: string, cause: unknown]
-  /** What lies under a session's key is not a session: treated as absent. */
+  /** The value under a session's key is not a session: it is treated as absent. */
   unreadable: [id: string]
   /**
-   * A user's session ended without having been deleted by name. Told once, by whichever process did or noticed
-   * it. A foreign store never tells that one has expired.
+   * A user's session ended without having been deleted by name. Told once, by the process that did it or noticed it.
+   * An express-session store never tells that a session has expired.
    */
   ended: [id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired']
 }
 
-/** How many sessions a user may have, those of bearer tokens not counted. */
+/** How many sessions a user may have. Sessions of bearer tokens do not count. */
 export interface Limit {
   readonly max: number
-  /** `true`: a new one ends the oldest; `false`: it is refused. */
+  /** `true`: a new session ends the oldest; `false`: it is refused. */
   readonly evicts: boolean
 }
 
-/** How processes that share a store tell each other what happened. Best effort: messages may be lost. */
+/** Messages between the processes that share a store. Best effort: they may get lost. */
 export interface Bus {
-  /** Sends to every process that listens, this one included. Never rejects. */
+  /** Sends a message to every process that listens, this one included. Never rejects. */
   publish (message: string): Promise<void>
   /**
-   * `onGap` is called whenever messages may have been missed, also when listening begins, which is when the
-   * backend answers. Returns what stops it.
+   * Listens. `onGap` is called whenever messages may have been missed, and when listening begins, which is when the
+   * backend answers. Returns a function that stops listening.
    */
   subscribe (onMessage: (message: string) => void, onGap: () => void): () => Promise<void>
 }
 
-/** At most `max` in any `withinMs` milliseconds. */
+/** At most `max` attempts in any `withinMs` milliseconds. */
 export interface AttemptLimit {
   readonly max: number
   readonly withinMs: number
 }
 
 /**
- * Counts attempts: under each key those of some time, by the store's clock. Keys, attempts and places are short
- * texts that stand for something; what, no store needs to know. Whatever runs at once, each call is one step, and
- * what counts no more takes no room in the end. Rejects as a store does.
+ * Counters of attempts, by the store's clock. Keys, attempts and places are short texts whose meaning the store does
+ * not need. Each call is one atomic step. What no longer counts takes no room in the end. Methods reject as those of a
+ * store do.
  */
 export interface AttemptCounters {
   /**
-   * Counts an attempt, for as long as `limit` says, and resolves with 0; or, where as many count already as
-   * may, counts nothing and resolves with in how many milliseconds there will be room.
-   * From a `place` that this counter knows nothing is counted and nothing refused: 0.
-   * Without an attempt (`null`) it is only asked.
+   * Counts an attempt under a key for `limit.withinMs`, and resolves with 0. Where `limit.max` attempts count already,
+   * it counts nothing and resolves with the milliseconds until there is room.
+   * From a `place` that was remembered for this key it counts and refuses nothing: 0.
+   * Without an attempt (`null`) it counts nothing and only answers.
    */
   take (key: string, attempt: string | null, limit: AttemptLimit, place?: string): Promise<number>
 
-  /** An attempt that counts no more. Nothing happens when it does not. Works in a full store. */
+  /** Takes an attempt back. Nothing happens where it does not count. Works in a full store. */
   giveBack (key: string, attempt: string): Promise<void>
 
-  /** Attempts that count no more: all, or those whose names begin so. Places stay known. Works in a full store. */
+  /** Forgets all attempts of a key, or those that begin so. Places stay known. Works in a full store. */
   clear (key: string, beginning?: string): Promise<void>
 
-  /** A place is known for `forMs` from now on; of more than `most` those that were remembered last. */
+  /** Remembers a place for `forMs` from now on. Of more than `most` places the latest stay. */
   remember (key: string, place: string, options: { most: number, forMs: number }): Promise<void>
 }
 
@@ -71,50 +72,80 @@ export type Change = (data: string) => string
 
 /** How a new session begins. */
 export interface BeginOptions {
-  /** How many sessions the user may have. Default: any number. */
+  /** How many sessions the user may have. Default: any number. Only a store with lists is given one. */
   readonly limit?: Limit | null | undefined
 }
 
 /** What a session that takes another one's place keeps of it. */
 export interface MoveOptions {
-  /** Makes the data of the new session out of the data that the old one had at its end. Default: the data of the record. */
+  /** Makes the data of the new session out of the data that the old one had at its end. Default: the record's own. */
   readonly carry?: Change | undefined
 }
 
 /** How a session begins in place of another. */
 export interface ReplaceOptions extends BeginOptions, MoveOptions {}
 
-/** What `delete` is told besides the id. */
+/** Which session `delete` ends. */
 export interface DeleteOptions {
-  /** Of a credential: a public id is no secret, and a signature may be anybody's. Absent: whoever asks may end any. */
+  /**
+   * The hash of the secret of the credential that asks. A public id is no secret, and a signature can be anybody's.
+   * Default: a session of any hash ends.
+   */
   readonly secretHash?: string | undefined
 }
 
-/** A session's place among those of its user. A record has one. */
+/** The place of a session among those of its user. A record is one. */
 export interface Began {
   readonly id: string
   readonly createdAt: number
 }
 
-/** How many sessions `listByUser` gives unless it is told otherwise. */
+/** How many sessions `listByUser` lists by default. */
 export const LIST_LIMIT = 1_000
 
-/** Which of a user's sessions `listByUser` gives. */
+/** Which of a user's sessions `listByUser` lists. */
 export interface ListOptions {
-  /** So many at the most. */
+  /** How many at most. Default `LIST_LIMIT`. */
   readonly limit?: number | undefined
-  /** Those that come after this one, which may have ended since. Default: from the newest on. */
+  /** Lists the sessions that come after this one, which may have ended since. Default: from the newest on. */
   readonly before?: Began | undefined
 }
 
-/** What `deleteByUser` is told besides the user. */
+/** Which of a user's sessions `deleteByUser` ends. */
 export interface DeleteByUserOptions {
-  /** The session that goes on. */
+  /** The id of a session that goes on. */
   readonly except?: string | undefined
-  /** Only sessions that began up to then, by the store's clock. Default: all that are there. */
+  /** Ends only sessions that began up to this time, by the store's clock. Default: all that are there. */
   readonly before?: number | undefined
-  /** Hears of those that have ended, some hundred at a time; and of none, that it goes on. */
+  /** Called with the ids that have ended, some hundred at a time. Called without any: the work goes on. */
   readonly onEnded?: ((ids: readonly string[]) => void) | undefined
+}
+
+/**
+ * The part of a store that knows which sessions there are. A store has these three methods and `successor`, or none of
+ * the three.
+ */
+export interface SessionLists {
+  /**
+   * Lists the user's live sessions, newest first. Costs as much as is listed, or as all sessions of that user at most.
+   * Cleans the list of sessions that are gone. Fewer than `limit` means that there are no more.
+   */
+  listByUser (userId: string, options?: ListOptions): Promise<SessionRecord[]>
+
+  /**
+   * Ends every session of the user but `except`, and calls off every login of theirs that is under way. `except` goes
+   * on also under an id to which it has moved within the last ten seconds, or is moving. Later logins are left alone.
+   *
+   * Works in portions of some hundred, so that other calls have their turn, and in a full store. What has ended is off
+   * the list: another call goes on where this one was broken off. Resolves with the ids that were ended.
+   */
+  deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]>
+
+  /**
+   * Lists every live session, anonymous ones too, in no order and with bounded memory. One that begins, ends or moves
+   * meanwhile may be missing. While the backend rearranges its keys one may come twice.
+   */
+  listAll (): AsyncIterable<SessionRecord>
 }
 
 /**
@@ -129,22 +160,18 @@ export interface DeleteByUserOptions {
  *
  * A session that has ended never exists again: `update` and `touch` of an absent session write nothing, whatever else
  * runs at the same time. The id of a record that begins is always a new one.
+ *
+ * Members with a question mark are capabilities. Their comments say what is lost without them.
  */
-export interface SessionStore {
-  /** The clock that decides expiry, in milliseconds since 1970. */
+export interface SessionStore extends Partial<SessionLists> {
+  /** Returns the time by the clock that decides expiry, in milliseconds since 1970. */
   now (): number
 
-  /** `now`, also after a pause of the machine, where that may be late until the backend was asked again. What asks the store waits for that by itself. */
-  nowForCertain? (): Promise<number>
-
   /**
-   * The live record, or `null`. One round trip at the most; writes nothing. `fresh`: as it is now, also where one of
-   * a moment ago would do.
+   * Resolves with the live record, or `null`. Takes one round trip at most, and writes nothing. `fresh`: reads the
+   * session as it is now, also where one of a moment ago would do.
    */
   find (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null>
-
-  /** The live record, where it is known without a promise; else `undefined`. */
-  findNow? (id: string): SessionRecord | undefined
 
   /**
    * Stores a new session and lists it under its user.
@@ -163,8 +190,8 @@ export interface SessionStore {
   /**
    * Stores a new session in place of `old`, as a sign-in does.
    *
-   * `old` is dead before this resolves, also where it has moved within the last ten seconds. It still lives if the new
-   * session could not be written: a full store signs nobody out. Nobody finds the new session before `old` is gone.
+   * `old` is dead before this resolves, in a store with `successor` also where it has moved within the last ten seconds.
+   * It still lives if the new session could not be written: a full store signs nobody out. Nobody finds the new session before `old` is gone.
    * Where `old` had ended before, the new session begins all the same.
    *
    * Changes of `old` up to its end are not lost: if its data is not what `old` says, the data of the new session is
@@ -190,7 +217,7 @@ export interface SessionStore {
    * Replaces the data of a live session by `change(data)`, atomically: a concurrent change is never
    * lost, `change` is called again on top of it. Only data changes; expiry does not.
    *
-   * `record` is the session as last seen; its data is tried first, so that the common case is one round trip.
+   * `record` is the session as last seen. A store may try its data first, so that the common case is one round trip.
    * Resolves with the record as stored, or `null`, with nothing written, when the session is absent.
    */
   update (record: SessionRecord, change: Change): Promise<SessionRecord | null>
@@ -202,55 +229,46 @@ export interface SessionStore {
   touch (record: SessionRecord): Promise<boolean>
 
   /**
-   * Ends a session and takes it off its user's list. Resolves with what was ended, `null` when absent. Works
-   * in a full store. One that has moved to another id within the last ten seconds is ended under that one:
-   * who asked knew it by the old.
+   * Ends a session and takes it off its user's list. Resolves with the session that ended, `null` when it was absent.
+   * Works in a full store. In a store with `successor` a session that has moved within the last ten seconds ends under
+   * its new id: the caller knew it by the old one.
    *
-   * With `secretHash` only a session of that hash is ended, or what one of that hash under this id has moved to; any
-   * other is absent. The comparison is part of the step that deletes.
+   * With `secretHash` only a session of that hash ends, or what one of that hash under this id has moved to. Any other
+   * is absent. The comparison is part of the step that deletes.
    */
   delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null>
-
-  /** The id under which a session that moved within the last ten seconds goes on, or `null`. */
-  successor (id: string): Promise<string | null>
-
-  /**
-   * The user's live sessions, newest first, at the cost of those that are given, or of all of that user's at the most.
-   * Cleans the list of what is no longer there. Fewer than `limit`: there are no more.
-   */
-  listByUser (userId: string, options?: ListOptions): Promise<SessionRecord[]>
-
-  /**
-   * Ends every session of the user but `except`, also under an id to which that has moved within the last ten
-   * seconds or is on its way, and every login of theirs that is under way. What begins later is left alone.
-   *
-   * Works in portions of some hundred, so that others have their turn, and in a full store; what has ended is off the
-   * list, so that another call goes on where this one was broken off. Resolves with the ids that were ended.
-   */
-  deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]>
-
-  /**
-   * Every live session, anonymous ones too, in no order and with bounded memory. One that is created, ended
-   * or moved meanwhile may be missing, and while the backend rearranges its keys one may come twice.
-   */
-  listAll (): AsyncIterable<SessionRecord>
 
   /** Resolves if the backend answers. */
   ping (): Promise<void>
 
-  /** `null`: no other process uses the sessions, or it cannot be told. */
-  readonly bus: Bus | null
-
-  /** `null`: it cannot count. Attempts are then counted in each process for itself. */
-  readonly attempts: AttemptCounters | null
-
-  /** Of a store that shares its sessions with another session library, or takes them over from it. */
-  readonly adoption?: Adoption | undefined
-
-  /** Releases what this store opened; twice is safe. */
+  /** Releases what this store opened. Twice is safe. */
   close (): Promise<void>
 
   readonly events: EventEmitter<StoreEvents>
+
+  /**
+   * Resolves with the id under which a session that moved within the last ten seconds goes on, or `null`. Without it, a
+   * sign-out that meets a move of its session misses it, and a change that meets one is lost.
+   */
+  successor? (id: string): Promise<string | null>
+
+  /** Returns the live record, where that is known without a promise; else `undefined`. Without it, `find` is asked. */
+  findNow? (id: string): SessionRecord | undefined
+
+  /**
+   * Resolves with the time, also after a pause of the machine, where `now` may be late until the backend was asked
+   * again. The store's other methods wait for that by themselves. Without it, `now` is asked.
+   */
+  nowForCertain? (): Promise<number>
+
+  /** Tells the processes that share the store what happened. Without it, events stay in their process. */
+  readonly bus?: Bus | undefined
+
+  /** Counts failed logins. Without it, each process counts for itself. */
+  readonly attempts?: AttemptCounters | undefined
+
+  /** Shares sessions with another session library, or takes them over from it. Only `expressSession` needs it. */
+  readonly adoption?: Adoption | undefined
 }
 
 /** The sessions of another session library, beside ours in one store. */
@@ -269,14 +287,25 @@ export interface Adoption {
   list (record: SessionRecord): Promise<SessionRecord | null>
 }
 
-const METHODS = [
-  'now', 'find', 'begin', 'replace', 'move', 'update', 'touch', 'delete', 'successor', 'listByUser', 'deleteByUser',
-  'listAll', 'ping', 'close'
-] as const
+const METHODS = ['now', 'find', 'begin', 'replace', 'move', 'update', 'touch', 'delete', 'ping', 'close'] as const
 
-/** Whether `value` is one of our stores (as opposed to an express-session store, or something else). */
+/** Whether `value` is a `SessionStore`, as opposed to an express-session store, or something else. */
 export function isSessionStore (value: unknown): value is SessionStore {
   if (typeof value !== 'object' || value === null) return false
   const store = value as Partial<SessionStore>
   return METHODS.every((name) => typeof store[name] === 'function') && typeof store.events === 'object'
+}
+
+/** Whether a store has lists. */
+export function hasLists (store: SessionStore): store is SessionStore & SessionLists {
+  return [store.listByUser, store.deleteByUser, store.listAll].every((method) => typeof method === 'function')
+}
+
+/**
+ * Returns the lists of a store.
+ * @throws ERR_SESSION_UNSUPPORTED for a store without
+ */
+export function listsOf (store: SessionStore): SessionLists {
+  if (!hasLists(store)) throw new errors.UNSUPPORTED('listing sessions, or ending all of a user, on a store without lists')
+  return store
 }

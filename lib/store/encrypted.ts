@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import type { SessionRecord } from '../session/record.ts'
-import { LIST_LIMIT } from '../session/store.ts'
+import { LIST_LIMIT, listsOf } from '../session/store.ts'
 import type {
   AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions,
   ReplaceOptions, SessionStore, StoreEvents
@@ -22,8 +22,8 @@ export interface EncryptionOptions {
  */
 export class EncryptedStore implements SessionStore {
   readonly events: EventEmitter<StoreEvents>
-  readonly bus: Bus | null
-  readonly attempts: AttemptCounters | null
+  readonly bus: Bus | undefined
+  readonly attempts: AttemptCounters | undefined
   readonly #store: SessionStore
   readonly #sealer: Sealer
   readonly #acceptPlain: boolean
@@ -88,14 +88,14 @@ export class EncryptedStore implements SessionStore {
   }
 
   async successor (id: string): Promise<string | null> {
-    return await this.#store.successor(id)
+    return await this.#store.successor?.(id) ?? null
   }
 
   async listByUser (userId: string, { limit = LIST_LIMIT, before }: ListOptions = {}): Promise<SessionRecord[]> {
     const listed: SessionRecord[] = []
     for (let last = before; ;) {
       const size = limit - listed.length
-      const stored = await this.#store.listByUser(userId, { limit: size, before: last })
+      const stored = await listsOf(this.#store).listByUser(userId, { limit: size, before: last })
       listed.push(...stored.map((record) => this.#opened(record)).filter((record) => record !== null))
       if (stored.length < size || listed.length === limit) return listed
       last = stored.at(-1)
@@ -103,11 +103,11 @@ export class EncryptedStore implements SessionStore {
   }
 
   async deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]> {
-    return await this.#store.deleteByUser(userId, options)
+    return await listsOf(this.#store).deleteByUser(userId, options)
   }
 
   async * listAll (): AsyncGenerator<SessionRecord> {
-    for await (const stored of this.#store.listAll()) {
+    for await (const stored of listsOf(this.#store).listAll()) {
       const record = this.#opened(stored)
       if (record !== null) yield record
     }

@@ -28,8 +28,6 @@ const AT_ONCE = 100
  */
 export class ExpressStoreAdapter implements SessionStore {
   readonly events = new EventEmitter<StoreEvents>()
-  readonly bus = null
-  readonly attempts = null
   readonly #store: ExpressStore
   readonly #now: () => number
   readonly #rows = new Rows()

@@ -34,7 +34,6 @@ interface Held extends Due {
  */
 export class MemoryStore implements SessionStore {
   readonly events = new EventEmitter<StoreEvents>()
-  readonly bus = null
   readonly attempts: MemoryAttempts
   readonly #sessions = new Map<string, Held>()
   /** The same in the order in which they expire. */

@@ -52,7 +52,7 @@ export function lifeTests (test: Define): void {
       t.equal(await store.find(after.id), null)
       if (lists) t.strictSame(await store.listByUser('ada'), [])
     }
-  })
+  }, 'successor')
 
   test('a session that has just moved is ended by who knows only its old id', async (t, { store, other, make, lists }) => {
     const first = make()
@@ -73,7 +73,7 @@ export function lifeTests (test: Define): void {
     await store.replace(login, again)
     t.equal(await store.delete(again.id), null, 'another sign-in is another session')
     t.strictSame(await store.find(login.id), login)
-  })
+  }, 'successor')
 
   test('by a credential only the session that it proves is ended', async (t, { store, other, make, lists }) => {
     const session = make()
@@ -106,7 +106,7 @@ export function lifeTests (test: Define): void {
       t.strictSame(await other.delete(first.id, { secretHash: first.secretHash }), third)
       for (const { id } of [first, second, third]) t.equal(await store.find(id), null)
     }
-  })
+  }, 'successor')
 
   test('also while it moves', async (t, { store, other, make }) => {
     const wrong: string[] = []
@@ -122,7 +122,7 @@ export function lifeTests (test: Define): void {
       if ((await store.find(after.id) === null) !== isProven) wrong.push(isProven ? 'it lives' : 'it has ended')
     }
     t.strictSame(wrong, [])
-  })
+  }, 'successor')
 
   test('a session that has moved twice is replaced by who knew it before', async (t, { store, other, make, lists }) => {
     const first = make()
@@ -135,7 +135,7 @@ export function lifeTests (test: Define): void {
     t.ok(await store.replace(login, first, { ...lists && { limit: { max: 1, evicts: true } } }))
     for (const { id } of [first, second, third]) t.equal(await store.find(id), null)
     t.strictSame(await store.find(login.id), login)
-  })
+  }, 'successor')
 
   test('an id that was never used is absent, whatever it looks like', async (t, { store }) => {
     for (const id of [record().id, '', 'x', '*', '../../etc/passwd', '__proto__', 'constructor', '\u0000', 'é'.repeat(1000)]) {

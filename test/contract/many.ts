@@ -1,5 +1,5 @@
 import type { SessionRecord } from '../../lib/session/record.ts'
-import type { Limit, SessionStore } from '../../lib/session/store.ts'
+import type { Limit, SessionLists } from '../../lib/session/store.ts'
 import type { Context, Define } from './store-contract.ts'
 
 /** More than any store keeps in view at once. */
@@ -19,7 +19,7 @@ export function manyTests (test: Define): void {
   }
 
   /** All pages of a listing. */
-  const paged = async (store: SessionStore, limit: number): Promise<SessionRecord[]> => {
+  const paged = async (store: SessionLists, limit: number): Promise<SessionRecord[]> => {
     const listed: SessionRecord[] = []
     for (let page: SessionRecord[] = [], isFirst = true; isFirst || page.length === limit; isFirst = false) {
       page = await store.listByUser('ada', { limit, before: listed.at(-1) })

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import type { SessionRecord } from '../../lib/session/record.ts'
-import type { SessionStore } from '../../lib/session/store.ts'
+import type { SessionLists, SessionStore } from '../../lib/session/store.ts'
 import { record } from '../helpers/record.ts'
 import { isAll } from '../helpers/scale.ts'
 import { allTests } from './all.ts'
@@ -32,15 +32,19 @@ export interface Subject {
   expiry?: boolean
 }
 
+/** A store with its capabilities: a sentence that needs one is run on the stores that have it. */
+export type FullStore = SessionStore & SessionLists & Required<Pick<SessionStore, 'successor' | 'attempts'>>
+
 /** The subject as a sentence sees it: `other` is the store itself where there is no second process. */
 export interface Context extends Subject {
-  other: SessionStore
+  store: FullStore
+  other: FullStore
   /** Makes a record of a session of ada's that begins now, by the store's clock. */
   make: (overrides?: Partial<SessionRecord>) => SessionRecord
 }
 
 /** One sentence of the contract; those that need what a store lacks are skipped. */
-export type Define = (sentence: string, check: (t: Test, subject: Context) => Promise<void>, needs?: 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry' | 'attempts') => void
+export type Define = (sentence: string, check: (t: Test, subject: Context) => Promise<void>, needs?: 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry' | 'attempts' | 'successor') => void
 
 /**
  * The suite that every store runs: lib/session/store.ts, sentence by sentence. Where each store of a combination runs all of
@@ -51,9 +55,11 @@ export function storeContract (t: Test, name: string, makeStore: (t: Test) => Pr
     const subject = await makeStore(t)
     const { store, other = store, lists, fill, lose, expiry = true, atomic } = subject
     if (atomic === 'everywhere' && other === store) throw new Error('a store that is atomic everywhere is tested with two of them')
-    const has = { lists, 'no lists': !lists, fill: fill !== undefined, lose: lists && lose !== undefined, expiry: lists && expiry, attempts: store.attempts !== null }
+    const has = { lists, 'no lists': !lists, fill: fill !== undefined, lose: lists && lose !== undefined, expiry: lists && expiry, attempts: store.attempts !== undefined, successor: store.successor !== undefined }
     if (needs !== undefined && !has[needs]) return t.plan(0, `this store: ${needs === 'no lists' ? 'has lists' : `no ${needs}`}`)
-    await check(t, { ...subject, other, make: (overrides) => record({ now: store.now(), ...overrides }) })
+    // Sentences say what they need.
+    const full = { store: store as FullStore, other: other as FullStore }
+    await check(t, { ...subject, ...full, make: (overrides) => record({ now: store.now(), ...overrides }) })
   })
   for (const define of [lifeTests, changeTests, timeTests, userTests, allTests, attemptTests]) define(test)
   if (isAll || !isCombination) for (const define of [limitTests, manyTests, raceTests]) define(test)

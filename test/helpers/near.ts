@@ -68,7 +68,7 @@ export class Views {
    * A view that reads as its process does, once it has heard of what others had been confirmed before: in a process
    * that is not the one that made a change, it shows when the message of it has arrived. Of its own it always knows.
    */
-  of (near: Near): SessionStore {
+  of (near: Near): NearCacheStore {
     const foreign = { changes: 0, heard: 0 }
     this.#foreign.set(near, foreign)
     const wrote = <T extends unknown[], R>(call: (...args: T) => Promise<R>) => async (...args: T): Promise<R> => {

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { MemoryStore, RedisStore } from '../../lib/index.ts'
-import type { SessionOptions, SessionStore } from '../../lib/index.ts'
+import type { SessionLists, SessionOptions, SessionStore } from '../../lib/index.ts'
 import { connect } from '../../lib/redis/connection.ts'
 import type { Client } from '../../lib/redis/connection.ts'
 import { prefix, startCluster, startRedis, until } from './redis.ts'
@@ -8,9 +8,12 @@ import { openNear, Views } from './near.ts'
 import { age, keysOf, openStore } from './redis-store.ts'
 import { PENDING_MS } from '../../lib/util/timings.ts'
 
+/** A store that lists its sessions. */
+export type ListedStore = SessionStore & SessionLists
+
 /** Two processes' views of the same sessions. The commands of the second overtake each other where it does not wait for one. */
 export interface Arena {
-  views: readonly [SessionStore, SessionStore]
+  views: readonly [ListedStore, ListedStore]
   /** `null`: the sessions are in this process. */
   client: Client | null
   keyPrefix: string

@@ -1,9 +1,8 @@
 import t from 'tap'
 import type { SessionRecord } from '../../lib/session/record.ts'
-import type { SessionStore } from '../../lib/index.ts'
 import { record } from '../helpers/record.ts'
 import { answer, atOnce, hops, leftovers, pick, rounds, startGrounds, startNearGround } from '../helpers/races.ts'
-import type { Arena } from '../helpers/races.ts'
+import type { Arena, ListedStore } from '../helpers/races.ts'
 import { report, times } from '../helpers/scale.ts'
 
 const grounds = [...await startGrounds(t), await startNearGround(t)]
@@ -28,7 +27,7 @@ class Race {
     this.dead.add(this.session.id)
   }
 
-  get view (): SessionStore {
+  get view (): ListedStore {
     return pick(this.#views)
   }
 
@@ -196,7 +195,7 @@ for (const { name, share, inTests, open } of grounds) {
       const [first = make(userId), second = make(userId)] = old
       const ender = pick(views)
       const dead = new Set(old.map(({ id }) => id))
-      const logins: Array<{ id: string, view: SessionStore, isEarlier: boolean, done: Promise<SessionRecord | null> }> = []
+      const logins: Array<{ id: string, view: ListedStore, isEarlier: boolean, done: Promise<SessionRecord | null> }> = []
       let isEnding = false
       const login = async (replaces: SessionRecord | null): Promise<void> => {
         const view = pick(views)

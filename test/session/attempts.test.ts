@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { errors } from '../../lib/errors.ts'
 import { LoginAttempt } from '../../lib/session/attempts.ts'
-import type { AttemptLimits, Counters } from '../../lib/session/attempts.ts'
+import type { AttemptLimits } from '../../lib/session/attempts.ts'
+import type { AttemptCounters } from '../../lib/session/store.ts'
 import { MemoryAttempts } from '../../lib/store/memory-attempts.ts'
 
 const MINUTE = 60_000
@@ -13,20 +14,20 @@ const TOO_MANY = { code: 'ERR_SESSION_TOO_MANY_ATTEMPTS', statusCode: 429 }
 class SpyCounters extends MemoryAttempts {
   calls: string[] = []
   failing: string | null = null
-  override async take (...args: Parameters<Counters['take']>) {
+  override async take (...args: Parameters<AttemptCounters['take']>) {
     const what = args[0].split(':')[0] ?? ''
     this.calls.push(`${args[1] === null ? 'ask' : 'take'} ${what}`)
     if (this.failing === what) throw new errors.STORE_UNAVAILABLE()
     return await super.take(...args)
   }
 
-  override async giveBack (...args: Parameters<Counters['giveBack']>) {
+  override async giveBack (...args: Parameters<AttemptCounters['giveBack']>) {
     this.calls.push(`give back ${args[0].split(':')[0]}`)
     await super.giveBack(...args)
   }
 }
 
-const attempt = (counters: Counters, { account = 'ada', network = '192.0.2.7', limits = LIMITS } = {}) => new LoginAttempt(counters, { account, network, limits })
+const attempt = (counters: AttemptCounters, { account = 'ada', network = '192.0.2.7', limits = LIMITS } = {}) => new LoginAttempt(counters, { account, network, limits })
 
 t.test('who is refused for the network does not take a slot of the account for a moment: others may be waiting for it', async (t) => {
   const counters = new SpyCounters()
@@ -103,7 +104,7 @@ t.test('memory holds nothing of an account whose attempts were all taken back, n
 async function keyOf (account: string): Promise<string | undefined> {
   let counted: string | undefined
   const counters = new class extends MemoryAttempts {
-    override async take (...args: Parameters<Counters['take']>) {
+    override async take (...args: Parameters<AttemptCounters['take']>) {
       counted = args[0]
       return 0
     }

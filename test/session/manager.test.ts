@@ -824,7 +824,7 @@ both('a closed manager leaves nothing running, its store stays open, and closing
   }
   await sessions.close()
   await sessions.close()
-  t.strictSame(['ended', 'down', 'up'].map((name) => store.events.listenerCount(any(name))), store.bus === null ? [1, 1, 1] : [0, 0, 0], 'but the other manager\'s')
+  t.strictSame(['ended', 'down', 'up'].map((name) => store.events.listenerCount(any(name))), store.bus === undefined ? [1, 1, 1] : [0, 0, 0], 'but the other manager\'s')
   await store.ping()
   t.match(await other.find(token), { userId: 'ada' })
 })

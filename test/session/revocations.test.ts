@@ -3,8 +3,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { errors } from '../../lib/errors.ts'
 import { finished, Revocations } from '../../lib/session/revocations.ts'
-import type { CoreStore } from '../../lib/session/core-store.ts'
 import type { SessionRecord } from '../../lib/session/record.ts'
+import type { DeleteByUserOptions, SessionStore } from '../../lib/session/store.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { Gate } from '../helpers/spy-store.ts'
 import { record } from '../helpers/record.ts'
@@ -12,22 +12,26 @@ import { until } from '../helpers/redis.ts'
 
 const NOW = 1_700_000_000_000.5
 
-type End = CoreStore['deleteByUser']
+type Asked = DeleteByUserOptions & { onEnded: NonNullable<DeleteByUserOptions['onEnded']> }
+type End = (userId: string, options: Asked) => Promise<string[]>
 
 /** Revocations in a store that knows some sessions, and ends those of a user as `end` does. */
 function open (t: Test, end: End, sessions: SessionRecord[] = []) {
   const told: string[] = []
-  const asked: Array<Parameters<End>[1] & { userId: string }> = []
-  const store: Pick<CoreStore, 'now' | 'find' | 'successor' | 'deleteByUser'> = {
+  const asked: Array<Asked & { userId: string }> = []
+  const store: Partial<SessionStore> = {
     now: () => NOW,
     find: async (id) => sessions.find((each) => each.id === id) ?? null,
     successor: async (id) => id === 'before' ? 'after' : null,
+    // It is told the options that it asks for.
     deleteByUser: async (userId, options) => {
-      asked.push({ userId, ...options })
-      return await end(userId, options)
-    }
+      asked.push({ userId, ...options as Asked })
+      return await end(userId, options as Asked)
+    },
+    listByUser: async () => [],
+    listAll: async function * () {}
   }
-  const revocations = new Revocations(store as CoreStore, (id, userId) => { told.push(`${id} of ${userId}`) })
+  const revocations = new Revocations(store as SessionStore, (id, userId) => { told.push(`${id} of ${userId}`) })
   t.teardown(() => revocations.close())
   return { revocations, told, asked }
 }
