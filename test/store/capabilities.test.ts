@@ -26,7 +26,7 @@ function withoutCapabilities (store = new MemoryStore()): SessionStore {
 }
 
 t.test('a store without capabilities signs in and out, and says what it cannot do', async (t) => {
-  for (const options of [{}, { encryption: { keys: ['x'.repeat(32)] } }]) {
+  for (const options of [{}, { encryption: { keys: ['only for this test, and of 32 characters or more'] } }]) {
     const app = await startApp(t, { store: withoutCapabilities(), ...options })
     app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
     app.post('/regenerate', async ({ session }) => { await session.regenerate(['userId']) })
