@@ -1,14 +1,11 @@
 import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { assertFree, claim, proxyWarnings } from './http/boot-checks.ts'
 import type { PluginContext } from './http/context.ts'
-import { cookieLife } from './http/cookie.ts'
-import { addDecorators, assertFree } from './http/decorators.ts'
-import { registerEngine } from './http/engine.ts'
+import { addDecorators } from './http/decorators.ts'
 import { addHooks } from './http/hooks.ts'
-import { claim } from './http/registrations.ts'
 import { sessionObjects } from './http/session-object.ts'
-import { proxyWarnings } from './http/trust-proxy.ts'
 import { layoutOf } from './options/layout.ts'
 import type { SessionOptions } from './options/schema.ts'
 import { resolveOptions } from './options/resolve.ts'
@@ -44,10 +41,12 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
     // What kept Redis from answering at boot is among them.
     unwatch = logStoreEvents(app.log, store)
     const meetings = claim(app, options, backend())
-    for (const { message, ...details } of [...options.warnings, ...warnings, ...meetings, ...proxyWarnings(app)]) app.log.warn(details, message)
+    for (const { message, ...details } of [...options.warnings, ...warnings, ...meetings, ...proxyWarnings(app)]) {
+      app.log.warn(details, message)
+    }
 
     if (!app.hasPlugin('@fastify/cookie')) await app.register(fastifyCookie)
-    context.build = sessionObjects(await registerEngine(app, context), (stored) => cookieLife(context, stored))
+    context.build = await sessionObjects(app, context)
     addDecorators(app, context)
     addHooks(app, context)
   } catch (error) {

@@ -170,9 +170,9 @@ t.test('imports are read in every form there is', async (t) => {
     import one from 'ioredis'
     import { Redis, Cluster } from "ioredis"
 import {
-  stateOf,
+  requestSessionOf,
   type Other
-} from '../http/state.ts'
+} from '../http/request-session.ts'
 import type { FastifyRequest } from 'fastify'
 import * as all from './record.ts'
 import '../side-effect.ts'
@@ -184,7 +184,7 @@ const old = require('fastify-plugin')
     /** An import of 'nothing', export of "nothing": words. */
 const text = 'from "nowhere"'`
   t.strictSame(importsOf('lib/session/x.ts', text).map(({ of, isType }) => isType ? `type ${of}` : of), [
-    'ioredis', 'ioredis', 'lib/http/state.ts', 'type fastify', 'lib/session/record.ts', 'lib/side-effect.ts', 'lib/session/changes.ts', 'type lib/session/token.ts', 'lib/index.ts', 'connect-redis', 'fastify-plugin'
+    'ioredis', 'ioredis', 'lib/http/request-session.ts', 'type fastify', 'lib/session/record.ts', 'lib/side-effect.ts', 'lib/session/changes.ts', 'type lib/session/token.ts', 'lib/index.ts', 'connect-redis', 'fastify-plugin'
   ])
 })
 
@@ -196,7 +196,7 @@ t.test('a hole in a wall is found', async (t) => {
     ['lib/session/x.ts', "import ms from 'ms'"],
     ['lib/session/x.ts', "import { MemoryStore } from '../store/memory.ts'"],
     ['lib/session/x.ts', "import type { SessionStore } from '../options/resolve.ts'"],
-    ['lib/session/x.ts', "import { stateOf } from '../http/state.ts'"],
+    ['lib/session/x.ts', "import { requestSessionOf } from '../http/request-session.ts'"],
     ['lib/session/x.ts', "import { resolveOptions } from '../options/resolve.ts'"],
     ['lib/store/x.ts', "import { SessionManager } from '../session/manager.ts'"],
     ['lib/store/x.ts', "import { newId } from '../session/token.ts'"],

@@ -1,12 +1,12 @@
 import type {} from '@fastify/cookie'
 import type {} from '@fastify/session'
 import type { AttemptLogin } from '../lib/http/attempts.ts'
-import type { Authenticate } from '../lib/http/authenticate.ts'
+import type { Authenticate } from '../lib/http/guards.ts'
 import type { RouteSessionConfig } from '../lib/http/context.ts'
 import type { Login } from '../lib/http/login.ts'
-import type { Logout } from '../lib/http/logout.ts'
+import type { Logout } from '../lib/http/login.ts'
 import type { RequestAuth } from '../lib/http/request-auth.ts'
-import type { RequireRecentLogin } from '../lib/http/require-recent-login.ts'
+import type { RequireRecentLogin } from '../lib/http/guards.ts'
 import type { SessionManager } from '../lib/session/manager.ts'
 
 declare module 'fastify' {

@@ -4,52 +4,62 @@ import { assertFunction } from '../session/arguments.ts'
 import { LoginAttempt } from '../session/attempts.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
 import { networkOf } from '../session/network.ts'
-import type { AnyRequest } from './any-server.ts'
-import type { PluginContext } from './context.ts'
-import { stateOf } from './state.ts'
+import type { AnyRequest, PluginContext } from './context.ts'
+import { requestSessionOf } from './request-session.ts'
 
-/** `account`: what was typed in as the user's name, whether there is such a user or not; `null`: only the network counts. */
-export type AttemptLogin = <T>(request: AnyRequest, account: string | number | bigint | null | undefined, verify: () => T | Promise<T>) => Promise<T>
+/**
+ * Checks a login under the limits on failed logins: `app.attemptLogin`. `account`: the text that was typed in as the
+ * user's name, whether there is such a user or not; `null`: only the network counts.
+ */
+export type AttemptLogin = <T>(
+  request: AnyRequest, account: string | number | bigint | null | undefined, verify: () => T | Promise<T>
+) => Promise<T>
 
-/** How one caller wants it. */
-interface Manner {
+interface AttemptOptions {
+  /** Default: those of the plugin's option `attempts`. */
   limits?: AttemptLimits | null
-  /** What an error without a status is answered with. */
+  /** Status of an error that has none. Default 400. */
   defaultStatus?: number
 }
 
 /**
- * Runs `verify` if fewer logins have failed than the limits allow, and gives what that gives. It counts as failed
- * from before it runs, and no more once it has succeeded. An error is a failed login, too, unless its status says
+ * Runs `verify` if fewer logins have failed than the limits allow, and resolves with its result. The login counts as
+ * failed from before `verify` runs until it has succeeded. An error is a failed login, too, unless its status says
  * that it is the server's: a wrong code may well be thrown.
  *
  * @throws TypeError when `verify` is no function: nothing is counted then
- * @throws ERR_SESSION_TOO_MANY_ATTEMPTS, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; `verify` was not run then, or has succeeded
+ * @throws ERR_SESSION_TOO_MANY_ATTEMPTS: `verify` was not run
+ * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL: `verify` was not run, or has succeeded
  */
-export async function attemptLogin<T> (context: PluginContext, request: FastifyRequest, account: unknown, verify: () => T | Promise<T>, { limits = context.options.attempts, defaultStatus = 400 }: Manner = {}): Promise<T> {
+export async function attemptLogin<T> (
+  context: PluginContext, request: FastifyRequest, account: unknown, verify: () => T | Promise<T>,
+  { limits = context.options.attempts, defaultStatus = 400 }: AttemptOptions = {}
+): Promise<T> {
   assertFunction(verify, 'verify')
   const { core } = context
-  const { budget } = stateOf(context, request).stored
+  const { budget } = requestSessionOf(context, request).stored
   const network = networkOf(request.ip)
   const attempt = new LoginAttempt(core.options.counters, { account, network, limits })
-  const tell = (reason: 'credentials' | 'limit'): void => core.events.emitFailure({ network, at: Math.floor(core.now()), reason })
+  const emitFailure = (reason: 'credentials' | 'limit'): void => {
+    core.events.emitFailure({ network, at: Math.floor(core.now()), reason })
+  }
   try {
-    // Late, it is refused: it was none then.
+    // One that comes after the deadline was answered 503: it counts for nothing.
     await budget.within(attempt.reserve(), () => { attempt.giveBack().catch(() => {}) })
   } catch (error) {
-    if (error instanceof errors.TOO_MANY_ATTEMPTS) tell('limit')
+    if (error instanceof errors.TOO_MANY_ATTEMPTS) emitFailure('limit')
     throw error
   }
   let result: T
   try {
     result = await verify()
   } catch (error) {
-    if (statusOf(error, defaultStatus) < 500) tell('credentials')
+    if (statusOf(error, defaultStatus) < 500) emitFailure('credentials')
     else await budget.within(attempt.giveBack()).catch(() => {})
     throw error
   }
   if (result) await budget.within(attempt.succeed())
-  else tell('credentials')
+  else emitFailure('credentials')
   return result
 }
 

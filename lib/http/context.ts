@@ -5,42 +5,50 @@ import type { SessionManager } from '../session/manager.ts'
 import type { RequestSession } from './request-session.ts'
 import type { BuildSession } from './session-object.ts'
 
-/** What every request of one registration of the plugin shares. */
+/** A request of any route and any server. Fastify's types of HTTP/1 do not fit those of HTTP/2. */
+export type AnyRequest = FastifyRequest<any, any, any, any, any, any, any>
+/** A reply of any route and any server. */
+export type AnyReply = FastifyReply<any, any, any, any, any, any, any>
+
+/** One registration of the plugin, as its requests share it. */
 export interface PluginContext {
   readonly options: ResolvedOptions
   readonly core: SessionCore
   readonly sessions: SessionManager
   readonly log: FastifyBaseLogger
-  /** Builds session objects. Set once @fastify/session is there. */
+  /** Builds session objects. Set once @fastify/session is registered. */
   build: BuildSession
-  /** Warnings that were given: each is given once. */
+  /** Warnings given so far. */
   readonly warned: Set<string>
 }
 
-/** Warns of what an application does wrong, once. */
+/** Logs a warning about what an application does wrong. Each is logged once. */
 export function warnOnce ({ warned, log }: PluginContext, message: string): void {
   if (warned.has(message)) return
   warned.add(message)
   log.warn(message)
 }
 
-/** On the instance: the registration that routes mounted there belong to. */
+/** Name on the instance of the registration that routes mounted there belong to. */
 export const kContext = Symbol('fastify-user-sessions.context')
-/** On the request: its session, once something asked for it. */
-export const kState = Symbol('fastify-user-sessions.state')
-/** On the request: its reply. */
+/** Name on the request of its session, once something asked for it. */
+export const kRequestSession = Symbol('fastify-user-sessions.session')
+/** Name on the request of its reply. */
 export const kReply = Symbol('fastify-user-sessions.reply')
 
 /** A request as the inside of this package sees it. */
-export type SessionRequest = FastifyRequest & { [kState]: RequestSession | null, [kReply]: FastifyReply | null }
+export type SessionRequest = FastifyRequest & {
+  [kRequestSession]: RequestSession | null
+  [kReply]: FastifyReply | null
+}
 
-/** What `config.session` of a route says. */
+/** A route's `config.session`, unless it is `false`. */
 export interface RouteSessionConfig {
   /** `false`: the cross-site check leaves this route alone. */
   csrf?: boolean | undefined
 }
 
-/** The route's own word about sessions: `false`, or an object, or nothing. */
+/** Reads a route's `config.session`. `skip`: it is `false`. */
 export function routeConfig (request: FastifyRequest): { skip: boolean, csrf: boolean } {
   const session = (request.routeOptions.config as { session?: false | RouteSessionConfig } | undefined)?.session
   return { skip: session === false, csrf: session === false || session?.csrf !== false }

@@ -5,8 +5,7 @@ import type { SessionRecord } from '../session/record.ts'
 import type { Token } from '../session/token.ts'
 import { kReply } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
-import { keepPrivate } from './private-reply.ts'
-import { liftHeaders } from './reply-head.ts'
+import { keepPrivate, liftHeaders, onHead } from './reply-head.ts'
 import type { Head } from './reply-head.ts'
 
 /** Whether the head of a request's reply has gone out: no cookie can be added to it. */
@@ -19,13 +18,10 @@ export function hasReplied (request: FastifyRequest): boolean {
  * @throws ERR_SESSION_UNSUPPORTED when the reply has gone without it
  */
 export function assertCookieCanBeSet ({ options }: PluginContext, request: FastifyRequest): void {
-  if (hasReplied(request)) throw new errors.UNSUPPORTED('a new session after the reply has gone: its cookie would be in none')
+  if (hasReplied(request)) {
+    throw new errors.UNSUPPORTED('a new session after the reply has gone: its cookie would be in none')
+  }
   if (options.cookie.secure && request.protocol !== 'https') throw new errors.INSECURE_CONNECTION()
-}
-
-/** How long a cookie lives that is set at this time; `null`: until the browser closes. */
-function lifetimeMs ({ options }: PluginContext, { persistent, endsAt }: Pick<SessionRecord, 'persistent' | 'endsAt'>, setAt: number): number | null {
-  return persistent ? Math.min(endsAt - setAt, options.cookieMaxAgeMs || Infinity) : null
 }
 
 /** How long a cookie lives, from when it was set and from now on, in milliseconds. */
@@ -34,13 +30,23 @@ export interface CookieLife {
   readonly leftMs: number
 }
 
-/** Of the cookie of a request's session, or of one that would begin now; `null`: it lives until the browser closes. */
-export function cookieLife (context: PluginContext, { record, isBorn }: { readonly record: SessionRecord | null, readonly isBorn: boolean }): CookieLife | null {
+/**
+ * Returns how long the cookie lives of a request's session, or of one that would begin now; `null`: until the browser
+ * closes. `isNew`: the session was begun by this request.
+ */
+export function cookieLife (
+  context: PluginContext, { record, isNew }: { readonly record: SessionRecord | null, readonly isNew: boolean }
+): CookieLife | null {
   const { core, options } = context
   const now = core.now()
-  const session = record ?? { persistent: options.cookieMaxAgeMs !== false, endsAt: now + options.absoluteTimeoutMs, createdAt: now, lastSeenAt: now }
+  const session = record ?? {
+    persistent: options.cookieMaxAgeMs !== false,
+    endsAt: now + options.absoluteTimeoutMs,
+    createdAt: now,
+    lastSeenAt: now
+  }
   // One that moved in this request is set by it; beside an Express app each use that is written down sets it.
-  const setAt = isBorn || core.options.shared !== null ? session.lastSeenAt : session.createdAt
+  const setAt = isNew || core.options.shared !== null ? session.lastSeenAt : session.createdAt
   const lifeFrom = (at: number): CookieLife | null => {
     const totalMs = lifetimeMs(context, session, at)
     return totalMs === null ? null : { totalMs, leftMs: at + totalMs - now }
@@ -50,30 +56,81 @@ export function cookieLife (context: PluginContext, { record, isBorn }: { readon
   return life !== null && life.leftMs <= 0 ? lifeFrom(now) : life
 }
 
-/** The `Set-Cookie` lines that send a session's token, and take back cookies under older names. */
-export function sessionCookies (context: PluginContext, request: FastifyRequest, record: SessionRecord, token: Token): string[] {
-  const { options, core } = context
-  const lifeMs = lifetimeMs(context, record, core.now())
-  const maxAge = lifeMs === null ? {} : { maxAge: Math.max(1, Math.round(lifeMs / 1000)) }
-  const [name, ...older] = options.cookieNames as [string, ...string[]]
-  return [line(context, request, name, core.credentials.sign(token), maxAge), ...takenBack(context, request, older)]
-}
+/** Returns a request's session and its token, as they are when the cookie is written. */
+type CurrentSession = () => { record: SessionRecord, token: Token } | null
 
-/** The `Set-Cookie` lines that take back every session cookie the request brought, and the one under today's name. */
-export function clearingCookies (context: PluginContext, request: FastifyRequest): string[] {
-  const [name, ...older] = context.options.cookieNames as [string, ...string[]]
-  return [line(context, request, name, '', EXPIRED), ...takenBack(context, request, older)]
-}
+/**
+ * The change of the session cookie that a reply still has to carry. It goes out when Fastify sends the reply, or else
+ * with the head, whoever writes that: a hijacked reply meets no hook.
+ */
+export class PendingCookie {
+  readonly #context: PluginContext
+  readonly #request: FastifyRequest
+  readonly #session: CurrentSession
+  #change: 'set' | 'clear' | null = null
+  /** The reply has a session cookie already. */
+  #isSent = false
+  #watchesHead = false
+  #sentStatus: number | null = null
 
-/** Puts `Set-Cookie` lines into a reply that Fastify will send. */
-export function addCookies (reply: FastifyReply, lines: string[]): void {
-  if (lines.length === 0) return
-  for (const each of lines) reply.header('set-cookie', each)
-  keepPrivate(reply)
+  constructor (context: PluginContext, request: FastifyRequest, session: CurrentSession) {
+    this.#context = context
+    this.#request = request
+    this.#session = session
+  }
+
+  /** Has the client sent the session's token. */
+  set (): void {
+    this.#plan('set')
+  }
+
+  /** Has the client's cookie taken back, if there is one. */
+  clear (): void {
+    this.#plan(this.#isSent || hasSessionCookie(this.#context, this.#request) ? 'clear' : null)
+  }
+
+  get isPending (): boolean {
+    return this.#change !== null
+  }
+
+  /** Puts the cookie into a reply that Fastify will send. */
+  write (reply: FastifyReply): void {
+    const lines = this.#takeLines()
+    if (lines.length === 0) return
+    for (const line of lines) reply.header('set-cookie', line)
+    keepPrivate(reply)
+  }
+
+  /** Returns the status that the client sees: one that went out with a cookie, else the reply's of now. */
+  statusOf (reply: FastifyReply): number {
+    return this.#sentStatus ?? reply.statusCode
+  }
+
+  #plan (change: 'set' | 'clear' | null): void {
+    this.#change = change
+    const reply = (this.#request as SessionRequest)[kReply]
+    if (reply === null || this.#watchesHead) return
+    this.#watchesHead = true
+    onHead(reply, (head) => {
+      this.#sentStatus = head[0]
+      addToHead(reply, head, this.#takeLines())
+    })
+  }
+
+  /** Returns the `Set-Cookie` lines of the change, once. */
+  #takeLines (): string[] {
+    const change = this.#change
+    const session = this.#session()
+    this.#change = null
+    if (change === 'clear') return clearingLines(this.#context, this.#request)
+    if (change !== 'set' || session === null) return []
+    this.#isSent = true
+    return settingLines(this.#context, this.#request, session)
+  }
 }
 
 /** Puts `Set-Cookie` lines into the head of a reply, at the last moment. */
-export function addCookiesToHead (reply: FastifyReply, head: Head, lines: string[]): void {
+function addToHead (reply: FastifyReply, head: Head, lines: string[]): void {
   if (lines.length === 0) return
   const { raw } = reply
   liftHeaders(raw, head)
@@ -84,24 +141,59 @@ export function addCookiesToHead (reply: FastifyReply, head: Head, lines: string
   keepPrivate(reply)
 }
 
-function takenBack (context: PluginContext, request: FastifyRequest, names: string[]): string[] {
+/** Returns the `Set-Cookie` lines that send a session's token, and take back cookies under older names. */
+function settingLines (
+  context: PluginContext, request: FastifyRequest, { record, token }: { record: SessionRecord, token: Token }
+): string[] {
+  const { options, core } = context
+  const lifeMs = lifetimeMs(context, record, core.now())
+  const maxAge = lifeMs === null ? {} : { maxAge: Math.max(1, Math.round(lifeMs / 1000)) }
+  const [name, ...older] = options.cookieNames as [string, ...string[]]
+  const line = setCookieLine(context, request, { name, value: core.credentials.sign(token), ...maxAge })
+  return [line, ...clearingLinesOf(context, request, older)]
+}
+
+/** Returns the `Set-Cookie` lines that take back all session cookies of the request, and today's in any case. */
+function clearingLines (context: PluginContext, request: FastifyRequest): string[] {
+  const [name, ...older] = context.options.cookieNames as [string, ...string[]]
+  return [setCookieLine(context, request, { name, ...EXPIRED }), ...clearingLinesOf(context, request, older)]
+}
+
+function clearingLinesOf (context: PluginContext, request: FastifyRequest, names: string[]): string[] {
   return names
     .filter((name) => cookieValues(request.headers.cookie ?? '', name).length > 0)
-    .map((name) => line(context, request, name, '', EXPIRED))
+    .map((name) => setCookieLine(context, request, { name, ...EXPIRED }))
 }
 
 /** Whether a cookie client brought a cookie under one of our names, good or bad. */
-export function hasSessionCookie ({ options, core }: PluginContext, request: FastifyRequest): boolean {
+function hasSessionCookie ({ options, core }: PluginContext, request: FastifyRequest): boolean {
   const header = request.headers.cookie
-  return header !== undefined && !core.credentials.isBearer(request.headers) && options.cookieNames.some((name) => cookieValues(header, name).length > 0)
+  if (header === undefined || core.credentials.isBearer(request.headers)) return false
+  return options.cookieNames.some((name) => cookieValues(header, name).length > 0)
 }
 
-const EXPIRED = { maxAge: 0, expires: new Date(0) }
+/** Returns how long a cookie lives that is set at this time; `null`: until the browser closes. */
+function lifetimeMs (
+  { options }: PluginContext, { persistent, endsAt }: Pick<SessionRecord, 'persistent' | 'endsAt'>, setAt: number
+): number | null {
+  return persistent ? Math.min(endsAt - setAt, options.cookieMaxAgeMs || Infinity) : null
+}
 
-/** The attributes are always today's configuration: a browser only takes a cookie back when path, domain and Secure are those it was set with. */
-function line ({ options }: PluginContext, { server }: FastifyRequest, name: string, value: string, lifetime: { maxAge?: number, expires?: Date }): string {
+const EXPIRED = { value: '', maxAge: 0, expires: new Date(0) }
+
+function setCookieLine (
+  { options }: PluginContext, { server }: FastifyRequest,
+  { name, value, ...lifetime }: { name: string, value: string, maxAge?: number, expires?: Date }
+): string {
+  // Today's attributes always: a browser takes a cookie back only if path, domain and Secure are those it was set with.
   const { secure, sameSite, httpOnly, path, domain, partitioned } = options.cookie
   return server.serializeCookie(name, value, {
-    ...lifetime, path, secure, sameSite, httpOnly, ...domain !== undefined && { domain }, ...partitioned && { partitioned }
+    ...lifetime,
+    path,
+    secure,
+    sameSite,
+    httpOnly,
+    ...domain !== undefined && { domain },
+    ...partitioned && { partitioned }
   })
 }

@@ -3,13 +3,13 @@ import { errors } from '../errors.ts'
 import { routeConfig } from './context.ts'
 import type { PluginContext } from './context.ts'
 
-/** RFC 9110 9.2.1. */
+/** Methods that change nothing (RFC 9110 9.2.1). */
 const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
-/** RFC 6454 7: scheme, host and perhaps port. */
+/** An origin: scheme, host and perhaps port (RFC 6454 7). */
 const ORIGIN = /^https?:\/\/[^/\\?#@\s]+$/i
 
-/** Whether a request can change something: an unsafe method, or the opening of a WebSocket, which no CORS rule guards. */
+/** Whether a request can change something: by an unsafe method, or by opening a WebSocket, which no CORS rule guards. */
 function isUnsafe (request: FastifyRequest): boolean {
   return !SAFE_METHODS.has(request.method) || opensWebSocket(request)
 }
@@ -41,5 +41,6 @@ export function assertSameSite ({ options, core }: PluginContext, request: Fasti
 /** Whether an origin is the request's own protocol and host. */
 function isOwn (origin: string, request: FastifyRequest): boolean {
   const own = `${request.protocol}://${request.host}`
-  return ORIGIN.test(origin) && URL.canParse(own) && URL.canParse(origin) && new URL(own).origin === new URL(origin).origin
+  if (!ORIGIN.test(origin) || !URL.canParse(own) || !URL.canParse(origin)) return false
+  return new URL(own).origin === new URL(origin).origin
 }

@@ -1,14 +1,14 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Credential } from '../session/credentials.ts'
-import { kReply, kState, routeConfig } from './context.ts'
+import { kReply, kRequestSession, routeConfig } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { assertSameSite, opensWebSocket } from './cross-site.ts'
-import { stateOf } from './state.ts'
+import { requestSessionOf } from './request-session.ts'
 import { WaitingPayload } from './waiting-payload.ts'
 
 /**
- * What happens to every request: its session is loaded if it carries a cookie that verifies, and stored
- * when the reply goes out if anything changed. Neither costs a request without a cookie anything.
+ * Adds the hooks that every request meets. They load its session if it carries a credential that verifies, and store
+ * what changed before the reply goes out. A request without a credential costs nothing.
  */
 export function addHooks (app: FastifyInstance, context: PluginContext): void {
   // Both hooks answer at once when there is nothing to wait for, and with a promise when there is:
@@ -19,7 +19,7 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     if (routeConfig(request).skip) return done()
     const credential = admitted(context, request)
     if (credential === null) return done()
-    const { stored } = stateOf(context, request, { willLoad: true })
+    const { stored } = requestSessionOf(context, request, { willLoad: true })
     const loading = stored.load(credential)
     // Its reply is over when the socket closes; it is used now.
     if (opensWebSocket(request)) return Promise.resolve(loading).then(() => stored.touchIfDue())
@@ -28,18 +28,18 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
   })
 
   app.addHook('onSend', (request, reply, payload, done) => {
-    const state = (request as SessionRequest)[kState]
+    const session = (request as SessionRequest)[kRequestSession]
     // Fastify waits for none of them: the one that waits is the reply.
-    if (state?.waiting != null) return state.waiting.replace(payload)
-    const work = state?.settle(reply)
-    if (state === null || work === undefined) {
-      state?.stored.writeCookie(reply)
+    if (session?.waiting != null) return session.waiting.replace(payload)
+    const work = session?.beforeReply(reply)
+    if (session === null || work === undefined) {
+      session?.stored.writeCookie(reply)
       return done(null, payload)
     }
-    const waiting = state.waiting = new WaitingPayload(payload)
+    const waiting = session.waiting = new WaitingPayload(payload)
     return work.finally(() => {
-      state.waiting = null
-      state.stored.writeCookie(reply)
+      session.waiting = null
+      session.stored.writeCookie(reply)
     }).then(() => waiting.release(), (error: unknown) => {
       waiting.destroy()
       throw error
@@ -47,13 +47,13 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
   })
 
   app.addHook('onResponse', (request, reply, done) => {
-    (request as SessionRequest)[kState]?.close(reply)
+    (request as SessionRequest)[kRequestSession]?.afterReply(reply)
     done()
   })
 }
 
 /**
- * The credential of a request, if it may use that.
+ * Returns the credential of a request, `null` if it has none.
  * @throws ERR_SESSION_CSRF_REJECTED, ERR_SESSION_AMBIGUOUS_CREDENTIALS; nobody is signed in by such a request
  */
 function admitted (context: PluginContext, request: FastifyRequest): Credential | null {
@@ -62,7 +62,7 @@ function admitted (context: PluginContext, request: FastifyRequest): Credential 
     if (credential !== null) assertSameSite(context, request)
     return credential
   } catch (refusal) {
-    stateOf(context, request, { refusal: refusal as Error })
+    requestSessionOf(context, request, { refusal: refusal as Error })
     throw refusal
   }
 }

@@ -1,6 +1,4 @@
 import type { FastifyRequest } from 'fastify'
-import { sessionTimeouts } from '../util/duration.ts'
-import type { Duration } from '../util/duration.ts'
 import { assertBoolean, assertMembers } from '../session/arguments.ts'
 import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
@@ -9,11 +7,13 @@ import { toInfo } from '../session/record.ts'
 import type { JsonObject, SessionInfo } from '../session/record.ts'
 import { toBearer } from '../session/token.ts'
 import { ofUser, userIdText } from '../session/user-id.ts'
-import type { AnyRequest } from './any-server.ts'
-import type { PluginContext } from './context.ts'
+import { sessionTimeouts } from '../util/duration.ts'
+import type { Duration } from '../util/duration.ts'
+import type { AnyReply, AnyRequest, PluginContext } from './context.ts'
+import { assertSameSite } from './cross-site.ts'
 import type { RequestAuth } from './request-auth.ts'
+import { requestSessionOf } from './request-session.ts'
 import { CSRF_SECRET } from './session-object.ts'
-import { stateOf } from './state.ts'
 
 /** Who signs in. Only `id` is read, and nothing else is stored. */
 export interface LoginUser {
@@ -28,7 +28,10 @@ export interface LoginOptions {
   meta?: Readonly<JsonObject> | null | undefined
   /** `true`: the timeouts of the `remember` option. `false`: the cookie ends with the browser session. */
   remember?: boolean | undefined
-  /** What of `request.session` goes along when the user changes: these keys, or all. Default none; the same user keeps all. */
+  /**
+   * Keys of `request.session` that go along when the user changes; `true`: all. Default: none. The same user keeps
+   * all.
+   */
   keep?: readonly string[] | true | undefined
   /** Milliseconds or a string such as `'30m'`; default the plugin's. Never longer than the absolute timeout. */
   idleTimeout?: Duration | undefined
@@ -38,47 +41,71 @@ export interface LoginOptions {
 
 const NAMES = ['label', 'meta', 'remember', 'keep', 'idleTimeout', 'absoluteTimeout']
 
+/** Signs a user in: `app.login`. */
 export type Login = (request: AnyRequest, user: LoginUser, options?: LoginOptions) => Promise<RequestAuth>
 
+/** Signs out who is signed in, if anybody is: `app.logout`. */
+export type Logout = (request: AnyRequest, reply?: AnyReply) => Promise<void>
+
 /**
+ * Signs a user in: a new session takes the place of the request's, and the reply sets its cookie.
  * @throws TypeError when the user has no usable id, or an option is of the wrong type
  * @throws ERR_SESSION_UNSUPPORTED in a bearer request
- * @throws ERR_SESSION_INSECURE_CONNECTION, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
+ * @throws ERR_SESSION_INSECURE_CONNECTION, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_LIMIT_REACHED
+ * @throws ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
  */
-export async function login (context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}): Promise<RequestAuth> {
-  const { userId, own } = checked(context, user, options)
+export async function login (
+  context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}
+): Promise<RequestAuth> {
+  const { userId, own } = checkedUser(context, user, options)
   const keep = checkedKeep(options.keep)
-  const state = stateOf(context, request)
-  state.stored.assertKeepsCookies('login')
-  const previous = state.stored.record
+  const session = requestSessionOf(context, request)
+  session.stored.assertKeepsCookies('login')
+  const previous = session.stored.record
   const keys = previous?.userId === userId || keep === true ? null : keep
-  const whose = { userId, previous: previous?.userId ?? null, userIdFrom: context.options.userIdFrom }
-  const kept = (present: Data): Data => ({ ...ofUser(withoutCsrfSecret(picked(present, keys)), whose), ...own })
-  const changes = diff(state.stored.data, state.data)
-  const data = kept(state.data)
+  const users = { userId, previous: previous?.userId ?? null, userIdFrom: context.options.userIdFrom }
+  const kept = (present: Data): Data => ({ ...ofUser(withoutCsrfSecret(picked(present, keys)), users), ...own })
+  const changes = diff(session.stored.data, session.data)
+  const data = kept(session.data)
   assertShallow(data)
-  await state.begin({
+  await session.begin({
     userId,
-    ...sessionOptions(context, options),
+    ...newSessionOptions(context, options),
     data: JSON.stringify(data),
     carry: (endedData) => JSON.stringify(kept(apply(parseData(endedData) ?? {}, changes)))
   })
-  return state.stored.auth as RequestAuth
+  return session.stored.auth as RequestAuth
 }
 
 /**
- * Begins a session for a client that keeps its token itself; nothing else ever shows it.
+ * Begins a session for a client that keeps its token itself. The token is shown here and nowhere else.
  * @throws as `login`, but for ERR_SESSION_INSECURE_CONNECTION
  */
-export async function issueToken (context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}): Promise<{ token: string, session: SessionInfo }> {
-  const { userId, own } = checked(context, user, options)
+export async function issueToken (
+  context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}
+): Promise<{ token: string, session: SessionInfo }> {
+  const { userId, own } = checkedUser(context, user, options)
   checkedKeep(options.keep)
-  const { record, token } = await stateOf(context, request).stored.issue({ userId, ...sessionOptions(context, options), data: JSON.stringify(own) })
+  const begun = { userId, ...newSessionOptions(context, options), data: JSON.stringify(own) }
+  const { record, token } = await requestSessionOf(context, request).stored.issue(begun)
   return { token: toBearer(token), session: toInfo(record) as SessionInfo }
 }
 
-/** Who signs in, and what a session's data says of them, where that is where the application keeps it. */
-function checked (context: PluginContext, user: LoginUser, options: LoginOptions): { userId: string, own: Data } {
+/**
+ * Ends the request's session, if it has one, and takes the cookie back, also where the store does not confirm the end.
+ * @throws TypeError for what is no request
+ * @throws ERR_SESSION_CSRF_REJECTED, ERR_SESSION_STORE_UNAVAILABLE
+ */
+export async function logout (context: PluginContext, request: FastifyRequest): Promise<void> {
+  const session = requestSessionOf(context, request)
+  assertSameSite(context, request)
+  await session.end()
+}
+
+/** Checks who signs in. `own`: what the data says of them, where this package says it. */
+function checkedUser (
+  context: PluginContext, user: LoginUser, options: LoginOptions
+): { userId: string, own: Data } {
   if (typeof user !== 'object' || user === null) throw new TypeError('login needs a user: an object with an id')
   assertMembers(options, 'options', NAMES)
   const { id } = user
@@ -86,20 +113,24 @@ function checked (context: PluginContext, user: LoginUser, options: LoginOptions
   return { userId, own: context.options.userIdFrom === null ? { userId: typeof id === 'bigint' ? userId : id } : {} }
 }
 
-/** A text would be taken for the list of all its parts. */
 function checkedKeep (keep: LoginOptions['keep'] = []): readonly string[] | true {
-  if (keep !== true && !(Array.isArray(keep) && keep.every((key) => typeof key === 'string'))) throw new TypeError('keep must be true or an array of strings')
+  // A text would be taken for the list of its letters.
+  const isKeys = Array.isArray(keep) && keep.every((key) => typeof key === 'string')
+  if (keep !== true && !isKeys) throw new TypeError('keep must be true or an array of strings')
   return keep
 }
 
-function sessionOptions (context: PluginContext, options: LoginOptions): Pick<NewSession, 'label' | 'meta' | 'idleTimeoutMs' | 'absoluteTimeoutMs' | 'persistent'> {
-  const { label, meta, remember } = options
+type NewSessionOptions = Pick<NewSession, 'label' | 'meta' | 'idleTimeoutMs' | 'absoluteTimeoutMs' | 'persistent'>
+
+function newSessionOptions (
+  { options: defaults }: PluginContext, { label, meta, remember, ...timeouts }: LoginOptions
+): NewSessionOptions {
   assertBoolean(remember, 'remember')
-  const { options: all } = context
-  return { label, meta, ...sessionTimeouts(options, remember === true ? all.remember : all, all.longest), ...remember !== undefined && { persistent: remember } }
+  const times = sessionTimeouts(timeouts, remember === true ? defaults.remember : defaults, defaults.longest)
+  return { label, meta, ...times, ...remember !== undefined && { persistent: remember } }
 }
 
-/** The secret of CSRF tokens made before a sign-in does not go along (CVE-2023-29020). */
+/** Leaves out the secret of CSRF tokens that were made before a sign-in (CVE-2023-29020). */
 function withoutCsrfSecret ({ [CSRF_SECRET]: _secret, ...data }: Data): Data {
   return data
 }

@@ -1,43 +1,48 @@
 import type { FastifyBaseLogger } from 'fastify'
 
-/** How a failure is told of, if nobody waits for what failed. */
-interface Telling {
-  /** The reply does the same again, and tells of it by itself. */
+interface PromiseOptions {
+  /** The reply makes the call again, and reports its failure by itself. Default `false`. */
   isRepeated?: boolean
 }
 
 interface Failure {
   readonly error: unknown
-  /** Whether somebody was told: by the promise, by a callback, or by the reply. */
-  readonly isTold: () => boolean
+  /** Whether the application knows of it, by its promise or its callback. */
+  readonly isReported: () => boolean
   readonly isRepeated: boolean
 }
 
 /**
- * What the calls of one request came to. Of promises that nobody awaits and callbacks that throw, the reply is told
- * instead; after the reply, the log. None ends the process.
+ * Results of the calls of one request. The reply reports failures of promises that nobody awaits and of callbacks that
+ * throw; after the reply, the log does. None ends the process.
  */
 export class Outcomes {
   readonly #running = new Set<Promise<void>>()
   #failures: Failure[] = []
   #log: FastifyBaseLogger | null = null
 
-  /** Whether there is nothing to wait for, and nothing to tell. */
+  /** Whether no call is under way, and no failure is to be reported. */
   get isClear (): boolean {
     return this.#running.size === 0 && this.#failures.length === 0
   }
 
-  /** Hands out what `work` comes to. A failure that nobody takes is the reply's to tell. */
-  promised<T> (work: Promise<T>, { isRepeated = false }: Telling = {}): Promise<T> {
-    const promise = Heeded.of(work)
-    this.#run(promise.settled((error) => {
-      this.#add({ error, isTold: () => promise.isHeeded, isRepeated })
+  /** Returns the promise of a call. The reply reports a failure that nobody awaits. */
+  promised<T> (work: Promise<T>, { isRepeated = false }: PromiseOptions = {}): Promise<T> {
+    const promise = WatchedPromise.of(work)
+    this.#run(promise.whenSettled((error) => {
+      this.#add({ error, isReported: () => promise.isAwaited, isRepeated })
     }))
     return promise
   }
 
-  /** Calls back with what `work` comes to. What the callback throws goes to `onThrow`. */
-  calledBack (work: Promise<void>, callback: (error?: unknown) => unknown, { mustBeTold, onThrow }: { mustBeTold: boolean, onThrow: (error: unknown) => void }): void {
+  /**
+   * Calls back with the result of a call. `mustBeReported`: the reply reports a failure all the same. What the callback
+   * throws goes to `onThrow`.
+   */
+  calledBack (
+    work: Promise<void>, callback: (error?: unknown) => unknown,
+    { mustBeReported, onThrow }: { mustBeReported: boolean, onThrow: (error: unknown) => void }
+  ): void {
     const call = (...args: [error?: unknown]): void => {
       try {
         // Not waited for: it may be the callback that sends the reply, and waits for that.
@@ -47,33 +52,33 @@ export class Outcomes {
       }
     }
     this.#run(work.then(() => call(), (error: unknown) => {
-      if (mustBeTold) this.#add({ error, isTold: () => false, isRepeated: false })
+      if (mustBeReported) this.#add({ error, isReported: () => false, isRepeated: false })
       call(error)
     }))
   }
 
-  /** What went wrong where nobody waits. */
+  /** Adds a failure that nobody awaits. */
   add (error: unknown): void {
-    this.#add({ error, isTold: () => false, isRepeated: false })
+    this.#add({ error, isReported: () => false, isRepeated: false })
   }
 
-  /** Waits for what is under way, and returns the first failure that nobody was told of. */
-  async untold (): Promise<{ error: unknown } | null> {
+  /** Waits for the calls that are under way. Resolves with the first failure that is to be reported, or `null`. */
+  async unreported (): Promise<{ error: unknown } | null> {
     while (this.#running.size > 0) await Promise.all(this.#running)
     const failures = this.#failures
-    this.#failures = failures.filter(({ isRepeated, isTold }) => isRepeated && !isTold())
-    return failures.find(({ isRepeated, isTold }) => !isRepeated && !isTold()) ?? null
+    this.#failures = failures.filter(({ isRepeated, isReported }) => isRepeated && !isReported())
+    return failures.find(({ isRepeated, isReported }) => !isRepeated && !isReported()) ?? null
   }
 
-  /** The reply has repeated what is repeated. */
-  repeated (): void {
+  /** Forgets failures of calls that the reply has made again. */
+  forgetRepeated (): void {
     this.#failures = this.#failures.filter(({ isRepeated }) => !isRepeated)
   }
 
-  /** The reply has gone: from now on the log is told. */
+  /** Notes that the reply has gone: from now on the log reports failures. */
   close (log: FastifyBaseLogger): void {
     this.#log = log
-    for (const failure of this.#failures.splice(0)) this.#logIfUntold(failure)
+    for (const failure of this.#failures.splice(0)) this.#logIfUnreported(failure)
   }
 
   #run (work: Promise<void>): void {
@@ -83,35 +88,35 @@ export class Outcomes {
 
   #add (failure: Failure): void {
     if (this.#log === null) this.#failures.push(failure)
-    // Who awaits it does so a moment later at the latest.
-    else setImmediate(() => this.#logIfUntold(failure))
+    // Whoever awaits it does so a moment later at the latest.
+    else setImmediate(() => this.#logIfUnreported(failure))
   }
 
-  #logIfUntold ({ error, isTold }: Failure): void {
-    if (!isTold()) this.#log?.error({ err: error }, 'a call about the session failed, and nobody waited for it')
+  #logIfUnreported ({ error, isReported }: Failure): void {
+    if (!isReported()) this.#log?.error({ err: error }, 'a call about the session failed, and nobody waited for it')
   }
 }
 
 /** A promise that knows whether anybody waits for it, and is no unhandled rejection when nobody does. */
-class Heeded<T> extends Promise<T> {
-  isHeeded = false
+class WatchedPromise<T> extends Promise<T> {
+  isAwaited = false
 
-  static of<T> (work: Promise<T>): Heeded<T> {
-    return new Heeded<T>((resolve) => resolve(work))
+  static of<T> (work: Promise<T>): WatchedPromise<T> {
+    return new WatchedPromise<T>((resolve) => resolve(work))
   }
 
-  /** What `then` makes of it is a promise like any other. */
+  /** Class of the promises that `then` returns. */
   static override get [Symbol.species] (): PromiseConstructor {
     return Promise
   }
 
-  /** Resolves when it is settled; does not count as waiting for it. */
-  settled (onFailure: (error: unknown) => void): Promise<void> {
+  /** Resolves when it is settled. Does not count as awaiting it. */
+  whenSettled (onFailure: (error: unknown) => void): Promise<void> {
     return super.then(() => {}, onFailure)
   }
 
   override then<A = T, B = never> (...on: Parameters<Promise<T>['then']>): Promise<A | B> {
-    this.isHeeded = true
+    this.isAwaited = true
     return super.then(...on) as Promise<A | B>
   }
 }

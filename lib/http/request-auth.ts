@@ -13,6 +13,7 @@ export interface RequestAuth extends SessionInfo {
   readonly signal: AbortSignal
 }
 
+/** Makes `request.auth` of a record; `null` when nobody is signed in by it. */
 export function requestAuth (record: SessionRecord, signals: EndSignals): RequestAuth | null {
   const members = publicMembers(record)
   if (members === null) return null
@@ -24,9 +25,16 @@ export function requestAuth (record: SessionRecord, signals: EndSignals): Reques
 
 const kSignal = Symbol('fastify-user-sessions.signal')
 
-interface Signal { readonly signals: EndSignals, readonly secretHash: string, signal: AbortSignal | null }
+interface Signal {
+  readonly signals: EndSignals
+  readonly secretHash: string
+  signal: AbortSignal | null
+}
 
-/** Not enumerable: what is spread, logged or sent is the information. One for all: a getter for each would take longer than the rest. */
+/**
+ * `signal`, made when it is first asked for. Not enumerable: what is spread, logged or sent is the information. One
+ * for all requests: making a getter for each would take longer than the rest.
+ */
 const signalMember: PropertyDescriptor & ThisType<RequestAuth & { readonly [kSignal]: Signal }> = {
   get () {
     const held = this[kSignal]

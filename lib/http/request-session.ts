@@ -1,29 +1,30 @@
 import type { FastifySessionObject } from '@fastify/session'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Rows } from '../util/rows.ts'
+import { isObject } from '../session/arguments.ts'
 import { assertShallow, copyOf, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { looksSignedIn } from '../session/user-id.ts'
-import { Assignments } from './assignments.ts'
-import { Baseline } from './baseline.ts'
-import { kReply, warnOnce } from './context.ts'
+import { kReply, kRequestSession, warnOnce } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
-import { fittingData } from './fitting-data.ts'
 import { Outcomes } from './outcomes.ts'
+import { Assignments, Baseline } from './route-changes.ts'
 import { carryOver, planSave, signsOut } from './save-plan.ts'
 import { CSRF_SECRET, dataOf, drop } from './session-object.ts'
 import type { Callback, Method, SessionOwner } from './session-object.ts'
 import { StoredSession } from './stored-session.ts'
-import type { StateOptions } from './stored-session.ts'
+import type { RequestSessionOptions } from './stored-session.ts'
 import type { WaitingPayload } from './waiting-payload.ts'
 
-const CHANGED_TOO_LATE = 'request.session was changed, and that is not saved: its reply was sent before, or is hijacked.' +
-  ' Change it before reply.send(), or call request.session.save()'
+/** What a session object holds before there is a stored session. */
+const NOTHING = new Baseline('{}')
+
+const CHANGED_TOO_LATE = 'request.session was changed, and that is not saved: its reply was sent before, or is' +
+  ' hijacked. Change it before reply.send(), or call request.session.save()'
 
 /**
- * One request's session as its route sees it: `request.session`, built when first asked for, and what
- * assigning to it, saving it, regenerating it and the end of the request mean for what is stored.
+ * One request's session as its route sees it: `request.session`, built when it is first asked for. Turns assigning to
+ * it, saving it, regenerating it and the end of the request into changes of the stored session.
  */
 export class RequestSession implements SessionOwner {
   readonly stored: StoredSession
@@ -31,35 +32,36 @@ export class RequestSession implements SessionOwner {
   #outcomes: Outcomes | undefined
   readonly #context: PluginContext
   readonly #request: FastifyRequest
-  /** `undefined` until the route asks for it; `null` after `destroy()`. */
+  /** Session object of the route. `undefined` until it asks for one; `null` after `destroy()`. */
   #session: FastifySessionObject | null | undefined
-  /** What was destroyed last: a new session may follow it. */
+  /** Session object that was destroyed last: a new session may follow it. */
   #destroyed: FastifySessionObject | null = null
-  /** What the session object held when it was built: what differs from it was changed by this request. */
-  #base = new Baseline('{}')
+  /** Data of the session object when it was built. What differs from it was changed by this request. */
+  #base = NOTHING
   #assignments: Assignments | undefined
-  /** The secret of CSRF tokens that was there before this request. */
+  /** Secret of CSRF tokens that was there before this request. */
   #oldCsrfSecret: unknown
   #nextId: string | null = null
-  /** What `regenerate` carried over: the session object is to be stored under a new id. */
+  /** Keys that `regenerate` carried over: the session object is to be stored under a new id. */
   #carriedKeys: readonly string[] | null = null
   #signedInByAssignment = false
   #isUncertain = false
-  #isSettled = false
-  #isClosed = false
+  /** The reply is about to go out: what the route changed by then is saved with it. */
+  #isReplying = false
+  /** The reply has gone, or its client has. */
+  #isOver = false
   #isAssignedLate = false
-  /** What the reply sends, while it waits for what this request changed. */
+  /** Payload of the reply, while that waits for the changes of this request. */
   waiting: WaitingPayload | null = null
-  /** Saves of one request follow each other. */
-  readonly #rows = new Rows()
-  readonly #inRow = (task: () => Promise<void>): Promise<void> => this.#rows.run('save', task)
+  /** The last save under way: saves of one request follow each other. */
+  #lastSave: Promise<void> | null = null
 
-  constructor (context: PluginContext, request: FastifyRequest, options: StateOptions) {
+  constructor (context: PluginContext, request: FastifyRequest, options: RequestSessionOptions) {
     this.#context = context
     this.#request = request
     this.stored = new StoredSession(context, request, options)
     // No reply is to come that could tell of a failure.
-    this.#isClosed = (request as SessionRequest)[kReply]?.sent === true
+    this.#isOver = (request as SessionRequest)[kReply]?.sent === true
   }
 
   /** @throws ERR_SESSION_STORE_UNAVAILABLE when loading failed, ERR_SESSION_SKIPPED where no session is loaded */
@@ -81,11 +83,11 @@ export class RequestSession implements SessionOwner {
     return this.#nextId
   }
 
-  /** What the calls of this request came to. */
+  /** The results of the calls of this request. */
   get outcomes (): Outcomes {
     if (this.#outcomes === undefined) {
       this.#outcomes = new Outcomes()
-      if (this.#isClosed) this.#outcomes.close(this.#request.log)
+      if (this.#isOver) this.#outcomes.close(this.#request.log)
     }
     return this.#outcomes
   }
@@ -101,8 +103,8 @@ export class RequestSession implements SessionOwner {
   assigned (session: FastifySessionObject, key: string): void {
     if (session !== this.#session) return
     // What is changed in a reply that waits is saved with it, or not, as its route may well know.
-    if (this.#isSettled && this.waiting === null) this.#isAssignedLate = true
-    if (this.#isClosed) warnOnce(this.#context, CHANGED_TOO_LATE)
+    if (this.#isReplying && this.waiting === null) this.#isAssignedLate = true
+    if (this.#isOver) warnOnce(this.#context, CHANGED_TOO_LATE)
     const data = dataOf(session)
     // A token of the page before the sign-in must not work after it; one made from here on does.
     if (key === 'userId' && this.ownsUserId && data.userId != null) drop(session, CSRF_SECRET)
@@ -113,24 +115,26 @@ export class RequestSession implements SessionOwner {
     // What was not saved is saved with the reply, or the reply says why not.
     if (callback === undefined) return this.outcomes.promised(work, { isRepeated: method === 'save' })
     // An end that is not confirmed must not be answered as if it were, whatever the callback makes of it.
-    this.outcomes.calledBack(work, callback, { mustBeTold: method === 'destroy', onThrow: (error) => this.#callbackThrew(error) })
+    this.outcomes.calledBack(work, callback, {
+      mustBeReported: method === 'destroy', onThrow: (error) => this.#callbackThrew(error)
+    })
   }
 
   async save (session: FastifySessionObject): Promise<void> {
     // Else it is of before a login, a regeneration or a logout: its session is gone.
-    if (session === this.#session) await this.#inRow(() => this.#commit({ undo: false }))
+    if (session === this.#session) await this.#inTurn(() => this.#commit({ undo: false }))
   }
 
   /** The object is built anew when it is asked for; when reading fails, the one there is stays. */
   async reload (session: FastifySessionObject): Promise<void> {
-    await this.#inRow(async () => {
+    await this.#inTurn(async () => {
       if (session !== this.#session) return
       await this.stored.reload()
       this.#forget()
     })
   }
 
-  /** Stores nothing yet: what becomes of the new session shows when it is saved or the reply goes out. */
+  /** Stores nothing yet: the new session begins, or not, when it is saved or the reply goes out. */
   async regenerate (session: FastifySessionObject, keys: readonly string[]): Promise<void> {
     const follows = this.#session === null && session === this.#destroyed
     if (session !== this.#session && !follows) return
@@ -150,13 +154,13 @@ export class RequestSession implements SessionOwner {
     if (session !== this.#session) return
     this.#session = null
     this.#destroyed = session
-    this.#base = new Baseline('{}')
-    await this.#inRow(() => this.stored.end())
+    this.#base = NOTHING
+    await this.#inTurn(() => this.stored.end())
   }
 
-  /** Whether a change made by this request is still nowhere but here. */
+  /** Whether this request has made a change that is not stored. */
   get hasUnsaved (): boolean {
-    return !this.#isSettled && this.#isChanged()
+    return !this.#isReplying && this.#isChanged()
   }
 
   isModified (session: FastifySessionObject): boolean {
@@ -167,69 +171,84 @@ export class RequestSession implements SessionOwner {
     return session === this.#session && this.stored.record !== null && !this.hasUnsaved
   }
 
-  /** The application's data as it stands in this request. */
+  /** The application's data as it is in this request. */
   get data (): Data {
-    return this.#session == null ? fittingData(this.#context, this.stored.record?.id, this.stored.data) : dataOf(this.#session)
+    if (this.#session != null) return dataOf(this.#session)
+    return fittingData(this.#context, this.stored.record?.id, this.stored.data)
   }
 
-  /** Whether the session object names its user no more: whoever was signed in is not, though that is stored later. */
+  /** Whether the session object names its user no more: who was signed in is not, though that is stored later. */
   get signsOut (): boolean {
-    return this.#session != null && signsOut({ base: this.#base.data, data: dataOf(this.#session), rotates: this.#carriedKeys !== null, userIdFrom: this.#context.options.userIdFrom })
+    if (this.#session == null) return false
+    const { userIdFrom } = this.#context.options
+    const rotates = this.#carriedKeys !== null
+    return signsOut({ base: this.#base.data, data: dataOf(this.#session), rotates, userIdFrom })
   }
 
-  /** Begins a session now; whatever session there was ends, and `request.session` is the new one's. */
+  /** Begins a session now, in place of the present one. `request.session` is then the new one's. */
   async begin (session: Omit<NewSession, 'replaces'>): Promise<void> {
-    await this.#inRow(() => this.stored.begin(session))
+    await this.#inTurn(() => this.stored.begin(session))
     this.#forget()
   }
 
-  /** Ends the session; `request.session` is a new, anonymous one then. */
+  /** Ends the session. `request.session` is then a new, anonymous one. */
   async end (): Promise<void> {
     this.#forget()
-    await this.#inRow(() => this.stored.end())
+    await this.#inTurn(() => this.stored.end())
   }
 
-  /** Stores what this request changed, once; `undefined` when there is nothing to wait for. */
-  settle (reply: FastifyReply): Promise<void> | undefined {
-    const isFirst = !this.#isSettled
-    this.#isSettled = true
+  /** Stores the changes of this request, before its reply goes out. `undefined`: there is nothing to wait for. */
+  beforeReply (reply: FastifyReply): Promise<void> | undefined {
+    const isFirst = !this.#isReplying
+    this.#isReplying = true
     const isTouchDue = isFirst && this.stored.isTouchDue
     if (this.#isClear && !this.#hasWork(reply, isFirst) && !isTouchDue) return undefined
-    return this.#settle(reply, isFirst)
+    return this.#saveBeforeReply(reply, isFirst)
   }
 
-  /** The reply has gone, or its client has. */
-  close (reply: FastifyReply): void {
+  /** Notes that the reply has gone, or that its client has. */
+  afterReply (reply: FastifyReply): void {
     if (reply.sent) {
       const rotates = this.#carriedKeys !== null
-      if (this.#isSettled ? this.#isAssignedLate : this.#isChanged()) warnOnce(this.#context, CHANGED_TOO_LATE)
+      if (this.#isReplying ? this.#isAssignedLate : this.#isChanged()) warnOnce(this.#context, CHANGED_TOO_LATE)
       // What was regenerated was to be gone, also where nothing new was saved.
-      if (!this.#isSettled && rotates) this.end().catch(() => {})
+      if (!this.#isReplying && rotates) this.end().catch(() => {})
       void this.stored.touchIfDue()
       // A later hook may have made an error of the reply: whom it signed in is not, though the cookie has gone out.
-      if (this.#takesBack(reply)) this.settle(reply)?.catch(() => {})
+      if (this.#takesBack(reply)) this.beforeReply(reply)?.catch(() => {})
     }
-    this.#isClosed = true
+    this.#isOver = true
     this.#outcomes?.close(this.#request.log)
   }
 
-  async #settle (reply: FastifyReply, isFirst: boolean): Promise<void> {
-    const untold = this.#isClear ? null : await this.outcomes.untold()
+  async #saveBeforeReply (reply: FastifyReply, isFirst: boolean): Promise<void> {
+    const unreported = this.#isClear ? null : await this.outcomes.unreported()
     if (this.#hasWork(reply, isFirst)) {
-      await this.#inRow(() => this.#commit({ undo: untold !== null || this.#isError(reply) }))
+      await this.#inTurn(() => this.#commit({ undo: unreported !== null || this.#isError(reply) }))
     }
-    this.#outcomes?.repeated()
+    this.#outcomes?.forgetRepeated()
     await this.stored.touchIfDue()
     // An error that the application answers says enough.
-    if (untold !== null && !this.#isError(reply)) throw untold.error
+    if (unreported !== null && !this.#isError(reply)) throw unreported.error
   }
 
+  /** Whether nothing is under way in this request, and no failure is to be reported. */
   get #isClear (): boolean {
     return this.#outcomes?.isClear ?? true
   }
 
+  async #inTurn (save: () => Promise<void>): Promise<void> {
+    const before = this.#lastSave ?? Promise.resolve()
+    const mine = this.#lastSave = before.then(save, save)
+    try {
+      await mine
+    } finally {
+      if (this.#lastSave === mine) this.#lastSave = null
+    }
+  }
+
   #hasWork (reply: FastifyReply, isFirst: boolean): boolean {
-    return this.#takesBack(reply) || this.#rows.isBusy('save') || (isFirst && this.#isChanged())
+    return this.#takesBack(reply) || this.#lastSave !== null || (isFirst && this.#isChanged())
   }
 
   #takesBack (reply: FastifyReply): boolean {
@@ -241,18 +260,20 @@ export class RequestSession implements SessionOwner {
   }
 
   #isChanged (): boolean {
-    return this.#session != null && (this.#carriedKeys !== null || this.#assignments?.signsIn === true || this.#base.differsFrom(dataOf(this.#session)))
+    if (this.#session == null) return false
+    if (this.#carriedKeys !== null || this.#assignments?.signsIn === true) return true
+    return this.#base.differsFrom(dataOf(this.#session))
   }
 
-  /** A callback of the application threw: the request is answered with that, as if its route had thrown it. */
+  /** Answers the request with what a callback of the application threw, as if its route had thrown it. */
   #callbackThrew (thrown: unknown): void {
     const reply = (this.#request as SessionRequest)[kReply]
     const error = thrown instanceof Error ? thrown : new Error('a callback threw what is no error', { cause: thrown })
-    if (this.#isSettled || reply === null || reply.sent) this.outcomes.add(error)
+    if (this.#isReplying || reply === null || reply.sent) this.outcomes.add(error)
     else reply.send(error)
   }
 
-  /** Makes the store hold what the session object says. `undo`: the reply is an error, so nobody is signed in by it. */
+  /** Stores the session object. `undo`: the reply is an error, so nobody is signed in by it. */
   async #commit ({ undo }: { undo: boolean }): Promise<void> {
     if (undo && this.#signedInByAssignment) {
       this.#forget()
@@ -288,9 +309,10 @@ export class RequestSession implements SessionOwner {
     this.#assignments = undefined
     // As text before anything is waited for: the route may go on changing the object.
     const saved = JSON.stringify('data' in plan ? plan.data : data)
-    const carry = plan.does === 'move' || (plan.does === 'begin' && plan.carries) ? carryOver(this.#base.data, plan.data, this.#carriedKeys) : undefined
+    const carries = plan.does === 'move' || (plan.does === 'begin' && plan.carries)
+    const carry = carries ? carryOver(this.#base.data, plan.data, this.#carriedKeys) : undefined
     try {
-      await this.stored.carryOut(plan, { data: saved, id: this.#nextId ?? undefined, carry })
+      await this.stored.save(plan, { data: saved, id: this.#nextId ?? undefined, carry })
     } catch (error) {
       // What became of it is not known: another try is for another id, and still a sign-in.
       this.#nextId = null
@@ -312,11 +334,13 @@ export class RequestSession implements SessionOwner {
     this.#base = new Baseline(saved)
   }
 
-  /** What looks signed in elsewhere, and is not here, is told once. */
+  /** Warns once of data that signs somebody in with other packages, and does not here. */
   #warnOfNobody (data: Data): void {
     if (!this.ownsUserId || this.stored.record === null || this.stored.record.userId !== null) return
     const key = looksSignedIn(data)
-    if (key !== undefined) warnOnce(this.#context, `request.session.${key} was set, and nobody is signed in by that: set request.session.userId, or say with userIdFrom where the user's id is`)
+    if (key === undefined) return
+    const message = `request.session.${key} was set, and nobody is signed in by that:`
+    warnOnce(this.#context, `${message} set request.session.userId, or say with userIdFrom where the user's id is`)
   }
 
   #build (data: Data): void {
@@ -334,11 +358,55 @@ export class RequestSession implements SessionOwner {
     return this.#assignments
   }
 
-  /** The session object belongs to a session that is no more; the next one is built when asked for. */
+  /** Lets go of the session object, whose session is no more. The next one is built when it is asked for. */
   #forget (): void {
     this.#session = undefined
     this.#carriedKeys = this.#nextId = null
     this.#assignments = undefined
     this.#signedInByAssignment = false
   }
+}
+
+/**
+ * Returns the session of a request, and makes it when it is first asked for.
+ * @throws TypeError for what is no request, or one of a context that has no sessions
+ */
+export function requestSessionOf (
+  context: PluginContext, request: FastifyRequest, options: RequestSessionOptions = {}
+): RequestSession {
+  if (!isRequest(request)) {
+    throw new TypeError('request must be a Fastify request of a context that the plugin is registered in')
+  }
+  request[kRequestSession] ??= new RequestSession(context, request, options)
+  return request[kRequestSession]
+}
+
+/** Makes a call about a request's session. Where nobody awaits it, the request's reply reports its failure. */
+export function reported<T> (context: PluginContext, request: FastifyRequest, call: () => Promise<T>): Promise<T> {
+  const work = call()
+  // What is no request has no reply, either.
+  return isRequest(request) ? requestSessionOf(context, request).outcomes.promised(work) : work
+}
+
+/** Whether a value is a request of a context that has sessions. */
+function isRequest (request: unknown): request is SessionRequest {
+  try {
+    // A copy of a request has the one, but not the other, and none of its headers.
+    return isObject(request) && kRequestSession in request && 'server' in request
+  } catch {
+    // It cannot be looked at.
+    return false
+  }
+}
+
+/** Returns as much of a session's data as fits `sessionSchema`. What does not is a change, saved with the others. */
+function fittingData ({ options, log }: PluginContext, sessionId: string | undefined, data: Data): Data {
+  const { dataSchema } = options
+  if (dataSchema === null) return data
+  const { data: fitting, dropped, failure } = dataSchema.fit(data)
+  if (failure !== null) log.error({ sessionId, err: failure }, 'migrate failed for the data of a session')
+  if (dropped.length > 0) {
+    log.warn({ sessionId, keys: dropped }, 'data of a session does not fit sessionSchema and was dropped')
+  }
+  return fitting
 }

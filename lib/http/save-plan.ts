@@ -4,30 +4,30 @@ import { isUserId, namedIn, userIdText, userOrNull } from '../session/user-id.ts
 import type { UserIdFrom } from '../session/user-id.ts'
 import { CSRF_SECRET } from './session-object.ts'
 
-/** What a session object looks like when it is to be saved. */
-export interface SaveSituation {
-  /** What it held when it was built, or what a regeneration carried over. */
+/** A session object that is to be saved. */
+interface SaveSituation {
+  /** Data that it held when it was built, or that a regeneration carried over. */
   readonly base: Data
-  /** What it holds now. */
+  /** Data that it holds now. */
   readonly data: Data
-  /** There is a stored session. */
+  /** Whether there is a stored session. */
   readonly exists: boolean
-  /** Somebody is signed in by it, whatever its data says. */
+  /** Whether somebody is signed in by it, whatever its data says. */
   readonly isSignedIn: boolean
-  /** It was regenerated: it goes under a new id. */
+  /** Whether it was regenerated, and goes under a new id. */
   readonly rotates: boolean
   /** The secret of CSRF tokens that was there before this request. */
   readonly oldCsrfSecret: unknown
-  /** Somebody was named by an assignment that signs in, maybe who it was. */
+  /** Whether somebody was named by an assignment that signs in, maybe who it was. */
   readonly assigned: boolean
-  /** A save has failed in this request, and may have happened all the same. */
+  /** Whether a save has failed in this request: it may have happened all the same. */
   readonly isUncertain: boolean
-  /** The reply is an error: nobody is signed in by it. */
+  /** Whether the reply is an error: nobody is signed in by it. */
   readonly undo: boolean
   readonly userIdFrom: UserIdFrom
 }
 
-/** What saving it means. */
+/** The change of the stored session that a save means. */
 export type SavePlan =
   | { readonly does: 'nothing' }
   | BeginPlan
@@ -39,30 +39,31 @@ export interface BeginPlan {
   readonly does: 'begin'
   readonly userId: string | null
   readonly data: Data
-  /** What others put into the session meanwhile goes along: it is of the same person, or of nobody. */
+  /** Whether changes by others meanwhile go along: they are of the same person, or of nobody. */
   readonly carries: boolean
-  /** The same user again: only in place of a session that still lives. */
+  /** Whether it is the same user again: then only in place of a session that still lives. */
   readonly renews: boolean
 }
 
 /**
- * A user who appears, changes or was assigned is a sign-in and begins a session; one who disappears
- * signed out. One whom a regeneration carried over did neither: the session moves to the new id, if it
- * still lives. Without a user, a session begins with the first thing that is not empty.
+ * Decides what a save means. A user who appears, changes or was assigned is a sign-in and begins a session; one who
+ * disappears has signed out. One whom a regeneration carried over did neither: the session moves to the new id, if it
+ * still lives. Without a user, a session begins with the first data that is not empty.
  *
  * @throws TypeError when the data names its user by something that is no id
  */
 export function planSave (situation: SaveSituation): SavePlan {
-  const { base, exists, isSignedIn, rotates, oldCsrfSecret, assigned, isUncertain, undo, userIdFrom } = situation
+  const { base, exists, isSignedIn, rotates, assigned, isUncertain, undo, userIdFrom } = situation
   const data = { ...situation.data }
   const [named, after] = usersOf(base, data, userIdFrom)
   const before = isSignedIn ? named : null
   const signsIn = after !== null && (after !== named || assigned)
   if (signsIn && !undo) {
     // A token of the page before the sign-in must not work after it (CVE-2023-29020); one made since may.
-    if (data[CSRF_SECRET] === oldCsrfSecret) delete data[CSRF_SECRET]
+    if (data[CSRF_SECRET] === situation.oldCsrfSecret) delete data[CSRF_SECRET]
     const isSame = before === after
-    return { does: 'begin', userId: after, data, carries: isSame || before === null, renews: isSame && exists && !rotates && !isUncertain }
+    const renews = isSame && exists && !rotates && !isUncertain
+    return { does: 'begin', userId: after, data, carries: isSame || before === null, renews }
   }
   if (signsIn) {
     // Where the user is kept elsewhere, what to take back is not known; a regeneration was part of the sign-in.
@@ -79,8 +80,8 @@ export function planSave (situation: SaveSituation): SavePlan {
 }
 
 /**
- * What a new session holds, from what the one it replaces held at its end: other requests may have
- * changed that since. `keys`: what goes along; `null`: all.
+ * Makes the data of a new session out of the data of the one that it replaces, as it was at its end: other requests may
+ * have changed it. `keys`: those that go along; `null`: all.
  */
 export function carryOver (base: Data, data: Data, keys: readonly string[] | null): (endedData: string) => string {
   const changes = diff(base, data)
@@ -92,26 +93,29 @@ export function carryOver (base: Data, data: Data, keys: readonly string[] | nul
 }
 
 /**
- * Whether data that named its user names nobody now, or names nobody after a regeneration: whoever was
- * signed in signs out when it is saved.
+ * Whether data that named its user names nobody now, or names nobody after a regeneration: whoever was signed in signs
+ * out when it is saved.
  */
-export function signsOut ({ base, data, rotates, userIdFrom }: Pick<SaveSituation, 'base' | 'data' | 'rotates' | 'userIdFrom'>): boolean {
+export function signsOut (
+  { base, data, rotates, userIdFrom }: Pick<SaveSituation, 'base' | 'data' | 'rotates' | 'userIdFrom'>
+): boolean {
   return userOrNull(data, userIdFrom, base) === null && (rotates || userOrNull(base, userIdFrom) !== null)
 }
 
-/** Makes a member name whom it named before, or nobody. */
+/** Has a member of the data name whom it named before, or nobody. */
 function takeBack (key: string, base: Data, data: Data): void {
   if (key === 'user' && userOrNull({ user: data.user }, null) === null) return
   if (Object.hasOwn(base, key)) data[key] = base[key]
   else delete data[key]
 }
 
-/** Who the data named before, and whom it names now. */
+/** Returns whom the data named before, and whom it names now. */
 function usersOf (base: Data, data: Data, userIdFrom: UserIdFrom): [before: string | null, after: string | null] {
   const old = namedIn(base, userIdFrom)
   const present = namedIn(data, userIdFrom, base)
-  // What is stored may be anybody's work; only what is new has to be an id.
+  // Stored data may be anybody's work; only what is new has to be an id.
   const before = isUserId(old) ? String(old) : null
-  if (present === old || (typeof present === 'object' && JSON.stringify(present) === JSON.stringify(old))) return [before, before]
+  const isSame = present === old || (typeof present === 'object' && JSON.stringify(present) === JSON.stringify(old))
+  if (isSame) return [before, before]
   return [before, present == null ? null : userIdText(present, 'userId')]
 }

@@ -3,20 +3,20 @@ import { inTime } from '../util/deadline.ts'
 import { LEAST_WAIT_MS, REQUEST_WAIT_MS } from '../util/timings.ts'
 
 /**
- * What one request may wait for the store, all of its operations together. Waits that overlap count once: it is the
- * time that the request has waited. A request that lives for long, as an open stream does, has all of it again for
- * what it asks later.
+ * The time that one request may wait for the store, for all of its operations together. Waits that overlap count once.
+ * A request that lives long, as an open stream does, has all of it again for what it asks later.
  */
 export class StoreBudget {
   #spentMs = 0
-  /** How many operations are under way, and since when there has been one. */
+  /** Number of operations under way. */
   #running = 0
+  /** Time since which there has been one. */
   #since = 0
   #endedAt = 0
   #isAnswered = true
 
   /**
-   * Waits as long as there is time left; what comes after that is given to `late`.
+   * Waits for an operation as long as there is time left. Calls `late` with a result that comes after that.
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
   async within<T> (operation: Promise<T>, late?: (result: T) => void): Promise<T> {

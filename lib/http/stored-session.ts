@@ -10,23 +10,34 @@ import { routeConfig, warnOnce } from './context.ts'
 import type { PluginContext } from './context.ts'
 import { assertCookieCanBeSet, hasReplied } from './cookie.ts'
 import { assertSameSite } from './cross-site.ts'
-import { OwedCookie } from './owed-cookie.ts'
+import { PendingCookie } from './cookie.ts'
 import { requestAuth } from './request-auth.ts'
 import type { RequestAuth } from './request-auth.ts'
 import type { BeginPlan, SavePlan } from './save-plan.ts'
 import { StoreBudget } from './store-budget.ts'
 
-/** Why a request's session is asked for. */
-export interface StateOptions {
-  /** To load it. Whoever asks before that, on a request that carries a session, asks too early. */
+export interface RequestSessionOptions {
+  /** It is made to be loaded. A hook that asks before that, on a request that carries a session, asks too early. */
   willLoad?: boolean
-  /** The request has been turned away, with this error. */
+  /** The error with which the request has been turned away. */
   refusal?: Error | null
 }
 
+/** A session object, as it is to be stored. */
+interface SavedSession {
+  /** JSON of the data. */
+  readonly data: string
+  /** Its id, where it gets a new one and the application knows that already. */
+  readonly id: string | undefined
+  readonly carry: NewSession['carry']
+}
+
+const BEGUN_TOO_LATE = 'a session was begun, and its reply had gone by then without the cookie:' +
+  ' wait for the sign-in before the reply'
+
 /**
- * The stored side of one request's session: which one it is, what became of it in this request, and
- * what that means for the cookie. Every call about it is made here, within the budget of the request.
+ * The stored side of one request's session: which one it is, what became of it in this request, and what that means for
+ * the cookie. All calls to the store are made here, within the budget of the request.
  */
 export class StoredSession {
   readonly #context: PluginContext
@@ -34,39 +45,44 @@ export class StoredSession {
   readonly budget = new StoreBudget()
   #record: SessionRecord | null = null
   #token: Token | null = null
-  /** What the client sent. */
+  /** Credential that the client sent. */
   #sent: Credential | null = null
   #failure: Error | null = null
   #auth: RequestAuth | null | undefined
-  #isBorn = false
-  /** This use of the session is written down, or was tried to be. */
+  #isNew = false
+  /** Whether this use of the session was written down, or was tried to be. */
   #touched = false
   /** Made for the few requests that say something about the cookie. */
-  #cookie: OwedCookie | undefined
-  /** The request was turned away: nobody is signed in by it, and nothing may change by it. */
+  #cookie: PendingCookie | undefined
+  /** Error with which the request was turned away: nobody is signed in by it, and nothing may change by it. */
   readonly #refusal: Error | null
 
-  constructor (context: PluginContext, request: FastifyRequest, { willLoad = false, refusal = null }: StateOptions) {
+  constructor (
+    context: PluginContext, request: FastifyRequest, { willLoad = false, refusal = null }: RequestSessionOptions
+  ) {
     this.#context = context
     this.#request = request
     this.#refusal = refusal
     if (willLoad || refusal !== null) return
     if (routeConfig(request).skip) this.#failure = new errors.SKIPPED('on a route with config.session false')
-    else if (context.core.credentials.read(request.headers) !== null) this.#failure = new errors.SKIPPED('yet: register the plugin before the hook that reads it')
+    else if (context.core.credentials.read(request.headers) !== null) {
+      this.#failure = new errors.SKIPPED('yet: register the plugin before the hook that reads it')
+    }
   }
 
-  /** Loads the session of a credential; `undefined`: at once. Never rejects: a failure is remembered and thrown to whoever reads. */
+  /** Loads the session of a credential; `undefined`: at once. Never rejects: whoever reads is thrown the failure. */
   load (credential: Credential): Promise<void> | undefined {
     this.#sent = credential
     this.#token = credential.token
     this.#failure = null
     const record = this.#context.core.findNow(credential)
     if (record !== undefined) return this.#found(record)
-    return this.budget.within(this.#context.core.find(credential, { uses: true })).then((found) => this.#found(found), (error: Error) => { this.#failure = error })
+    return this.budget.within(this.#context.core.find(credential, { uses: true }))
+      .then((found) => this.#found(found), (error: Error) => { this.#failure = error })
   }
 
   /**
-   * The live session as last seen; `null` when there is none.
+   * Record of the live session as last seen; `null` when there is none.
    * @throws ERR_SESSION_STORE_UNAVAILABLE when loading failed, ERR_SESSION_SKIPPED on a route without sessions
    */
   get record (): SessionRecord | null {
@@ -74,15 +90,17 @@ export class StoredSession {
     return this.#record
   }
 
-  /** The application's data as stored, a copy of one's own. Throws as `record` does. */
+  /** The application's data as stored, a new copy. Throws as `record` does. */
   get data (): Data {
     const { record } = this
     const data = record === null ? {} : parseData(record.data)
-    if (data === null) this.#context.log.warn({ sessionId: record?.id }, 'the data of a session is not JSON and was left out')
+    if (data === null) {
+      this.#context.log.warn({ sessionId: record?.id }, 'the data of a session is not JSON and was left out')
+    }
     return data ?? {}
   }
 
-  /** Who is signed in, or `null`. Throws as `record` does. */
+  /** `request.auth`: who is signed in, or `null`. Throws as `record` does. */
   get auth (): RequestAuth | null {
     const record = this.record
     if (this.#auth === undefined) {
@@ -92,22 +110,26 @@ export class StoredSession {
   }
 
   /** Whether the session was begun by this request: its client does not hold the token yet. */
-  get isBorn (): boolean {
-    return this.#isBorn
+  get isNew (): boolean {
+    return this.#isNew
   }
 
   get isTouchDue (): boolean {
-    return this.#failure === null && this.#record !== null && !this.#isBorn && !this.#touched && this.#context.core.isTouchDue(this.#record)
+    if (this.#failure !== null || this.#record === null || this.#isNew || this.#touched) return false
+    return this.#context.core.isTouchDue(this.#record)
   }
 
-  /** Stores a new session in place of the present one, if any. One of the same user keeps label and meta where none are given. */
+  /**
+   * Stores a new session in place of the present one, if any. One of the same user keeps label and meta where none are
+   * given.
+   */
   async begin (session: Omit<NewSession, 'replaces'>): Promise<void> {
-    const creation = this.#context.core.create(this.#following(session))
-    this.#hold(await this.budget.within(creation, (late) => this.#tooLate(late)))
+    const creation = this.#context.core.create(this.#newSession(session))
+    this.#holdNew(await this.budget.within(creation, (late) => this.#endUnheld(late)))
   }
 
-  /** Does what saving the session object means; `data` is the text of what it holds. There may be no session afterwards. */
-  async carryOut (plan: Exclude<SavePlan, { does: 'end' }>, { data, id, carry }: { data: string, id: string | undefined, carry: NewSession['carry'] }): Promise<void> {
+  /** Stores a session object as planned. There may be no session afterwards. */
+  async save (plan: Exclude<SavePlan, { does: 'end' }>, { data, id, carry }: SavedSession): Promise<void> {
     if (plan.does === 'begin' && plan.renews) await this.#renew(plan, { data, id, carry })
     else if (plan.does === 'begin') await this.begin({ userId: plan.userId, data, id, carry })
     else if (plan.does === 'move') await this.#move({ data, carry, id: id ?? this.#context.core.tokens.newId() })
@@ -117,14 +139,17 @@ export class StoredSession {
   /** Reads the session again. */
   async reload (): Promise<void> {
     if (this.#record === null || this.#token === null) return
-    this.#become(await this.budget.within(this.#context.core.find(this.#context.core.credentials.credential(this.#token, { kind: this.#record.kind, renew: false }), { fresh: true, uses: true })), this.#token)
+    const { core } = this.#context
+    const credential = core.credentials.credential(this.#token, { kind: this.#record.kind, renew: false })
+    this.#setSession(await this.budget.within(core.find(credential, { fresh: true, uses: true })), this.#token)
   }
 
-  /** A new session for a client that keeps the token itself. This request's own stays as it is. */
+  /** Begins a session for a client that keeps the token itself. This request's own stays as it is. */
   async issue (session: Omit<NewSession, 'replaces' | 'kind'>): Promise<HeldSession> {
     this.#assertMayBegin()
     assertSameSite(this.#context, this.#request)
-    return await this.budget.within(this.#context.core.create({ ...this.#client, ...session, kind: 'bearer', replaces: null }), (late) => this.#tooLate(late))
+    const creation = this.#context.core.create({ ...this.#client, ...session, kind: 'bearer', replaces: null })
+    return await this.budget.within(creation, (late) => this.#endUnheld(late))
   }
 
   /** Ends the session, also one that could not be loaded, and has its cookie taken back. */
@@ -133,15 +158,15 @@ export class StoredSession {
     this.#assertNotRefused()
     const mine = this.#mayEnd ? this.#record ?? (this.#token === null ? null : this.#sent) : null
     const failure = this.#mayEnd ? null : this.#failure
-    this.#owed.oweClearing()
-    this.#become(null, null)
+    this.#pendingCookie.clear()
+    this.#setSession(null, null)
     this.#failure = null
     if (failure !== null) throw failure
     if (mine !== null) await this.budget.within(this.#context.core.logout(mine, this.#sent?.adopts))
   }
 
   /**
-   * A cookie is signed: also a session that was not found may be ended by it, if it proves that: it may have moved to
+   * Whether this request may end its session. A signed cookie may end one that was not found, too: it may have moved to
    * another id a moment ago. A bearer token is nothing before its session was found: anybody can write down an id.
    */
   get #mayEnd (): boolean {
@@ -152,10 +177,13 @@ export class StoredSession {
   async touchIfDue (): Promise<void> {
     if (!this.isTouchDue) return
     this.#touched = true
+    const record = this.#record as SessionRecord
+    const { core } = this.#context
     // At its own saves Express sets the cookie to end with the idle timeout from then: it goes on with the session.
-    if (this.#context.core.options.shared !== null && (this.#record as SessionRecord).createdAt > 0 && !this.#owed.isOwed) this.#owed.oweToken()
+    const isShared = core.options.shared !== null && record.createdAt > 0
+    if (isShared && !this.#pendingCookie.isPending) this.#pendingCookie.set()
     // A use that could not be written down shortens the session a little; the reply is as good.
-    await this.budget.within(this.#context.core.touch(this.#record as SessionRecord)).catch(() => {})
+    await this.budget.within(core.touch(record)).catch(() => {})
   }
 
   /** @throws ERR_SESSION_UNSUPPORTED in a bearer request, ERR_SESSION_UNAUTHENTICATED where its token is none */
@@ -165,18 +193,18 @@ export class StoredSession {
     throw new errors.UNSUPPORTED(`${what} in a bearer request: its client keeps no cookies`)
   }
 
-  /** Sends or takes back the cookie, if that is still to be done. */
+  /** Puts the cookie into the reply, or takes it back, if that is still to be done. */
   writeCookie (reply: FastifyReply): void {
     this.#cookie?.write(reply)
   }
 
-  /** The status that the client sees. */
+  /** Returns the status that the client sees. */
   statusOf (reply: FastifyReply): number {
     return this.#cookie === undefined ? reply.statusCode : this.#cookie.statusOf(reply)
   }
 
-  get #owed (): OwedCookie {
-    this.#cookie ??= new OwedCookie(this.#context, this.#request, () => {
+  get #pendingCookie (): PendingCookie {
+    this.#cookie ??= new PendingCookie(this.#context, this.#request, () => {
       return this.#record === null || this.#token === null ? null : { record: this.#record, token: this.#token }
     })
     return this.#cookie
@@ -186,26 +214,27 @@ export class StoredSession {
     if (this.#refusal !== null) throw this.#refusal
   }
 
-  /** Of a session that begins for a client that has gone, nobody would get the token, and it would live until its timeout. */
   #assertMayBegin (): void {
     this.#assertNotRefused()
+    // Nobody would get the token, and the session would live until its timeout.
     if (this.#request.socket?.destroyed) throw new errors.CLIENT_GONE()
   }
 
   #found (record: SessionRecord | null): undefined {
     this.#record = record
-    if (record !== null && this.#sent?.renew === true) this.#owed.oweToken()
+    if (record !== null && this.#sent?.renew === true) this.#pendingCookie.set()
   }
 
-  /** The new session that follows the present one. */
-  #following (session: Omit<NewSession, 'replaces'>): NewSession {
+  /** Makes the new session that takes the present one's place. */
+  #newSession (session: Omit<NewSession, 'replaces'>): NewSession {
     this.#assertMayBegin()
     this.assertKeepsCookies('signing in, or keeping data for somebody who is not signed in')
     if (session.userId !== null) assertSameSite(this.#context, this.#request)
     assertCookieCanBeSet(this.#context, this.#request)
     const replaces = this.record
     const same = session.userId !== null && replaces?.userId === session.userId ? replaces : null
-    const { label = same?.label, meta = same?.meta == null ? null : JSON.parse(same.meta) as JsonObject } = session
+    const oldMeta = same?.meta == null ? null : JSON.parse(same.meta) as JsonObject
+    const { label = same?.label, meta = oldMeta } = session
     return { ...this.#client, ...session, label, meta, replaces }
   }
 
@@ -213,13 +242,13 @@ export class StoredSession {
    * Signs the same user in again, if their session still lives. Of several requests that do so at once one begins the
    * session, and the others go on in it.
    */
-  async #renew (plan: BeginPlan, { data, id, carry }: { data: string, id: string | undefined, carry: NewSession['carry'] }): Promise<void> {
-    const session = this.#following({ userId: plan.userId, data, id, carry })
+  async #renew (plan: BeginPlan, { data, id, carry }: SavedSession): Promise<void> {
+    const session = this.#newSession({ userId: plan.userId, data, id, carry })
     const { core } = this.#context
     const held = session.replaces === null
       ? null
-      : await this.budget.within(core.renew(session, session.replaces), (late) => this.#tooLate(late))
-    if (held !== null) this.#hold(held)
+      : await this.budget.within(core.renew(session, session.replaces), (late) => this.#endUnheld(late))
+    if (held !== null) this.#holdNew(held)
     else await this.#change(carry ?? (() => data))
   }
 
@@ -228,46 +257,46 @@ export class StoredSession {
     if (this.#record === null) return
     this.assertKeepsCookies('regenerate()')
     assertCookieCanBeSet(this.#context, this.#request)
-    const moved = await this.budget.within(this.#context.core.move(this.#record, to), (late) => this.#tooLate(late))
-    if (moved === null) this.#become(null, null)
-    else this.#hold(moved)
+    const moved = await this.budget.within(this.#context.core.move(this.#record, to), (late) => this.#endUnheld(late))
+    if (moved === null) this.#setSession(null, null)
+    else this.#holdNew(moved)
   }
 
   /** Changes the data of the session; if it has ended meanwhile nothing is written, and there is none. */
   async #change (change: (data: string) => string): Promise<void> {
     if (this.#record === null) return
     const updated = await this.budget.within(this.#context.core.update(this.#record, change))
-    // Where it has moved meanwhile, who moved it has the token.
+    // Where it has moved meanwhile, the request that moved it has the token.
     if (updated?.id === this.#record.id) this.#record = updated
-    else this.#become(updated, null)
+    else this.#setSession(updated, null)
   }
 
   get #client (): { ip: string, userAgent: string | null } {
     return { ip: this.#request.ip, userAgent: this.#request.headers['user-agent'] ?? null }
   }
 
-  #hold ({ record, token }: HeldSession): void {
+  #holdNew ({ record, token }: HeldSession): void {
     if (hasReplied(this.#request)) {
-      warnOnce(this.#context, 'a session was begun, and its reply had gone by then without the cookie: wait for the sign-in before the reply')
-      this.#become(null, null)
-      this.#tooLate({ record, token })
+      warnOnce(this.#context, BEGUN_TOO_LATE)
+      this.#setSession(null, null)
+      this.#endUnheld({ record, token })
       throw new errors.UNSUPPORTED('a new session after the reply has gone: its cookie would be in none')
     }
-    this.#become(record, token)
-    this.#isBorn = true
-    this.#owed.oweToken()
+    this.#setSession(record, token)
+    this.#isNew = true
+    this.#pendingCookie.set()
   }
 
-  /** The reply has gone: nobody will hold this token. */
-  #tooLate (held: HeldSession | null): void {
+  /** Ends a session that began after its reply had gone: nobody holds its token. */
+  #endUnheld (held: HeldSession | null): void {
     if (held !== null) this.#context.core.endEventually(held.record.id)
   }
 
-  #become (record: SessionRecord | null, token: Token | null): void {
+  #setSession (record: SessionRecord | null, token: Token | null): void {
     this.#record = record
     this.#token = record === null ? null : token
     this.#auth = undefined
-    if (record === null) this.#isBorn = false
+    if (record === null) this.#isNew = false
   }
 }
 

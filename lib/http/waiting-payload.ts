@@ -1,9 +1,9 @@
 import type { Readable } from 'node:stream'
 
 /**
- * What a reply sends once it has waited for what its request changed. An async route that does not return its reply,
- * or throws after it, sends it again meanwhile, and status and headers are then of that: so is what is sent, if
- * anything was given.
+ * The payload of a reply that waits until the changes of its request are stored. An async route that does not return
+ * its reply, or throws after it, sends it again meanwhile: status and headers are then those of the second send, and so
+ * is the payload, if it has one.
  */
 export class WaitingPayload {
   #payload: unknown
@@ -24,13 +24,13 @@ export class WaitingPayload {
     this.#stream?.once?.('error', (error: Error) => { if (stream === this.#stream) this.#failure = error })
   }
 
-  /** @throws what went wrong with it while it waited */
+  /** Returns the payload. Throws the error that its stream had while it waited. */
   release (): unknown {
     if (this.#failure !== undefined) throw this.#failure
     return this.#payload
   }
 
-  /** Something else is sent in its place. */
+  /** Lets go of the payload: something else is sent in its place. */
   destroy (): void {
     this.#stream?.destroy?.()
   }

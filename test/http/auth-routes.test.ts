@@ -130,10 +130,10 @@ t.test('what is no user is not repeated to the client, whatever is shown of user
   const user = Type.Object({ name: Type.String() })
   const { ada } = await routes(t, { verify: (() => 'LEAKED') as unknown as AuthRoutesOptions['verify'], findUser: () => null, user })
   const login = await ada.post('/login', ADA)
-  t.match(login.json(), { statusCode: 500, message: 'what verify gives must be an object' })
+  t.match(login.json(), { statusCode: 500, message: 'what verify returns must be an object' })
   const { ada: known } = await routes(t, { verify: () => ({ id: 'ada', name: 'Ada' }), findUser: (() => 'LEAKED') as unknown as NonNullable<AuthRoutesOptions['findUser']>, user })
   await known.post('/login', ADA)
-  t.match((await known.get('/info')).json(), { statusCode: 500, message: 'what findUser gives must be an object' })
+  t.match((await known.get('/info')).json(), { statusCode: 500, message: 'what findUser returns must be an object' })
 })
 
 t.test('an error of verify goes to the client as it is', async (t) => {
@@ -266,9 +266,9 @@ t.test('onLogin may have nothing to say, or refuse', async (t) => {
 
 t.test('what onLogin gives is looked at as what app.login is given, and nobody is signed in by it', async (t) => {
   for (const [wrong, message] of [
-    ['LEAKED', 'what onLogin gives must be an object'],
-    [['LEAKED'], 'what onLogin gives must be an object'],
-    [true, 'what onLogin gives must be an object'],
+    ['LEAKED', 'what onLogin returns must be an object'],
+    [['LEAKED'], 'what onLogin returns must be an object'],
+    [true, 'what onLogin returns must be an object'],
     [{ keep: 'LEAKED' }, 'keep must be true or an array of strings'],
     [{ remember: 'LEAKED' }, 'remember must be true or false'],
     [{ LEAKED: 1 }, 'options must have no members but label, meta, remember, keep, idleTimeout, absoluteTimeout']

@@ -862,13 +862,13 @@ t.test('a save that failed can be tried again, and signs in as it would have', a
   const { store } = shop
   let tries = 0
   // It was stored, but nobody was told.
-  const untold = <T extends unknown[], R>(call: (...args: T) => Promise<R>) => async (...args: T): Promise<R> => {
+  const unreported = <T extends unknown[], R>(call: (...args: T) => Promise<R>) => async (...args: T): Promise<R> => {
     const stored = await call(...args)
     if (++tries === 1) throw new errors.STORE_UNAVAILABLE({ cause: new Error('the link was cut') })
     return stored
   }
-  store.move = untold(store.move.bind(store))
-  store.replace = untold(store.replace.bind(store))
+  store.move = unreported(store.move.bind(store))
+  store.replace = unreported(store.replace.bind(store))
   await act(shop, ada, async ({ session }) => {
     session.userId = 'ada'
     await t.rejects(async () => { await session.save() }, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })

@@ -5,19 +5,18 @@ import { errors } from '../../errors.ts'
 import { assertObject } from '../../session/arguments.ts'
 import { userIdText } from '../../session/user-id.ts'
 import { attemptLogin } from '../attempts.ts'
-import { authOf } from '../authenticate.ts'
 import type { PluginContext } from '../context.ts'
-import { issueToken, login } from '../login.ts'
+import { authOf } from '../guards.ts'
+import { issueToken, login, logout } from '../login.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
-import { logout } from '../logout.ts'
-import { stateOf } from '../state.ts'
+import { requestSessionOf } from '../request-session.ts'
 import { checkAuthRoutesOptions } from './auth-options.ts'
 import type { AuthRoutesOptions } from './auth-options.ts'
 import { useOwnCompilers } from './compilers.ts'
 import { DefaultCredentials, DefaultUser, ErrorReply, NoContent, Redirect, SessionView, Token } from './schemas.ts'
 import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
-/** What the routes of one registration share. */
+/** One registration of the routes. */
 interface Routes {
   readonly context: PluginContext
   readonly options: AuthRoutesOptions
@@ -25,15 +24,18 @@ interface Routes {
   readonly userSchema: TObject
   readonly redirects: NonNullable<AuthRoutesOptions['redirects']>
   readonly onRequest: Array<ReturnType<typeof sameSiteOnly>>
-  /** What may be shown of a user. */
+  /** Picks the members of a user that may be shown. */
   readonly shown: (user: LoginUser) => object
-  /** Whom the credentials of a request prove, under the limits on failed logins. */
-  readonly check: (request: FastifyRequest) => Promise<LoginUser | null>
-  /** How the user's session is to begin. */
+  /** Verifies the credentials of a request, under the limits on failed logins. `null`: they are wrong. */
+  readonly userOf: (request: FastifyRequest) => Promise<LoginUser | null>
+  /** Returns the options of the login. */
   readonly optionsOf: (user: LoginUser, request: FastifyRequest) => Promise<LoginOptions>
 }
 
-/** `POST /login`, `GET /info` and `POST /logout`; with `bearer` also `POST /token`. Register it after `sessionPlugin`, in its context or below. */
+/**
+ * Adds `POST /login`, `GET /info` and `POST /logout`; with `bearer` also `POST /token`. Register it after
+ * `sessionPlugin`, in its context or below.
+ */
 export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, options) => {
   const context = contextOf(app, 'authRoutes')
   const routes = routesOf(context, options)
@@ -48,15 +50,22 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
   })
 }
 
+const BY_NETWORK_ONLY = 'authRoutes: failed logins are limited by network only: set account, which tells whom' +
+  ' credentials name'
+
+const LOGIN_ERRORS = {
+  400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 413: ErrorReply, 429: ErrorReply, 503: ErrorReply
+}
+
 function routesOf (context: PluginContext, options: AuthRoutesOptions): Routes {
   const limits = checked('authRoutes', () => checkAuthRoutesOptions(options, context.options.attempts))
   const { verify, onLogin, redirects = {}, credentials = DefaultCredentials, user: userSchema = DefaultUser } = options
   const declares = (name: string): boolean => Object.hasOwn(credentials.properties as object, name)
   const account = options.account ?? (declares('username') ? ({ username }: DefaultCredentials) => username : null)
-  if (account === null && limits !== null) context.log.warn('authRoutes: failed logins are limited by network only: set account, which tells whom credentials name')
-  const check = async (request: FastifyRequest): Promise<LoginUser | null> => {
+  if (account === null && limits !== null) context.log.warn(BY_NETWORK_ONLY)
+  const userOf = async (request: FastifyRequest): Promise<LoginUser | null> => {
     const body = request.body as DefaultCredentials
-    // Looked at before it counts as a success: what is no user is the server's fault, and no login.
+    // Checked before it counts as a success: what is no user is the server's fault, and no login.
     const verified = async (): Promise<LoginUser | null> => checkedUser(await verify(body, request))
     return await attemptLogin(context, request, account?.(body), verified, { limits, defaultStatus: 500 })
   }
@@ -66,27 +75,31 @@ function routesOf (context: PluginContext, options: AuthRoutesOptions): Routes {
     const said = declares('remember') ? body.remember : undefined
     const remember = said === undefined ? undefined : said === true || said === 'on'
     const given = await onLogin?.(user, body, request) ?? {}
-    assertObject(given, 'what onLogin gives')
+    assertObject(given, 'what onLogin returns')
     return { remember, ...given }
   }
   const names = Object.keys(userSchema.properties as object)
   const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, names)
-  return { context, options, credentials, userSchema, redirects, onRequest: [sameSiteOnly(context)], shown, check, optionsOf }
+  const onRequest = [sameSiteOnly(context)]
+  return { context, options, credentials, userSchema, redirects, onRequest, shown, userOf, optionsOf }
 }
 
-function addLogin (app: FastifyInstance, { context, credentials, userSchema, redirects, onRequest, shown, check, optionsOf }: Routes): void {
-  const signedIn = Type.Object({ user: userSchema, session: SessionView }, { description: 'Who is signed in, and the session.' })
+function addLogin (app: FastifyInstance, routes: Routes): void {
+  const { context, credentials, userSchema, redirects, onRequest, shown, userOf, optionsOf } = routes
+  const signedIn = Type.Object({ user: userSchema, session: SessionView }, {
+    description: 'Who is signed in, and the session.'
+  })
   app.post('/login', {
     onRequest,
     schema: {
       summary: 'Sign in',
       body: credentials,
-      response: { 200: signedIn, 303: Redirect, 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 413: ErrorReply, 429: ErrorReply, 503: ErrorReply }
+      response: { 200: signedIn, 303: Redirect, ...LOGIN_ERRORS }
     }
   }, async (request, reply) => {
     // Its client keeps a token, and would not see the cookie.
     if (context.core.credentials.isBearer(request.headers)) throw new errors.AMBIGUOUS_CREDENTIALS()
-    const user = await check(request)
+    const user = await userOf(request)
     if (user === null) {
       if (redirects.failure !== undefined && isForm(request)) return reply.redirect(redirects.failure, 303)
       throw new errors.INVALID_CREDENTIALS()
@@ -98,17 +111,21 @@ function addLogin (app: FastifyInstance, { context, credentials, userSchema, red
   })
 }
 
-function addToken (app: FastifyInstance, { context, credentials, userSchema, onRequest, shown, check, optionsOf }: Routes): void {
+function addToken (app: FastifyInstance, routes: Routes): void {
+  const { context, credentials, userSchema, onRequest, shown, userOf, optionsOf } = routes
+  const issuedReply = Type.Object({ token: Token, user: userSchema, session: SessionView }, {
+    description: 'The token, who it speaks for, and the session.'
+  })
   app.post('/token', {
     onRequest,
     schema: {
       summary: 'Get a bearer token',
       description: 'Signs in a client that keeps no cookies. The token is in no other reply.',
       body: credentials,
-      response: { 200: Type.Object({ token: Token, user: userSchema, session: SessionView }, { description: 'The token, who it speaks for, and the session.' }), 400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 413: ErrorReply, 429: ErrorReply, 503: ErrorReply }
+      response: { 200: issuedReply, ...LOGIN_ERRORS }
     }
   }, async (request, reply) => {
-    const user = await check(request)
+    const user = await userOf(request)
     if (user === null) throw new errors.INVALID_CREDENTIALS()
     const view = shown(user)
     const issued = await issueToken(context, request, user, await optionsOf(user, request))
@@ -123,7 +140,9 @@ function addInfo (app: FastifyInstance, { context, options: { findUser }, userSc
       response: {
         // Not a union of the two: that is chosen by a strict match, where a user's number for a string is none.
         200: Type.Object({
-          authenticated: Type.Boolean({ description: 'Whether somebody is signed in. If not, there is nothing else here.' }),
+          authenticated: Type.Boolean({
+            description: 'Whether somebody is signed in. If not, there is nothing else here.'
+          }),
           user: Type.Optional(userSchema),
           session: Type.Optional(SessionView)
         }, { description: 'Whether somebody is signed in, and who.' }),
@@ -135,10 +154,10 @@ function addInfo (app: FastifyInstance, { context, options: { findUser }, userSc
     if (session === null) return reply.send({ authenticated: false })
     const user = findUser === undefined ? { id: session.userId } : await findUser(session.userId, request)
     if (user == null) {
-      await stateOf(context, request).end()
+      await requestSessionOf(context, request).end()
       return reply.send({ authenticated: false })
     }
-    assertObject(user, 'what findUser gives')
+    assertObject(user, 'what findUser returns')
     return reply.send({ authenticated: true, user: shown(user), session })
   })
 }
@@ -153,17 +172,18 @@ function addLogout (app: FastifyInstance, { context, redirects, onRequest }: Rou
     }
   }, async (request, reply) => {
     await logout(context, request)
-    return redirects.logout !== undefined && isForm(request) ? reply.redirect(redirects.logout, 303) : reply.code(204).send()
+    if (redirects.logout !== undefined && isForm(request)) return reply.redirect(redirects.logout, 303)
+    return reply.code(204).send()
   })
 }
 
 /**
- * The user that `verify` gave; `null` for anything falsy.
+ * Checks the user that `verify` returned. Returns `null` for anything falsy.
  * @throws TypeError for what is truthy and has no usable id
  */
 function checkedUser (user: unknown): LoginUser | null {
   if (!user) return null
-  assertObject(user, 'what verify gives')
+  assertObject(user, 'what verify returns')
   const { id } = user as { id?: unknown }
   userIdText(id, 'user.id')
   return user as LoginUser
@@ -175,5 +195,6 @@ function isForm (request: FastifyRequest): boolean {
 }
 
 function pick (user: object, names: string[]): object {
-  return Object.fromEntries(names.filter((name) => name in user).map((name) => [name, (user as Record<string, unknown>)[name]]))
+  const members = user as Record<string, unknown>
+  return Object.fromEntries(names.filter((name) => name in members).map((name) => [name, members[name]]))
 }

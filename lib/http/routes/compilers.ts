@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
-import { serverOptionsOf } from '../server-options.ts'
+import { serverOptionsOf } from '../boot-checks.ts'
 
 /**
  * Has the routes of a scope checked and serialized as Fastify itself does, with the options of the application's server
@@ -10,8 +10,8 @@ import { serverOptionsOf } from '../server-options.ts'
 export async function useOwnCompilers (scope: FastifyInstance): Promise<void> {
   const { ajv: { mode, ...ajv } = {}, serializerOpts, schemaController } = serverOptionsOf(scope) ?? {}
   // Fastify's own are there once they are needed, at the end of the boot.
-  const isOwn = scope.validatorCompiler === undefined && scope.serializerCompiler === undefined && schemaController?.compilersFactory === undefined && mode !== 'JTD'
-  if (isOwn) return
+  const isReplaced = scope.validatorCompiler !== undefined || scope.serializerCompiler !== undefined
+  if (!isReplaced && schemaController?.compilersFactory === undefined && mode !== 'JTD') return
   const server = Fastify({ ajv, ...serializerOpts !== undefined && { serializerOpts } })
   for (const schema of Object.values(scope.getSchemas())) server.addSchema(schema)
   server.post('/', { schema: { body: Type.Object({}), response: { 200: Type.Object({}) } } }, async () => ({}))

@@ -1,21 +1,22 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
-import { TIMED_OUT, withDeadline } from '../../util/deadline.ts'
-import { REVOCATION_WAIT_MS } from '../../util/timings.ts'
 import { errors } from '../../errors.ts'
 import { finished } from '../../session/revocations.ts'
-import { requireAuth } from '../authenticate.ts'
+import { TIMED_OUT, withDeadline } from '../../util/deadline.ts'
+import { REVOCATION_WAIT_MS } from '../../util/timings.ts'
 import type { PluginContext } from '../context.ts'
+import { assertRecent, requireAuth } from '../guards.ts'
 import type { RequestAuth } from '../request-auth.ts'
-import { assertRecent } from '../require-recent-login.ts'
-import { stateOf } from '../state.ts'
+import { requestSessionOf } from '../request-session.ts'
 import { useOwnCompilers } from './compilers.ts'
-import { ErrorReply, ListedSession, NoContent, PageQuery, PendingReply, RevokedReply, SessionParams } from './schemas.ts'
+import {
+  ErrorReply, ListedSession, NoContent, PageQuery, PendingReply, RevokedReply, SessionParams
+} from './schemas.ts'
 import { checkSessionRoutesOptions } from './session-options.ts'
 import type { SessionRoutesOptions } from './session-options.ts'
 import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
-/** A word for @fastify/swagger, which Fastify's own types do not know. */
+/** Hides a route from @fastify/swagger's pages. Fastify's own types do not know it. */
 const HIDDEN = { hide: true }
 
 const RECENT = 'may need a recent sign-in, and is 401 ERR_SESSION_REAUTH_REQUIRED without one.'
@@ -48,7 +49,7 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
     // As the schema has it.
     const { id: which } = request.params as { id: string }
     // One's own goes as by a logout: its cookie with it.
-    if (which === requireAuth(context, request).id) await stateOf(context, request).end()
+    if (which === requireAuth(context, request).id) await requestSessionOf(context, request).end()
     else if (!await sessions.revoke(which, { userId: requireRecent(request).userId })) throw new errors.NOT_FOUND()
     return reply.code(204).send()
   })
@@ -76,14 +77,18 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
   })
 }
 
-function addList (app: FastifyInstance, context: PluginContext, onRequest: Array<ReturnType<typeof sameSiteOnly>>): void {
+type OnRequest = Array<ReturnType<typeof sameSiteOnly>>
+
+function addList (app: FastifyInstance, context: PluginContext, onRequest: OnRequest): void {
   app.get('/', {
     onRequest,
     schema: {
       summary: 'My sessions',
       querystring: PageQuery,
       response: {
-        200: Type.Array(ListedSession, { description: 'The caller\'s sessions, newest first. Where there may be more, the header Link says where.' }),
+        200: Type.Array(ListedSession, {
+          description: 'The caller\'s sessions, newest first. Where there may be more, the header Link says where.'
+        }),
         400: ErrorReply,
         401: ErrorReply,
         503: ErrorReply
@@ -95,19 +100,24 @@ function addList (app: FastifyInstance, context: PluginContext, onRequest: Array
     const { limit, before } = request.query as PageQuery
     const mine = await context.sessions.listByUser(userId, { limit, before: placeOf(before) })
     const last = mine.at(-1)
-    if (last !== undefined && mine.length === limit) void reply.header('link', `<?limit=${limit}&before=${last.createdAt}.${last.id}>; rel="next"`)
+    if (last !== undefined && mine.length === limit) {
+      void reply.header('link', `<?limit=${limit}&before=${last.createdAt}.${last.id}>; rel="next"`)
+    }
     return reply.send(mine.map((session) => ({ ...session, device: session.userAgent, current: session.id === id })))
   })
 }
 
-/** Who may end other sessions than the one that asks: else a stolen cookie could keep its owner out. */
-function requireRecentAuth (context: PluginContext, request: FastifyRequest, { recentLoginMs, exemptBearer }: ReturnType<typeof checkSessionRoutesOptions>): RequestAuth {
+/** Requires a recent login for ending others than one's own session: else a stolen cookie could keep its owner out. */
+function requireRecentAuth (
+  context: PluginContext, request: FastifyRequest,
+  { recentLoginMs, exemptBearer }: ReturnType<typeof checkSessionRoutesOptions>
+): RequestAuth {
   const auth = requireAuth(context, request)
   if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, auth, recentLoginMs)
   return auth
 }
 
-/** What `before` names: when a session began, and its id. */
+/** Parses `before`: the time at which a session began, and its id. */
 function placeOf (before: string | undefined): { id: string, createdAt: number } | undefined {
   if (before === undefined) return undefined
   const dot = before.indexOf('.')

@@ -3,21 +3,23 @@ import { errors } from '../../errors.ts'
 import { kContext } from '../context.ts'
 import type { PluginContext } from '../context.ts'
 import { assertSameSite } from '../cross-site.ts'
-import { keepPrivate } from '../private-reply.ts'
+import { keepPrivate } from '../reply-head.ts'
 
 /**
- * The registration of the plugin that routes mounted here belong to.
+ * Returns the registration of the plugin that routes mounted here belong to.
  * @throws ERR_SESSION_INVALID_OPTIONS outside of the plugin's context
  */
 export function contextOf (app: FastifyInstance, routes: string): PluginContext {
   const context = (app as { [kContext]?: PluginContext })[kContext]
-  if (context === undefined) throw new errors.INVALID_OPTIONS(`${routes} must be registered after sessionPlugin, in its context or below`)
+  if (context === undefined) {
+    throw new errors.INVALID_OPTIONS(`${routes} must be registered after sessionPlugin, in its context or below`)
+  }
   return context
 }
 
 /**
- * What checking options gives; what a getter or a proxy among them throws is a fault of theirs.
- * @throws ERR_SESSION_INVALID_OPTIONS
+ * Checks options of routes.
+ * @throws ERR_SESSION_INVALID_OPTIONS also where a getter or a proxy among them throws
  */
 export function checked<T> (routes: string, check: () => T): T {
   try {
@@ -28,12 +30,12 @@ export function checked<T> (routes: string, check: () => T): T {
   }
 }
 
-/** An `onRequest` that refuses what pages of other sites send, also without a session cookie. */
+/** Makes an `onRequest` hook that refuses what pages of other sites send, also without a session cookie. */
 export function sameSiteOnly (context: PluginContext) {
   return async (request: FastifyRequest): Promise<void> => { assertSameSite(context, request) }
 }
 
-/** Every reply of these routes is about one person, errors too (ASVS 5.0 14.3.2). */
+/** Forbids caches to keep the replies of a scope, which are about one person, errors too (ASVS 5.0 14.3.2). */
 export function privateReplies (scope: FastifyInstance): void {
   scope.addHook('onSend', (_request, reply, payload, done) => {
     keepPrivate(reply)
@@ -41,7 +43,7 @@ export function privateReplies (scope: FastifyInstance): void {
   })
 }
 
-/** Whatever a client sends along, empty JSON or a form, these routes do not read it. */
+/** Has the routes of a scope read no body, whatever a client sends: empty JSON, or a form. */
 export function ignoreBodies (scope: FastifyInstance): void {
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser('*', (_request, payload, done) => {

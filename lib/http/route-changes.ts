@@ -1,9 +1,37 @@
+import { assertShallow, diff, parseData } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import { userOrNull } from '../session/user-id.ts'
 import type { UserIdFrom } from '../session/user-id.ts'
 
-/** What the session object holds as it is stored, and whose it is. */
-export interface Loaded {
+/** The data that a session object held when it was built. What differs from it was changed since. */
+export class Baseline {
+  readonly #text: string | null
+  #data: Data | null
+
+  /** `from`: the data, or its JSON as it is stored. */
+  constructor (from: Data | string) {
+    [this.#text, this.#data] = typeof from === 'string' ? [from, null] : [null, from]
+  }
+
+  /** The data, which nobody may change. */
+  get data (): Data {
+    this.#data ??= parseData(this.#text ?? '') ?? {}
+    return this.#data
+  }
+
+  /**
+   * Whether data is not what it was.
+   * @throws TypeError for data nested more than 100 levels deep or without end, or with a BigInt
+   */
+  differsFrom (data: Data): boolean {
+    assertShallow(data)
+    // Data that nobody changed has the text that was read. Then its keys need not be compared.
+    return JSON.stringify(data) !== this.#text && diff(this.data, data).size > 0
+  }
+}
+
+/** A session object's data as it is stored, and whose it is. */
+interface Loaded {
   readonly data: Data
   /** Whether somebody is signed in, whatever the data says. */
   readonly isSignedIn: boolean
@@ -11,23 +39,23 @@ export interface Loaded {
 }
 
 /**
- * What a route assigned to one session object: whether that signs somebody in, and what has to go with the user of
- * before. One person's data is never handed to another.
+ * The members that a route assigned to one session object. They tell whether somebody signs in, and which data has to
+ * go with the user of before: one person's data is never handed to another.
  */
 export class Assignments {
   readonly #loaded: () => Loaded
-  /** Members that the route assigned: they are not the ones that were loaded. */
+  /** Keys that the route assigned. */
   readonly #keys = new Set<string>()
-  /** What has gone with the user of before. */
+  /** Data that has gone with the user of before. */
   readonly #gone: Data = {}
-  /** Somebody signs in by what was assigned, maybe who it was before. */
+  /** Whether somebody signs in by what was assigned, maybe who it was before. */
   signsIn = false
 
   constructor (loaded: () => Loaded) {
     this.#loaded = loaded
   }
 
-  /** Notes that a member was assigned. Returns the members that have to go. */
+  /** Notes that a member was assigned. Returns the keys that have to go. */
   note (key: string, data: Data): string[] {
     const { isSignedIn, userIdFrom } = this.#loaded()
     this.#keys.add(key)
@@ -40,7 +68,10 @@ export class Assignments {
     return []
   }
 
-  /** The members that have to go, once data names another user than it did: all that were loaded, but what names the new one. */
+  /**
+   * Returns the keys that have to go once data names another user than it did: all that were loaded, but those that
+   * name the new one.
+   */
   leaving (data: Data): string[] {
     const { data: loaded, isSignedIn, userIdFrom } = this.#loaded()
     if (!isSignedIn) return []
@@ -58,7 +89,7 @@ export class Assignments {
     })
   }
 
-  /** Data with what has gone, for where nobody is signed in after all. */
+  /** Returns data with what has gone, for when nobody is signed in after all. */
   restored (data: Data): Data {
     return { ...this.#gone, ...data }
   }
