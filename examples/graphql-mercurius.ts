@@ -1,6 +1,6 @@
 // GraphQL with Mercurius: register, login and logout are mutations, the session is in the resolvers' context.
 //
-//   npm run build && npx tsx examples/graphql-mercurius.ts
+//   npm run build && npm ci --prefix examples && npx tsx examples/graphql-mercurius.ts
 //   curl -i -c jar -b jar localhost:3000/graphql -H 'content-type: application/json' \
 //     -d '{"query":"mutation { register(username: \"ada\", password: \"lovelace\") { id } }"}'
 //   curl -i -c jar -b jar localhost:3000/graphql -H 'content-type: application/json' -d '{"query":"{ viewer { username } }"}'

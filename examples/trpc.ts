@@ -1,6 +1,6 @@
 // tRPC 11: login and logout are mutations, the session is in the procedures' context, cookies and bearer tokens both.
 //
-//   npm run build && npx tsx examples/trpc.ts
+//   npm run build && npm ci --prefix examples && npx tsx examples/trpc.ts
 //   curl -i -c jar -b jar localhost:3000/trpc/login -H 'content-type: application/json' -d '{"username":"ada","password":"lovelace"}'
 //   curl -i -c jar -b jar localhost:3000/trpc/whoami
 import { randomBytes } from 'node:crypto'

@@ -1,6 +1,6 @@
 // A WebSocket that is open for as long as its session lives, whichever process ends that.
 //
-//   npm run build && npx tsx examples/websocket.ts
+//   npm run build && npm ci --prefix examples && npx tsx examples/websocket.ts
 //   curl -i -c jar localhost:3000/auth/login -H 'content-type: application/json' -d '{"username":"ada","password":"lovelace"}'
 //   …and in a page of localhost:3000: new WebSocket('ws://localhost:3000/live')
 import { randomBytes } from 'node:crypto'

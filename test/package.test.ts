@@ -1,9 +1,16 @@
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { PEERS } from './helpers/peers.ts'
+import { root } from './helpers/process.ts'
 
 const require = createRequire(import.meta.url)
+
+/** The part of a package-lock.json that says what is installed. */
+interface Lock { packages: Record<string, { peer?: true, link?: true }> }
 
 /** Returns the files that a process of its own loads for `program`. */
 async function loadedBy (program: string): Promise<string[]> {
@@ -55,4 +62,14 @@ t.test('require gives a plugin that Fastify registers', async (t) => {
   t.teardown(() => app.close())
   await app.register(require('fastify-user-sessions') as typeof sessionPlugin, { secret: 'only for tests, and 32 characters long', store: new MemoryStore() })
   t.type(app.authenticate, 'function')
+})
+
+t.test('packages of other folders bring no second Fastify, and no second copy of what is tested', async (t) => {
+  const once = ['fastify', '@fastify/session', 'fastify-user-sessions', '@types/node', 'tap', 'typescript']
+  for (const folder of PEERS) {
+    const { packages } = JSON.parse(readFileSync(join(root, folder, 'package-lock.json'), 'utf8')) as Lock
+    t.match(readFileSync(join(root, folder, '.npmrc'), 'utf8'), /^omit=peer$/m)
+    const installed = Object.keys(packages).filter((path) => packages[path]?.peer !== true && packages[path]?.link !== true)
+    t.strictSame(installed.filter((path) => once.includes(path.replace(/^.*node_modules\//, ''))), [], folder)
+  }
 })

@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { installPeers, PEERS } from './peers.ts'
 import { root } from './process.ts'
 
 /*
@@ -14,12 +15,14 @@ import { root } from './process.ts'
  *
  *     tsx test/helpers/run.ts [--jobs=2] [--timeout=300] [--all] [files…]
  *
- * Without files: those of `npm test`, or of `npm run test:all`, which tries more often what depends on chance. Files share a few processes, as starting one takes longer than most of them. One line per file as it ends; of a file
- * that failed, everything said in its tests that failed. One file in a process of its own: `npx tap <file>`.
+ * Without files: those of `npm test`, or of `npm run test:all`, which tries more often what depends on chance. Files
+ * share a few processes, as starting one takes longer than most of them. What a file's folder needs of packages of its
+ * own is installed first. One line per file as it ends; of a file that failed, everything said in its tests that failed.
+ * One file in a process of its own: `npx tap <file>`.
  */
 
 /** What `npm test` leaves to `npm run test:all`: other people's packages, and servers that fail. */
-const LONG = /^test\/(browser|examples|express|failover|interop|outages)\/|^test\/demo/
+const LONG = /^test\/(browser|express|failover|interop|outages)\/|^examples\//
 /** What a browser does is `npm run test:browser`. */
 const BROWSER = /^test\/browser\//
 /** What takes longest begins first: who is done early has something to do. */
@@ -33,6 +36,7 @@ const { values, positionals } = parseArgs({
 })
 const files = positionals.length > 0 ? positionals : filesOf(values.all ? BROWSER : LONG)
 const counts = { passed: 0, failed: 0, skipped: 0 }
+installPeers(PEERS.filter((folder) => files.some((file) => file.startsWith(`${folder}/`))))
 
 /** A process that runs test files, and what it said about the one it is at. */
 class Worker {
@@ -104,10 +108,16 @@ console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} ski
 process.exitCode = failed > 0 || passed + skipped === 0 ? 1 : 0
 
 function filesOf (leftOut: RegExp): string[] {
-  return readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
-    .map((name) => `test/${name.replaceAll('\\', '/')}`)
+  return ['examples/test', 'test'].flatMap(filesIn)
     .filter((name) => name.endsWith('.test.ts') && !leftOut.test(name))
     .sort((a, b) => Number(EARLY.test(b)) - Number(EARLY.test(a)) || (a < b ? -1 : 1))
+}
+
+/** All files below a folder, from the repository's, but for those of packages. */
+function filesIn (folder: string): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true })
+    .filter(({ name }) => name !== 'node_modules')
+    .flatMap((entry) => entry.isDirectory() ? filesIn(`${folder}/${entry.name}`) : [`${folder}/${entry.name}`])
 }
 
 /** Counts the tests of a file, prints its line, and before it what failed. Returns whether the file passed. */

@@ -4,12 +4,12 @@ import type { FastifyInstance } from 'fastify'
 import { test } from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
-import { buildApp } from '../../examples/websocket.ts'
-import { secret } from '../helpers/app.ts'
-import { freePort, root, startProgram } from '../helpers/process.ts'
-import { age } from '../helpers/redis-store.ts'
-import { startRedis, until } from '../helpers/redis.ts'
-import type { TestRedis } from '../helpers/redis.ts'
+import { buildApp } from '../websocket.ts'
+import { secret } from '../../test/helpers/app.ts'
+import { freePort, root, startProgram } from '../../test/helpers/process.ts'
+import { age } from '../../test/helpers/redis-store.ts'
+import { startRedis, until } from '../../test/helpers/redis.ts'
+import type { TestRedis } from '../../test/helpers/redis.ts'
 
 const MINUTE = 60_000
 

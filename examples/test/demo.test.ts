@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import type { Test } from 'tap'
-import { freePort, root, startProgram } from './helpers/process.ts'
-import { startRedis } from './helpers/redis.ts'
+import { freePort, root, startProgram } from '../../test/helpers/process.ts'
+import { startRedis } from '../../test/helpers/redis.ts'
 
 interface Demo { url: string, stop: (signal: NodeJS.Signals) => Promise<number | null>, output: () => string }
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { buildApp } from '../../examples/graphql-apollo.ts'
+import { buildApp } from '../graphql-apollo.ts'
 import { testGraphQL } from './graphql-scenario.ts'
 
 testGraphQL(t, 'examples/graphql-apollo.ts', buildApp)

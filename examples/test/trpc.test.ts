@@ -1,11 +1,11 @@
 import { createTRPCClient, httpBatchLink, httpBatchStreamLink, TRPCClientError } from '@trpc/client'
 import { test } from 'tap'
 import type { Test } from 'tap'
-import { buildApp } from '../../examples/trpc.ts'
-import type { AppRouter } from '../../examples/trpc.ts'
-import { freePort, root, startProgram } from '../helpers/process.ts'
-import { startRedis } from '../helpers/redis.ts'
-import type { TestRedis } from '../helpers/redis.ts'
+import { buildApp } from '../trpc.ts'
+import type { AppRouter } from '../trpc.ts'
+import { freePort, root, startProgram } from '../../test/helpers/process.ts'
+import { startRedis } from '../../test/helpers/redis.ts'
+import type { TestRedis } from '../../test/helpers/redis.ts'
 
 type Api = ReturnType<typeof createTRPCClient<AppRouter>>
 

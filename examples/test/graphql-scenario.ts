@@ -1,9 +1,9 @@
 import * as argon2 from '@node-rs/argon2'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
-import { freePort, root, startProgram } from '../helpers/process.ts'
-import { startRedis, until } from '../helpers/redis.ts'
-import type { TestRedis } from '../helpers/redis.ts'
+import { freePort, root, startProgram } from '../../test/helpers/process.ts'
+import { startRedis, until } from '../../test/helpers/redis.ts'
+import type { TestRedis } from '../../test/helpers/redis.ts'
 
 interface User { id: string, username: string, passwordHash: string }
 type BuildApp = (options: { redis: string, users: Map<string, User> }) => Promise<FastifyInstance>
