@@ -114,9 +114,16 @@ export class Load {
   /** Once all is well again: looks at every session there ever was, in every service. */
   async settle (): Promise<void> {
     await this.stop()
-    // What was not confirmed is asked for again by the process that was asked.
-    await inBatches(this.#unconfirmed, async (visitor) => await until('the end of what somebody asked to end', async () => !(await this.read(visitor)).includes(200), SETTLED_WITHIN_MS).catch(() => {}))
-    await inBatches(this.#visitors, async (visitor) => { await this.read(visitor, { final: true }) })
+    // What was not confirmed is asked for again by the process that was asked. No answer is no end: the connection for
+    // reads may come back later than the one that a login was answered on.
+    const isOver = async (visitor: Visitor): Promise<boolean> => (await this.read(visitor)).every((status) => status === 401)
+    await inBatches(this.#unconfirmed, async (visitor) => {
+      await until('the end of what somebody asked to end', async () => await isOver(visitor), SETTLED_WITHIN_MS).catch(() => {})
+    })
+    await inBatches(this.#visitors, async (visitor) => {
+      const isRead = async (): Promise<boolean> => !(await this.read(visitor, { final: true })).includes(503)
+      await until('every process to say whether a session is there', isRead, SETTLED_WITHIN_MS)
+    })
   }
 
   /** What happened, for whoever wonders. */
