@@ -160,6 +160,12 @@ export class Load {
     }))
   }
 
+  /** Signs `visitor` out. Returns whether that was confirmed. */
+  async logout (visitor: Visitor, index = 0): Promise<boolean> {
+    const service = this.#services[index] as Service
+    return this.#noteEnd(visitor, await this.#ask(service, 'POST', '/logout', '/logout', visitor.cookie))
+  }
+
   async #act (index: number): Promise<void> {
     const service = this.#services[index] as Service
     const die = Math.random()
@@ -176,7 +182,7 @@ export class Load {
     } else if (die < 0.85) {
       await this.#ask(service, 'POST', '/save', '/save', (oneOf(this.#live) as Visitor).cookie)
     } else {
-      await this.#end(service, die)
+      await this.#end(index, die)
     }
   }
 
@@ -185,22 +191,34 @@ export class Load {
     this.history.read(id, found(status), span)
   }
 
-  async #end (service: Service, die: number): Promise<void> {
+  async #end (index: number, die: number): Promise<void> {
     const visitor = oneOf(this.#live) as Visitor
-    const { id, userId, cookie } = visitor
+    const { userId } = visitor
     const isAll = die >= 0.99
     for (const each of isAll ? this.#live.filter((other) => other.userId === userId) : [visitor]) {
       this.#live.splice(this.#live.indexOf(each), 1)
       this.#ended.push(each)
     }
-    const { status, ...span } = isAll
-      ? await this.#ask(service, 'POST', `/revoke-user/${encodeURIComponent(userId)}`, '/revoke-user')
-      : die < 0.94
-        ? await this.#ask(service, 'POST', '/logout', '/logout', cookie)
-        : await this.#ask(service, 'POST', `/revoke/${id}`, '/revoke')
-    if (isAll) this.history.endOfUser(userId, status !== 503, span)
-    else this.history.end(id, status !== 503, span)
-    if (status === 503 && !isAll) this.#unconfirmed.push(visitor)
+    if (isAll) {
+      const url = `/revoke-user/${encodeURIComponent(userId)}`
+      const { status, ...span } = await this.#ask(this.#services[index] as Service, 'POST', url, '/revoke-user')
+      this.history.endOfUser(userId, status !== 503, span)
+    } else {
+      await (die < 0.94 ? this.logout(visitor, index) : this.#revoke(visitor, index))
+    }
+  }
+
+  async #revoke (visitor: Visitor, index: number): Promise<boolean> {
+    const service = this.#services[index] as Service
+    return this.#noteEnd(visitor, await this.#ask(service, 'POST', `/revoke/${visitor.id}`, '/revoke'))
+  }
+
+  /** Keeps what an end was answered. Returns whether it was confirmed. */
+  #noteEnd (visitor: Visitor, { status, ...span }: Answer): boolean {
+    const isConfirmed = status !== 503
+    this.history.end(visitor.id, isConfirmed, span)
+    if (!isConfirmed) this.#unconfirmed.push(visitor)
+    return isConfirmed
   }
 
   async #ask (service: Service, method: 'GET' | 'POST', url: string, route: string, cookie = ''): Promise<Answer> {
