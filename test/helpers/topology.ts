@@ -178,9 +178,15 @@ export async function startSentinels (t: Owner, { downAfterMs = 1_000 }: { downA
 export class ClusterTopology extends Topology {
   /** What the `redis` option takes. */
   readonly target: { cluster: Array<{ host: string, port: number }> }
+  /** For how long a member does not stand for another election. */
+  readonly #electionMs: number
+  /** When each member was seen to have taken over last. */
+  readonly #electedAt = new Map<Member, number>()
 
-  constructor (members: Member[]) {
+  /** `nodeTimeoutMs` as the nodes were started with. */
+  constructor (members: Member[], nodeTimeoutMs: number) {
     super(members)
+    this.#electionMs = 4 * nodeTimeoutMs
     this.target = { cluster: members.map(({ port }) => ({ host: HOST, port })) }
   }
 
@@ -217,9 +223,20 @@ export class ClusterTopology extends Topology {
     }
   }
 
+  override async takeover (old: Member, others: Member[]): Promise<{ at: number, master: Member }> {
+    const taken = await super.takeover(old, others)
+    this.#electedAt.set(taken.master, taken.at)
+    return taken
+  }
+
   /** Has a replica of the master take over, without an outage. */
   async failover (master: Member): Promise<void> {
     const [replica] = await this.replicasOf(master) as [Member]
+    // A replica that won an election a moment ago counts the same votes again: it takes over without an epoch of its
+    // own, is a replica again at once, and its master takes no writes for five seconds. A little later it only waits,
+    // and its master as well.
+    const electableAt = (this.#electedAt.get(replica) ?? -Infinity) + this.#electionMs
+    await until('the replica to forget its last election', () => performance.now() > electableAt)
     // The other masters do not vote about one master twice within seconds.
     await until('a vote for the replica', async () => {
       await replica.client.call('CLUSTER', 'FAILOVER').catch(() => {})
@@ -263,7 +280,7 @@ export async function startReplicatedCluster (t: Owner, { nodeTimeoutMs = 1_500 
   for (const [index, { port }] of members.entries()) {
     await Promise.all(members.slice(0, index).map(({ client }) => client.call('CLUSTER', 'MEET', HOST, port, buses[index] as number)))
   }
-  const topology = new ClusterTopology(members)
+  const topology = new ClusterTopology(members, nodeTimeoutMs)
   for (const [index, master] of members.slice(0, 3).entries()) {
     const id = await topology.idOf(master)
     const replica = members[index + 3] as Member
