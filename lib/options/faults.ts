@@ -47,7 +47,7 @@ export function shapeOf (input: unknown, faults: Faults, schema: TSchema = Sessi
   }
   const options = readOnce(input, faults)
   for (const error of [...innermost(Value.Errors(schema, options))]) {
-    const [name = '', member, ...deeper] = error.path.slice(1).split('/')
+    const [name = '', member, ...deeper] = error.path.slice(1).split('/').map(unescaped)
     const nested = member !== undefined && NESTED.includes(name) ? options[name] as object : null
     if (name === 'secret') continue // secretsOf has more to say
     if (name === 'cookie' && member === 'secure' && error.value === 'auto') {
@@ -59,6 +59,11 @@ export function shapeOf (input: unknown, faults: Faults, schema: TSchema = Sessi
     else options[name] = Object.fromEntries(Object.entries(nested).filter(([key]) => key !== member))
   }
   return options
+}
+
+/** Returns a part of a path as it was before it became one (RFC 6901 4). */
+function unescaped (part: string): string {
+  return part.replaceAll('~1', '/').replaceAll('~0', '~')
 }
 
 /** Each option as it is now: what is checked is what is used, whatever getter or proxy gave it. */

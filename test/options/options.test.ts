@@ -244,6 +244,9 @@ t.test('an option that a store of its own decides about is refused', async (t) =
 t.test('an unknown option is refused, also inside of another', async (t) => {
   t.strictSame(faultsOf(t, { secret, cookies: 'LEAKED' }), ['cookies is not an option'])
   t.strictSame(faultsOf(t, { secret, toString: 'LEAKED' }), ['toString is not an option'])
+  for (const name of ['a/b', '~', '~1']) {
+    t.strictSame(faultsOf(t, { secret, [name]: 'LEAKED', decorators: { [name]: 'LEAKED' } }), [`${name} is not an option`, `decorators.${name} is not an option`].sort())
+  }
   t.strictSame(faultsOf(t, JSON.parse(`{ "secret": "${secret}", "__proto__": { "csrf": "LEAKED" } }`)), ['__proto__ is not an option'])
   t.strictSame(faultsOf(t, { secret, cookie: { expires: 'LEAKED', signed: 'LEAKED' }, remember: { me: 'LEAKED' }, decorators: { session: 'LEAKED' } }), [
     'cookie.expires is not an option', 'cookie.signed is not an option', 'decorators.session is not an option', 'remember.me is not an option'
