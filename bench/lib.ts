@@ -8,8 +8,8 @@ export const lib = await import(new URL('index.js', built).href) as typeof impor
 
 /** Whether `sessionPlugin` has this option. */
 export async function hasOption (name: string): Promise<boolean> {
-  const { SessionOptions } = await import(new URL('options/schema.js', built).href) as typeof import('../lib/options/schema.ts')
-  return name in SessionOptions.properties
+  const { SessionOptionsSchema } = await import(new URL('options/schema.js', built).href) as typeof import('../lib/options/schema.ts')
+  return name in SessionOptionsSchema.properties
 }
 
 /** A package we are compared with. Not typed: what such packages declare of Fastify's request excludes each other in one program. */

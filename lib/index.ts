@@ -9,7 +9,7 @@ export { MemoryStore } from './store/memory.ts'
 export { RedisStore } from './redis/store.ts'
 
 export type { AttemptLogin } from './http/attempts.ts'
-export type { AuthRoutesOptions } from './http/routes/auth-options.ts'
+export type { AuthRedirects, AuthRoutesOptions } from './http/routes/auth-options.ts'
 export type { SessionRoutesOptions } from './http/routes/session-options.ts'
 export type { RouteSessionConfig } from './http/context.ts'
 export type { LoginOptions, LoginUser } from './http/login.ts'
@@ -17,7 +17,10 @@ export type { RequestAuth } from './http/request-auth.ts'
 export type { Duration } from './util/duration.ts'
 export type { SessionError, SessionErrorCode } from './errors.ts'
 export type { EndReason, EventName, LoginFailure, SessionEvent, SessionEvents } from './session/events.ts'
-export type { AttemptOptions, SessionOptions } from './options/schema.ts'
+export type {
+  AttemptLimitOptions, AttemptOptions, CookieOptions, DecoratorOptions, EncryptionOptions, NearCacheOptions,
+  RememberOptions, SessionOptions
+} from './options/types.ts'
 export type {
   CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike
 } from './session/manager-types.ts'

@@ -1,6 +1,6 @@
 import { errors } from './errors.ts'
 import { ownLayout } from './options/layout.ts'
-import type { SessionOptions } from './options/schema.ts'
+import type { SessionOptions } from './options/types.ts'
 import { resolveOptions } from './options/resolve.ts'
 import { SessionCore } from './session/core.ts'
 import { SessionManager as Sessions } from './session/manager.ts'

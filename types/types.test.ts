@@ -1,6 +1,7 @@
 // Compiled by npm run test:types, never run: what must and what must not compile.
 import fastifySession from '@fastify/session'
 import { Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
 import expressSession from 'express-session'
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
@@ -9,10 +10,33 @@ import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5'
 import { createClient } from 'redis'
 import { RedisStore as DropIn } from '../lib/express/redis-store.ts'
 import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore, sessionRoutes } from '../lib/index.ts'
-import type { RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionOptions, SessionRoutesOptions } from '../lib/index.ts'
+import type {
+  CookieOptions, RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionOptions, SessionRoutesOptions
+} from '../lib/index.ts'
+import type { SessionOptionsSchema } from '../lib/options/schema.ts'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 const is = <Expected>() => <Actual>(_value: Actual, _equal: Equal<Actual, Expected>): void => {}
+
+/** `SessionOptions` with another type of one member. */
+type With<Name extends keyof SessionOptions, Type> = {
+  [Each in keyof SessionOptions]: Each extends Name ? Type : SessionOptions[Each]
+}
+interface More extends SessionOptions { more?: boolean | undefined }
+interface Required extends SessionOptions { csrf: boolean | undefined }
+type Less = { [Each in keyof SessionOptions as Exclude<Each, 'csrf'>]: SessionOptions[Each] }
+
+/** What is checked at boot is what the interfaces say, member by member, also inside of each other. */
+export function schema (checked: Static<typeof SessionOptionsSchema>): void {
+  is<SessionOptions>()(checked, true)
+  is<With<never, never>>()(checked, true)
+  is<With<'csrf', boolean | string | undefined>>()(checked, false)
+  is<With<'cookie', { [Each in keyof CookieOptions]: CookieOptions[Each] } | undefined>>()(checked, true)
+  is<With<'cookie', Omit<CookieOptions, 'path'> | undefined>>()(checked, false)
+  is<More>()(checked, false)
+  is<Less>()(checked, false)
+  is<Required>()(checked, false)
+}
 
 export async function options (app: FastifyInstance): Promise<void> {
   await app.register(sessionPlugin, { secret: process.env.SESSION_SECRET, redis: process.env.REDIS_URL, store: undefined, idleTimeout: undefined, cookie: { domain: undefined } })

@@ -3,25 +3,26 @@ import { Value } from '@sinclair/typebox/value'
 import type { ValueError } from '@sinclair/typebox/value'
 import { durationFault, durationMs } from '../util/duration.ts'
 import { errors } from '../errors.ts'
-import { SessionOptions } from './schema.ts'
-import { isClient } from '../redis/connection.ts'
 
-/** What Fastify itself takes at `register`. */
-const FASTIFY_OPTIONS = ['prefix', 'logLevel', 'logSerializers']
+/** Options that Fastify itself takes at `register`. */
+export const FASTIFY_OPTIONS: readonly string[] = ['prefix', 'logLevel', 'logSerializers']
 
-/** Options whose members are options. */
-const NESTED = ['cookie', 'remember', 'encryption', 'nearCache', 'attempts', 'decorators']
-
-/** What is wrong with options, collected so that all of it is said at once. */
+/** What is wrong with options, and what is to be warned of. Collected, so that one error names everything. */
 export class Faults {
   readonly #faults = new Map<string, string>()
+  readonly warnings: Array<{ message: string }> = []
 
-  /** One fault per option: the first says enough. */
+  /** Adds what is wrong with an option. Of several faults of one option the first stays: it says enough. */
   add (option: string, fault: string): void {
     if (!this.#faults.has(option)) this.#faults.set(option, fault)
   }
 
-  /** In milliseconds; `NaN`, of which nothing more is said, when it is none. */
+  /** Adds a warning, to be logged once at boot. */
+  warn (message: string): void {
+    this.warnings.push({ message })
+  }
+
+  /** Returns a duration in milliseconds. If it is none, adds a fault and returns `NaN`. */
   duration (option: string, value: unknown, { zero = false } = {}): number {
     const fault = durationFault(value, { zero })
     if (fault === null) return durationMs(value)
@@ -29,32 +30,42 @@ export class Faults {
     return NaN
   }
 
-  /** Each as it is told. */
+  /** The faults, each with the name of its option. */
   get texts (): string[] {
     return [...this.#faults].map(([option, fault]) => `${option} ${fault}`)
   }
 
+  /** @throws ERR_SESSION_INVALID_OPTIONS if there are faults */
   throwIfAny (): void {
     if (this.#faults.size > 0) throw new errors.INVALID_OPTIONS(this.texts.join('; '))
   }
 }
 
-/** The input as far as its shape is right; what is not is a fault and left out. */
-export function shapeOf (input: unknown, faults: Faults, schema: TSchema = SessionOptions): Partial<SessionOptions> {
+/** Returns what a call returns that goes into an object of the application, or `otherwise` if it throws. */
+export function attempted<T> (call: () => T, otherwise: T): T {
+  try {
+    return call()
+  } catch {
+    return otherwise
+  }
+}
+
+/** Returns the options that fit their schema. Adds a fault for each other one. */
+export function fitting (input: unknown, schema: TSchema, faults: Faults): Record<string, unknown> {
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     faults.add('options', 'must be an object')
     return {}
   }
-  const options = readOnce(input, faults)
+  const withMembers = namesWithMembers(schema)
+  const options = readOnce(input, withMembers, faults)
   for (const error of [...innermost(Value.Errors(schema, options))]) {
     const [name = '', member, ...deeper] = error.path.slice(1).split('/').map(unescaped)
-    const nested = member !== undefined && NESTED.includes(name) ? options[name] as object : null
-    if (name === 'secret') continue // secretsOf has more to say
-    if (name === 'cookie' && member === 'secure' && error.value === 'auto') {
-      faults.add('cookie.secure', "must be true or false: 'auto' sends the cookie over plain http to whoever asks; set it to false in development and use trustProxy behind a TLS proxy")
-    }
-    const path = name === 'attempts' ? [name, member, ...deeper] : [name, member]
-    faults.add(nested === null ? name : path.join('.'), error.message.startsWith('Unexpected') ? 'is not an option' : `must be ${expectation(error.schema)}`)
+    const nested = member !== undefined && withMembers.has(name) ? options[name] as object : null
+    if (name === 'secret') continue // There is more to say of it.
+    if (name === 'cookie' && member === 'secure' && error.value === 'auto') faults.add('cookie.secure', NOT_AUTO)
+    const path = nested === null ? [name] : name === 'attempts' ? [name, member, ...deeper] : [name, member]
+    const isUnknown = error.message.startsWith('Unexpected')
+    faults.add(path.join('.'), isUnknown ? 'is not an option' : `must be ${expectation(error.schema)}`)
     if (nested === null) delete options[name]
     else options[name] = Object.fromEntries(Object.entries(nested).filter(([key]) => key !== member))
   }
@@ -66,13 +77,27 @@ function unescaped (part: string): string {
   return part.replaceAll('~1', '/').replaceAll('~0', '~')
 }
 
-/** Each option as it is now: what is checked is what is used, whatever getter or proxy gave it. */
-function readOnce (input: object, faults: Faults): Record<string, unknown> {
+const NOT_AUTO = 'must be true or false: \'auto\' sends the cookie over plain http to whoever asks; set it to false ' +
+  'in development and use trustProxy behind a TLS proxy'
+
+/** Returns the names of the options that have members. */
+function namesWithMembers (schema: TSchema): Set<string> {
+  const members = Object.entries((schema.properties ?? {}) as Record<string, TSchema>)
+  return new Set(members.filter(([, member]) => objectIndex(member) !== -1).map(([name]) => name))
+}
+
+/** Returns which part of a union is the schema of an object, or -1. */
+function objectIndex ({ anyOf = [] }: TSchema): number {
+  return (anyOf as TSchema[]).findIndex(({ type }) => type === 'object')
+}
+
+/** Reads each option once: what is checked is what is used, whatever getter or proxy returned it. */
+function readOnce (input: object, withMembers: Set<string>, faults: Faults): Record<string, unknown> {
   const options: Array<[string, unknown]> = []
   const read = (name: string): void => {
     try {
       const value = (input as Record<string, unknown>)[name]
-      options.push([name, NESTED.includes(name) || Array.isArray(value) ? copied(value) : value])
+      options.push([name, withMembers.has(name) || Array.isArray(value) ? copied(value) : value])
     } catch {
       faults.add(name, 'cannot be read')
     }
@@ -85,47 +110,38 @@ function readOnce (input: object, faults: Faults): Record<string, unknown> {
   return Object.fromEntries(options)
 }
 
-/** As deep as options go. */
+/** Copies a value, as deep as options go. */
 function copied (value: unknown, levels = 3): unknown {
   if (levels === 0 || typeof value !== 'object' || value === null) return value
   if (Array.isArray(value)) return Array.from(value, (each) => copied(each, levels - 1))
-  return Object.fromEntries(namesOf(value).map((name) => [name, copied((value as Record<string, unknown>)[name], levels - 1)]))
+  const members = namesOf(value).map((name) => [name, copied((value as Record<string, unknown>)[name], levels - 1)])
+  return Object.fromEntries(members)
 }
 
-/** What a plain object has, or one that inherits, or has getters of its class. */
+/** Returns the names of an object's members, also of those that it inherits, and of the getters of its class. */
 function namesOf (value: object): string[] {
   const names = new Set(Object.keys(value))
-  for (let each = Object.getPrototypeOf(value) as object | null; each !== null && each !== Object.prototype; each = Object.getPrototypeOf(each) as object | null) {
-    for (const [name, { get, enumerable }] of Object.entries(Object.getOwnPropertyDescriptors(each))) if (get !== undefined || enumerable === true) names.add(name)
+  let each = Object.getPrototypeOf(value) as object | null
+  while (each !== null && each !== Object.prototype) {
+    for (const [name, { get, enumerable }] of Object.entries(Object.getOwnPropertyDescriptors(each))) {
+      if (get !== undefined || enumerable === true) names.add(name)
+    }
+    each = Object.getPrototypeOf(each) as object | null
   }
   return [...names]
 }
 
-const REDIS_TARGET = 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client'
-
-/** What is wrong with the `redis` option, if anything. What the driver would not understand, it would take for localhost. */
-export function redisFault (redis: unknown): string | null {
-  if (typeof redis === 'string') return /^rediss?:\/\//.test(redis) && URL.canParse(redis) ? null : REDIS_TARGET
-  if (typeof redis !== 'object' || redis === null || Array.isArray(redis)) return REDIS_TARGET
-  if (isClient(redis)) return null
-  if (['get', 'connect', 'sendCommand'].some((name) => typeof (redis as Record<string, unknown>)[name] === 'function')) return 'must be an ioredis client: one of another driver will not do, but its URL will'
-  if ('url' in redis) return 'must be the URL itself, or ioredis options, which have no url'
-  if ('socket' in redis) return 'must be ioredis options: host and port stand in no socket there'
-  if (!('cluster' in redis)) return null
-  return Array.isArray(redis.cluster) && redis.cluster.length > 0 && !redis.cluster.some((node) => node == null) ? null : REDIS_TARGET
-}
-
-/** The errors of an optional object's members in place of the one that it is not what it should be. */
+/** Replaces the error of an object that does not fit a union by the errors of its members. */
 function * innermost (found: Iterable<ValueError>): Generator<ValueError> {
   for (const error of found) {
     const isObject = typeof error.value === 'object' && error.value !== null && !Array.isArray(error.value)
-    const index = isObject ? (error.schema.anyOf as TSchema[] | undefined)?.findIndex(({ type }) => type === 'object') ?? -1 : -1
+    const index = isObject ? objectIndex(error.schema) : -1
     if (index === -1) yield error
     else yield * innermost(error.errors[index] ?? [])
   }
 }
 
-/** In words what a schema takes. */
+/** Says in words what a schema takes. */
 function expectation (schema: TSchema): string {
   if (typeof schema.expects === 'string') return schema.expects
   if (Array.isArray(schema.anyOf)) {

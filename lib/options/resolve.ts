@@ -1,48 +1,28 @@
-import { attempted } from './attempted.ts'
-import { Faults, redisFault, shapeOf } from './faults.ts'
-import type { SessionOptions } from './schema.ts'
-import { attemptsOf } from './attempts.ts'
-import { limitOf } from './limit.ts'
-import { nearCacheOf } from './near-cache.ts'
-import { dataSchemaOf } from './session-schema.ts'
-import { hasOption, timeoutsOf, timeoutWarnings } from './timeouts.ts'
-import type { ResolvedTimeouts } from './timeouts.ts'
+import { FormatRegistry, TypeGuard } from '@sinclair/typebox'
+import { durationMs } from '../util/duration.ts'
+import type { NearCacheOptions as NearCacheSize } from '../near/cache.ts'
+import { isClient } from '../redis/connection.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
-import type { DataSchema } from '../session/data-schema.ts'
-import { isSessionStore } from '../session/store.ts'
+import { DataSchema } from '../session/data-schema.ts'
+import { RESERVED_NAMES } from '../session/data.ts'
+import { hasLists, isSessionStore } from '../session/store.ts'
+import type { AttemptLimit } from '../session/store.ts'
 import { isExpressStore } from '../store/foreign-store.ts'
-import type { NearCacheOptions } from '../near/cache.ts'
+import { canBeNear } from '../store/open.ts'
+import { DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS } from './defaults.ts'
+import { attempted, Faults, fitting } from './faults.ts'
+import { AttemptsSchema, SessionOptionsSchema } from './schema.ts'
+import { hasOption, timeoutsOf, warnOfShortTimeouts } from './timeouts.ts'
+import type { ResolvedTimeouts } from './timeouts.ts'
+import type { AttemptOptions, DecoratorOptions, SessionOptions } from './types.ts'
 
-const MIN_SECRET_LENGTH = 32
-/** RFC 6265bis 4.1.1: a cookie name is a token. */
-const COOKIE_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-/**
- * RFC 6265bis 5.6: browsers leave out an attribute of more than 1,024 characters, which makes another cookie of it. A
- * comma may end the cookie where somebody on the way joins header lines; @fastify/cookie writes no `<`.
- */
-const PATH = /^\/[\x21-\x2B\x2D-\x3A\x3D-\x7E]{0,1023}$/
-/** RFC 1035 2.3.4: labels of at most 63 characters, 253 in all. */
-const DOMAIN = /^(?=.{1,253}$)\.?[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/i
-const IDENTIFIER = /^[A-Za-z_$][\w$]*$/
-
-export interface CookieAttributes {
+interface CookieAttributes {
   secure: boolean
   sameSite: 'lax' | 'strict' | 'none'
   httpOnly: boolean
   path: string
   domain: string | undefined
   partitioned: boolean
-}
-
-export interface Decorators {
-  authenticate: string
-  login: string
-  logout: string
-  attemptLogin: string
-  requireRecentLogin: string
-  sessions: string
-  auth: string
-  requireAuth: string
 }
 
 /** The options, checked, with every default in place and every duration in milliseconds. */
@@ -55,168 +35,378 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   /** `null`: session data is stored as it is. */
   encryption: { keys: string[], acceptPlain: boolean } | null
   /** `null`: every session is read from the store. */
-  nearCache: NearCacheOptions | null
+  nearCache: NearCacheSize | null
+  /** The first is written, all are read. */
   cookieNames: string[]
   cookie: CookieAttributes
-  /** `null`: as long as the session's absolute timeout; `false`: until the browser closes. */
+  /** `null`: as long as the session's absolute timeout. `false`: until the browser closes. */
   cookieMaxAgeMs: number | null | false
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
   dataSchema: DataSchema | null
   maxDataSize: number
-  /** Besides the own one. */
+  /** Origins besides the server's own. */
   origins: string[]
   csrf: boolean
   bearer: boolean
   expressSession: 'share' | 'adopt' | null
-  /** How many sessions a user may have, and whether a new one ends the oldest. */
+  /** How many sessions a user may have, and whether a new one ends the oldest. `null`: any number. */
   limit: { max: number, evicts: boolean } | null
-  /** How many logins may fail; `null`: any number. */
+  /** How many logins may fail. `null`: any number. */
   attempts: AttemptLimits | null
-  decorators: Decorators
-  /** Things to say once, at boot. */
+  decorators: Record<keyof DecoratorOptions, string>
+  /** What to log once, at boot. */
   warnings: Array<{ message: string }>
 }
 
+/** Options of which each fits its schema. */
+type Given = Partial<SessionOptions>
+
 /**
  * Checks and completes the plugin's options.
- * @throws ERR_SESSION_INVALID_OPTIONS that names every fault and repeats no value
+ * @throws ERR_SESSION_INVALID_OPTIONS that names every fault and shows no value
  */
 export function resolveOptions (input: unknown): ResolvedOptions {
   const faults = new Faults()
-  const options = shapeOf(input, faults)
-  const warnings: ResolvedOptions['warnings'] = []
-  const cookie = cookieOf(options, faults, warnings)
+  // What the schema lets through has the types of the interface that it is held equal to.
+  const options = fitting(input, SessionOptionsSchema, faults) as Given
+  const cookie = cookieOf(options, faults)
   const resolved: ResolvedOptions = {
-    secrets: secretsOf(options, faults, warnings),
+    secrets: secretsOf(options, faults),
     ...backendOf(options, faults),
     encryption: encryptionOf(options, faults),
     nearCache: nearCacheOf(options, faults),
     cookieNames: cookieNamesOf(options, cookie, faults),
     cookie,
-    cookieMaxAgeMs: maxAgeOf(options, faults),
+    cookieMaxAgeMs: cookieMaxAgeOf(options, faults),
     ...timeoutsOf(options, faults),
     userIdFrom: options.userIdFrom ?? null,
     dataSchema: dataSchemaOf(options, faults),
-    maxDataSize: options.maxDataSize ?? 65_536,
-    bearer: options.bearer ?? false,
+    maxDataSize: options.maxDataSize ?? DEFAULTS.maxDataSize,
+    bearer: options.bearer ?? DEFAULTS.bearer,
     expressSession: expressSessionOf(options, faults),
     limit: limitOf(options, faults),
     origins: originsOf(options, faults),
-    csrf: options.csrf ?? true,
+    csrf: options.csrf ?? DEFAULTS.csrf,
     attempts: attemptsOf(options.attempts, faults),
     decorators: decoratorsOf(options, faults),
-    warnings
+    warnings: faults.warnings
   }
   addMeaningless(options, resolved, faults)
-  if (options.userIdFrom !== undefined && typeof options.userIdFrom !== 'function') faults.add('userIdFrom', 'must be a function')
+  if (options.userIdFrom !== undefined && typeof options.userIdFrom !== 'function') {
+    faults.add('userIdFrom', 'must be a function')
+  }
   faults.throwIfAny()
-  warnings.push(...timeoutWarnings(options))
-  if (hasOption(options.store, 'disableTTL')) warnings.push({ message: 'sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work' })
+  warnOfShortTimeouts(options, faults)
+  if (hasOption(options.store, 'disableTTL')) {
+    faults.warn('sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work')
+  }
   return resolved
 }
 
 /** Adds a fault for each option that means nothing together with the others. */
-function addMeaningless (options: Partial<SessionOptions>, { limit }: ResolvedOptions, faults: Faults): void {
+function addMeaningless (options: Given, { limit }: ResolvedOptions, faults: Faults): void {
   const { store, csrf, origins, onLimit, touchAfter } = options
-  if (origins !== undefined && csrf === false) faults.add('origins', 'cannot be given together with csrf: false, which checks none')
+  if (origins !== undefined && csrf === false) {
+    faults.add('origins', 'cannot be given together with csrf: false, which checks none')
+  }
   if (onLimit !== undefined && limit === null) faults.add('onLimit', 'needs maxSessionsPerUser: there is no limit')
-  if (touchAfter !== undefined && hasOption(store, 'disableTouch')) faults.add('touchAfter', 'cannot be given together with a store with disableTouch: it never extends a session')
+  if (touchAfter !== undefined && hasOption(store, 'disableTouch')) {
+    faults.add('touchAfter', 'cannot be given together with a store with disableTouch: it never extends a session')
+  }
   if (!hasOption(store, 'disableTTL')) return
   for (const name of ['idleTimeout', 'absoluteTimeout', 'remember', 'assurance'] as const) {
-    if (options[name] !== undefined) faults.add(name, 'cannot be given together with a store with disableTTL: its sessions never expire')
+    if (options[name] === undefined) continue
+    faults.add(name, 'cannot be given together with a store with disableTTL: its sessions never expire')
   }
 }
 
-function secretsOf ({ secret }: Partial<SessionOptions>, faults: Faults, warnings: ResolvedOptions['warnings']): string[] {
+const MIN_SECRET_LENGTH = 32
+
+function secretsOf ({ secret }: Given, faults: Faults): string[] {
+  const isShort = (each: string): boolean => each.length < MIN_SECRET_LENGTH
   const secrets: unknown[] = Array.isArray(secret) ? Array.from(secret) : [secret]
   if (secret === undefined) faults.add('secret', 'is required: 32 characters or more from a random source')
-  else if (!secrets.every((each) => typeof each === 'string') || secrets.length === 0) faults.add('secret', 'must be a string or an array of strings')
+  else if (!areStrings(secrets)) faults.add('secret', 'must be a string or an array of strings')
   else if (secrets.includes('')) faults.add('secret', 'must not be empty')
-  else if ((secrets[0] as string).length < MIN_SECRET_LENGTH) faults.add('secret', `${Array.isArray(secret) ? '(the first) ' : ''}must have 32 characters or more`)
-  else if (secrets.some((each) => (each as string).length < MIN_SECRET_LENGTH)) warnings.push({ message: 'an older secret has fewer than 32 characters: remove it as soon as its sessions have ended' })
+  else if (isShort(secrets[0])) {
+    faults.add('secret', `${Array.isArray(secret) ? '(the first) ' : ''}must have 32 characters or more`)
+  } else if (secrets.some(isShort)) {
+    faults.warn('an older secret has fewer than 32 characters: remove it as soon as its sessions have ended')
+  }
+  // Whatever is no string is a fault by now.
   return secrets as string[]
 }
 
-function backendOf ({ redis, store, keyPrefix, durability }: Partial<SessionOptions>, faults: Faults): Pick<ResolvedOptions, 'redis' | 'store' | 'keyPrefix' | 'durability'> {
-  if (redis !== undefined && store !== undefined) faults.add('store', 'cannot be given together with redis')
-  if (redis === undefined && store === undefined && process.env.NODE_ENV === 'production') faults.add('redis', 'is required in production; pass store: new MemoryStore() to keep sessions in memory on purpose')
-  const fault = redis === undefined ? null : attempted(() => redisFault(redis), 'cannot be read')
-  if (fault !== null) faults.add('redis', fault)
-  if (store !== undefined && !attempted(() => isSessionStore(store) || isExpressStore(store), false)) faults.add('store', 'must be a MemoryStore, a RedisStore or an express-session compatible store')
-  if (keyPrefix !== undefined && store !== undefined) faults.add('keyPrefix', 'goes with redis: a store has its own')
-  if (keyPrefix !== undefined && !/^[\x21-\x3F\x41-\x7E][\x21-\x7E]{0,127}$/.test(keyPrefix)) faults.add('keyPrefix', 'must be 1 to 128 printable characters, the first not @')
-  else if (keyPrefix !== undefined && /[{}]/.test(keyPrefix)) faults.add('keyPrefix', 'must not contain braces: they would put all sessions on one Cluster node')
-  if (durability !== undefined && store !== undefined) faults.add('durability', 'goes with redis: a RedisStore has its own')
-  else if (durability === 'replicated' && redis === undefined) faults.add('durability', 'needs redis, with a replica')
-  return { redis, store, keyPrefix: keyPrefix ?? 'sess:', durability: durability ?? 'default' }
+function areStrings (values: unknown[]): values is [string, ...string[]] {
+  return values.length > 0 && values.every((each) => typeof each === 'string')
 }
 
-function cookieOf ({ cookie = {} }: Partial<SessionOptions>, faults: Faults, warnings: ResolvedOptions['warnings']): CookieAttributes {
-  const { secure = true, sameSite = 'lax', httpOnly = true, path = '/', domain, partitioned = false } = cookie
+const IN_PRODUCTION = 'is required in production; pass store: new MemoryStore() to keep sessions in memory on purpose'
+const STORE = 'must be a MemoryStore, a RedisStore or an express-session compatible store'
+
+function backendOf (
+  { redis, store, keyPrefix, durability }: Given, faults: Faults
+): Pick<ResolvedOptions, 'redis' | 'store' | 'keyPrefix' | 'durability'> {
+  if (redis !== undefined && store !== undefined) faults.add('store', 'cannot be given together with redis')
+  if (redis === undefined && store === undefined && process.env.NODE_ENV === 'production') {
+    faults.add('redis', IN_PRODUCTION)
+  }
+  const fault = redis === undefined ? null : attempted(() => redisFault(redis), 'cannot be read')
+  if (fault !== null) faults.add('redis', fault)
+  if (store !== undefined && !attempted(() => isSessionStore(store) || isExpressStore(store), false)) {
+    faults.add('store', STORE)
+  }
+  if (keyPrefix !== undefined) addPrefixFault(keyPrefix, store, faults)
+  if (durability !== undefined && store !== undefined) {
+    faults.add('durability', 'goes with redis: a RedisStore has its own')
+  } else if (durability === 'replicated' && redis === undefined) {
+    faults.add('durability', 'needs redis, with a replica')
+  }
+  return {
+    redis, store, keyPrefix: keyPrefix ?? DEFAULTS.keyPrefix, durability: durability ?? DEFAULTS.durability
+  }
+}
+
+function addPrefixFault (keyPrefix: string, store: Given['store'], faults: Faults): void {
+  if (store !== undefined) faults.add('keyPrefix', 'goes with redis: a store has its own')
+  if (!/^[\x21-\x3F\x41-\x7E][\x21-\x7E]{0,127}$/.test(keyPrefix)) {
+    faults.add('keyPrefix', 'must be 1 to 128 printable characters, the first not @')
+  } else if (/[{}]/.test(keyPrefix)) {
+    faults.add('keyPrefix', 'must not contain braces: they would put all sessions on one Cluster node')
+  }
+}
+
+const REDIS = 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client'
+const OTHER_DRIVER = 'must be an ioredis client: one of another driver will not do, but its URL will'
+
+/** Says what is wrong with the `redis` option, or returns `null`. ioredis takes what it does not know for localhost. */
+function redisFault (redis: unknown): string | null {
+  if (typeof redis === 'string') return /^rediss?:\/\//.test(redis) && URL.canParse(redis) ? null : REDIS
+  if (typeof redis !== 'object' || redis === null || Array.isArray(redis)) return REDIS
+  if (isClient(redis)) return null
+  const isFunction = (name: string) => typeof (redis as Record<string, unknown>)[name] === 'function'
+  if (['get', 'connect', 'sendCommand'].some(isFunction)) return OTHER_DRIVER
+  if ('url' in redis) return 'must be the URL itself, or ioredis options, which have no url'
+  if ('socket' in redis) return 'must be ioredis options: host and port stand in no socket there'
+  if (!('cluster' in redis)) return null
+  const { cluster } = redis
+  return Array.isArray(cluster) && cluster.length > 0 && !cluster.some((node) => node == null) ? null : REDIS
+}
+
+/**
+ * RFC 6265bis 5.6: browsers leave out an attribute of more than 1,024 characters, which makes another cookie of it. A
+ * comma may end the cookie where somebody on the way joins header lines; @fastify/cookie writes no `<`.
+ */
+const PATH = /^\/[\x21-\x2B\x2D-\x3A\x3D-\x7E]{0,1023}$/
+const PATH_RULE = 'must begin with / and be at most 1,024 characters of ASCII without space, comma, semicolon or <'
+const LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?'
+/** RFC 1035 2.3.4: labels of at most 63 characters, 253 in all. */
+const DOMAIN = new RegExp(`^(?=.{1,253}$)\\.?${LABEL}(?:\\.${LABEL})*$`, 'i')
+
+function cookieOf ({ cookie = {} }: Given, faults: Faults): CookieAttributes {
+  const {
+    secure = DEFAULTS.cookie.secure,
+    sameSite = DEFAULTS.cookie.sameSite,
+    httpOnly = DEFAULTS.cookie.httpOnly,
+    path = DEFAULTS.cookie.path,
+    domain,
+    partitioned = DEFAULTS.cookie.partitioned
+  } = cookie
   if (sameSite === 'none' && !secure) faults.add('cookie.sameSite', 'none needs cookie.secure')
   if (partitioned && !secure) faults.add('cookie.partitioned', 'needs cookie.secure')
-  if (!PATH.test(path)) faults.add('cookie.path', 'must begin with / and be at most 1,024 characters of ASCII without space, comma, semicolon or <')
+  if (!PATH.test(path)) faults.add('cookie.path', PATH_RULE)
   if (domain !== undefined && !DOMAIN.test(domain)) faults.add('cookie.domain', 'must be a host name')
-  if (!httpOnly) warnings.push({ message: 'cookie.httpOnly is false: any script in a page can read the session' })
+  if (!httpOnly) faults.warn('cookie.httpOnly is false: any script in a page can read the session')
   return { secure, sameSite, httpOnly, path, domain, partitioned }
 }
 
-function expressSessionOf ({ expressSession, redis, bearer }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['expressSession'] {
-  if (expressSession !== undefined && redis === undefined) faults.add('expressSession', 'needs redis: that of the Express app')
-  if (expressSession === 'share' && bearer === true) faults.add('bearer', 'cannot be given together with expressSession share: an Express session has no place for it')
-  return expressSession ?? null
-}
-
-function encryptionOf ({ encryption, expressSession }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['encryption'] {
-  if (encryption === undefined) return null
-  const { keys = [], acceptPlain = false } = encryption as Partial<typeof encryption>
-  if (keys.some((key) => key.length < MIN_SECRET_LENGTH)) faults.add('encryption.keys', 'must each have 32 characters or more')
-  if (expressSession !== undefined) faults.add('encryption', 'cannot be given together with expressSession: an Express app reads what is stored')
-  return { keys, acceptPlain }
-}
-
-function maxAgeOf ({ cookie }: Partial<SessionOptions>, faults: Faults): number | null | false {
+function cookieMaxAgeOf ({ cookie }: Given, faults: Faults): number | null | false {
   const maxAge = cookie?.maxAge
   if (maxAge === false) return false
   return maxAge === undefined ? null : faults.duration('cookie.maxAge', maxAge)
 }
 
-/** Express-session's own. */
+/** The cookie of express-session. */
 const EXPRESS_COOKIE = 'connect.sid'
+/** RFC 6265bis 4.1.1: a cookie name is a token. */
+const COOKIE_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}$/
 
-function cookieNamesOf ({ cookieName, expressSession }: Partial<SessionOptions>, { secure, path, domain }: CookieAttributes, faults: Faults): string[] {
-  const hostOnly = secure && path === '/' && domain === undefined
-  const ours = hostOnly ? '__Host-sid' : 'sid'
-  const byDefault = expressSession === 'share' ? [EXPRESS_COOKIE] : expressSession === 'adopt' ? [ours, EXPRESS_COOKIE] : [ours]
+function cookieNamesOf (
+  { cookieName, expressSession }: Given, { secure, path, domain }: CookieAttributes, faults: Faults
+): string[] {
+  const isHostOnly = secure && path === '/' && domain === undefined
+  const ours = isHostOnly ? '__Host-sid' : 'sid'
+  const byDefault = { share: [EXPRESS_COOKIE], adopt: [ours, EXPRESS_COOKIE], alone: [ours] }[expressSession ?? 'alone']
   const cookieNames = cookieName === undefined ? byDefault : [cookieName].flat()
   const [written = ''] = cookieNames
-  if (cookieNames.length === 0 || !cookieNames.every((name) => COOKIE_NAME.test(name) && name.length <= 128)) faults.add('cookieName', 'must be a cookie name or an array of them')
-  else if (new Set(cookieNames).size !== cookieNames.length) faults.add('cookieName', 'must not name one twice')
-  else if (/^__Host-/i.test(written) && !hostOnly) faults.add('cookieName', '__Host- needs cookie.secure, path / and no domain')
-  else if (/^__Secure-/i.test(written) && !secure) faults.add('cookieName', '__Secure- needs cookie.secure')
+  if (cookieNames.length === 0 || !cookieNames.every((name) => COOKIE_NAME.test(name))) {
+    faults.add('cookieName', 'must be a cookie name or an array of them')
+  } else if (new Set(cookieNames).size !== cookieNames.length) {
+    faults.add('cookieName', 'must not name one twice')
+  } else if (/^__Host-/i.test(written) && !isHostOnly) {
+    faults.add('cookieName', '__Host- needs cookie.secure, path / and no domain')
+  } else if (/^__Secure-/i.test(written) && !secure) {
+    faults.add('cookieName', '__Secure- needs cookie.secure')
+  }
   return cookieNames
 }
 
-/** An origin as browsers send it. That of an app's own scheme has no other form. */
+/** Resolves the limit of sessions per user. A store that has to read all sessions for it has one only on request. */
+function limitOf (options: Given, faults: Faults): ResolvedOptions['limit'] {
+  const { maxSessionsPerUser: max, onLimit = DEFAULTS.onLimit, store } = options
+  const isIndexed = attempted(() => store === undefined || (isSessionStore(store) && hasLists(store)), true)
+  if (max === false || (max === undefined && !isIndexed)) return null
+  const lacking = attempted(() => isIndexed ? null : lackingMethod(store), null)
+  if (lacking !== null) {
+    faults.add('maxSessionsPerUser', `needs a store that can list its sessions: this one has no ${lacking}`)
+  }
+  return { max: max ?? DEFAULTS.maxSessionsPerUser, evicts: onLimit === 'evict-oldest' }
+}
+
+/** Names what a store without lists needs to find a user's sessions. Returns `null` if it has that. */
+function lackingMethod (store: Given['store']): string | null {
+  if (isSessionStore(store)) return 'listByUser()'
+  return isExpressStore(store) && typeof store.all !== 'function' ? 'all()' : null
+}
+
+/** Resolves what `sessionSchema` and `migrate` say of session data. */
+function dataSchemaOf ({ sessionSchema, migrate, userIdFrom }: Given, faults: Faults): DataSchema | null {
+  if (migrate !== undefined && typeof migrate !== 'function') faults.add('migrate', 'must be a function')
+  else if (migrate !== undefined && sessionSchema === undefined) faults.add('migrate', 'goes with sessionSchema')
+  if (sessionSchema === undefined) return null
+  try {
+    if (!TypeGuard.IsObject(sessionSchema)) throw new TypeError('no object')
+    const unknown = formatsIn(sessionSchema).find((format) => !FormatRegistry.Has(format))
+    if (unknown !== undefined) {
+      const name = JSON.stringify(unknown)
+      faults.add('sessionSchema', `uses the format ${name}, which TypeBox has to be told of: FormatRegistry.Set(…)`)
+      return null
+    }
+    const reserved = Object.keys(sessionSchema.properties).find((name) => RESERVED_NAMES.has(name))
+    if (reserved !== undefined) {
+      faults.add('sessionSchema', `has ${reserved}, a name that is reserved on request.session`)
+    }
+    return new DataSchema(sessionSchema, { migrate: migrate ?? null, userIdFrom: userIdFrom ?? null })
+  } catch {
+    faults.add('sessionSchema', 'must be a Type.Object(…) of @sinclair/typebox')
+    return null
+  }
+}
+
+/** Returns the formats that a schema names. Nothing fits a format that TypeBox does not know. */
+function formatsIn (schema: unknown): string[] {
+  if (typeof schema !== 'object' || schema === null) return []
+  const { format } = schema as { format?: unknown }
+  return [...typeof format === 'string' ? [format] : [], ...Object.values(schema).flatMap(formatsIn)]
+}
+
+function expressSessionOf (
+  { expressSession, redis, bearer }: Given, faults: Faults
+): ResolvedOptions['expressSession'] {
+  if (expressSession === undefined) return null
+  if (redis === undefined) faults.add('expressSession', 'needs redis: that of the Express app')
+  if (expressSession === 'share' && bearer === true) {
+    faults.add('bearer', 'cannot be given together with expressSession share: an Express session has no place for it')
+  }
+  return expressSession
+}
+
+function encryptionOf ({ encryption, expressSession }: Given, faults: Faults): ResolvedOptions['encryption'] {
+  if (encryption === undefined) return null
+  // A member that is a fault is left out.
+  const { keys = [], acceptPlain = ENCRYPTION_DEFAULTS.acceptPlain } = encryption as Partial<typeof encryption>
+  if (keys.some((key) => key.length < MIN_SECRET_LENGTH)) {
+    faults.add('encryption.keys', 'must each have 32 characters or more')
+  }
+  if (expressSession !== undefined) {
+    faults.add('encryption', 'cannot be given together with expressSession: an Express app reads what is stored')
+  }
+  return { keys, acceptPlain }
+}
+
+/** Shorter, and a busy process takes a server that answers for silent. Longer, and it is no bound. */
+const MAX_STALE = { least: '1s', most: '1m' }
+
+function nearCacheOf (
+  { nearCache = DEFAULTS.nearCache, store }: Given, faults: Faults
+): ResolvedOptions['nearCache'] {
+  if (nearCache === false) return null
+  const given = nearCache === true ? {} : nearCache
+  const { maxEntries = NEAR_CACHE_DEFAULTS.maxEntries, maxStale = NEAR_CACHE_DEFAULTS.maxStale } = given
+  const maxStaleMs = faults.duration('nearCache.maxStale', maxStale)
+  if (maxStaleMs < durationMs(MAX_STALE.least) || maxStaleMs > durationMs(MAX_STALE.most)) {
+    faults.add('nearCache.maxStale', `must be from ${MAX_STALE.least} to ${MAX_STALE.most}`)
+  }
+  if (store !== undefined && !attempted(() => canBeNear(store), true)) {
+    faults.add('nearCache', 'needs redis or a RedisStore: another store does not tell what others change in it')
+  }
+  return { maxEntries, maxStaleMs }
+}
+
+const ORIGINS = 'must be origins such as https://app.example.com, without path or trailing slash'
+
+function originsOf ({ origins = [] }: Given, faults: Faults): string[] {
+  if (!origins.every(isOrigin)) faults.add('origins', ORIGINS)
+  return origins
+}
+
+/** Whether a text is an origin as browsers send it. That of an app's own scheme has no other form. */
 function isOrigin (origin: string): boolean {
   if (!/^[a-z][a-z0-9+.-]*:\/\/[^/\\?#@*\s]+$/.test(origin) || !URL.canParse(origin)) return false
   const { protocol, origin: normal } = new URL(origin)
   return protocol.startsWith('http') ? normal === origin : !/^(file|data|blob|javascript):/.test(protocol)
 }
 
-function originsOf ({ origins = [] }: Partial<SessionOptions>, faults: Faults): string[] {
-  if (!origins.every(isOrigin)) faults.add('origins', 'must be origins such as https://app.example.com, without path or trailing slash')
-  return origins
+const inMilliseconds = ({ max, within }: { max: number, within: string }): AttemptLimit => {
+  return { max, withinMs: durationMs(within) }
 }
 
-function decoratorsOf ({ decorators = {} }: Partial<SessionOptions>, faults: Faults): ResolvedOptions['decorators'] {
-  const { authenticate = 'authenticate', login = 'login', logout = 'logout', attemptLogin = 'attemptLogin', requireRecentLogin = 'requireRecentLogin', sessions = 'sessions', auth = 'auth', requireAuth = 'requireAuth' } = decorators
-  const onInstance = { authenticate, login, logout, attemptLogin, requireRecentLogin, sessions }
-  const onRequest = { auth, requireAuth }
-  const resolved = { ...onInstance, ...onRequest }
+const ATTEMPTS = {
+  network: inMilliseconds(DEFAULTS.attempts.network),
+  accountNetwork: inMilliseconds(DEFAULTS.attempts.accountNetwork),
+  account: inMilliseconds(DEFAULTS.attempts.account)
+}
+
+/** Resolves the limits on failed logins. `null`: there are none. What is left out is as in `base`. */
+function attemptsOf (
+  given: AttemptOptions | false | undefined, faults: Faults, base: AttemptLimits | null = ATTEMPTS
+): AttemptLimits | null {
+  if (given === false) return null
+  if (given === undefined) return base
+  const limit = (name: keyof AttemptLimits): AttemptLimit | null => {
+    const [of, otherwise] = [given[name], (base ?? ATTEMPTS)[name]]
+    if (of === false) return null
+    if (of === undefined) return otherwise
+    const { max, withinMs } = otherwise ?? ATTEMPTS[name]
+    const within = of.within === undefined ? withinMs : faults.duration(`attempts.${name}.within`, of.within)
+    return { max: of.max ?? max, withinMs: within }
+  }
+  return { network: limit('network'), accountNetwork: limit('accountNetwork'), account: limit('account') }
+}
+
+/** Checks and resolves an `attempts` option of routes. What it leaves out is as in `base`. */
+export function resolveAttempts (
+  input: unknown, base: AttemptLimits | null
+): { limits: AttemptLimits | null, faults: string[] } {
+  const faults = new Faults()
+  const { attempts } = fitting({ attempts: input }, AttemptsSchema, faults) as Given
+  const limits = attemptsOf(attempts, faults, base)
+  return { limits, faults: faults.texts }
+}
+
+const IDENTIFIER = /^[A-Za-z_$][\w$]*$/
+
+function decoratorsOf ({ decorators = {} }: Given, faults: Faults): ResolvedOptions['decorators'] {
+  const defined = Object.entries(decorators).filter(([, name]) => name !== undefined)
+  const resolved: ResolvedOptions['decorators'] = { ...DEFAULTS.decorators, ...Object.fromEntries(defined) }
   for (const [name, value] of Object.entries(resolved)) {
     if (!IDENTIFIER.test(value)) faults.add(`decorators.${name}`, 'must be an identifier')
   }
-  if (new Set(Object.values(onInstance)).size < 6 || new Set([auth, requireAuth, 'session']).size < 3) faults.add('decorators', 'must differ')
+  const { auth, requireAuth, ...ofInstance } = resolved
+  const areDifferent = (...names: string[]): boolean => new Set(names).size === names.length
+  // A request has a session as well.
+  if (!areDifferent(...Object.values(ofInstance)) || !areDifferent(auth, requireAuth, 'session')) {
+    faults.add('decorators', 'must differ')
+  }
   return resolved
 }

@@ -1,8 +1,9 @@
-import type { Static, TObject, TSchema } from '@sinclair/typebox'
+import type { Static, TObject } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
-import type { AttemptOptions } from '../../options/schema.ts'
-import { checkedAttempts } from '../../options/attempts.ts'
+import { FASTIFY_OPTIONS } from '../../options/faults.ts'
+import { resolveAttempts } from '../../options/resolve.ts'
+import type { AttemptOptions } from '../../options/types.ts'
 import { isObject } from '../../session/arguments.ts'
 import type { AttemptLimits } from '../../session/attempts.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
@@ -10,87 +11,149 @@ import type { DefaultCredentials, DefaultUser } from './schemas.ts'
 
 type Awaitable<T> = T | Promise<T>
 
-/** What `authRoutes` takes besides `prefix`. */
+/** Options of `authRoutes`, besides `prefix`. Wrong ones fail at `register`, with one error that names all of them. */
 export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extends LoginUser = LoginUser> {
   /**
-   * Checks the credentials: the user (an object with an `id`), or `null`. Something else that is truthy is a 500 and
-   * counts as no login. Should take as long for an unknown user as for a wrong password. An error with a `statusCode`
-   * goes to the client as it is; one below 500 counts as a failed login.
+   * **Required.** Checks the credentials. Returns the user, an object with an `id`, or `null`. Anything else that is
+   * truthy is a 500, and counts neither as a login nor as a failed one. Let it take as long for an unknown user as for
+   * a wrong password. An error with a `statusCode` goes to the client as it is; one below 500 counts as a failed login.
+   * @see [Failed logins](README.md#failed-logins)
    */
   verify: (credentials: Credentials, request: FastifyRequest) => Awaitable<User | null | undefined>
   /**
-   * TypeBox schema of `POST /login`'s body. Default `{ username, password, remember? }`. `remember` counts only where
-   * the schema has it.
+   * TypeBox schema of the body of a login. Default: `{ username, password, remember? }`. `remember` counts only if the
+   * schema declares it.
    */
   credentials?: TObject | undefined
-  /** Limits on failed logins; what is left out is as the plugin's `attempts` says. `false`: none. */
+  /** Limits on failed logins. What is left out is as in the `attempts` of the plugin. `false`: no limits. */
   attempts?: AttemptOptions | false | undefined
   /**
-   * What credentials name the account by, for those limits: what was typed in, whether there is such an account or
-   * not. Default `username`, where the credentials have that; else, and for `null`, logins are limited by network only.
+   * Returns the name by which credentials mean an account, whether there is such an account or not. For `null`, failed
+   * logins are limited by network only. Default: `username`; if `credentials` declares none, `null`, with a warning.
    */
   account?: ((credentials: Credentials) => string | number | bigint | null | undefined) | undefined
-  /** Finds the user of a session for `GET /info`; `null` ends the session. Required with `user`. */
+  /** Finds the user of a session, for `GET /info`. `null` ends the session. Required with `user`. */
   findUser?: ((id: string, request: FastifyRequest) => Awaitable<LoginUser | null | undefined>) | undefined
-  /** TypeBox schema of what may be shown of a user: an allow-list. Default `{ id }`. */
+  /**
+   * TypeBox schema of what replies show of a user: an allow-list, which `verify` and `findUser` have to fit. Default:
+   * `{ id }`.
+   * @see OWASP ASVS 5.0 15.3.1
+   */
   user?: TObject | undefined
   /**
-   * How to begin the session: label, meta, timeouts… Default: what the body says of `remember`, where `credentials`
-   * declares that.
+   * Returns how the session of a login begins: label, meta, timeouts. Default: `remember` of the body, if `credentials`
+   * declares it.
    */
-  onLogin?: ((user: User, credentials: Credentials, request: FastifyRequest) => Awaitable<LoginOptions | undefined>) | undefined
-  /** Where a browser's form is sent afterwards (303), instead of a JSON reply. Fixed targets, never from input. */
-  redirects?: { login?: string | undefined, failure?: string | undefined, logout?: string | undefined } | undefined
+  onLogin?: (
+    (user: User, credentials: Credentials, request: FastifyRequest) => Awaitable<LoginOptions | undefined>
+  ) | undefined
+  /**
+   * Where a browser's form is sent afterwards, with 303: `{ login, failure, logout }`, fixed paths or URLs. Requests
+   * with JSON get JSON. Default: forms get JSON as well.
+   */
+  redirects?: AuthRedirects | undefined
 }
 
-/** What may be given where a schema shows it: also a date for a text, and for that of an `id` any that a user can have. */
-type Shown<T> = { [K in keyof T]: (K extends 'id' ? string extends T[K] ? LoginUser['id'] : never : never) | ShownValue<T[K]> | (object extends Pick<T, K> ? undefined : never) }
-type ShownValue<T> = T extends string ? T | (string extends T ? Date : never) : T extends ReadonlyArray<infer Each> ? ReadonlyArray<ShownValue<Each>> : T extends object ? Shown<T> : T
+/** Fixed paths or URLs to which forms are sent. */
+export interface AuthRedirects {
+  /** Target after a login. */
+  login?: string | undefined
+  /** Target after a login that failed. */
+  failure?: string | undefined
+  /** Target after a logout. */
+  logout?: string | undefined
+}
 
-/** `AuthRoutesOptions` of which the schemas say the rest. */
-type WithSchemas<Credentials extends TObject, View extends TObject, User extends LoginUser> = Omit<AuthRoutesOptions<Static<Credentials>, User>, 'credentials' | 'user' | 'findUser'> & {
+/** What may be returned for a schema: also a date for a text, and for the text of an `id` whatever a user may have. */
+type Shown<T> = {
+  [K in keyof T]:
+    | (K extends 'id' ? string extends T[K] ? LoginUser['id'] : never : never)
+    | ShownValue<T[K]>
+    | (object extends Pick<T, K> ? undefined : never)
+}
+type ShownValue<T> =
+  T extends string ? T | (string extends T ? Date : never)
+    : T extends ReadonlyArray<infer Each> ? ReadonlyArray<ShownValue<Each>>
+      : T extends object ? Shown<T> : T
+
+type FindUser<Found> = (id: string, request: FastifyRequest) => Awaitable<(LoginUser & Found) | null | undefined>
+
+/** `AuthRoutesOptions`, and what the schemas say of them. */
+interface WithSchemas<Credentials extends TObject, View extends TObject, User extends LoginUser>
+  extends Omit<AuthRoutesOptions<Static<Credentials>, User>, 'credentials' | 'user' | 'findUser'> {
+  /** TypeBox schema of the body of a login. Default: `{ username, password, remember? }`. */
   credentials?: Credentials | undefined
+  /** TypeBox schema of what replies show of a user: an allow-list. Default: `{ id }`. */
   user?: View | undefined
-  findUser?: ((id: string, request: FastifyRequest) => Awaitable<(LoginUser & Shown<Static<View>>) | null | undefined>) | undefined
+  /** Finds the user of a session, for `GET /info`. `null` ends the session. Required with `user`. */
+  findUser?: FindUser<Shown<Static<View>>> | undefined
+  /** Path that all routes begin with. */
   prefix?: string | undefined
 }
 
 /**
- * Gives `verify` and `onLogin` the types of a `credentials` schema, and holds what `verify` and `findUser` give against
- * a `user` schema:
+ * Infers types: those of `verify` and `onLogin` from a `credentials` schema, and what `verify` and `findUser` have to
+ * return from a `user` schema.
  * `app.register(authRoutes, authRoutesOptions({ credentials: MyBody, verify: async ({ email }) => … }))`.
  */
-export function authRoutesOptions<User extends LoginUser & Shown<Static<View>>, Credentials extends TObject = typeof DefaultCredentials, View extends TObject = typeof DefaultUser> (
-  options: WithSchemas<Credentials, View, User>
-): AuthRoutesOptions & { prefix?: string } {
+export function authRoutesOptions<
+  User extends LoginUser & Shown<Static<View>>,
+  Credentials extends TObject = typeof DefaultCredentials,
+  View extends TObject = typeof DefaultUser
+> (options: WithSchemas<Credentials, View, User>): AuthRoutesOptions & { prefix?: string } {
   // Fastify's register is not generic over a plugin's options: the body's type is known here only.
   return options as unknown as AuthRoutesOptions
 }
 
-const NAMES = ['verify', 'credentials', 'findUser', 'user', 'onLogin', 'redirects', 'attempts', 'account', 'prefix', 'logLevel', 'logSerializers']
-const REDIRECTS = ['login', 'failure', 'logout']
+type Fault = string | null
+
+const functionFault = (value: unknown): Fault => typeof value === 'function' ? null : 'must be a function'
+const schemaFault = (value: unknown): Fault => isObjectSchema(value) ? null : 'must be a TypeBox object schema'
+
+type Checked = Exclude<keyof AuthRoutesOptions, 'verify' | 'attempts' | 'redirects'>
+
+/** What is wrong with the value of an option. Compiles only with the options that the interface has. */
+const CHECKS: Record<Checked, (value: unknown) => Fault> = {
+  findUser: functionFault,
+  onLogin: functionFault,
+  account: functionFault,
+  credentials: schemaFault,
+  user: schemaFault
+}
+const REDIRECTS: Record<keyof AuthRedirects, true> = { login: true, failure: true, logout: true }
+const NAMES = ['verify', 'attempts', 'redirects', ...Object.keys(CHECKS), ...FASTIFY_OPTIONS]
 
 /**
- * Gives the limits on failed logins; `base`: the plugin's.
+ * Checks the options. Returns the limits on failed logins; what they leave out is as in `base`, the plugin's.
  * @throws ERR_SESSION_INVALID_OPTIONS
  */
 export function checkAuthRoutesOptions (options: AuthRoutesOptions, base: AttemptLimits | null): AttemptLimits | null {
-  const { limits, faults } = checkedAttempts(options.attempts, base)
-  const isSchema = (value: unknown): value is TSchema => isObject(value) && 'type' in value && value.type === 'object' && 'properties' in value && isObject(value.properties)
+  const { limits, faults } = resolveAttempts(options.attempts, base)
   if (typeof options.verify !== 'function') faults.push('verify is required: a function')
-  for (const name of ['findUser', 'onLogin', 'account'] as const) {
-    if (options[name] !== undefined && typeof options[name] !== 'function') faults.push(`${name} must be a function`)
+  for (const [name, faultOf] of Object.entries(CHECKS)) {
+    const value = options[name as Checked]
+    const fault = value === undefined ? null : faultOf(value)
+    if (fault !== null) faults.push(`${name} ${fault}`)
   }
-  for (const name of ['credentials', 'user'] as const) {
-    if (options[name] !== undefined && !isSchema(options[name])) faults.push(`${name} must be a TypeBox object schema`)
+  if (options.user !== undefined && options.findUser === undefined) {
+    faults.push('findUser is required with user: a session knows no more of its user than the id')
   }
-  if (options.user !== undefined && options.findUser === undefined) faults.push('findUser is required with user: a session knows no more of its user than the id')
-  const { redirects = {} } = options
-  for (const [name, target] of typeof redirects === 'object' && redirects !== null ? Object.entries(redirects) : [['login', null] as const]) {
-    if (!REDIRECTS.includes(name)) faults.push(`redirects.${name} is not an option`)
-    else if (target !== undefined && (typeof target !== 'string' || target.length === 0)) faults.push('redirects must be paths or URLs')
-  }
+  faults.push(...redirectFaults(options.redirects))
   for (const name of Object.keys(options)) if (!NAMES.includes(name)) faults.push(`${name} is not an option`)
   if (faults.length > 0) throw new errors.INVALID_OPTIONS(faults.map((fault) => `authRoutes: ${fault}`).join('; '))
   return limits
+}
+
+function redirectFaults (redirects: unknown = {}): string[] {
+  const FAULT = 'redirects must be paths or URLs'
+  if (typeof redirects !== 'object' || redirects === null) return [FAULT]
+  return Object.entries(redirects).flatMap(([name, target]) => {
+    if (!Object.hasOwn(REDIRECTS, name)) return [`redirects.${name} is not an option`]
+    return target === undefined || (typeof target === 'string' && target.length > 0) ? [] : [FAULT]
+  })
+}
+
+function isObjectSchema (value: unknown): value is TObject {
+  if (!isObject(value) || !('type' in value) || !('properties' in value)) return false
+  return value.type === 'object' && isObject(value.properties)
 }

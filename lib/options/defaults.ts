@@ -1,0 +1,38 @@
+import type { EncryptionOptions, NearCacheOptions, SessionOptions } from './types.ts'
+
+/** Default of every option that has a fixed one. */
+export const DEFAULTS = {
+  keyPrefix: 'sess:',
+  cookie: { secure: true, sameSite: 'lax', httpOnly: true, path: '/', partitioned: false },
+  idleTimeout: '30m',
+  absoluteTimeout: '7d',
+  remember: { idleTimeout: '30d', absoluteTimeout: '90d' },
+  bearer: false,
+  maxSessionsPerUser: 1_000,
+  onLimit: 'evict-oldest',
+  maxDataSize: 65_536,
+  nearCache: false,
+  durability: 'default',
+  csrf: true,
+  attempts: {
+    network: { max: 100, within: '15m' },
+    accountNetwork: { max: 10, within: '15m' },
+    account: { max: 50, within: '30d' }
+  },
+  decorators: {
+    authenticate: 'authenticate',
+    login: 'login',
+    logout: 'logout',
+    attemptLogin: 'attemptLogin',
+    requireRecentLogin: 'requireRecentLogin',
+    sessions: 'sessions',
+    auth: 'auth',
+    requireAuth: 'requireAuth'
+  }
+} as const satisfies Partial<SessionOptions>
+
+/** What `encryption` leaves out. */
+export const ENCRYPTION_DEFAULTS = { acceptPlain: false } as const satisfies Partial<EncryptionOptions>
+
+/** What `nearCache: true` means, and what its options leave out. */
+export const NEAR_CACHE_DEFAULTS = { maxEntries: 10_000, maxStale: '5s' } as const satisfies NearCacheOptions

@@ -1,0 +1,334 @@
+import type { TObject } from '@sinclair/typebox'
+import type { SessionStore } from '../session/store.ts'
+import type { ExpressStore } from '../store/foreign-store.ts'
+import type { RedisTarget } from '../store/open.ts'
+import type { Duration } from '../util/duration.ts'
+
+/*
+ * The options, as applications give them. `npm run docs` makes the README's tables of these comments. `schema.ts`
+ * checks the values, `defaults.ts` has the defaults; tests hold both equal to what stands here.
+ */
+
+/**
+ * Options of `sessionPlugin`. Wrong ones fail at `register`, with one error that names all of them and shows no value.
+ */
+export interface SessionOptions {
+  /**
+   * **Required.** Secret that signs the cookie: 32 characters or more from a random source. Of an array the first signs
+   * and all verify, so that a rotation signs nobody out. The others may be shorter, with a warning at boot.
+   */
+  secret: string | readonly string[] | undefined
+  /**
+   * Redis that holds the sessions: a `redis://` or `rediss://` URL, options of ioredis, `{ cluster: [{ host, port }],
+   * tls?, username?, password? }`, or an ioredis `Redis` or `Cluster`. The options of your client are copied, for a
+   * connection of the plugin's own. Your client is not used, and you close it. Without `redis` and `store`, sessions
+   * live in memory: a warning, and with `NODE_ENV=production` an error.
+   */
+  redis?: RedisTarget | undefined
+  /**
+   * Store to use in place of `redis`: a `MemoryStore`, a `RedisStore`, or any store for express-session. You close it.
+   */
+  store?: SessionStore | ExpressStore | undefined
+  /**
+   * Beginning of the keys in Redis: 1 to 128 printable characters without braces, the first not `@`. Two registrations
+   * on one Redis need prefixes of which neither begins with the other. Goes with `redis`: a store has its own.
+   * @default 'sess:'
+   */
+  keyPrefix?: string | undefined
+  /**
+   * Name of the cookie. An array renames it: the first name is written, all are read. Default: `__Host-sid` if the
+   * cookie is `secure`, has the path `/` and no `domain`; else `sid`; with `expressSession: 'share'` it is
+   * `connect.sid`.
+   * @see OWASP ASVS 5.0 3.3.1, 3.3.3
+   */
+  cookieName?: string | string[] | undefined
+  /** Attributes of the session cookie. */
+  cookie?: CookieOptions | undefined
+  /**
+   * How long a session lives without use, in milliseconds or as `'30m'`. Must not be longer than `absoluteTimeout`.
+   * @default '30m'
+   * @see OWASP ASVS 5.0 7.3.1
+   */
+  idleTimeout?: Duration | undefined
+  /**
+   * How long a session lives in all, however busy it is, in milliseconds or as `'7d'`. Less than ten years.
+   * @default '7d'
+   * @see OWASP ASVS 5.0 7.3.2
+   */
+  absoluteTimeout?: Duration | undefined
+  /**
+   * Timeouts of sessions that begin with `remember: true`.
+   * @default { idleTimeout: '30d', absoluteTimeout: '90d' }
+   */
+  remember?: RememberOptions | undefined
+  /**
+   * Level of NIST SP 800-63B-4 whose limits hold for every session. `'aal2'`: an hour without use, 24 hours in all.
+   * `'aal3'`: 15 minutes, 12 hours. Longer defaults become that. Longer timeouts of yours are an error, at boot and at
+   * every login. Default: no limits.
+   * @see NIST SP 800-63B-4 2.2.3, 2.3.3
+   */
+  assurance?: 'aal2' | 'aal3' | undefined
+  /**
+   * How often an unchanged session is extended, in milliseconds or as `'5m'`. Shorter than `idleTimeout`; 0 extends it
+   * at every use, `false` never. A session can end that much before its idle timeout. Default: a tenth of
+   * `idleTimeout`.
+   */
+  touchAfter?: Duration | false | undefined
+  /**
+   * Accepts `Authorization: Bearer` as well, for mobile apps and services. `authRoutes` then has `POST /token`. Not
+   * possible with `expressSession: 'share'`.
+   * @default false
+   * @see RFC 6750
+   */
+  bearer?: boolean | undefined
+  /**
+   * How many sessions a user may have at a time. Those of bearer tokens do not count. `false`: any number, the default
+   * with a store for express-session. After you lower it, each login ends 100 sessions at most.
+   * @default 1000
+   * @see OWASP ASVS 5.0 7.1.2
+   */
+  maxSessionsPerUser?: number | false | undefined
+  /**
+   * What a login over that limit does. `'evict-oldest'`: it ends the user's oldest session. `'reject'`: it fails with
+   * 409 `ERR_SESSION_LIMIT_REACHED`.
+   * @default 'evict-oldest'
+   */
+  onLimit?: 'evict-oldest' | 'reject' | undefined
+  /**
+   * Returns the user's id from the data of `request.session`, as JSON has it. A value that appears or changes is a
+   * login, one that disappears a logout. Default: `data.userId`, or else `data.user.id` if it is a string, a number or
+   * a bigint.
+   * @see [Signing in by assignment](README.md#signing-in-by-assignment)
+   */
+  userIdFrom?: ((data: Record<string, unknown>) => unknown) | undefined
+  /**
+   * TypeBox object schema of the data in `request.session`. Stored keys that do not fit any more are dropped when the
+   * session is used, with a log line that names them. Default: any data.
+   * @see [Data of your own](README.md#data-of-your-own)
+   */
+  sessionSchema?: TObject | undefined
+  /**
+   * Returns today's form of all data of a session. Called in place of dropping keys, when stored data does not fit
+   * `sessionSchema`.
+   */
+  migrate?: ((data: Record<string, unknown>) => Record<string, unknown>) | undefined
+  /**
+   * How many bytes the data of one session may have, as JSON in UTF-8: 1,024 to 16,777,216. A change that makes it
+   * larger fails with 413 `ERR_SESSION_DATA_TOO_LARGE`, and the session stays as it was. Data that is larger already
+   * can be read and may shrink.
+   * @default 65536
+   */
+  maxDataSize?: number | undefined
+  /**
+   * Goes together with an Express app that uses express-session and connect-redis. `'share'`: both use the same
+   * sessions, in one Redis, under one cookie. `'adopt'`: sessions of the Express app become ours on their first use,
+   * and nobody is signed out. Needs `redis`.
+   * @see [Recipes](README.md#recipes)
+   */
+  expressSession?: 'share' | 'adopt' | undefined
+  /**
+   * Answers from this process's memory what was read a moment ago, and forgets it when Redis tells that it has changed.
+   * `true`: with the defaults. Needs `redis` or a `RedisStore`; has no effect with a `MemoryStore`.
+   * @default false
+   * @see [Near-cache](README.md#near-cache)
+   */
+  nearCache?: boolean | NearCacheOptions | undefined
+  /**
+   * When a login or logout is confirmed. `'default'`: when the master has it. `'replicated'`: when all replicas that
+   * follow have it, at least one (`WAIT`), else it is answered 503; then the failure of the master undoes nothing.
+   * @default 'default'
+   * @see [Guarantees](README.md#guarantees)
+   */
+  durability?: 'default' | 'replicated' | undefined
+  /**
+   * Encrypts the data of sessions in the store: `{ keys, acceptPlain? }`. Not possible with `expressSession`. Default:
+   * data is stored as it is.
+   * @see [Recipes](README.md#recipes)
+   * @see OWASP ASVS 5.0 14.2.4
+   */
+  encryption?: EncryptionOptions | undefined
+  /**
+   * Origins whose pages may send unsafe requests, such as `https://app.example.com`, without a path. Pages of the
+   * request's own protocol and host always may. Default: no others.
+   * @see OWASP ASVS 5.0 3.5.1
+   */
+  origins?: string[] | undefined
+  /**
+   * Refuses unsafe requests from other sites that carry the session cookie, and all logins and logouts from there, with
+   * 403 `ERR_SESSION_CSRF_REJECTED`. `config: { session: { csrf: false } }` exempts a route.
+   * @default true
+   * @see OWASP ASVS 5.0 3.5.1
+   */
+  csrf?: boolean | undefined
+  /**
+   * Limits on failed logins, for `app.attemptLogin` and, if it has none of its own, `authRoutes`. `false`: no limits.
+   * @see [Failed logins](README.md#failed-logins)
+   * @see OWASP ASVS 5.0 6.3.1
+   */
+  attempts?: AttemptOptions | false | undefined
+  /**
+   * Other names for `authenticate`, `login`, `logout`, `attemptLogin`, `requireRecentLogin` and `sessions` of the
+   * instance, and `auth` and `requireAuth` of requests. For applications that have these already.
+   */
+  decorators?: DecoratorOptions | undefined
+}
+
+/** Attributes of the session cookie. */
+export interface CookieOptions {
+  /**
+   * Sends the cookie over https only. For plain http in development set it to `false`. Behind a TLS proxy set Fastify's
+   * `trustProxy` instead: a login over what looks like plain http is an error.
+   * @default true
+   * @see OWASP ASVS 5.0 3.3.1
+   */
+  secure?: boolean | undefined
+  /**
+   * Which requests from other sites carry the cookie: `'lax'` only links, `'strict'` none, `'none'` all. `'none'` needs
+   * `secure`.
+   * @default 'lax'
+   * @see OWASP ASVS 5.0 3.3.2
+   */
+  sameSite?: 'lax' | 'strict' | 'none' | undefined
+  /**
+   * Hides the cookie from the scripts of a page. `false` is warned of at boot.
+   * @default true
+   * @see OWASP ASVS 5.0 3.3.4
+   */
+  httpOnly?: boolean | undefined
+  /**
+   * Path under which browsers send the cookie, at most 1,024 characters. If you change it, change `cookieName` as well.
+   * @default '/'
+   */
+  path?: string | undefined
+  /**
+   * Domain to whose hosts browsers send the cookie. Default: only the host that set it, which is safer. If you change
+   * it, change `cookieName` as well.
+   */
+  domain?: string | undefined
+  /**
+   * Keeps the cookie apart for each site that embeds yours (CHIPS). Needs `secure`.
+   * @default false
+   */
+  partitioned?: boolean | undefined
+  /**
+   * How long the browser keeps the cookie at most, in milliseconds or as `'1d'`. `false`: until it closes. Default: as
+   * long as the session may live.
+   */
+  maxAge?: Duration | false | undefined
+}
+
+/** Timeouts of sessions that begin with `remember: true`. */
+export interface RememberOptions {
+  /**
+   * How long such a session lives without use, in milliseconds or as `'30d'`.
+   * @default '30d'
+   */
+  idleTimeout?: Duration | undefined
+  /**
+   * How long such a session lives in all, in milliseconds or as `'90d'`.
+   * @default '90d'
+   */
+  absoluteTimeout?: Duration | undefined
+}
+
+/** Encryption of the data of sessions in the store, with AES-256-GCM. Ids, users, labels and `meta` stay readable. */
+export interface EncryptionOptions {
+  /**
+   * Secrets of 32 characters or more. The first encrypts, all decrypt. A session whose key you take out has ended.
+   */
+  keys: string[]
+  /**
+   * Reads data that is not encrypted, too: for the time in which sessions from before can still live.
+   * @default false
+   */
+  acceptPlain?: boolean | undefined
+}
+
+/** Sessions that a process keeps in its memory for a moment. */
+export interface NearCacheOptions {
+  /**
+   * How many sessions a process keeps: 1 to 10,000,000. Each takes about 1 KB besides its data.
+   * @default 10000
+   */
+  maxEntries?: number | undefined
+  /**
+   * How long a process may answer from its own copy, from `'1s'` to `'1m'`: the longest that a session revoked
+   * elsewhere still works here, if the message of its end got lost.
+   * @default '5s'
+   */
+  maxStale?: Duration | undefined
+}
+
+/** Limits on failed logins. A login over one of them is answered 429 `ERR_SESSION_TOO_MANY_ATTEMPTS`. */
+export interface AttemptOptions {
+  /**
+   * From one network, whatever the account: an IPv4 address, or the first 64 bits of an IPv6 address. `false`: no
+   * limit.
+   * @default { max: 100, within: '15m' }
+   */
+  network?: AttemptLimitOptions | false | undefined
+  /**
+   * Of one account from one network. `false`: no limit.
+   * @default { max: 10, within: '15m' }
+   */
+  accountNetwork?: AttemptLimitOptions | false | undefined
+  /**
+   * Of one account, from all networks except the newest 20 that it signed in from in the last 30 days. So nobody
+   * elsewhere can lock people out of where they usually sign in. `false`: no limit.
+   * @default { max: 50, within: '30d' }
+   * @see NIST SP 800-63B-4 3.2.2
+   */
+  account?: AttemptLimitOptions | false | undefined
+}
+
+/** One limit on failed logins. */
+export interface AttemptLimitOptions {
+  /** How many logins may fail: 1 to 1,000. Default: that of the limit. */
+  max?: number | undefined
+  /** How long a failed login counts, in milliseconds or as `'15m'`. Default: that of the limit. */
+  within?: Duration | undefined
+}
+
+/** Names of what the plugin adds to the Fastify instance and to requests: identifiers, all different. */
+export interface DecoratorOptions {
+  /**
+   * Name of `app.authenticate`.
+   * @default 'authenticate'
+   */
+  authenticate?: string | undefined
+  /**
+   * Name of `app.login`.
+   * @default 'login'
+   */
+  login?: string | undefined
+  /**
+   * Name of `app.logout`.
+   * @default 'logout'
+   */
+  logout?: string | undefined
+  /**
+   * Name of `app.attemptLogin`.
+   * @default 'attemptLogin'
+   */
+  attemptLogin?: string | undefined
+  /**
+   * Name of `app.requireRecentLogin`.
+   * @default 'requireRecentLogin'
+   */
+  requireRecentLogin?: string | undefined
+  /**
+   * Name of `app.sessions`.
+   * @default 'sessions'
+   */
+  sessions?: string | undefined
+  /**
+   * Name of `request.auth`.
+   * @default 'auth'
+   */
+  auth?: string | undefined
+  /**
+   * Name of `request.requireAuth`.
+   * @default 'requireAuth'
+   */
+  requireAuth?: string | undefined
+}

@@ -1,0 +1,37 @@
+import { runInNewContext } from 'node:vm'
+import t from 'tap'
+import { SESSION_ROUTES_DEFAULTS } from '../../lib/http/routes/session-options.ts'
+import { DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS } from '../../lib/options/defaults.ts'
+import { interfacesOf } from '../helpers/comments.ts'
+import { root } from '../helpers/process.ts'
+
+/** The defaults that the code uses, by file and interface. */
+const USED: Record<string, Record<string, object>> = {
+  'lib/options/types.ts': {
+    SessionOptions: DEFAULTS,
+    CookieOptions: DEFAULTS.cookie,
+    RememberOptions: DEFAULTS.remember,
+    EncryptionOptions: ENCRYPTION_DEFAULTS,
+    NearCacheOptions: NEAR_CACHE_DEFAULTS,
+    AttemptOptions: DEFAULTS.attempts,
+    AttemptLimitOptions: {},
+    DecoratorOptions: DEFAULTS.decorators
+  },
+  'lib/http/routes/session-options.ts': { SessionRoutesOptions: SESSION_ROUTES_DEFAULTS }
+}
+
+/** Options whose own members have defaults. */
+const BY_MEMBER = ['cookie', 'attempts', 'decorators']
+
+t.test('the comment of each option names the default that the code uses', async (t) => {
+  for (const [file, used] of Object.entries(USED)) {
+    for (const [name, members] of interfacesOf(`${root}${file}`)) {
+      if (!name.endsWith('Options')) continue
+      const commented = members.filter((member) => member.default !== undefined)
+      // Of another realm, hence by value.
+      const values = commented.map((member) => [member.name, JSON.parse(JSON.stringify(runInNewContext(`(${member.default ?? ''})`)))])
+      const expected = Object.entries(used[name] ?? {}).filter(([option]) => !BY_MEMBER.includes(option))
+      t.strictSame(Object.fromEntries(values), Object.fromEntries(expected), `${file}: ${name}`)
+    }
+  }
+})
