@@ -11,7 +11,7 @@ import { followSentinels, keepTrying, leaveReplicas, stayClosed } from './driver
 export type Client = Redis | Cluster
 
 /** A Cluster, named by some of its nodes. */
-export interface RedisClusterOptions {
+interface RedisClusterOptions {
   cluster: ClusterNode[]
   tls?: RedisOptions['tls']
   username?: string | undefined

@@ -13,7 +13,7 @@ export const RESERVED_NAMES: ReadonlySet<string> = new Set([
 ])
 
 /** Data as it may be put into a session object: what foreign hands stored under reserved names is left out. */
-export function withoutReserved (data: Record<string, unknown>): Record<string, unknown> {
+function withoutReserved (data: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(data).filter(([key]) => !RESERVED_NAMES.has(key)))
 }
 

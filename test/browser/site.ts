@@ -10,7 +10,7 @@ import type { Certificate } from '../helpers/certificate.ts'
 import type { Owner } from '../helpers/redis.ts'
 
 /** What the application was asked, how it answered, and what the browser had said. */
-export interface Answer {
+interface Answer {
   /** Method and path. */
   to: string
   status: number

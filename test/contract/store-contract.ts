@@ -33,7 +33,7 @@ export interface Subject {
 }
 
 /** A store with its capabilities: a sentence that needs one is run on the stores that have it. */
-export type FullStore = SessionStore & SessionLists & Required<Pick<SessionStore, 'successor' | 'attempts'>>
+type FullStore = SessionStore & SessionLists & Required<Pick<SessionStore, 'successor' | 'attempts'>>
 
 /** The subject as a sentence sees it: `other` is the store itself where there is no second process. */
 export interface Context extends Subject {

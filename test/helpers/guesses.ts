@@ -7,7 +7,7 @@ import { prefix } from './redis.ts'
 import type { TestRedis } from './redis.ts'
 import { age } from './redis-store.ts'
 
-export type Reply = Awaited<ReturnType<FastifyInstance['inject']>>
+type Reply = Awaited<ReturnType<FastifyInstance['inject']>>
 
 export interface Guesses {
   app: Awaited<ReturnType<typeof startApp>>
@@ -19,7 +19,7 @@ export interface Guesses {
   statusOf: (username: unknown, password: string, ip?: string) => Promise<number>
 }
 
-export const PASSWORDS: Record<string, string> = { ada: 'lovelace', bob: 'builder', mallory: 'mine' }
+const PASSWORDS: Record<string, string> = { ada: 'lovelace', bob: 'builder', mallory: 'mine' }
 
 /** An application where people sign in, and others try to. `hashMs`: as long as comparing with a hash takes. */
 export async function startGuessing (t: Test, options: Partial<SessionOptions>, { hashMs = 0, server = {}, ...routes }: Partial<AuthRoutesOptions> & { hashMs?: number, server?: FastifyServerOptions } = {}): Promise<Guesses> {

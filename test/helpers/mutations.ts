@@ -72,7 +72,7 @@ const random = fc.oneof(
 )
 
 /** What stands where a credential should: one changed, or none at all. */
-export function values (real: readonly string[]): fc.Arbitrary<string> {
+function values (real: readonly string[]): fc.Arbitrary<string> {
   return fc.oneof({ weight: 5, arbitrary: mutated(real) }, { weight: 1, arbitrary: random })
 }
 

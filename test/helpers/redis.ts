@@ -11,8 +11,6 @@ import { Cluster, Redis } from 'ioredis'
 import type { Test } from 'tap'
 import { findServer } from './redis-binary.ts'
 
-export { findServer } from './redis-binary.ts'
-
 export const HOST = '127.0.0.1'
 const START_WITHIN_MS = 10_000
 

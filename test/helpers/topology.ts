@@ -15,7 +15,7 @@ const NAME = 'sessions'
 const UNHURRIED = { everyMs: 10_000, publishEveryMs: 2_000 }
 
 /** Servers of which one takes over where another fails. */
-export abstract class Topology {
+abstract class Topology {
   readonly members: Member[]
 
   constructor (members: Member[]) {
