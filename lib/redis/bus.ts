@@ -1,5 +1,6 @@
 import type { Bus } from '../session/store.ts'
 import { BUS_PING_EVERY_MS } from '../util/timings.ts'
+import { disconnectNow } from './connection.ts'
 import type { Client } from './connection.ts'
 import { withoutCommand } from './driver.ts'
 import type { RedisLink } from './link.ts'
@@ -43,7 +44,7 @@ export class RedisBus implements Bus {
   /** Stops listening. Twice is safe. */
   async close (): Promise<void> {
     clearInterval(this.#ping)
-    this.#subscriber?.disconnect()
+    if (this.#subscriber !== undefined) disconnectNow(this.#subscriber)
     this.#subscriber = undefined
   }
 

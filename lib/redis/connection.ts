@@ -5,7 +5,7 @@ import {
   CLUSTER_RECONNECT, CONNECT_TIMEOUT_MS, DISCONNECT_MS, KEEP_ALIVE_MS, QUIT_MS, RECONNECT, SEARCH_AGAIN_MS,
   SENTINEL_COMMAND_MS, SENTINEL_RECONNECT, SENTINEL_RETRY, SLOTS_REFRESH_EVERY_MS, SLOTS_REFRESH_MS, SOCKET_TIMEOUT_MS
 } from '../util/timings.ts'
-import { followSentinels, keepTrying, leaveReplicas, stayClosed } from './driver.ts'
+import { followSentinels, keepTrying, leaveReplicas, stayClosed, stopRefreshing } from './driver.ts'
 
 /** A connection of the driver: one server (or Sentinel), or a Cluster. */
 export type Client = Redis | Cluster
@@ -187,8 +187,14 @@ function ownClient (client: Client): Client {
  */
 export async function disconnect (client: Client): Promise<void> {
   if (client.status === 'ready') await withDeadline(client.quit().catch(() => {}), QUIT_MS)
+  disconnectNow(client)
+}
+
+/** Closes a connection of our own. Answers under way do not arrive. */
+export function disconnectNow (client: Client): void {
   if (isCluster(client)) stayClosed(client)
   client.disconnect()
+  if (isCluster(client)) stopRefreshing(client)
 }
 
 /**

@@ -115,6 +115,20 @@ export function stayClosed (cluster: Cluster): void {
   cluster.on('ready', () => { cluster.disconnect() })
 }
 
+/** Part of the driver's Cluster that is worked around here, private by its types. */
+interface SlotsTimer {
+  clearNodesRefreshInterval: () => void
+}
+
+/**
+ * Ends the questions of a closed Cluster for its slots. The driver stops the timer of the next one, and sets it again
+ * when a question under way comes to its end: the process would never end.
+ */
+export function stopRefreshing (cluster: Cluster): void {
+  // Called after the driver's own callback, or at once when no question is under way.
+  cluster.refreshSlotsCache(() => { (cluster as unknown as SlotsTimer).clearNodesRefreshInterval() })
+}
+
 /**
  * Handles rejections of ASKING, which the driver leaves unhandled: one would end the process. The driver sends it to
  * a node to which a slot is moving. The command that follows fails as well, and its error is handled.

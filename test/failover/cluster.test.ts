@@ -4,7 +4,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { RedisStore } from '../../lib/express/redis-store.ts'
 import type { SessionOptions } from '../../lib/index.ts'
-import { connect } from '../../lib/redis/connection.ts'
+import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import { sessionsOf } from '../helpers/history.ts'
 import type { Member } from '../helpers/member.ts'
 import { withPatience, withRealLimits } from '../helpers/patience.ts'
@@ -24,7 +24,7 @@ const topology = await startReplicatedCluster(t)
 async function startLoad (t: Test, options: Partial<SessionOptions> = {}) {
   const theirs = new Cluster(topology.target.cluster)
   theirs.on('error', () => {})
-  t.teardown(() => theirs.disconnect())
+  t.teardown(() => disconnectNow(theirs))
   const keyPrefix = prefix()
   const services = [
     await startService(t, { redis: topology.target, keyPrefix, ...options }),
@@ -228,7 +228,7 @@ t.test('no command is about keys of two slots', async (t) => {
   const store = new RedisStore({ client, prefix: prefix() })
   t.teardown(async () => {
     await store.close()
-    client.disconnect()
+    disconnectNow(client)
   })
   t.equal(await store.ready(10_000), null)
   const crossing: string[] = []

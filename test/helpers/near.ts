@@ -3,7 +3,7 @@ import type { SessionStore } from '../../lib/index.ts'
 import { EncryptedStore } from '../../lib/store/encrypted.ts'
 import { NearCacheStore } from '../../lib/near/cache.ts'
 import type { NearCacheOptions } from '../../lib/near/cache.ts'
-import { connect } from '../../lib/redis/connection.ts'
+import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import type { Client, RedisTarget } from '../../lib/redis/connection.ts'
 import { RedisStore } from '../../lib/redis/store.ts'
 import type { Tracking } from '../../lib/redis/tracking.ts'
@@ -37,7 +37,7 @@ export async function openNear (t: Test, target: RedisTarget, { prefix, silenceM
   const redis = new RedisStore({ client: wrap(client), prefix })
   t.teardown(async () => {
     await redis.close()
-    client.disconnect()
+    disconnectNow(client)
   })
   await redis.ready(10_000)
   if (linePort !== undefined && 'port' in client.options) client.options.port = linePort

@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import { MemoryStore, RedisStore } from '../../lib/index.ts'
 import type { SessionLists, SessionOptions, SessionStore } from '../../lib/index.ts'
-import { connect } from '../../lib/redis/connection.ts'
+import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import type { Client } from '../../lib/redis/connection.ts'
 import { prefix, startCluster, startRedis, until } from './redis.ts'
 import { openNear, Views } from './near.ts'
@@ -40,7 +40,7 @@ export async function startGrounds (t: Test): Promise<Ground[]> {
     const slow = new RedisStore({ client: unordered(own), prefix: keyPrefix })
     t.teardown(async () => {
       await slow.close()
-      own.disconnect()
+      disconnectNow(own)
     })
     await until('the connection', () => own.status === 'ready')
     return { views: [await openStore(t, target, { prefix: keyPrefix }), slow], client, keyPrefix }

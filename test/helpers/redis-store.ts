@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { connect } from '../../lib/redis/connection.ts'
+import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import type { Client, RedisTarget } from '../../lib/redis/connection.ts'
 import { ExpressAdoption } from '../../lib/express/adoption.ts'
 import { RedisStore as DropIn } from '../../lib/express/redis-store.ts'
@@ -66,7 +66,7 @@ async function ready<Store extends Pick<RedisStore, 'ready' | 'close'>> (t: Test
   const store = make(client)
   t.teardown(async () => {
     await store.close()
-    client.disconnect()
+    disconnectNow(client)
   })
   await store.ready(10_000)
   return store

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Cluster, Redis } from 'ioredis'
 import type { Test } from 'tap'
+import { disconnectNow } from '../../lib/redis/connection.ts'
 import { findServer } from './redis-binary.ts'
 
 export const HOST = '127.0.0.1'
@@ -114,7 +115,7 @@ export async function startCluster (t: Owner, { masters = 3 }: { masters?: numbe
   const client = new Cluster(nodes)
   client.on('error', () => {})
   // Before the servers' own teardown: tap runs the last one first.
-  t.teardown(() => client.disconnect())
+  t.teardown(() => disconnectNow(client))
   await client.ping()
   return { nodes, ports, client }
 }

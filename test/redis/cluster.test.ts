@@ -53,6 +53,28 @@ t.test('a Cluster that is closed while it connects stays closed, whatever it hea
   t.strictSame((client as Cluster).nodes(), [])
 })
 
+t.test('a Cluster that is closed while it looks again where its slots are does not look once more', async (t) => {
+  const { client } = connect(target)
+  if (!('nodes' in client)) throw new Error('no Cluster')
+  client.on('error', () => {})
+  t.teardown(() => client.disconnect())
+  client.options.slotsRefreshInterval = 1
+  await until('the connection', () => client.status === 'ready')
+  const refresh = client.refreshSlotsCache.bind(client)
+  await new Promise<void>((resolve) => {
+    client.refreshSlotsCache = (callback) => {
+      refresh(callback)
+      resolve()
+    }
+  })
+  // Its nodes may say goodbye sooner than one of them says where the slots are.
+  client.quit = async () => 'OK'
+  await disconnect(client)
+  await new Promise<void>((resolve) => refresh(() => resolve()))
+  // Private by the driver's types. A timer would keep the process from ending.
+  t.notOk((client as unknown as { slotsTimer?: NodeJS.Timeout | null }).slotsTimer)
+})
+
 t.test('a slot that is long on its way keeps waiting whoever needs both of its halves, and nobody else', async (t) => {
   const ours = prefix()
   const store = await openStore(t, target, { prefix: ours })

@@ -7,7 +7,7 @@ import { Cluster } from 'ioredis'
 import { RedisStore } from '../../lib/index.ts'
 import type { SessionEvent, SessionManager } from '../../lib/index.ts'
 import { newId } from '../../lib/session/token.ts'
-import { connect } from '../../lib/redis/connection.ts'
+import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { inMemory, inRedis, onBothStores } from '../helpers/managers.ts'
 import { withRealLimits } from '../helpers/patience.ts'
@@ -379,7 +379,7 @@ t.test('a Cluster that is out of reach at boot is told once to be down, until on
   const asked = (): number => wires.reduce((sum, wire) => sum + wire.count(), 0)
   const natMap = Object.fromEntries(nodes.map(({ host, port }, index) => [`${host}:${port}`, { host, port: wires[index]?.port ?? 0 }]))
   const cluster = new Cluster(wires.map(({ port }) => ({ host: '127.0.0.1', port })), { natMap, lazyConnect: true })
-  t.teardown(() => cluster.disconnect())
+  t.teardown(() => disconnectNow(cluster))
   const app = await startApp(t, { redis: cluster, keyPrefix: prefix() })
   const told: string[] = []
   for (const name of ['store-down', 'store-up'] as const) app.sessions.on(name, () => { told.push(name) })
