@@ -5,6 +5,7 @@ export { authRoutes } from './http/routes/auth.ts'
 export { authRoutesOptions } from './http/routes/auth-options.ts'
 export { sessionRoutes } from './http/routes/sessions.ts'
 export { SessionManager } from './standalone.ts'
+export { storeErrors } from './session/store.ts'
 export { MemoryStore } from './store/memory.ts'
 export { RedisStore } from './redis/store.ts'
 

@@ -106,6 +106,12 @@ const WALLS: Wall[] = [
   { says: 'lib/express is known to lib/options/layout.ts alone', around: (path) => !isIn(path, 'express', 'lib/options/layout.ts'), keepsOut: (of) => isIn(of, 'express') },
   { says: 'lib/express is loaded when it is asked for', around: (path) => path === 'lib/options/layout.ts', keepsOut: (of, { isCall }) => isIn(of, 'express') && !isCall },
   { says: 'lib/redis knows no other store and no options', around: (path) => isIn(path, 'redis'), keepsOut: (of) => isIn(of, 'options', 'lib/store/memory.ts', 'lib/store/foreign.ts', 'lib/store/open.ts') },
+  {
+    says: 'lib/testing knows what a store promises, and no store',
+    around: (path) => isIn(path, 'testing'),
+    keepsOut: (of, { isLocal }) => isLocal ? !isIn(of, 'testing', 'session') : !of.startsWith('node:')
+  },
+  { says: 'lib/testing is for tests alone', around: (path) => !isIn(path, 'testing'), keepsOut: (of) => isIn(of, 'testing') },
   { says: 'lib/http knows no store', around: (path) => isIn(path, 'http'), keepsOut: (of) => isIn(of, 'store', 'near', 'redis', 'express') },
   { says: 'nobody imports the front door', around: () => true, keepsOut: (of) => of === 'lib/index.ts' || of === 'lib/plugin.ts' }
 ]
@@ -204,6 +210,9 @@ t.test('a hole in a wall is found', async (t) => {
     ['lib/store/x.ts', "import type { FastifyBaseLogger } from 'fastify'"],
     ['lib/store/x.ts', "import { connect } from '../redis/connection.ts'"],
     ['lib/store/memory.ts', "import { Redis } from 'ioredis'"],
+    ['lib/store/x.ts', "import { record } from '../testing/record.ts'"],
+    ['lib/testing/x.ts', "import { MemoryStore } from '../store/memory.ts'"],
+    ['lib/testing/x.ts', "import t from 'tap'"],
     ['lib/redis/x.ts', "import { newId } from '../session/token.ts'"],
     ['lib/redis/x.ts', "import { SessionOptions } from '../options/schema.ts'"],
     ['lib/http/x.ts', "import { MemoryStore } from '../store/memory.ts'"],

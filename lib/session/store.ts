@@ -2,6 +2,9 @@ import type { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
 import type { SessionRecord } from './record.ts'
 
+/** The errors that a store rejects with. Each takes the error of the backend: `new STORE_UNAVAILABLE({ cause })`. */
+export const storeErrors: Pick<typeof errors, 'LIMIT_REACHED' | 'STORE_FULL' | 'STORE_UNAVAILABLE'> = errors
+
 /** Events of a store, for the process it lives in. Each becomes one log line. */
 export interface StoreEvents {
   /** The backend stopped answering. Told once until `up`. */

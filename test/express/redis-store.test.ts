@@ -642,8 +642,6 @@ storeContract(t, 'RedisStore of fastify-user-sessions/express', async (t) => {
     store,
     other: await openDropIn(t, redis.url, { prefix: ours }),
     age: async (ms) => await age(redis.client, ours, ms),
-    atomic: 'everywhere',
-    lists: true,
     lose: async (id) => { await redis.client.del(`${ours}${id}`) }
   }
 })

@@ -7,7 +7,7 @@ import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import type { Client, RedisTarget } from '../../lib/redis/connection.ts'
 import { RedisStore } from '../../lib/redis/store.ts'
 import type { Tracking } from '../../lib/redis/tracking.ts'
-import type { Subject } from '../contract/store-contract.ts'
+import type { TestedStore } from '../../lib/testing/index.ts'
 import { prefix as newPrefix, until } from './redis.ts'
 import { age } from './redis-store.ts'
 
@@ -106,7 +106,7 @@ export class Views {
 }
 
 /** Two processes with near-caches, for the contract. What is done behind their backs they have heard of when it is done. */
-export async function nearSubject (t: Test, { target, client, encryption }: { target: RedisTarget, client: Client } & Pick<NearOptions, 'encryption'>): Promise<Subject> {
+export async function nearSubject (t: Test, { target, client, encryption }: { target: RedisTarget, client: Client } & Pick<NearOptions, 'encryption'>): Promise<TestedStore> {
   const ours = newPrefix()
   const options = { prefix: ours, ...encryption !== undefined && { encryption } }
   const nears = [await openNear(t, target, options), await openNear(t, target, options)] as const
@@ -119,8 +119,6 @@ export async function nearSubject (t: Test, { target, client, encryption }: { ta
     store: views.of(nears[0]),
     other: views.of(nears[1]),
     age: async (ms) => await heard(age(client, ours, ms)),
-    atomic: 'everywhere',
-    lists: true,
     lose: async (id) => await heard(client.del(`${ours}${id}`))
   }
 }

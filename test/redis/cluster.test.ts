@@ -18,8 +18,6 @@ for (const [name, before] of [['RedisStore on a Cluster', ''], ['RedisStore on a
       store,
       other: await openStore(t, target, { prefix: ours }),
       age: (ms) => age(cluster.client, ours, ms),
-      atomic: 'everywhere',
-      lists: true,
       lose: async (id) => { await cluster.client.del(`${ours}${id}`) }
     }
   }, { isCombination: before !== '' })

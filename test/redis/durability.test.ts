@@ -54,8 +54,6 @@ storeContract(t, 'RedisStore whose ends are replicated', async (t) => {
     store,
     other: await openStore(t, master.url, { prefix: ours, durability: 'replicated' }),
     age: (ms) => age(master.client, ours, ms),
-    atomic: 'everywhere',
-    lists: true,
     lose: async (id) => { await master.client.del(`${ours}${id}`) },
     fill: async () => {
       await master.client.config('SET', 'maxmemory-policy', 'noeviction', 'maxmemory', '1')

@@ -14,8 +14,6 @@ storeContract(t, 'RedisStore behind Sentinel', async (t) => {
     store,
     other: await openStore(t, topology.target, { prefix: ours }),
     age: (ms) => age(client, ours, ms),
-    atomic: 'everywhere',
-    lists: true,
     lose: async (id) => { await client.del(`${ours}${id}`) }
   }
 }, { isCombination: true })

@@ -27,8 +27,6 @@ storeContract(t, 'RedisStore', async (t) => {
     store,
     other: await openStore(t, redis.url, { prefix: ours }),
     age: (ms) => age(redis.client, ours, ms),
-    atomic: 'everywhere',
-    lists: true,
     lose: async (id) => { await redis.client.del(`${ours}${id}`) },
     fill: async () => {
       await redis.client.config('SET', 'maxmemory-policy', 'noeviction', 'maxmemory', '1')

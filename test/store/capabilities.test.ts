@@ -63,7 +63,7 @@ t.test('a store is told by the methods that every store has', (t) => {
 
 storeContract(t, 'without capabilities', () => {
   let now = Date.now()
-  return { store: withoutCapabilities(new MemoryStore({ now: () => now })), atomic: 'process', lists: false, age: (ms) => { now += ms } }
+  return { store: withoutCapabilities(new MemoryStore({ now: () => now })), lists: false, age: (ms) => { now += ms } }
 })
 
 t.test('a session that has moved is changed and ended by its old id only where the store tells of it', async (t) => {

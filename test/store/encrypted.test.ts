@@ -18,7 +18,7 @@ const OLD = 'o'.repeat(32)
 
 storeContract(t, 'MemoryStore with encrypted data', () => {
   let now = Date.now()
-  return { store: new EncryptedStore(new MemoryStore({ now: () => now }), { keys: [KEY], acceptPlain: false }), age: (ms) => { now += ms }, atomic: 'process', lists: true }
+  return { store: new EncryptedStore(new MemoryStore({ now: () => now }), { keys: [KEY], acceptPlain: false }), age: (ms) => { now += ms } }
 })
 
 storeContract(t, 'RedisStore with encrypted data', async (t) => {
@@ -28,8 +28,6 @@ storeContract(t, 'RedisStore with encrypted data', async (t) => {
     store: await open(),
     other: await open(),
     age: (ms) => age(redis.client, ours, ms),
-    atomic: 'everywhere',
-    lists: true,
     lose: async (id) => { await redis.client.del(`${ours}${id}`) }
   }
 }, { isCombination: true })

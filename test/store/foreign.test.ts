@@ -34,11 +34,10 @@ for (const [name, makeStore] of Object.entries(stores)) {
     return {
       store: new ExpressStoreAdapter(store, { now: () => now }),
       age: (ms) => { now += ms },
-      atomic: 'process',
       lists: typeof store.all === 'function',
       lose: async (id) => { await new Promise((resolve) => store.destroy(id, resolve)) },
       // Such a store drops what has run out without a word.
-      expiry: false
+      tellsExpired: false
     }
   })
 }

@@ -10,8 +10,6 @@ storeContract(t, 'MemoryStore', () => {
   return {
     store,
     age: (ms) => { now += ms },
-    atomic: 'process',
-    lists: true,
     fill: async () => {
       try {
         for (;;) await store.begin(record({ userId: null, now }))

@@ -34,7 +34,7 @@ async function openSql (t: Test, filename = newFile()): Promise<{ db: Knex, stor
 storeContract(t, 'connect-session-knex on SQLite', async (t) => {
   let now = Date.now()
   const { store } = await openSql(t, ':memory:')
-  return { store: new ExpressStoreAdapter(store, { now: () => now }), age: (ms) => { now += ms }, atomic: 'process', lists: true, expiry: false }
+  return { store: new ExpressStoreAdapter(store, { now: () => now }), age: (ms) => { now += ms }, tellsExpired: false }
 }, { isCombination: true })
 
 t.test('people sign in, are known and sign out', async (t) => {

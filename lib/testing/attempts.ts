@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict'
+import type { AttemptCounters } from '../session/store.ts'
+import { Chapter } from './contract.ts'
+import type { Subject } from './contract.ts'
+import { ok } from './ok.ts'
+import { DAY, MINUTE } from './record.ts'
+
+const THREE = { max: 3, withinMs: 15 * MINUTE }
+const KNOWN = { most: 3, forMs: 30 * DAY }
+
+/** Counting attempts, where the store does that. */
+export const attempts = new Chapter()
+
+const countersOf = ({ store, other }: Subject): [AttemptCounters, AttemptCounters] => [store.attempts, other.attempts]
+
+type Outcome = 'counted' | 'refused'
+
+/** Takes several attempts, one after the other. */
+const takeMany = async (
+  counters: AttemptCounters, key: string, names: string[], limit = THREE, place?: string
+): Promise<Outcome[]> => {
+  const outcomes: Outcome[] = []
+  for (const name of names) outcomes.push(await counters.take(key, name, limit, place) === 0 ? 'counted' : 'refused')
+  return outcomes
+}
+
+attempts.says('as many attempts count as may, and then it is said when there is room again', async (subject) => {
+  const [here, there] = countersOf(subject)
+  assert.deepEqual(await takeMany(here, 'ada', ['a', 'b']), ['counted', 'counted'])
+  await subject.age(MINUTE)
+  assert.deepEqual(await takeMany(there, 'ada', ['c', 'd', 'e']), ['counted', 'refused', 'refused'])
+  assert.deepEqual(await takeMany(here, 'bob', ['a']), ['counted'], 'of another key')
+  const waitMs = await here.take('ada', 'f', THREE)
+  ok(waitMs <= 14 * MINUTE && waitMs > 14 * MINUTE - 30_000, `${waitMs}`)
+  ok(await there.take('ada', null, THREE) > 0, 'who only asks hears the same')
+  await subject.age(waitMs)
+  assert.equal(await here.take('ada', null, THREE), 0)
+  await subject.age(MINUTE / 2)
+  const outcomes = await takeMany(there, 'ada', ['f', 'g', 'h'])
+  assert.deepEqual(outcomes, ['counted', 'counted', 'refused'], 'the first two count no more, the third does')
+  await subject.age(15 * MINUTE)
+  assert.deepEqual(await takeMany(here, 'ada', ['i', 'j', 'k', 'l']), ['counted', 'counted', 'counted', 'refused'])
+}, 'attempts')
+
+attempts.says('of many attempts at once no more count than may', async (subject) => {
+  const [here, there] = countersOf(subject)
+  const waits = await Promise.all(Array.from({ length: 50 }, async (_, index) => {
+    return await (index % 2 === 0 ? here : there).take('ada', `${index}`, THREE)
+  }))
+  assert.equal(waits.filter((wait) => wait === 0).length, 3)
+  ok(waits.every((wait) => wait <= 15 * MINUTE))
+}, 'attempts')
+
+attempts.says('a limit that was lowered says how long that takes', async (subject) => {
+  const [here] = countersOf(subject)
+  for (const name of ['a', 'b', 'c']) {
+    await takeMany(here, 'ada', [name])
+    await subject.age(MINUTE)
+  }
+  const waitMs = await here.take('ada', 'd', { ...THREE, max: 2 })
+  ok(waitMs <= 13 * MINUTE && waitMs > 13 * MINUTE - 30_000, `${waitMs}: until the second one counts no more`)
+}, 'attempts')
+
+attempts.says('an attempt that is given back counts no more, and giving it back twice is once', async (subject) => {
+  const [here, there] = countersOf(subject)
+  await takeMany(here, 'ada', ['a', 'b', 'c'])
+  await there.giveBack('ada', 'b')
+  await here.giveBack('ada', 'b')
+  await here.giveBack('ada', 'never')
+  await here.giveBack('nobody', 'a')
+  assert.deepEqual(await takeMany(here, 'ada', ['d', 'e']), ['counted', 'refused'])
+}, 'attempts')
+
+attempts.says('what is cleared counts no more: all of a key, or what begins so', async (subject) => {
+  const [here, there] = countersOf(subject)
+  await takeMany(here, 'ada', ['a/1', 'a/2', 'b/1'])
+  await there.clear('ada', 'a/')
+  assert.deepEqual(await takeMany(here, 'ada', ['c', 'd', 'e']), ['counted', 'counted', 'refused'])
+  await here.clear('ada')
+  await here.clear('nobody')
+  assert.deepEqual(await takeMany(there, 'ada', ['f', 'g', 'h', 'i']), ['counted', 'counted', 'counted', 'refused'])
+}, 'attempts')
+
+attempts.says('from a place that is known nothing is counted or refused, and it stays known', async (subject) => {
+  const [here, there] = countersOf(subject)
+  await here.remember('ada', 'home', KNOWN)
+  assert.deepEqual(await takeMany(there, 'ada', ['a', 'b', 'c', 'd'], THREE, 'home'), Array(4).fill('counted'))
+  const elsewhere = await takeMany(here, 'ada', ['e', 'f', 'g', 'h'], THREE, 'elsewhere')
+  assert.deepEqual(elsewhere, ['counted', 'counted', 'counted', 'refused'])
+  assert.deepEqual(await takeMany(there, 'ada', ['i'], THREE, 'home'), ['counted'])
+  await here.clear('ada')
+  assert.deepEqual(await takeMany(there, 'ada', ['j', 'k', 'l', 'm'], THREE, 'home'), Array(4).fill('counted'))
+  await subject.age(30 * DAY)
+  const later = await takeMany(here, 'ada', ['n', 'o', 'p', 'q'], THREE, 'home')
+  assert.deepEqual(later, ['counted', 'counted', 'counted', 'refused'], 'until its time is over')
+}, 'attempts')
+
+attempts.says('no more places are known than may be, the newest', async (subject) => {
+  const [here] = countersOf(subject)
+  await takeMany(here, 'ada', ['a', 'b', 'c'])
+  for (const place of ['one', 'two', 'three', 'one', 'four']) {
+    await here.remember('ada', place, KNOWN)
+    await subject.age(MINUTE)
+  }
+  const known: string[] = []
+  for (const place of ['one', 'two', 'three', 'four']) {
+    if (await here.take('ada', 'd', THREE, place) === 0) known.push(place)
+  }
+  assert.deepEqual(known, ['one', 'three', 'four'])
+}, 'attempts')
+
+attempts.says('a store without room counts nothing, and says so', async ({ store, fill }) => {
+  const counters = store.attempts
+  await counters.take('ada', 'a', THREE)
+  await counters.remember('ada', 'home', KNOWN)
+  await fill?.()
+  const outcome = await counters.take('bob', 'b', THREE).catch((error: { code?: unknown }) => error.code)
+  ok(outcome === 0 || outcome === 'ERR_SESSION_STORE_FULL', String(outcome))
+  await counters.giveBack('ada', 'a')
+  await counters.clear('ada')
+}, 'fill', 'attempts')

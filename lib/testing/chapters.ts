@@ -1,0 +1,15 @@
+import { attempts } from './attempts.ts'
+import { capabilities } from './capabilities.ts'
+import { changes } from './changes.ts'
+import { everything } from './everything.ts'
+import { life } from './life.ts'
+import { limits } from './limits.ts'
+import { races } from './races.ts'
+import { time } from './time.ts'
+import { users } from './users.ts'
+import { veryMany } from './very-many.ts'
+
+/** The contract of a store, chapter by chapter. */
+export const CHAPTERS = {
+  life, changes, time, users, everything, capabilities, attempts, limits, veryMany, races
+}

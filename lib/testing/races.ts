@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict'
+import { Chapter } from './contract.ts'
+
+const ROUNDS = 200
+
+/** What must hold whatever runs at the same time. */
+export const races = new Chapter()
+
+/** Runs a race many times, twenty at once, so that every order of events comes up. */
+const rounds = async (race: (round: number) => Promise<void>) => {
+  for (let round = 0; round < ROUNDS; round += 20) {
+    await Promise.all(Array.from({ length: 20 }, (_, each) => race(round + each)))
+  }
+}
+/** Starts what races in either order. */
+const both = async <A, B>(round: number, first: () => Promise<A>, second: () => Promise<B>): Promise<[A, B]> => {
+  if (round % 2 === 0) return await Promise.all([first(), second()])
+  const late = second()
+  return [await first(), await late]
+}
+
+races.says('a session ended while it is changed or touched stays ended', async ({ store, other, make, lists }) => {
+  let alive = 0
+  await rounds(async (round) => {
+    const session = make({ userId: `ada${round}` })
+    await store.begin(session)
+    await Promise.all([
+      both(round, () => store.update(session, () => '{"back":1}'), () => other.delete(session.id)),
+      both(round >> 1, () => store.touch(session), () => other.touch(session))
+    ])
+    if (await store.find(session.id) !== null || await other.update(session, () => '{}') !== null) alive++
+    if (lists && (await store.listByUser(`ada${round}`)).length > 0) alive++
+  })
+  assert.equal(alive, 0)
+})
+
+races.says('of two who end a session at once, one did', async ({ store, other, make }) => {
+  let wrong = 0
+  await rounds(async (round) => {
+    const session = make({ userId: `ada${round}` })
+    await store.begin(session)
+    const ended = await both(round, () => store.delete(session.id), () => other.delete(session.id))
+    if (ended.filter((each) => each !== null).length !== 1) wrong++
+  })
+  assert.equal(wrong, 0)
+})
+
+races.says('a login while its user is signed out everywhere ends dead or listed, never hidden', async (subject) => {
+  const { store, other, make } = subject
+  const wrong: string[] = []
+  await rounds(async (round) => {
+    const userId = `ada${round}`
+    const old = make({ userId })
+    await store.begin(old)
+    const session = make({ userId })
+    const login = () => round % 3 === 0 ? store.replace(session, old) : store.begin(session)
+    const [created] = await both(round, login, () => other.deleteByUser(userId))
+    const listed = (await store.listByUser(userId)).map(({ id }) => id)
+    const live = await store.find(session.id) !== null
+    if (await store.find(old.id) !== null) wrong.push('the old session lives')
+    if (!created && live) wrong.push('refused, but live')
+    if (live !== listed.includes(session.id)) wrong.push(live ? 'live, but hidden' : 'listed, but gone')
+  })
+  assert.deepEqual(wrong, [])
+}, 'lists')
+
+races.says('a login that began before its user was signed out everywhere does not survive it', async (subject) => {
+  const { store, other, make } = subject
+  let survivors = 0
+  await rounds(async (round) => {
+    const userId = `ada${round}`
+    const login = store.begin(make({ userId }))
+    // Any number of turns later, and before the login is done: what is seen of it has begun.
+    for (let turn = 0; turn < round % 7; turn++) await new Promise((resolve) => setImmediate(resolve))
+    const seen = (await other.listByUser(userId)).map(({ id }) => id)
+    await other.deleteByUser(userId)
+    await login
+    const live = await store.listByUser(userId)
+    if (live.some(({ id }) => seen.includes(id))) survivors++
+  })
+  assert.equal(survivors, 0)
+}, 'lists')
+
+races.says('the new session is found by nobody while the one it replaces lives', async ({ store, other, make }) => {
+  let together = 0
+  await rounds(async () => {
+    const before = make({ userId: null })
+    await store.begin(before)
+    const after = make()
+    const progress = { done: false }
+    const login = store.replace(after, before).finally(() => { progress.done = true })
+    while (!progress.done) {
+      // In this order: the old one could only have gone between the two answers.
+      const found = await other.find(after.id)
+      const old = await other.find(before.id)
+      if (found !== null && old !== null) together++
+    }
+    await login
+  })
+  assert.equal(together, 0)
+})
