@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { root, run } from '../helpers/process.ts'
 
@@ -64,4 +64,31 @@ t.test('a store that revives what has ended, and one that forgets to list, fail 
   t.match(output, /^not ok \d+ - a session ended while it is changed or touched stays ended$/m)
   t.match(output, /^not ok \d+ - a user's sessions are listed newest first, and nobody else's$/m)
   t.ok(pass > 20, 'and what has nothing to do with either passes')
+})
+
+t.test('the store of docs/writing-a-store.md compiles under strict, and passes the suite', async (t) => {
+  const page = readFileSync(`${folder}node_modules/fastify-user-sessions/docs/writing-a-store.md`, 'utf8')
+  const programs = [...page.matchAll(/<!-- program: (\S+) -->\n```ts\n([^]*?)```/g)]
+  t.equal(programs.length, page.match(/^```ts$/gm)?.length, 'every ts block has a name')
+  for (const [, name, code = ''] of programs) writeFileSync(`${folder}${name}`, code)
+  writeFileSync(`${folder}tsconfig.json`, JSON.stringify({
+    compilerOptions: {
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      module: 'nodenext',
+      target: 'es2022',
+      noEmit: true,
+      types: ['node'],
+      allowImportingTsExtensions: true,
+      erasableSyntaxOnly: true,
+      skipLibCheck: true
+    },
+    include: ['*.ts']
+  }))
+  const compiled = await run('npx', ['tsc', '-p', folder])
+  t.equal(compiled.code, 0, compiled.output)
+  const { code, output, pass, fail } = await nodeTest('sqlite-store.test.ts')
+  t.strictSame([code, fail], [0, 0], output)
+  t.ok(pass > 25)
+  t.match(output, /^ok \d+ - .* # SKIP this store has no lists$/m)
 })
