@@ -9,7 +9,7 @@ const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 /** An origin: scheme, host and perhaps port (RFC 6454 7). */
 const ORIGIN = /^https?:\/\/[^/\\?#@\s]+$/i
 
-/** Whether a request can change something: by an unsafe method, or by opening a WebSocket, which no CORS rule guards. */
+/** Whether a request can change something: by its method, or by opening a WebSocket, which no CORS rule guards. */
 function isUnsafe (request: FastifyRequest): boolean {
   return !SAFE_METHODS.has(request.method) || opensWebSocket(request)
 }

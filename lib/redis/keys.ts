@@ -67,7 +67,7 @@ export class Keys {
     return `@${this.prefix}tries:${counter}`
   }
 
-  /** Channel of a database, since all of a server share channels: `@<prefix>events`, in database 2 `@2:<prefix>events`. */
+  /** Channel of a database: `@<prefix>events`, in database 2 `@2:<prefix>events`. All of a server share channels. */
   eventsOf (database: number): string {
     return `@${database === 0 ? '' : `${database}:`}${this.#clientPrefix}${this.prefix}events`
   }

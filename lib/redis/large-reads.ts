@@ -5,20 +5,21 @@ import { disconnect, isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
 import type { RedisLink } from './link.ts'
 
-/** How long a text is that others are not to wait for, in characters, and of how many keys that is remembered. */
+/** Length of a text that others are not to wait for, in characters. */
 const LARGE = 65_536
+/** How many keys of such texts are remembered. */
 const MOST_KEYS = 1_000
-/** How much of one key may be on its way at once: more of it waits, where else the process would do nothing but read it. */
+/** How many characters of one key may be read at once. More of it waits: else the process would do nothing else. */
 const AT_ONCE = 1_000_000
 
 /**
- * Reads what was large when it was read last, each key by itself and on a second connection: on the first one every
- * answer would come after it. That connection is opened when something large is seen, its troubles are its own, and
- * it goes with the first: a server that the first has left is asked nothing any more.
+ * Reads keys that were large when they were read last, each by itself and on a second connection: on the first one all
+ * other answers would wait behind it. That connection is opened when a large text is seen, its troubles are its own,
+ * and it closes with the first: a server that the first has left is asked nothing any more.
  */
 export class LargeReads {
   readonly #link: RedisLink
-  /** How long what is under a key was, the one seen last at the end. */
+  /** Lengths of the texts of keys, the one read last at the end. */
   readonly #lengths = new Map<string, number>()
   readonly #rows = new Rows()
   #beside: { readonly link: RedisLink, readonly of: unknown } | null = null
@@ -33,7 +34,7 @@ export class LargeReads {
     return this.#lengths.size > 0 && this.#lengths.has(key)
   }
 
-  /** Hears of everything that was read, and gives it. */
+  /** Notes how long a text is that was read. Returns the text. */
   saw (key: string, value: string | null): string | null {
     const isLarge = value !== null && value.length > LARGE
     if (isLarge || this.#lengths.size > 0) this.#lengths.delete(key)
@@ -42,7 +43,7 @@ export class LargeReads {
   }
 
   /**
-   * The text under a key, `null` where there is none.
+   * Resolves with the text under a key, `null` where there is none.
    * @throws as `RedisLink.run`
    */
   async get (key: string): Promise<string | null> {
@@ -51,7 +52,7 @@ export class LargeReads {
     return await this.#rows.run(`${this.#asked++ % atOnce} ${key}`, async () => {
       // Nobody waits for it any more.
       if (performance.now() > giveUpAt) throw new errors.STORE_UNAVAILABLE()
-      return await this.#way().run(key, async (client) => this.saw(key, await client.get(key)))
+      return await this.#readyLink().run(key, async (client) => this.saw(key, await client.get(key)))
     })
   }
 
@@ -68,8 +69,8 @@ export class LargeReads {
     this.#open()
   }
 
-  /** The second connection; the first one until that is there. */
-  #way (): RedisLink {
+  /** Returns the second connection, or the first one until that is ready. */
+  #readyLink (): RedisLink {
     this.#open()
     return this.#beside?.link.client.status === 'ready' ? this.#beside.link : this.#link
   }
@@ -89,7 +90,7 @@ export class LargeReads {
   }
 }
 
-/** What the first connection is now. In a Cluster each node says itself whose keys it has. */
+/** Returns the identity of a connection, `null` in a Cluster: there each node tells itself which keys it has. */
 function connectionOf (client: Client): unknown {
   return isCluster(client) ? null : client.stream
 }

@@ -7,7 +7,7 @@ import type {
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
 import type { Confirmation, Replication } from './replication.ts'
-import { Taking } from './taking.ts'
+import { ConfirmedEnds } from './confirmed-ends.ts'
 import { UserEndings } from './user-endings.ts'
 import type { UserLists } from './user-lists.ts'
 
@@ -15,7 +15,7 @@ export interface LifecycleParts {
   keys: Keys
   records: Records
   lists: UserLists
-  /** Who confirms what is begun and ended; `null`: the master alone. */
+  /** Has replicas confirm beginnings and ends; `null`: the master alone does. */
   replication: Replication | null
   onEnded: (id: string, userId: string, reason: 'replaced' | 'evicted') => void
 }
@@ -28,7 +28,7 @@ export class Lifecycle {
   readonly #keys: Keys
   readonly #records: Records
   readonly #lists: UserLists
-  readonly #taking: Taking
+  readonly #ends: ConfirmedEnds
   readonly #userEndings: UserEndings
   readonly #onEnded: LifecycleParts['onEnded']
 
@@ -36,8 +36,8 @@ export class Lifecycle {
     this.#keys = keys
     this.#records = records
     this.#lists = lists
-    this.#taking = new Taking({ keys, records, replication })
-    this.#userEndings = new UserEndings({ keys, records, lists, taking: this.#taking })
+    this.#ends = new ConfirmedEnds({ keys, records, replication })
+    this.#userEndings = new UserEndings({ keys, records, lists, ends: this.#ends })
     this.#onEnded = onEnded
   }
 
@@ -57,8 +57,8 @@ export class Lifecycle {
       const evicted = await this.#list(record, { limit, replaces: old })
       if (evicted === null) return null
       await this.#evict(record.userId, evicted, confirmation)
-      const ended = await this.#taking.take(old.id, confirmation)
-      this.#gone(old.userId, this.#keys.memberOf(old), ended, 'replaced')
+      const ended = await this.#ends.end(old.id, confirmation)
+      this.#noteEnded(old.userId, this.#keys.memberOf(old), ended, 'replaced')
       return ended === null ? record : await this.#carried(record, { old, ended, carry })
     })
   }
@@ -68,16 +68,16 @@ export class Lifecycle {
       if (await this.#lists.confirm(record, { from: old }) === null) return null
       await assured(confirmation)
       const ended = await this.#records.leave(old.id, record.id)
-      this.#gone(old.userId, this.#keys.memberOf(old), ended, 'replaced')
+      this.#noteEnded(old.userId, this.#keys.memberOf(old), ended, 'replaced')
       return ended === null ? null : await this.#carried(record, { old, ended, carry })
     })
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
-    const confirmation = await this.#taking.confirmationOf([id])
-    const ended = await this.#taking.take(id, confirmation, options)
+    const confirmation = await this.#ends.confirmationOf([id])
+    const ended = await this.#ends.end(id, confirmation, options)
     await confirmation.wait()
-    // Not before: who asks again because nobody confirmed finds it there.
+    // Not before: a caller that asks again, because nobody confirmed, finds it there.
     if (ended !== null) await this.#lists.remove(ended)
     return ended
   }
@@ -86,9 +86,9 @@ export class Lifecycle {
     return await this.#userEndings.end(userId, options)
   }
 
-  /** Deletes what is under an id, and no session of ours. */
+  /** Deletes the value under an id that is no session of ours. */
   async discard (id: string): Promise<void> {
-    await this.#taking.discard(id)
+    await this.#ends.discard(id)
   }
 
   /**
@@ -100,7 +100,7 @@ export class Lifecycle {
     record: SessionRecord, { old, from = null }: { old?: SessionRecord, from?: SessionRecord | null },
     finish: (confirmation: Confirmation) => Promise<SessionRecord | null>
   ): Promise<SessionRecord | null> {
-    const confirmation = await this.#taking.confirmationOf([record.id, old?.id], [record.userId, old?.userId])
+    const confirmation = await this.#ends.confirmationOf([record.id, old?.id], [record.userId, old?.userId])
     try {
       await Promise.all([this.#lists.announce(record, from), this.#records.setPending(record, 'NX')])
       const stored = await finish(confirmation)
@@ -134,19 +134,20 @@ export class Lifecycle {
   ): Promise<string[] | null> {
     const { limit } = options
     try {
-      return await this.#lists.confirm(record, { ...options, limit: limit === null ? null : { ...limit, evicts: false } })
+      const refusing = limit === null ? null : { ...limit, evicts: false }
+      return await this.#lists.confirm(record, { ...options, limit: refusing })
     } catch (error) {
       if (!(error instanceof errors.LIMIT_REACHED) || record.userId === null) throw error
-      await this.#look(record.userId, limit?.max ?? 0)
+      await this.#forgetMissing(record.userId, limit?.max ?? 0)
       return await this.#lists.confirm(record, options)
     }
   }
 
   /**
-   * The list may count what is gone, for which nobody has to go: takes that off, until the newest are there, as many as
-   * the limit lets live (and the one that is replaced). Whatever is older is too much, or gone.
+   * Takes sessions that are gone off a list, until the newest are there, as many as the limit lets live (and the one
+   * that is replaced). All older ones are too many, or gone. Nobody has to end for a session that is gone.
    */
-  async #look (userId: string, max: number): Promise<void> {
+  async #forgetMissing (userId: string, max: number): Promise<void> {
     for (;;) {
       const members = await this.#lists.page(userId, { limit: Math.min(max + 1, LIST_LIMIT), cookies: true })
       if (members === null) continue
@@ -164,28 +165,30 @@ export class Lifecycle {
     await Promise.all(members.map(async (member) => {
       const id = this.#keys.idOfMember(member)
       const isOthers = userId !== null && await this.#records.isOthers(id, userId)
-      const ended = isOthers ? null : await this.#taking.take(id, confirmation)
-      this.#gone(userId, member, ended, 'evicted')
+      const ended = isOthers ? null : await this.#ends.end(id, confirmation)
+      this.#noteEnded(userId, member, ended, 'evicted')
     }))
   }
 
-  /** Takes off its list, and tells of, a session that went for another; `ended` is `null` where it had gone before. */
-  #gone (userId: string | null, member: string, ended: SessionRecord | null, reason: 'evicted' | 'replaced'): void {
-    // Not waited for: a list may hold what is gone.
+  /** Takes a session that ended for another off its list, and reports it. `ended`: `null` where it had gone before. */
+  #noteEnded (
+    userId: string | null, member: string, ended: SessionRecord | null, reason: 'evicted' | 'replaced'
+  ): void {
+    // Not waited for: a list may hold sessions that are gone.
     if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
     if (ended?.userId != null) this.#onEnded(ended.id, ended.userId, reason)
   }
 
-  /** Takes back what was written of a session that does not begin. */
+  /** Deletes what was written about a session that does not begin. */
   async #undo (record: SessionRecord, from: SessionRecord | null): Promise<void> {
-    await Promise.all([this.#lists.withdraw(record, from), this.#records.take(record.id)])
+    await Promise.all([this.#lists.withdraw(record, from), this.#records.end(record.id)])
     await this.#lists.remove(record)
   }
 }
 
 /**
- * Waits, before anything ends, for what confirms a new session: where nobody does, nobody is signed out, and nothing is
- * left that would not go by itself.
+ * Waits for the confirmation of a new session, before anything ends for it. Where nobody confirms, nobody is signed
+ * out, and what is left goes by itself.
  * @throws ERR_SESSION_STORE_UNAVAILABLE
  */
 async function assured (confirmation: Confirmation): Promise<void> {

@@ -1,31 +1,32 @@
 import { LIST_GRACE_MS } from '../util/timings.ts'
+
 /** How many members of a list one command handles at the most: Redis answers nobody else meanwhile. */
 const PORTION = 200
 
 /** Lists of more members than this have an index by age. */
 const SMALL = 100
 
-/** What foreign hands put beyond is no time that Redis takes for an expiry. */
+/** Greatest score that is a time. Redis refuses later ones as an expiry. */
 const MAX_SCORE = Number.MAX_SAFE_INTEGER
 
-/** What the members of an index begin with. */
+/** Start of the members of an index. */
 const INDEX = '+\\n'
 
 /**
- * What all scripts on a user's list are made of.
+ * Lua functions that all scripts on a user's list share.
  *
- * Members are scored by when they expire, so a list says at once which have. Which are the oldest, or the newest, it
- * says once all have been looked at: a small one is. A larger one has an index, of one more member for each session:
- * `+\n<member>`, scored by age below zero, the newest first, and those of bearer tokens, which no limit counts, apart:
+ * Members are scored by their expiry, so a list tells at once which have expired. A small list is read as a whole to
+ * find the oldest or the newest. A larger one has an index, of one more member for each session: `+\n<member>`, scored
+ * by age below zero, the newest first, and those of bearer tokens, which no limit counts, apart:
  *
  *     -(createdAt + 1)      of a cookie's session
  *     -(2e13 + createdAt)   of a bearer token's
  *     -(1e14 + expiry)      `+\n\n<member>`: it is being made, and holds all that come before this one by expiry
  *
- * It is made by whoever first asks, in portions, and kept by whoever adds and removes from then on. Version 0.1 takes
- * what is scored below zero for expired, and so throws it away, all of it; then it is made again.
+ * The first script that needs it makes it, in portions. From then on all that add and remove keep it. Version 0.1 takes
+ * scores below zero for expired, and so throws the whole index away; then it is made again.
  */
-export const lists = `
+export const LIST_FUNCTIONS = `
 local list, index, portion = KEYS[1], '${INDEX}', ${PORTION}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -35,14 +36,14 @@ local function isBearer (score) return tonumber(score) % 1 == 0.5 end
 local function hasIndex () return redis.call('ZCOUNT', list, '-inf', '(0') > 0 end
 local function isSmall () return redis.call('ZCOUNT', list, 0, '+inf') <= ${SMALL} and not hasIndex() end
 
--- When a session began; nil for what is none, or of foreign hands.
+-- Returns when a session began; nil for other members.
 local function createdAtOf (member)
   local createdAt = tonumber(string.match(member, '^[^+].*:(%w+)$') or '', 36)
   return createdAt and createdAt < 1e13 and createdAt
 end
 
--- Takes members off, and what the index has of them. Writes in any case, and needs no memory: a full Redis refuses
--- what needs it only as a script's first write.
+-- Takes members off, and off the index. Writes in any case, and needs no memory: a full Redis refuses a write that
+-- needs it only if that is the first of a script.
 local function remove (members)
   local gone = { '' }
   for _, member in ipairs(members) do
@@ -52,15 +53,15 @@ local function remove (members)
   redis.call('ZREM', list, unpack(gone))
 end
 
--- Takes a portion of what has expired off the list, and gives it.
+-- Takes a portion of the members that have expired off the list, and returns it.
 local function drop ()
   local dropped = redis.call('ZRANGEBYSCORE', list, 0, '(' .. time[1] * 1000, 'LIMIT', 0, portion)
   remove(dropped)
   return dropped
 end
 
--- A portion by expiry, with scores: what comes after a member that had this score. Where it has gone, or expires later
--- by now, all that expire when it did come again.
+-- Returns a portion by expiry, with scores: the members after one that had this score. Where that has gone, or expires
+-- later by now, all that expire when it did come again.
 local function following (member, score)
   local rank
   if tonumber(redis.call('ZSCORE', list, member) or '') == score then rank = redis.call('ZRANK', list, member) + 1
@@ -74,7 +75,7 @@ local function note (member, score)
   redis.call('ZADD', list, text(isBearer(score) and -2e13 - createdAt or -1 - createdAt), index .. member)
 end
 
--- Whether there is a whole index. Adds a portion to one that is not.
+-- Whether there is a whole index. Adds a portion to one that is not whole.
 local function indexed ()
   local mark = redis.call('ZRANGEBYSCORE', list, '-inf', '-1e14', 'WITHSCORES', 'LIMIT', 0, 1)
   if #mark == 0 and hasIndex() then return true end

@@ -4,9 +4,10 @@ import { LargeReads } from './large-reads.ts'
 import type { RedisLink } from './link.ts'
 
 /** How many keys one command reads at the most: Redis answers nobody else meanwhile. */
-const MOST = 500
+const MOST_KEYS = 500
 
-interface Asked {
+/** A key that the next command reads. */
+interface PendingRead {
   readonly value: Promise<string | null>
   readonly resolve: (value: string | null) => void
   readonly reject: (error: unknown) => void
@@ -20,7 +21,7 @@ interface Asked {
 export class Reads {
   readonly #link: RedisLink
   readonly large: LargeReads
-  #asked = new Map<string, Asked>()
+  #pending = new Map<string, PendingRead>()
   #isDue = false
 
   constructor (link: RedisLink) {
@@ -29,15 +30,15 @@ export class Reads {
   }
 
   /**
-   * The text under a key, `null` where there is none. What is of another type may be `null` as well.
+   * Resolves with the text under a key, `null` where there is none. A key of another type may be `null` as well.
    * @throws as `RedisLink.run`
    */
   get (key: string): Promise<string | null> {
     if (this.large.has(key)) return this.large.get(key)
     if (isCluster(this.#link.client)) return this.#one(key)
-    const known = this.#asked.get(key)
-    if (known !== undefined) return known.value.catch((error: unknown) => { throw another(error) })
-    if (this.#asked.size === MOST) void this.#flush()
+    const known = this.#pending.get(key)
+    if (known !== undefined) return known.value.catch((error: unknown) => { throw copied(error) })
+    if (this.#pending.size === MOST_KEYS) void this.#flush()
     if (!this.#isDue) {
       this.#isDue = true
       setImmediate(() => {
@@ -45,18 +46,19 @@ export class Reads {
         void this.#flush()
       })
     }
-    const how = {} as { resolve: Asked['resolve'], reject: Asked['reject'] }
+    const how = {} as { resolve: PendingRead['resolve'], reject: PendingRead['reject'] }
     const value = new Promise<string | null>((resolve, reject) => Object.assign(how, { resolve, reject }))
-    this.#asked.set(key, { value, ...how })
+    this.#pending.set(key, { value, ...how })
     return value
   }
 
   /**
-   * Whether what is under a key, of which `get` gave `null`, is no text. In a Cluster it would have said so.
+   * Whether a key that looked absent is of another type. In a Cluster `get` rejects for it.
    * @throws as `RedisLink.run`
    */
   async isForeign (key: string): Promise<boolean> {
-    return !isCluster(this.#link.client) && !['none', 'string'].includes(await this.#link.run(key, (client) => client.type(key)))
+    if (isCluster(this.#link.client)) return false
+    return !['none', 'string'].includes(await this.#link.run(key, (client) => client.type(key)))
   }
 
   #one (key: string): Promise<string | null> {
@@ -64,12 +66,11 @@ export class Reads {
   }
 
   /**
-   * Whether there is something under each of the keys, of which `MOST` are asked for with one command where one server
-   * has all.
+   * Whether all of these keys exist. On one server a command asks for `MOST_KEYS` of them.
    * @throws as `RedisLink.run`
    */
   async areThere (keys: string[]): Promise<boolean> {
-    const size = isCluster(this.#link.client) ? 1 : MOST
+    const size = isCluster(this.#link.client) ? 1 : MOST_KEYS
     const counts = await Promise.all(portions(keys, size).map(async (some) => {
       return await this.#link.run(some[0] as string, (client) => client.exists(...some))
     }))
@@ -77,20 +78,20 @@ export class Reads {
   }
 
   async #flush (): Promise<void> {
-    const asked = this.#asked
-    this.#asked = new Map()
-    const keys = [...asked.keys()]
+    const pending = this.#pending
+    this.#pending = new Map()
+    const keys = [...pending.keys()]
     try {
       const values = await this.#link.run(keys[0] as string, async (client) => {
         const read: unknown = await client.mget(keys)
-        // What is no list is the answer to somebody else's question. Also what comes too late is seen: else it would come
-        // too late each time.
-        return keys.map((key, index) => this.large.saw(key, (Array.isArray(read) ? read[index] : null) as string | null))
+        // No list is the answer to another command. A late answer is looked at, too: else it would be late each time.
+        const texts = (Array.isArray(read) ? read : []) as Array<string | null>
+        return keys.map((key, index) => this.large.saw(key, texts[index] ?? null))
       })
       let index = 0
-      for (const { resolve } of asked.values()) resolve(values[index++] ?? null)
+      for (const { resolve } of pending.values()) resolve(values[index++] ?? null)
     } catch (error) {
-      for (const { reject } of asked.values()) reject(another(error))
+      for (const { reject } of pending.values()) reject(copied(error))
     }
   }
 }
@@ -99,8 +100,9 @@ function portions<T> (all: T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(all.length / size) }, (_, index) => all.slice(index * size, (index + 1) * size))
 }
 
-/** Each request has an error of its own: applications put things on them. */
-function another (error: unknown): unknown {
+/** Copies an error, so that each request has its own: applications put things on them. */
+function copied (error: unknown): unknown {
   if (!(error instanceof errors.STORE_UNAVAILABLE)) return error
-  return error.cause === undefined ? new errors.STORE_UNAVAILABLE() : new errors.STORE_UNAVAILABLE({ cause: error.cause })
+  const { cause } = error
+  return cause === undefined ? new errors.STORE_UNAVAILABLE() : new errors.STORE_UNAVAILABLE({ cause })
 }

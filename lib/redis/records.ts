@@ -7,11 +7,17 @@ import { MOVED_MS, PENDING_MS } from '../util/timings.ts'
 import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
 import { isWrongType } from './driver.ts'
+import { script } from './link.ts'
 import type { RedisLink } from './link.ts'
 import { Reads } from './reads.ts'
-import { activateScript, endScript, leaveScript, touchScript, traceScript } from './scripts.ts'
 
-/** What lies beside a session that has moved: this, its new id, a space and the hash of the secret it had. */
+/** Lua: `hashOf` returns the hash of a session's secret, also of one claimed to be adopted; '' for one of Express. */
+const SECRET_HASHES = `
+local function hashOf (value)
+  return string.match(value, '^[%w_-]* ?{"s":%d+,"h":"([^"]*)"') or ''
+end`
+
+/** Start of the value beside a session that has moved. Its new id follows, a space, and the hash of its old secret. */
 export const MOVED = '>'
 
 /** The keys of single sessions: the authority on whether one lives. */
@@ -20,7 +26,7 @@ export class Records {
   protected readonly keys: Keys
   protected readonly persist: boolean
   protected readonly reads: Reads
-  #isTelling = false
+  #isReporting = false
 
   /** `persist`: sessions do not expire. */
   constructor (link: RedisLink, keys: Keys, { persist }: { persist: boolean }) {
@@ -30,12 +36,12 @@ export class Records {
     this.persist = persist
   }
 
-  /** `any`: it was not asked for by its id, and may be one of an Express app that waits to be adopted. */
+  /** Finds a live session. `any`: its id comes from a scan, and it may be one of Express that waits to be adopted. */
   async find (id: string, { any = false }: { any?: boolean } = {}): Promise<SessionRecord | null> {
     const key = this.keys.session(id)
     try {
       const value = await this.reads.get(key)
-      if (value === null) this.#tellForeign(id, key)
+      if (value === null) this.#reportForeign(id, key)
       return any && value !== null && parseExpress(value) !== null ? null : this.read(id, value)
     } catch (error) {
       if (!isWrongType(error)) throw error
@@ -54,7 +60,9 @@ export class Records {
     const key = this.keys.session(record.id)
     const value = this.encode(record)
     const ttl = this.ttl(record)
-    const reply = await this.link.run(key, (client) => ttl === 'persist' ? client.set(key, value, 'NX') : client.set(key, value, 'PX', ttl, 'NX'))
+    const reply = await this.link.run(key, (client) => {
+      return ttl === 'persist' ? client.set(key, value, 'NX') : client.set(key, value, 'PX', ttl, 'NX')
+    })
     if (reply === null) throw new errors.STORE_UNAVAILABLE({ cause: new Error('the id of a new session is taken') })
   }
 
@@ -74,9 +82,21 @@ export class Records {
     await this.link.run(key, (client) => client.del(key))
   }
 
+  /**
+   * KEYS  the session being created · the session
+   * ARGV  time to live in ms, or 'persist'
+   * Returns 1 the session is live · 0 it was ended before it began
+   * RENAME and expiry need no memory, so that nothing can fail here that has not failed before.
+   */
+  static readonly activateScript = script<1 | 0>(2, `
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('RENAME', KEYS[1], KEYS[2])
+if ARGV[1] == 'persist' then redis.call('PERSIST', KEYS[2]) else redis.call('PEXPIRE', KEYS[2], ARGV[1]) end
+return 1`)
+
   /** Makes a pending session live. `false` when it was ended before. */
   async activate (record: SessionRecord): Promise<boolean> {
-    return await this.link.script(activateScript, this.#both(record.id), this.ttl(record)) === 1
+    return await this.link.script(Records.activateScript, this.#both(record.id), this.ttl(record)) === 1
   }
 
   /** Whether a session is there, live or pending. */
@@ -106,27 +126,63 @@ export class Records {
     return data === null ? null : { ...stored, data }
   }
 
+  /**
+   * KEYS  session
+   * ARGV  idle timeout in ms · absolute deadline in ms since 1970 · 'persist' for a session without expiry, or ''
+   * Returns 1 touched · 0 absent
+   *
+   * The expiry comes first and lastSeenAt is only tried: a full Redis takes an expiry but no SET.
+   */
+  static readonly touchScript = script<1 | 0>(1, `
+local present = redis.call('GET', KEYS[1])
+local head, rest = string.match(present or '', '^({"s":)%d%d%d%d%d%d%d%d%d%d%d%d%d(,"h":"[^\\n]*}\\n{.*)$')
+if not head then return 0 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[3] ~= 'persist' then
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.min(now + ARGV[1], tonumber(ARGV[2]))))
+  if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+end
+redis.pcall('SET', KEYS[1], head .. string.format('%.0f', now) .. rest, 'KEEPTTL')
+return 1`)
+
   async touch (record: SessionRecord): Promise<boolean> {
-    return await this.link.script(touchScript, [this.keys.session(record.id)], record.idleTimeoutMs, record.endsAt, this.persist ? 'persist' : '').catch(absentIfWrongType) === 1
+    const { id, idleTimeoutMs, endsAt } = record
+    const args = [idleTimeoutMs, endsAt, this.persist ? 'persist' : '']
+    return await this.link.script(Records.touchScript, [this.keys.session(id)], ...args).catch(absentIfWrongType) === 1
   }
+
+  /**
+   * KEYS  the session being created, of the old id · the session, of the old id
+   * ARGV  '>' and the new id · how long to remember it, in ms
+   * Returns the session, which is gone under the old id; false when it was not there
+   * Remembers with it the hash of the secret that it had. A full Redis does not: what was asked for is the end of the
+   * old one.
+   */
+  static readonly leaveScript = script<string | null>(2, `${SECRET_HASHES}
+local present = redis.call('GET', KEYS[2])
+if not present then return false end
+redis.pcall('SET', KEYS[1], ARGV[1] .. ' ' .. hashOf(present), 'PX', ARGV[2])
+redis.call('DEL', KEYS[2])
+return present`)
 
   /** Takes a session away from its id, to go on under another. `null` when it was not there. */
   async leave (id: string, to: string): Promise<SessionRecord | null> {
-    const value = await this.link.script(leaveScript, this.#both(id), MOVED + to, MOVED_MS).catch(absentIfWrongType)
-    return this.read(id, value as string | null)
+    const left = this.link.script(Records.leaveScript, this.#both(id), MOVED + to, MOVED_MS)
+    return this.read(id, await left.catch(absentIfWrongType))
   }
 
-  /** Puts a session on the list of whom it is of. Gives it as it is then, or `null`. All of ours are there. */
+  /** Puts a session on the list of its user. Returns it as it is then, or `null`. All of ours are listed. */
   async list (record: SessionRecord): Promise<SessionRecord | null> {
     return record
   }
 
-  /** Whether a session on a user's list is not theirs, once no login is under way under its id. All of ours are. */
+  /** Whether a session on a user's list is not theirs, once no login is under way under its id. None of ours is. */
   async isOthers (_id: string, _userId: string): Promise<boolean> {
     return false
   }
 
-  /** The new id of a session that has just moved from this one. */
+  /** Returns the new id of a session that has just moved from this one, or `null`. */
   async successor (id: string): Promise<string | null> {
     const [pending] = this.#both(id)
     const beside = await this.link.run(pending, (client) => client.get(pending)).catch(absentIfWrongType)
@@ -134,31 +190,62 @@ export class Records {
   }
 
   /**
-   * Ends one session, wherever in its life it is, also if it has just moved to another id. Gives what was live.
-   * `secretHash`: only what has that; of one that has moved, under the id that is asked for.
+   * KEYS  the session being created · the session
+   * ARGV  the hash that the session's secret must have; absent: any
+   * Returns the value beside the session, or false · the session, or false; false for those of another secret
+   * Ends both, in one step: it may be about to move. That it has moved stays known: others may be ending it at the same
+   * time. Needs no memory.
    */
-  async take (id: string, options: DeleteOptions & { hasMoved?: boolean } = {}): Promise<SessionRecord | null> {
+  static readonly endScript = script<[beside: string | null, session: string | null]>(2, `${SECRET_HASHES}
+local function text (key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE') then error(value.err) end
+  return type(value) == 'string' and value
+end
+local beside, present = text(KEYS[1]), text(KEYS[2])
+local movedBy = beside and string.match(beside, '^>%S* ?(.*)$')
+local function isMine (value, hash) return not ARGV[1] or value and (hash or hashOf(value)) == ARGV[1] end
+if movedBy and not isMine(beside, movedBy) then beside = false end
+if not isMine(present) and (movedBy or not isMine(beside)) then return { movedBy and beside, false } end
+if not movedBy then redis.call('DEL', KEYS[1]) end
+redis.call('DEL', KEYS[2])
+return { beside, present }`)
+
+  /**
+   * Ends one session, wherever in its life it is, also if it has just moved to another id. Returns the session that was
+   * live. `secretHash`: the one it must have; if it has moved, under the id that is asked for.
+   */
+  async end (id: string, options: DeleteOptions & { hasMoved?: boolean } = {}): Promise<SessionRecord | null> {
     const { secretHash, hasMoved = false } = options
     const args = secretHash === undefined ? [] : [secretHash]
-    const [beside, value] = await this.link.script(endScript, this.#both(id), ...args) as [string | null, string | null]
+    const [beside, value] = await this.link.script(Records.endScript, this.#both(id), ...args)
     const ended = this.read(id, value)
     if (ended !== null || beside === null) return ended
-    if (beside.startsWith(MOVED)) return await this.take(movedTo(beside), { hasMoved: true })
+    if (beside.startsWith(MOVED)) return await this.end(movedTo(beside), { hasMoved: true })
     // On its way to its new id it was live all the time.
     return hasMoved ? this.read(id, beside) : null
   }
 
-  /** Writes what is gone at once: for who asks whether all that was written before is with a replica. */
+  /**
+   * KEYS  a key of nobody's
+   * Writes, whatever there is room for: a full Redis refuses what needs memory only as a script's first write.
+   */
+  static readonly traceScript = script<1>(1, `
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], '', 'PX', 1)
+return 1`)
+
+  /** Writes a key that is gone at once: WAIT needs a write behind which to ask. */
   async leaveTrace (id: string): Promise<void> {
-    await this.link.script(traceScript, [this.keys.trace(id)])
+    await this.link.script(Records.traceScript, [this.keys.trace(id)])
   }
 
-  /** That what is not there is of another type is told after the answer, and of one at a time: nobody waits for it. */
-  #tellForeign (id: string, key: string): void {
-    if (this.#isTelling) return
-    this.#isTelling = true
+  /** Reports that a key that looked absent is of another type. After the answer, one at a time: nobody waits for it. */
+  #reportForeign (id: string, key: string): void {
+    if (this.#isReporting) return
+    this.#isReporting = true
     this.reads.isForeign(key).catch(() => false).then((isForeign) => {
-      this.#isTelling = false
+      this.#isReporting = false
       if (isForeign) this.link.events.emit('unreadable', id)
     })
   }
@@ -167,17 +254,17 @@ export class Records {
     return [this.keys.pending(id), this.keys.session(id)]
   }
 
-  /** The stored form of a record. */
+  /** Returns the stored form of a record. */
   protected encode (record: SessionRecord): string {
     return encode(record)
   }
 
-  /** The record that `stored` holds, or `null`. `ttlMs`: how long its key lives, where that was asked for. */
+  /** Decodes a stored session, `null` if it is none. `ttlMs`: how long its key lives, where that was asked for. */
   protected decode (id: string, stored: string, _ttlMs: number | null): SessionRecord | null {
     return decode(id, stored)
   }
 
-  /** The live record that was read, if any. */
+  /** Returns the live record of a value that was read, if any. */
   protected read (id: string, value: string | null, ttlMs: number | null = null): SessionRecord | null {
     if (value === null) return null
     const record = this.decode(id, value, ttlMs)
@@ -195,7 +282,7 @@ function movedTo (beside: string): string {
   return beside.slice(MOVED.length).split(' ', 1)[0] as string
 }
 
-/** What is no session of ours is absent. */
+/** Turns the error for a key of another type into absence. */
 export function absentIfWrongType (error: unknown): null {
   if (isWrongType(error)) return null
   throw error

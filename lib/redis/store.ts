@@ -35,7 +35,7 @@ export interface RedisStoreOptions {
   scanCount?: number | undefined
 }
 
-/** What the parts of a store stand on. */
+/** What the parts of a store share. */
 export interface RedisStoreBase {
   readonly link: RedisLink
   readonly keys: Keys
@@ -57,11 +57,11 @@ export interface RedisStoreParts {
   readonly extendedByOthers?: boolean | undefined
   /** Sessions never expire. */
   readonly neverExpire?: boolean | undefined
-  /** Makes what takes over sessions of the other library. */
+  /** Makes the part that takes over sessions of the other library. */
   readonly adoption?: ((base: AdoptionBase) => Adoption) | undefined
 }
 
-/** What an `adoption` stands on. */
+/** What an `adoption` is made of. */
 export interface AdoptionBase extends RedisStoreBase {
   readonly records: Records
   /** Deletes a session of the other library. */
@@ -71,37 +71,37 @@ export interface AdoptionBase extends RedisStoreBase {
 /**
  * Sessions in Redis 7 or newer, one server, Sentinel or Cluster. The commands, with the default prefix:
  *
- *     find           MGET sess:<id> …, of all that are asked for in one turn; TYPE of what is not there; GET of each in a Cluster,
- *                    and of what was large, on a connection of its own
+ *     find           MGET sess:<id> …, of all that are asked for in one turn; TYPE of an absent one; GET of each in a
+ *                    Cluster, and of a large one, on a connection of its own
  *     begin          anonymous: SET sess:<id> … PX <idle> NX
  *                    signed in: EVALSHA list @sess:user:<userId>      "+<id>": a login is under way
  *                               SET @{sess:<id>} … PX 10000 NX        at the same time
  *                               EVALSHA confirm @sess:user:<userId>   0 if the user was signed out everywhere meanwhile
- *                               EVALSHA end @{sess:<other id>} sess:<other id>, ZREM …   the sessions it evicts, if any
+ *                               EVALSHA end @{sess:<other id>} sess:<other id>, ZREM …   for each that it evicts
  *                               EVALSHA activate @{sess:<id>} sess:<id>
- *                               at the limit, before confirm: ZRANGE, find of each
- *     replace        as begin, signed in; before activate EVALSHA end of the old one, ZREM …; where its data has changed
- *                               SET @{sess:<id>} … XX
- *     move           as replace, but EVALSHA leave in place of end: it remembers the new id beside the old for 10 s, and
- *                               the hash of the secret it had; under way by "+<member>\n<old member>", ZREM of it at last
- *     update         EVALSHA update sess:<id>                         compare the data line, set it; again if it had changed
+ *                               at the limit, before confirm: EVALSHA page, EXISTS of each
+ *     replace        as begin, signed in; before activate EVALSHA end of the old one, ZREM …; where its data has
+ *                               changed SET @{sess:<id>} … XX
+ *     move           as replace, but EVALSHA leave in place of end: it remembers the new id beside the old for 10 s,
+ *                               and the hash of its old secret; under way by "+<member>\n<old member>", ZREM of it
+ *     update         EVALSHA update sess:<id>                         compare the data, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
- *     delete         EVALSHA end @{sess:<id>} sess:<id>, by a credential with the secret's hash; ZREM @sess:user:<userId> <id>
- *     listByUser     ZRANGE @sess:user:<userId> 0 -1, find of each; of what is gone EXISTS, ZREM
- *     deleteByUser   EVALSHA take @sess:user:<userId>, EVALSHA end and ZREM of each; with an exception GET @{sess:<its id>}
+ *     delete         EVALSHA end @{sess:<id>} sess:<id>, by a credential with its secret's hash; ZREM
+ *                               @sess:user:<userId> <id>
+ *     listByUser     EVALSHA page @sess:user:<userId>, find of each; of absent ones EXISTS, EVALSHA forget
+ *     deleteByUser   EVALSHA callOff @sess:user:<userId>, then in portions EVALSHA page, EVALSHA end of each, EVALSHA
+ *                               forget; with an exception GET @{sess:<its id>}
  *     listAll        SCAN for sess:*, find of each
- *     attempts       take and giveBack: EVALSHA takeAttempt and ZREM @sess:tries:<what>:<hash>, for an account also a network it may
- *                    be known from; clear and remember: EVALSHA clearAttempts and rememberPlace of the same key
- *     with durability 'replicated' ROLE and WAIT before a login ends anything and when it is live, and after a deletion;
- *                    of what had ended already EVALSHA trace @{sess:<id>}:trace before that
+ *     attempts       take, clear and remember: EVALSHA @sess:tries:<what>:<hash>; giveBack: ZREM of it
+ *     with durability 'replicated' ROLE and WAIT before a login ends anything, when it is live, and after a deletion;
+ *                    where a session had ended before, EVALSHA trace @{sess:<id>}:trace before that
  *     bus            PUBLISH, SUBSCRIBE @sess:events
- *     changes        on a connection to each master CLIENT ID, INFO, CLIENT TRACKING ON REDIRECT <id> BCAST PREFIX sess:, SUBSCRIBE
- *                    __redis__:invalidate, PING three times within the silence allowed; INFO beside it
- *     adopt          GET sess:<Express id>, the steps of a login (which one process takes on), GETDEL it before the last
+ *     changes        on a connection to each master CLIENT ID, INFO, CLIENT TRACKING ON REDIRECT <id> BCAST PREFIX
+ *                    sess:, SUBSCRIBE __redis__:invalidate, PING three times within the silence allowed; INFO beside it
+ *     adopt          GET sess:<Express id>, the steps of a login (by one process), GETDEL it before the last
  *
- * The session's key is the authority, the user's list a broom: it may for moments hold what is gone,
- * never miss what is live. No script touches two Cluster slots, and none of those that end a session
- * needs memory.
+ * The session's key is the authority, the user's list a broom: for a moment it may hold sessions that are gone. It
+ * never misses one that lives. No script touches two Cluster slots, and none that ends a session needs memory.
  *
  * It is no store for express-session and @fastify/session: `RedisStore` of `fastify-user-sessions/express` is.
  */
@@ -223,12 +223,13 @@ export class RedisStore implements SessionStore {
 
   async * listAll (): AsyncGenerator<SessionRecord> {
     for await (const page of this.link.scan(this.keys.pattern, this.#scanCount)) {
-      const records = await Promise.all(page.map(async (key) => await this.#records.find(this.keys.idOf(key), { any: true })))
+      const finds = page.map(async (key) => await this.#records.find(this.keys.idOf(key), { any: true }))
+      const records = await Promise.all(finds)
       yield * records.filter((record) => record !== null)
     }
   }
 
-  /** Tells what changes here, to this process alone. `silenceMs`: how long nothing may be heard of a server before it is not trusted. */
+  /** Makes what tells this process of every change. `silenceMs`: how long a server may be silent and is trusted. */
   changes (silenceMs: number): Tracking {
     return new Tracking(this.link, this.keys, silenceMs)
   }
@@ -237,7 +238,7 @@ export class RedisStore implements SessionStore {
     await this.link.ping()
   }
 
-  /** Waits for Redis as long as `ms` milliseconds. Gives what keeps it from answering by then, or `null`. */
+  /** Waits for Redis, `ms` milliseconds at the most. Resolves with what keeps it from answering, or `null`. */
   async ready (ms: number): Promise<Error | null> {
     const failures = await Promise.all([this.link, this.#confirmed].map(async (link) => await link?.ready(ms)))
     return failures.find((failure) => failure != null) ?? null
@@ -256,7 +257,7 @@ export class RedisStore implements SessionStore {
     if (this.#confirmed !== null) await disconnect(this.#confirmed.client)
   }
 
-  /** The sessions of these members of a user's list. What is gone comes off, unless it is just being activated. */
+  /** Finds the sessions of members of a user's list. Those that are gone come off, unless they are about to begin. */
   async #foundOf (userId: string, members: string[]): Promise<SessionRecord[]> {
     const ids = members.map((member) => this.keys.idOfMember(member))
     const records = await Promise.all(ids.map(async (id) => {
@@ -284,7 +285,7 @@ export class RedisStore implements SessionStore {
   }
 }
 
-/** The names of the options. */
+/** Names of the options. */
 const OPTIONS = ['client', 'prefix', 'durability', 'scanCount'] as const
 
 /** Answers the methods of a store of express-session, which asks for `on` at boot. */
@@ -310,7 +311,9 @@ export function checkedOptions<Options extends { client: ClientLike }> (
   return copy
 }
 
-function copied<Options extends { client: ClientLike }> (options: Options): Omit<Options, 'client'> & { client: Client } {
+function copied<Options extends { client: ClientLike }> (
+  options: Options
+): Omit<Options, 'client'> & { client: Client } {
   try {
     const { client, ...others } = options
     if (isClient(client)) return { ...others, client }

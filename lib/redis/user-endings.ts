@@ -1,16 +1,15 @@
 import type { SessionRecord } from '../session/record.ts'
 import type { Began, DeleteByUserOptions } from '../session/store.ts'
 import type { Keys } from './keys.ts'
-import { Kept } from './kept.ts'
 import type { Records } from './records.ts'
 import type { Confirmation } from './replication.ts'
-import type { Taking } from './taking.ts'
+import type { ConfirmedEnds } from './confirmed-ends.ts'
 import type { UserLists } from './user-lists.ts'
 
 /** How many sessions are ended at a time, between which others have their turn. */
 const AT_ONCE = 100
 
-/** What became of a session on a user's list: `null` was gone, `'other'` is not theirs. */
+/** Outcome for a session on a user's list: the session that ended; `null` if it was gone; `'other'`: not theirs. */
 type Outcome = SessionRecord | null | 'other'
 
 /**
@@ -21,29 +20,31 @@ export class UserEndings {
   readonly #keys: Keys
   readonly #records: Records
   readonly #lists: UserLists
-  readonly #taking: Taking
+  readonly #ends: ConfirmedEnds
 
-  constructor ({ keys, records, lists, taking }: { keys: Keys, records: Records, lists: UserLists, taking: Taking }) {
+  constructor (
+    { keys, records, lists, ends }: { keys: Keys, records: Records, lists: UserLists, ends: ConfirmedEnds }
+  ) {
     this.#keys = keys
     this.#records = records
     this.#lists = lists
-    this.#taking = taking
+    this.#ends = ends
   }
 
   async end (userId: string, { except, before, onEnded = () => {} }: DeleteByUserOptions): Promise<string[]> {
-    const confirmation = await this.#taking.confirmationOf([], [userId])
+    const confirmation = await this.#ends.confirmationOf([], [userId])
     const { called, spared } = await this.#lists.callOff(userId, except)
     const parts = { userId, records: this.#records, lists: this.#lists, onItsWayTo: spared }
-    const kept = except === undefined ? null : await Kept.of(except, parts)
+    const survivor = except === undefined ? null : await SurvivingSession.of(except, parts)
     const ended: string[] = []
     const endAll = async (members: string[]): Promise<boolean> => {
-      await kept?.follow()
-      const { ids, isAnyGone } = await this.#endEach(userId, members, kept, confirmation)
+      await survivor?.follow()
+      const { ids, isAnyGone } = await this.#endEach(userId, members, survivor, confirmation)
       ended.push(...ids)
       onEnded(ids)
       return isAnyGone
     }
-    // Who began one of these would undo it; where that was broken off, this does.
+    // The process that began one of these undoes it. Where that was broken off, this does.
     while (called.length > 0) await endAll(called.splice(0, AT_ONCE))
     for (let last: Began | undefined = before === undefined ? undefined : { id: '', createdAt: before }; ;) {
       const members = await this.#lists.page(userId, { limit: AT_ONCE, before: last })
@@ -59,20 +60,20 @@ export class UserEndings {
     }
   }
 
-  /** Ends the sessions of these members, and takes them off the list. Gives who lived, and whether any is off. */
+  /** Ends the sessions of these members, and takes them off the list. `ids`: those that lived. */
   async #endEach (
-    userId: string, members: string[], kept: Kept | null, confirmation: Confirmation
+    userId: string, members: string[], survivor: SurvivingSession | null, confirmation: Confirmation
   ): Promise<{ ids: string[], isAnyGone: boolean }> {
     const outcomes = new Map<string, Outcome>()
     const ending = await Promise.all(members.map(async (member) => {
       const { id, createdAt } = this.#keys.beganOf(member)
-      return await kept?.is(id, createdAt) === true ? [] : [{ member, id }]
+      return await survivor?.is(id, createdAt) === true ? [] : [{ member, id }]
     }))
     const all = ending.flat()
     await Promise.all([...new Set(all.map(({ id }) => id))].map(async (id) => {
       outcomes.set(id, await this.#end(userId, id, confirmation))
     }))
-    // Before what is done comes off the list: who asks again because nobody confirmed finds it there.
+    // Before they come off the list: a caller that asks again, because nobody confirmed, finds them there.
     await confirmation.wait()
     const done = all.filter(({ id }) => outcomes.get(id) !== 'other')
     const gone = done.filter(({ id }) => outcomes.get(id) === null)
@@ -84,6 +85,62 @@ export class UserEndings {
   async #end (userId: string, id: string, confirmation: Confirmation): Promise<Outcome> {
     if (await this.#records.isOthers(id, userId)) return 'other'
     await confirmation.extend([this.#keys.session(id)])
-    return await this.#taking.take(id, confirmation)
+    return await this.#ends.end(id, confirmation)
+  }
+}
+
+interface SurvivorParts {
+  userId: string
+  records: Records
+  lists: UserLists
+  /** Ids to which it is moving. */
+  onItsWayTo: string[]
+}
+
+/**
+ * The session that goes on while all others of its user end, however often it goes on under another id meanwhile. It
+ * keeps the moment in which it began.
+ */
+class SurvivingSession {
+  readonly #userId: string
+  readonly #records: Records
+  readonly #lists: UserLists
+  readonly #ids: Set<string>
+  /** Last id that it is known to have had. */
+  #last: string
+  #createdAt: number | null = null
+
+  private constructor (id: string, { userId, records, lists, onItsWayTo }: SurvivorParts) {
+    this.#userId = userId
+    this.#records = records
+    this.#lists = lists
+    this.#ids = new Set([id, ...onItsWayTo])
+    this.#last = id
+  }
+
+  static async of (id: string, parts: SurvivorParts): Promise<SurvivingSession> {
+    const survivor = new SurvivingSession(id, parts)
+    await survivor.follow()
+    for (const each of survivor.#ids) survivor.#createdAt ??= (await parts.records.find(each))?.createdAt ?? null
+    return survivor
+  }
+
+  /** Follows its moves. Redis remembers one for ten seconds: call this again within that time. */
+  async follow (): Promise<void> {
+    for (const seen = new Set<string>(); !seen.has(this.#last);) {
+      seen.add(this.#last)
+      this.#last = await this.#records.successor(this.#last) ?? this.#last
+      this.#ids.add(this.#last)
+    }
+  }
+
+  /** Whether a session is this one. */
+  async is (id: string, createdAt: number): Promise<boolean> {
+    if (this.#ids.has(id) || createdAt !== this.#createdAt) return this.#ids.has(id)
+    await this.follow()
+    // In this order: when it is not on its way any more, what it moved to is known.
+    if (await this.#lists.isMoving({ userId: this.#userId, createdAt }, this.#last, id)) this.#ids.add(id)
+    else await this.follow()
+    return this.#ids.has(id)
   }
 }

@@ -4,13 +4,12 @@ import type { Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { connect } from '../../lib/redis/connection.ts'
 import type { Client } from '../../lib/redis/connection.ts'
-import * as listScripts from '../../lib/redis/list-scripts.ts'
-import * as sessionScripts from '../../lib/redis/scripts.ts'
 import { RedisStore } from '../../lib/index.ts'
 import { Browser, startApp } from '../helpers/app.ts'
 import { addRoutes, optionsOf } from '../helpers/crashing-service.ts'
 import type { ServiceRequest } from '../helpers/crashing-service.ts'
 import { MINUTE } from '../helpers/record.ts'
+import { redisScripts } from '../helpers/redis-scripts.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
 import { age, keysOf } from '../helpers/redis-store.ts'
 import { isAll, isSoak, report } from '../helpers/scale.ts'
@@ -313,7 +312,7 @@ function allTries (commands: number[], { modes, nth }: { modes: StopMode[], nth:
 async function crashEverywhere (t: Test, backend: Backend, { on, modes, nth, kills }: { on: string, modes: StopMode[], nth: number, kills: number }): Promise<void> {
   const next = herd(t)
   // That none is asked for by its text: which operation would be the first to, is not always the same.
-  for (const master of mastersOf(backend)) await Promise.all(Object.values({ ...sessionScripts, ...listScripts }).filter((script) => typeof script === 'object').map(({ lua }) => master.script('LOAD', lua)))
+  for (const master of mastersOf(backend)) await Promise.all(Object.values(redisScripts).map(({ lua }) => master.script('LOAD', lua)))
   const findings = new Findings()
   let commands: number[] | null = null
   for (let attempt = 0; commands === null; attempt++) {

@@ -7,13 +7,12 @@ import { connect } from '../../lib/redis/connection.ts'
 import { Keys } from '../../lib/redis/keys.ts'
 import { RedisLink } from '../../lib/redis/link.ts'
 import { Records } from '../../lib/redis/records.ts'
-import * as listScripts from '../../lib/redis/list-scripts.ts'
-import * as sessionScripts from '../../lib/redis/scripts.ts'
 import { RedisStore } from '../../lib/redis/store.ts'
 import { UserLists } from '../../lib/redis/user-lists.ts'
 import { storeContract } from '../contract/store-contract.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { DAY, MINUTE, record } from '../helpers/record.ts'
+import { redisScripts } from '../helpers/redis-scripts.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { age, keysOf, openStore } from '../helpers/redis-store.ts'
@@ -270,7 +269,7 @@ async function beforePage (t: Test, ours: string, interrupts: Record<number, () 
   let pages = 0
   Object.assign(store['link'], {
     script: async (...args: Parameters<typeof script>) => {
-      if (args[0] === listScripts.pageScript) await interrupts[++pages]?.()
+      if (args[0] === UserLists.pageScript) await interrupts[++pages]?.()
       return await script(...args)
     }
   })
@@ -655,7 +654,7 @@ async function duration (work: () => Promise<unknown>): Promise<number> {
 
 /** What Redis is sent for the keys under `prefix` while something is done: command, scripts by name, keys, PX and NX. */
 async function monitor (t: Test) {
-  const names = new Map(Object.entries({ ...sessionScripts, ...listScripts }).map(([name, { sha }]) => [sha, name.replace('Script', '')]))
+  const names = new Map(Object.entries(redisScripts).map(([name, { sha }]) => [sha, name.replace('Script', '')]))
   const listener = await redis.client.monitor() as unknown as Redis
   t.teardown(() => listener.disconnect())
   const seen: Array<{ args: string[], source: string }> = []

@@ -5,8 +5,8 @@ import type { Records } from './records.ts'
 import { UNCONFIRMED } from './replication.ts'
 import type { Confirmation, Replication } from './replication.ts'
 
-/** Ends single sessions, and sees to it that what confirms an end confirms this one. */
-export class Taking {
+/** Ends single sessions so that replicas can confirm it. */
+export class ConfirmedEnds {
   readonly #keys: Keys
   readonly #records: Records
   readonly #replication: Replication | null
@@ -18,7 +18,7 @@ export class Taking {
     this.#replication = replication
   }
 
-  /** Of what is written from now on about these sessions and users. */
+  /** Makes a confirmation of what is written from now on about these sessions and users. */
   async confirmationOf (
     ids: Array<string | undefined>, userIds: Array<string | null | undefined> = []
   ): Promise<Confirmation> {
@@ -27,9 +27,9 @@ export class Taking {
     return await this.#replication?.of([...sessions, ...lists]) ?? UNCONFIRMED
   }
 
-  /** Ends one session. One that had ended, or moved, leaves something after that for a replica to confirm. */
-  async take (id: string, confirmation: Confirmation, options?: DeleteOptions): Promise<SessionRecord | null> {
-    const ended = await this.#records.take(id, options)
+  /** Ends one session. If it had ended before, or moved, writes something for a replica to confirm. */
+  async end (id: string, confirmation: Confirmation, options?: DeleteOptions): Promise<SessionRecord | null> {
+    const ended = await this.#records.end(id, options)
     if (this.#replication !== null && ended?.id !== id) {
       const ids = ended === null ? [id] : [id, ended.id]
       await confirmation.extend(ids.map((each) => this.#keys.session(each)))
@@ -38,11 +38,11 @@ export class Taking {
     return ended
   }
 
-  /** Deletes what is under an id, and no session of ours. */
+  /** Deletes the value under an id that is no session of ours. */
   async discard (id: string): Promise<void> {
     const confirmation = await this.confirmationOf([id])
     await this.#records.discard(id)
-    // Who asks again, because nobody confirmed, deletes nothing.
+    // A caller that asks again, because nobody confirmed, deletes nothing.
     if (this.#replication !== null) await this.#records.leaveTrace(id)
     await confirmation.wait()
   }
