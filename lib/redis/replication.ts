@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis'
 import { errors } from '../errors.ts'
+import { patience } from '../util/deadline.ts'
 import { CONFIRM_MS } from '../util/timings.ts'
 import { isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
@@ -119,7 +120,7 @@ export class Replication {
 async function confirmed (master: Redis): Promise<boolean> {
   const [role, , followers] = await master.role() as [string, number, unknown[]]
   const replicas = role === 'master' ? Math.max(1, followers.length) : Infinity
-  return replicas !== Infinity && await master.wait(replicas, CONFIRM_MS) >= replicas
+  return replicas !== Infinity && await master.wait(replicas, CONFIRM_MS * patience.factor) >= replicas
 }
 
 /** Returns the server that answers for `key`, if it is connected. */

@@ -4,8 +4,10 @@ import type { Test } from 'tap'
 import { connect } from '../../lib/redis/connection.ts'
 import { RedisLink } from '../../lib/redis/link.ts'
 import { Replication } from '../../lib/redis/replication.ts'
+import { patience } from '../../lib/util/deadline.ts'
 import { storeContract } from '../contract/store-contract.ts'
 import { Browser, startApp } from '../helpers/app.ts'
+import { withRealLimits } from '../helpers/patience.ts'
 import { record } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
@@ -20,12 +22,15 @@ async function follows (replica: TestRedis): Promise<void> {
   await until('the master to hear of it', async () => await master.client.wait(1, 100) === 1)
 }
 
-/** Nobody confirms what is written while `meanwhile` runs. */
+/** Nobody confirms what is written while `meanwhile` runs, nor is waited for longer than applications do. */
 async function withoutReplica (meanwhile: () => Promise<void>): Promise<void> {
+  const { factor } = patience
   replica.pause()
+  patience.factor = 1
   try {
     await meanwhile()
   } finally {
+    patience.factor = factor
     replica.resume()
     await follows(replica)
   }
@@ -200,6 +205,7 @@ t.test('replicas are not taken at their word for what was written on a connectio
 })
 
 t.test('a Redis without a replica is warned about where sign-ins are to be confirmed', async (t) => {
+  withRealLimits(t)
   const alone = await startRedis(t)
   for (const [durability, expected] of [['replicated', 1], ['default', 0]] as const) {
     const app = await startApp(t, { redis: alone.url, keyPrefix: prefix(), durability })
