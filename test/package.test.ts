@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -43,8 +43,9 @@ async function importMicros (name: string): Promise<number> {
   return Number(stdout)
 }
 
-/** The part of package.json that says what can be imported. */
+/** The part of package.json that says what can be imported, and run. */
 interface Manifest {
+  scripts: Record<string, string>
   exports: Record<string, unknown>
   /** Paths of types for those who read no `exports`. */
   typesVersions: { '*': Record<string, [string]> }
@@ -170,4 +171,38 @@ t.test('the package stays small, and quick to import', async (t) => {
   const ratio = Math.min(...ours) / Math.min(...theirs)
   t.comment(`${size} bytes, ${files.length} files, imported in ${ratio.toFixed(1)} times the CPU time of Fastify`)
   t.ok(ratio <= MAX_IMPORT_RATIO, `${ratio.toFixed(1)} times the CPU time of importing Fastify`)
+})
+
+t.test('what cannot be traced is not published: without a repository, a date or the tag of its version', async (t) => {
+  const folder = join(root, '.tmp/release')
+  const check = async (manifest: object, heading: string, tag?: string): Promise<string[]> => {
+    rmSync(folder, { recursive: true, force: true })
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, 'package.json'), JSON.stringify({ version: '1.2.3', ...manifest }))
+    writeFileSync(join(folder, 'CHANGELOG.md'), `# Changelog\n\n${heading}\n`)
+    const env = { ...process.env, GITHUB_REF_NAME: tag }
+    return await promisify(execFile)(process.execPath, [join(root, '.ci/release-check.js')], { cwd: folder, env })
+      .then(() => [], ({ code, stderr }) => code === 1 ? stderr.trim().split('\n') : [String(stderr)])
+  }
+  const [repository, dated] = ['github:ada/sessions', '## 1.2.3 (2026-01-31)']
+  t.strictSame(await check({ repository }, dated, 'v1.2.3'), [])
+  t.strictSame(await check({ repository }, dated), [], 'by hand')
+  t.match(await check({}, dated, 'v1.2.3'), [/`repository`/])
+  t.match(await check({ repository }, '## 1.2.3 (unreleased)', 'v1.2.3'), [/unreleased/])
+  t.match(await check({ repository }, '## 1.2.2 (2026-01-30)', 'v1.2.3'), [/no section/])
+  t.match(await check({ repository }, dated, 'v1.2.4'), [/the tag is v1.2.4/])
+  t.equal((await check({}, '', 'main')).length, 3)
+})
+
+t.test('Dependabot looks after every folder with packages, and the workflows call scripts that exist', async (t) => {
+  const github = join(root, '.github')
+  const dependabot = readFileSync(join(github, 'dependabot.yml'), 'utf8')
+  for (const folder of PEERS) t.match(dependabot, new RegExp(`^ +- /${folder}$`, 'm'))
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest
+  const workflows = readdirSync(join(github, 'workflows')).map((name) => readFileSync(join(github, 'workflows', name), 'utf8')).join('\n')
+  const named = [...workflows.matchAll(/npm run ([\w:-]+)/g)].map(([, name = '']) => name)
+  t.strictSame(named.filter((name) => scripts[name] === undefined), [])
+  const files = [...workflows.matchAll(/\.ci\/[\w.-]+/g)].map(([file]) => file)
+  t.ok(named.length > 2 && files.length > 2)
+  for (const file of files) t.ok(existsSync(join(root, file)), file)
 })
