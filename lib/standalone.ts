@@ -11,7 +11,7 @@ export interface SessionManagerOptions extends Pick<SessionOptions, 'secret' | '
   store: NonNullable<SessionOptions['store']>
 }
 
-/** What `app.sessions` is, where there is no Fastify: in a worker, a script, beside another framework. */
+/** `app.sessions` without Fastify: in a worker, a script, beside another framework. */
 export class SessionManager extends Sessions {
   // No members of its own: one type for this and for `app.sessions`.
 

@@ -17,7 +17,7 @@ import type { AdoptionBase } from '../redis/store.ts'
 import type { UserLists } from '../redis/user-lists.ts'
 import { ADOPTION_WAIT_MS, LOOK_AGAIN_MS, PENDING_MS } from '../util/timings.ts'
 
-/** How adopted sessions are made. */
+/** Options of adopted sessions. */
 export interface AdoptionOptions {
   idleTimeoutMs: number
   absoluteTimeoutMs: number

@@ -16,7 +16,7 @@ import type { ExpressSession } from './versions.ts'
 
 export type { ExpressSession } from './versions.ts'
 
-/** How express-session and @fastify/session are told the outcome of a call. */
+/** Callback of express-session and @fastify/session. */
 export type Callback = (error?: unknown, result?: ExpressSession) => void
 
 /** The options of connect-redis' `RedisStore`, and those of this package's. */
@@ -37,7 +37,7 @@ const OPTIONS = [
   'client', 'prefix', 'durability', 'scanCount', 'ttl', 'serializer', 'disableTouch', 'disableTTL', 'overwrite'
 ] as const
 
-/** When a session ends that never ends. The last year that every reader of dates takes. */
+/** End of a session that never ends: in the last year that every reader of dates takes. */
 const NEVER = Date.UTC(9999, 11, 31)
 
 /** connect-redis' class. Its own types would need @types/express-session. */

@@ -11,12 +11,12 @@ import type { UserLists } from '../redis/user-lists.ts'
 /** The member of an Express session that holds what only this package knows. Reserved on `request.session`. */
 const OURS = '_session'
 
-/** When something happened that nobody noted: long ago. */
+/** Time of what happened and was not noted: long ago. */
 const UNKNOWN = 0
 /** The last instant that a Date can be. */
 const LAST = 8.64e15
 
-/** What the sessions of the Express app look like. */
+/** Form of the sessions of the Express app. */
 export interface ExpressLayout {
   /** Returns the user that the data names, or `null`. */
   userOf: (data: Record<string, unknown>) => string | null

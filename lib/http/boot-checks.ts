@@ -32,7 +32,7 @@ interface Cookie {
 }
 
 interface Registration {
-  /** What holds its sessions, and what their keys begin with; `null`: memory of its own. */
+  /** Holder of its sessions, and the prefix of their keys; `null`: memory of its own. */
   readonly backend: { of: unknown, prefix: string } | null
   readonly cookie: Cookie
 }

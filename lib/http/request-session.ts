@@ -16,7 +16,7 @@ import { StoredSession } from './stored-session.ts'
 import type { RequestSessionOptions } from './stored-session.ts'
 import type { WaitingPayload } from './waiting-payload.ts'
 
-/** What a session object holds before there is a stored session. */
+/** Data of a session object before there is a stored session. */
 const NOTHING = new Baseline('{}')
 
 const CHANGED_TOO_LATE = 'request.session was changed, and that is not saved: its reply was sent before, or is' +
@@ -314,7 +314,7 @@ export class RequestSession implements SessionOwner {
     try {
       await this.stored.save(plan, { data: saved, id: this.#nextId ?? undefined, carry })
     } catch (error) {
-      // What became of it is not known: another try is for another id, and still a sign-in.
+      // The outcome is not known: the next try is for a new id, and still a sign-in.
       this.#nextId = null
       this.#isUncertain = true
       assigned.signsIn ||= this.#assigned.signsIn

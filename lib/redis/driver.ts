@@ -6,7 +6,7 @@ import { GIVEN_UP_RETRY_MS, STAY_MS } from '../util/timings.ts'
  * The driver is ioredis. This file says what its errors mean, and works around what it does wrong or not at all.
  */
 
-/** What Redis repeats of a command that it does not know. */
+/** Arguments that Redis repeats of a command that it does not know. */
 const ARGUMENTS = /, with args beginning with:.*/
 
 /**
@@ -59,7 +59,7 @@ export function isRefusal (error: unknown): boolean {
   return start.test(replyOf(error))
 }
 
-/** When each connection left its server, by its `reconnectOnError`. */
+/** Times at which connections left their servers, by their `reconnectOnError`. */
 const leftAt = new WeakMap<object, number>()
 
 /**
@@ -77,7 +77,7 @@ export function leaveReplicas (): (error: Error) => 1 | false {
   return leave
 }
 
-/** When a connection of ours last left a server that takes no writes, by `performance.now()`; else `-Infinity`. */
+/** Returns when a connection last left a server that takes no writes, by `performance.now()`; else `-Infinity`. */
 export function lastLeftAt (client: Redis | Cluster): number {
   const { reconnectOnError } = ('nodes' in client ? client.options.redisOptions : client.options) ?? {}
   return leftAt.get(reconnectOnError ?? {}) ?? -Infinity

@@ -22,7 +22,7 @@ const SAFE_POLICIES = ['noeviction', 'volatile-ttl']
 const MAX_KINDS = 50
 
 const SEE_ACL = 'README, "What is in Redis", has the ACL'
-/** What an operator can do about what Redis answers. */
+/** Advice for the operator about refusals of Redis. */
 const ADVICE: Array<[pattern: RegExp, advice: string]> = [
   [
     /NOPERM .*channel/,

@@ -107,7 +107,7 @@ export class Keys {
     return `${/^[+=]/.test(name) ? '=' : ''}${name}:`
   }
 
-  /** When the session of a member began; 0 if the member does not say. */
+  /** Returns when the session of a member began; 0 if the member does not tell. */
   createdAtOf (member: string): number {
     const createdAt = Number.parseInt(member.slice(member.lastIndexOf(':') + 1), 36)
     return Number.isFinite(createdAt) ? createdAt : 0

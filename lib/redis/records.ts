@@ -105,7 +105,7 @@ return 1`)
     return await this.link.run(keys[0], (client) => client.exists(...keys)) > 0
   }
 
-  /** Those of a user's sessions that are not there, or not theirs, neither live nor pending. */
+  /** Returns those of a user's sessions that are absent or not theirs, neither live nor pending. */
   async missing (_userId: string, ids: string[]): Promise<string[]> {
     if (await this.reads.areThere(ids.map((id) => this.keys.session(id)))) return []
     const exist = await Promise.all(ids.map(async (id) => await this.exists(id)))

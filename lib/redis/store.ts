@@ -35,7 +35,7 @@ export interface RedisStoreOptions {
   scanCount?: number | undefined
 }
 
-/** What the parts of a store share. */
+/** Parts of a store that the others need. */
 export interface RedisStoreBase {
   readonly link: RedisLink
   readonly keys: Keys
@@ -61,7 +61,7 @@ export interface RedisStoreParts {
   readonly adoption?: ((base: AdoptionBase) => Adoption) | undefined
 }
 
-/** What an `adoption` is made of. */
+/** Parts of a store that an `adoption` needs. */
 export interface AdoptionBase extends RedisStoreBase {
   readonly records: Records
   /** Deletes a session of the other library. */
