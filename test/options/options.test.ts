@@ -164,7 +164,8 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
 t.test('a wrong value is refused, by the option\'s name', async (t) => {
   for (const [option, fault, values] of WRONG) {
     const [name = '', member] = option.split('.')
-    for (const value of values) t.strictSame(faultsOf(t, { secret, [name]: member === undefined ? value : { [member]: value } }), [`${option} ${fault}`])
+    const faults = values.map((value) => faultsOf(t, { secret, [name]: member === undefined ? value : { [member]: value } }))
+    t.strictSame(faults, values.map(() => [`${option} ${fault}`]))
   }
 })
 
