@@ -24,13 +24,13 @@ export type {
 } from './options/types.ts'
 export type {
   CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike
-} from './session/manager-types.ts'
+} from './session/manager.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
   AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, Limit,
   ListOptions, MoveOptions, ReplaceOptions, SessionLists, SessionStore, StoreEvents
 } from './session/store.ts'
-export type { ExpressStore } from './store/foreign-store.ts'
+export type { ExpressStore } from './store/foreign.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'
 export type { RedisStoreOptions } from './redis/store.ts'

@@ -4,7 +4,7 @@ import type { ResolvedOptions } from '../options/resolve.ts'
 import type { Data } from '../session/changes.ts'
 import { presentable } from '../session/data.ts'
 import type { NewSession } from '../session/new-record.ts'
-import { OwnTokens } from '../session/token.ts'
+import { SignedTokens } from '../session/token.ts'
 import { userOf } from '../session/user-id.ts'
 import type { UserIdFrom } from '../session/user-id.ts'
 import { ExpressAdoption } from './adoption.ts'
@@ -19,7 +19,7 @@ export function expressLayout (options: ResolvedOptions): SessionLayout {
 function adoptingLayout (options: ResolvedOptions): SessionLayout {
   const { secrets } = options
   return {
-    tokens: new OwnTokens(secrets),
+    tokens: new SignedTokens(secrets),
     readForeignCookie: (value) => adoptedCredential(value, secrets),
     shared: null,
     parts: { adoption: (base) => new ExpressAdoption(base, options) }

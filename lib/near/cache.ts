@@ -5,20 +5,20 @@ import type {
   Adoption, AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions,
   ReplaceOptions, SessionStore, StoreEvents
 } from '../session/store.ts'
-import { ChangeCounts } from './change-counts.ts'
 import { RecentRecords } from './records.ts'
 
-/** When there is no room: what share of reads must be served from here for each other one to be worth keeping; and else, which are. */
+/** Share of reads answered from here above which each record that was read is kept, also where there is no room. */
 const WORTH = 1 / 8
+/** Below that share, one record in so many is kept. */
 const SAMPLE = 8
-/** Over how many reads that is looked at. */
+/** Number of reads over which the share is measured. */
 const WINDOW = 8_192
 
-/** Tells what changes in the backend of a store, whoever changes it. */
+/** Changes in the backend of a store, by any process. */
 export interface Changes {
   /**
-   * Until when, by `performance.now()`, what has been told is all that a process can know: until then it heard, or is
-   * about to hear, of whatever changes. 0 while it hears nothing.
+   * Time, by `performance.now()`, up to which this process has heard, or is about to hear, of every change. 0 while it
+   * hears nothing.
    */
   readonly trustedUntil: number
   /**
@@ -26,18 +26,19 @@ export interface Changes {
    * or expired. `onGap`: any may have. Resolves once it hears, or with what the backend refuses.
    */
   listen (onChange: (id: string) => void, onGap: () => void): Promise<Error | null>
-  /** Twice is safe. */
+  /** Stops listening. Twice is safe. */
   close (): Promise<void>
 }
 
+/** Options of a `NearCacheStore`. */
 export interface NearCacheOptions {
   readonly maxEntries: number
   readonly maxStaleMs: number
 }
 
 /**
- * A store around a store: what was read a moment ago is answered from this process's memory, without a round trip,
- * for as long as the backend would tell of a change. Everything but `find` is the store's own work.
+ * A store around a store: a session that was read a moment ago is answered from this process's memory, without a round
+ * trip, for as long as the backend would tell of a change. The store itself does everything but `find`.
  *
  * Why nothing is served that has ended, longer than the message of it takes:
  *
@@ -62,7 +63,7 @@ export class NearCacheStore implements SessionStore {
   readonly #recent: RecentRecords
   readonly #counts = new ChangeCounts()
   #gaps = 0
-  /** Users whose sessions were ended here, and when: of what was asked for before nothing is served. */
+  /** Users whose sessions were ended here, and when. Records that were read before are not served. */
   readonly #ended = new Map<string, number>()
   #hits = 0
   #misses = 0
@@ -104,7 +105,8 @@ export class NearCacheStore implements SessionStore {
     const now = performance.now()
     if (now >= this.#changes.trustedUntil) return undefined
     const entry = this.#recent.get(id)
-    if (entry === undefined || now - entry.readAt >= this.#maxStaleMs || entry.expiresAt <= this.#store.now() || this.#endedSince(entry.record.userId, entry.readAt)) return undefined
+    if (entry === undefined || now - entry.readAt >= this.#maxStaleMs) return undefined
+    if (entry.expiresAt <= this.#store.now() || this.#endedSince(entry.record.userId, entry.readAt)) return undefined
     this.#hits++
     return entry.record
   }
@@ -148,7 +150,7 @@ export class NearCacheStore implements SessionStore {
     try {
       return await listsOf(this.#store).deleteByUser(userId, options)
     } finally {
-      // Also those that others have ended meanwhile, which are not among what it gives.
+      // Also sessions that others have ended meanwhile, whose ids it does not return.
       this.#endedNow(userId)
     }
   }
@@ -179,18 +181,20 @@ export class NearCacheStore implements SessionStore {
     const count = this.#counts.of(id)
     const gaps = this.#gaps
     const record = await this.#store.find(id)
-    if (record !== null && count === this.#counts.of(id) && gaps === this.#gaps && this.#isWorthKeeping(id)) this.#recent.set(record, readAt)
+    const isCurrent = count === this.#counts.of(id) && gaps === this.#gaps
+    if (record !== null && isCurrent && this.#isWorthKeeping(id)) this.#recent.set(record, readAt)
     return record
   }
 
-  /** Where each one kept takes the place of another that would not have been asked for either, keeping it is work for nothing. */
+  /** Whether to keep a record. Where each takes the place of one that is not read again either, that is no use. */
   #isWorthKeeping (id: string): boolean {
     this.#misses++
     if (this.#hits + this.#misses > WINDOW) {
       this.#hits >>= 1
       this.#misses >>= 1
     }
-    return !this.#recent.isFull || this.#hits >= this.#misses * WORTH || this.#misses % SAMPLE === 0 || this.#recent.has(id)
+    if (!this.#recent.isFull || this.#recent.has(id)) return true
+    return this.#hits >= this.#misses * WORTH || this.#misses % SAMPLE === 0
   }
 
   #changed (id: string): void {
@@ -211,7 +215,7 @@ export class NearCacheStore implements SessionStore {
     const now = performance.now()
     this.#ended.delete(userId)
     this.#ended.set(userId, now)
-    // What was asked for before the first of them is not served any more.
+    // Records that were read before the first of them are not served any more.
     for (const [each, at] of this.#ended) {
       if (now - at < this.#maxStaleMs) break
       this.#ended.delete(each)
@@ -223,4 +227,30 @@ export class NearCacheStore implements SessionStore {
     const endedAt = this.#ended.get(userId)
     return endedAt !== undefined && readAt <= endedAt
   }
+}
+
+/** Number of groups of ids. A power of two. */
+const GROUPS = 4_096
+
+/**
+ * Counts how often sessions have changed, in groups, so that it takes little memory however many there are. Ids are
+ * random. A session in the group of one that has changed is read again, no more.
+ */
+class ChangeCounts {
+  readonly #counts = new Uint32Array(GROUPS)
+
+  of (id: string): number {
+    return this.#counts[groupOf(id)] as number
+  }
+
+  add (id: string): void {
+    const group = groupOf(id)
+    this.#counts[group] = (this.#counts[group] as number) + 1
+  }
+}
+
+function groupOf (id: string): number {
+  let hash = 0
+  for (let at = 0; at < 8; at++) hash = (hash * 31 + id.charCodeAt(at)) | 0
+  return hash & (GROUPS - 1)
 }

@@ -1,28 +1,28 @@
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 
-/** What a record takes besides its data and meta, in characters, about. */
+/** Size of a record without its data and meta, in characters, about. */
 const HEAD_SIZE = 500
-/** How much text there is room for per entry, and at the least, in characters. */
+/** Room for text per entry, in characters, and the least room in all. */
 const SIZE_PER_ENTRY = 4_000
 const LEAST_SIZE = 1_000_000
 
 /** A record as it was read. */
-export interface Entry {
+interface Entry {
   readonly record: SessionRecord
-  /** When it was asked for, by the monotonic clock. */
+  /** The time when it was asked for, by the monotonic clock. */
   readonly readAt: number
-  /** When it expires, by the store's clock. */
+  /** The time when it expires, by the store's clock. */
   readonly expiresAt: number
   readonly size: number
-  /** Where in the ring it stands. */
+  /** Its place in the ring. */
   readonly slot: number
 }
 
 /**
- * The records that were read last, so many and so much text of them at the most. What was read first goes first: it
- * is the first not to be served any more, however often it was asked for. Each call takes the same time, however many
- * there are.
+ * The records that were read last, up to a number and up to an amount of text. The one that was read first goes first,
+ * however often it was asked for, as it is the first that may not be served any more. Each call takes the same time,
+ * however many there are.
  */
 export class RecentRecords {
   readonly #entries = new Map<string, Entry>()
@@ -53,15 +53,17 @@ export class RecentRecords {
     return this.#entries.size >= this.#max || this.#size >= this.#maxSize
   }
 
+  /** Number of records. */
   get length (): number {
     return this.#entries.size
   }
 
-  /** How much text they hold, in characters, about. */
+  /** Size of all records, in characters, about. */
   get size (): number {
     return this.#size
   }
 
+  /** Adds a record, or replaces it. */
   set (record: SessionRecord, readAt: number): void {
     const { id } = record
     this.delete(id)

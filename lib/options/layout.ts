@@ -1,7 +1,7 @@
 import type { RedisStoreParts } from '../redis/store.ts'
 import type { SharedSessions } from '../session/core.ts'
 import type { ForeignCredential } from '../session/credentials.ts'
-import { OwnTokens } from '../session/token.ts'
+import { SignedTokens } from '../session/token.ts'
 import type { TokenFormat } from '../session/token.ts'
 import type { ResolvedOptions } from './resolve.ts'
 
@@ -25,5 +25,5 @@ export async function layoutOf (options: ResolvedOptions): Promise<SessionLayout
 
 /** The layout without an Express app. */
 export function ownLayout ({ secrets }: Pick<ResolvedOptions, 'secrets'>): SessionLayout {
-  return { tokens: new OwnTokens(secrets), readForeignCookie: null, shared: null }
+  return { tokens: new SignedTokens(secrets), readForeignCookie: null, shared: null }
 }

@@ -1,6 +1,6 @@
 import type { TObject } from '@sinclair/typebox'
 import type { SessionStore } from '../session/store.ts'
-import type { ExpressStore } from '../store/foreign-store.ts'
+import type { ExpressStore } from '../store/foreign.ts'
 import type { RedisTarget } from '../store/open.ts'
 import type { Duration } from '../util/duration.ts'
 

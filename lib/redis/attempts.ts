@@ -37,7 +37,7 @@ export class RedisAttempts implements AttemptCounters {
    * Returns 0 it counts now, or may, or the place is known · else in how many ms there is room
    * ZADD is its first write: a full Redis refuses it, and nothing is counted.
    */
-  static readonly #takeScript = script<number>(1, `${functions}
+  static readonly #countScript = script<number>(1, `${functions}
 if ARGV[4] ~= '' then
   local known = redis.call('ZSCORE', KEYS[1], '@' .. ARGV[4])
   if known and tonumber(known) > now then return 0 end
@@ -54,8 +54,8 @@ end
 if ARGV[1] ~= '' then keep(ARGV[1], tonumber(ARGV[3])) end
 return 0`)
 
-  async take (key: string, attempt: string | null, { max, withinMs }: AttemptLimit, place = ''): Promise<number> {
-    return await this.#run(RedisAttempts.#takeScript, key, attempt ?? '', max, withinMs, place)
+  async count (key: string, attempt: string | null, { max, withinMs }: AttemptLimit, place = ''): Promise<number> {
+    return await this.#run(RedisAttempts.#countScript, key, attempt ?? '', max, withinMs, place)
   }
 
   async giveBack (key: string, attempt: string): Promise<void> {

@@ -92,7 +92,7 @@ export interface AdoptionBase extends RedisStoreBase {
  *     deleteByUser   EVALSHA callOff @sess:user:<userId>, then in portions EVALSHA page, EVALSHA end of each, EVALSHA
  *                               forget; with an exception GET @{sess:<its id>}
  *     listAll        SCAN for sess:*, find of each
- *     attempts       take, clear and remember: EVALSHA @sess:tries:<what>:<hash>; giveBack: ZREM of it
+ *     attempts       count, clear and remember: EVALSHA @sess:tries:<what>:<hash>; giveBack: ZREM of it
  *     with durability 'replicated' ROLE and WAIT before a login ends anything, when it is live, and after a deletion;
  *                    where a session had ended before, EVALSHA trace @{sess:<id>}:trace before that
  *     bus            PUBLISH, SUBSCRIBE @sess:events

@@ -1,42 +1,44 @@
-/**
- * What is wrong with what code hands over is said by a TypeError that names the argument and what it must be, and
- * never repeats its value. What a client sent is no matter for these: a token of the wrong type is nobody's.
+/*
+ * Checks of what code hands over. Each throws a TypeError that names the argument and what it must be, and never its
+ * value. What a client sent is not checked here: a token of the wrong type is nobody's.
  */
 
-/** An object that is no list. A promise is a forgotten `await`, and would be taken for an object without members. */
+/** Whether a value is an object and no array. A promise is neither: it is a forgotten `await`. */
 export function isObject (value: unknown): value is object {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Promise)
 }
 
-/** @throws TypeError */
+/** Checks that a value is an object. @throws TypeError */
 export function assertObject (value: unknown, name: string): asserts value is object {
   if (!isObject(value)) throw new TypeError(`${name} must be an object`)
 }
 
-/** @throws TypeError also for a member that is called otherwise: a misspelt option is one that has no effect */
+/** Checks that an object has no other members: a misspelt option would have no effect. @throws TypeError */
 export function assertMembers (value: unknown, name: string, members: readonly string[]): asserts value is object {
   assertObject(value, name)
-  if (Object.keys(value).some((member) => !members.includes(member))) throw new TypeError(`${name} must have no members but ${members.join(', ')}`)
+  const isKnown = Object.keys(value).every((member) => members.includes(member))
+  if (!isKnown) throw new TypeError(`${name} must have no members but ${members.join(', ')}`)
 }
 
-/** @throws TypeError */
+/** Checks that a value is a function. @throws TypeError */
 export function assertFunction (value: unknown, name: string): void {
   if (typeof value !== 'function') throw new TypeError(`${name} must be a function`)
 }
 
-/** @throws TypeError for what is neither left out nor a boolean: `'no'` would count as yes */
+/** Checks that a value is a boolean or left out: `'no'` would count as yes. @throws TypeError */
 export function assertBoolean (value: unknown, name: string): void {
   if (value !== undefined && typeof value !== 'boolean') throw new TypeError(`${name} must be true or false`)
 }
 
-/** @throws TypeError */
+/** Checks that a value is one of the choices. @throws TypeError */
 export function assertOneOf (value: unknown, name: string, choices: readonly unknown[]): void {
-  if (!choices.includes(value)) throw new TypeError(`${name} must be ${choices.slice(0, -1).join(', ')} or ${String(choices.at(-1))}`)
+  const [last, ...others] = [...choices].reverse()
+  if (!choices.includes(value)) throw new TypeError(`${name} must be ${others.reverse().join(', ')} or ${String(last)}`)
 }
 
 /**
- * JSON text of an object. `fault`: what is said of what has none.
- * @throws TypeError; where JSON threw (a BigInt, a circle, a depth without end), that is its cause
+ * Returns the JSON text of an object. `fault` is the message where there is none.
+ * @throws TypeError, with the error of `JSON.stringify` (a BigInt, a circle) as its cause
  */
 export function objectText (value: unknown, fault: string): string {
   let text: unknown

@@ -3,125 +3,154 @@ import { errors } from '../errors.ts'
 import { KNOWN_NETWORK_MS } from '../util/timings.ts'
 import type { AttemptCounters, AttemptLimit } from './store.ts'
 
-/** How many logins may fail; `null`: any number of that kind. */
+/** Limits of failed logins. `null`: any number of that kind. */
 export interface AttemptLimits {
-  /** From one network, whatever the account. */
+  /** Limit of one network, whatever the account. */
   readonly network: AttemptLimit | null
-  /** From one network, of one account. */
+  /** Limit of one account from one network. */
   readonly accountNetwork: AttemptLimit | null
-  /** Of one account, from all networks that it is not known from (NIST SP 800-63B-4 3.2.2). */
+  /** Limit of one account from all networks that it is not known from (NIST SP 800-63B-4 3.2.2). */
   readonly account: AttemptLimit | null
 }
 
-/** From which networks an account is known: those it signed in from during the last thirty days, the newest twenty. */
+/** The networks an account is known from: the newest twenty that it signed in from in the last thirty days. */
 const KNOWN = { most: 20, forMs: KNOWN_NETWORK_MS }
 
-/** More of a name is not looked at. */
+/** Longest name that is read, in characters. The rest is ignored. */
 const MAX_NAME_LENGTH = 1_024
 
+/** A counter that an attempt counts in. */
 interface Counter {
   readonly key: string
   readonly limit: AttemptLimit
-  /** From where nothing is counted if it is known there. */
+  /** The network. Where the account is known from it, nothing is counted. */
   readonly place?: string
 }
 
 /**
- * One login as it is counted: while it goes on it counts as failed, so that many at once are no more than one after
- * the other. Whether there is such an account makes no difference to any of it.
+ * A login, as it is counted. It counts as failed while it goes on, so that many at once are no more than one after
+ * the other. Whether there is such an account makes no difference.
  */
 export class LoginAttempt {
   readonly #counters: AttemptCounters
   readonly #id: string
-  /** What the attempts of this account begin with; `null`: nobody knows whose it is. */
+  /** The beginning of all attempts of this account. `null`: the account is not known. */
   readonly #account: string | null
   readonly #ofNetwork: Counter | null = null
   readonly #ofBoth: Counter | null = null
   readonly #ofAccount: Counter & { place: string } | null = null
 
-  /** `account`: whatever was typed in. `network`: as `networkOf` gives it. */
-  constructor (counters: AttemptCounters, { account, network, limits }: { account: unknown, network: string, limits: AttemptLimits | null }) {
+  /** `account` is what was typed in, `network` what `networkOf` returns. */
+  constructor (
+    counters: AttemptCounters,
+    { account, network, limits }: { account: unknown, network: string, limits: AttemptLimits | null }
+  ) {
     const name = accountText(account)
     this.#counters = counters
     this.#account = name === null ? null : `${hash('account', name).slice(0, 16)}/`
     this.#id = `${this.#account ?? '/'}${randomBytes(8).toString('base64url')}`
     if (limits === null) return
-    if (limits.network !== null) this.#ofNetwork = { key: `network:${hash('network', network)}`, limit: limits.network }
+    const place = hash('network', network)
+    if (limits.network !== null) this.#ofNetwork = { key: `network:${place}`, limit: limits.network }
     if (name === null) return
-    if (limits.accountNetwork !== null) this.#ofBoth = { key: `account-network:${hash('account-network', name, network)}`, limit: limits.accountNetwork }
-    if (limits.account !== null) this.#ofAccount = { key: `account:${hash('account', name)}`, limit: limits.account, place: hash('network', network).slice(0, 16) }
+    if (limits.accountNetwork !== null) {
+      const key = `account-network:${hash('account-network', name, network)}`
+      this.#ofBoth = { key, limit: limits.accountNetwork }
+    }
+    if (limits.account !== null) {
+      this.#ofAccount = { key: `account:${hash('account', name)}`, limit: limits.account, place: place.slice(0, 16) }
+    }
   }
 
   /**
-   * Counts the attempt before it is made. The account is asked last: who is refused anyway takes no slot of it, not
-   * even for a moment, so that one network cannot keep an account from others. What is refused counts nowhere.
-   * @throws ERR_SESSION_TOO_MANY_ATTEMPTS, with the seconds after which there is room in its `Retry-After`
+   * Counts the attempt before it is made. The account is counted last: an attempt that is refused for its network
+   * uses up nothing of the account, not even for a moment. So one network cannot keep others from an account. An
+   * attempt that is refused counts nowhere.
+   * @throws ERR_SESSION_TOO_MANY_ATTEMPTS, with the seconds until there is room in its `Retry-After`
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
    */
   async reserve (): Promise<void> {
     const [near, far] = [[this.#ofNetwork, this.#ofBoth], [this.#ofAccount]]
-    const waitMs = await this.#take(near)
-    const accountWaitMs = await this.#take(far, waitMs > 0 ? { attempt: null } : { before: near })
-    const longestMs = Math.max(waitMs, accountWaitMs)
-    if (longestMs > 0) throw Object.assign(new errors.TOO_MANY_ATTEMPTS(), { headers: { 'retry-after': String(Math.ceil(longestMs / 1000)) } })
+    const waitMs = await this.#count(near)
+    const accountWaitMs = await this.#count(far, waitMs > 0 ? { attempt: null } : { before: near })
+    const seconds = Math.ceil(Math.max(waitMs, accountWaitMs) / 1000)
+    if (seconds === 0) return
+    throw Object.assign(new errors.TOO_MANY_ATTEMPTS(), { headers: { 'retry-after': String(seconds) } })
   }
 
-  /** It was no attempt: it counts no more. */
+  /** Stops counting this attempt, as it turned out to be none. */
   async giveBack (counters = [this.#ofNetwork, this.#ofBoth, this.#ofAccount]): Promise<void> {
-    await Promise.all(counters.map(async (counter) => { if (counter !== null) await this.#counters.giveBack(counter.key, this.#id) }))
+    const counted = counters.filter((counter) => counter !== null)
+    await Promise.all(counted.map(async ({ key }) => await this.#counters.giveBack(key, this.#id)))
   }
 
   /**
-   * It has succeeded: of this account nothing counts any more from this network, nor from those where it was not
-   * known, and from now on it is known here.
+   * Notes that the login has succeeded. Failed logins of this account from this network, and from those that it was
+   * not known from, stop counting. From now on the account is known from here.
    */
   async succeed (): Promise<void> {
     const { key, place = '' } = this.#ofAccount ?? {}
     await Promise.all([
-      // Only what is this account's: else signing in to one's own would buy guesses at others.
-      this.#ofNetwork !== null && (this.#account === null ? this.giveBack([this.#ofNetwork]) : this.#counters.clear(this.#ofNetwork.key, this.#account)),
+      this.#clearNetwork(),
       this.#ofBoth !== null && this.#counters.clear(this.#ofBoth.key),
       key !== undefined && this.#counters.clear(key),
       key !== undefined && this.#counters.remember(key, place, KNOWN)
     ])
   }
 
-  /** Counts the attempt where there is room everywhere; else it counts nowhere, nor in those `before`. Gives how long there is no room. */
-  async #take (counters: Array<Counter | null>, { attempt = this.#id, before = [] }: { attempt?: string | null, before?: Array<Counter | null> } = {}): Promise<number> {
-    const answers = await Promise.allSettled(counters.map(async (counter) => counter === null ? 0 : await this.#counters.take(counter.key, attempt, counter.limit, counter.place)))
+  /** Clears the network of what is this account's. Signing in to one's own account must not buy guesses at others. */
+  async #clearNetwork (): Promise<void> {
+    if (this.#ofNetwork === null) return
+    if (this.#account === null) await this.giveBack([this.#ofNetwork])
+    else await this.#counters.clear(this.#ofNetwork.key, this.#account)
+  }
+
+  /**
+   * Counts the attempt if there is room in all counters. Else it counts in none of them, and not in those `before`.
+   * Resolves with the milliseconds until there is room.
+   */
+  async #count (
+    counters: Array<Counter | null>,
+    { attempt = this.#id, before = [] }: { attempt?: string | null, before?: Array<Counter | null> } = {}
+  ): Promise<number> {
+    const answers = await Promise.allSettled(counters.map(async (counter) => {
+      if (counter === null) return 0
+      return await this.#counters.count(counter.key, attempt, counter.limit, counter.place)
+    }))
     const waits = answers.map((answer) => answer.status === 'fulfilled' ? answer.value : 0)
     const failure = answers.find((answer) => answer.status === 'rejected')?.reason as Error | undefined
     if (failure === undefined && Math.max(...waits) === 0) return 0
+    const counted = counters.filter((_counter, index) => waits[index] === 0)
     // Best effort: what stays counted is one guess less.
-    const givenBack = this.giveBack([...before, ...counters.filter((_counter, index) => waits[index] === 0)]).catch(() => {})
+    const givenBack = this.giveBack([...before, ...counted]).catch(() => {})
     if (failure !== undefined) throw failure
     await givenBack
     return Math.max(...waits)
   }
 }
 
-/** Forgets the failed logins of an account from networks it is not known from. */
+/** Clears the failed logins of an account from networks that it is not known from. */
 export async function forgetAttempts (counters: AttemptCounters, account: unknown): Promise<void> {
   const name = accountText(account)
   if (name !== null) await counters.clear(`account:${hash('account', name)}`)
 }
 
-/** What nobody sees in a name: control and format characters, what Unicode says to leave out, the empty Braille cell. */
+/** Invisible characters: control and format characters, those that Unicode ignores, the empty Braille cell. */
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]/gu
 
 /**
- * What an account goes by, however it is typed: `Ada`, `ada ` and `ａｄａ` are one, as they are to many a database,
- * and `['ada']` is as well. `null` when there is none.
+ * Returns the name of an account, however it is typed: `Ada`, `ada ` and `ａｄａ` are one, as to many a database.
+ * So is `['ada']`. Returns `null` when there is none.
  */
 function accountText (account: unknown): string | null {
   if (account === undefined || account === null) return null
-  // Before a name is cut: else so many of them would make another name of it.
+  // Before a name is cut: enough invisible characters would make a different name of it.
   const text = textOf(account).replace(HIDDEN, '').slice(0, MAX_NAME_LENGTH)
-  // Upper case makes Σ of ς and SS of ß, of ẞ only after lower case; what it takes apart is joined again.
+  // Upper case makes Σ of ς and SS of ß, of ẞ only after lower case. The last step joins what it takes apart.
   return text.normalize('NFKC').toLowerCase().toUpperCase().normalize('NFKC').trim()
 }
 
-/** What is no text may be without any. */
+/** Returns the text of a value, or none where it has no text. */
 function textOf (value: unknown): string {
   try {
     return String(value)
@@ -131,5 +160,6 @@ function textOf (value: unknown): string {
 }
 
 function hash (...parts: string[]): string {
-  return createHash('sha256').update(JSON.stringify(['fastify-user-sessions', ...parts])).digest('base64url').slice(0, 22)
+  const text = JSON.stringify(['fastify-user-sessions', ...parts])
+  return createHash('sha256').update(text).digest('base64url').slice(0, 22)
 }

@@ -1,11 +1,11 @@
 /** The application's data of one session, as its own object. */
 export type Data = Record<string, unknown>
 
-/** What one request changed, by top-level key; values are JSON text, `undefined` means deleted. */
+/** Changes that one request made, by top-level key. Values are JSON text. `undefined`: deleted. */
 export type Changes = ReadonlyMap<string, string | undefined>
 
 /**
- * What turns `before` into `after`. Throws what `JSON.stringify` throws (a BigInt).
+ * Returns the changes that turn `before` into `after`. Throws what `JSON.stringify` throws (a BigInt).
  * @throws TypeError for data nested more than 100 levels deep, or without end
  */
 export function diff (before: Data, after: Data): Changes {
@@ -21,7 +21,7 @@ export function diff (before: Data, after: Data): Changes {
   return changes
 }
 
-/** `data` with the changes made, the other keys as they are: the last writer of one key wins. */
+/** Returns data with the changes made. Other keys stay as they are: the last writer of a key wins. */
 export function apply (data: Data, changes: Changes): Data {
   const next: Data = { ...data }
   for (const [key, value] of changes) {
@@ -31,22 +31,23 @@ export function apply (data: Data, changes: Changes): Data {
   return next
 }
 
-/** How deep data may be nested: what recurses over it, here and elsewhere, must not run out of stack. */
+/** Deepest nesting of data. Code that recurses over it must not run out of stack. */
 export const MAX_DEPTH = 100
 
-/** Data by value. Throws what `JSON.stringify` throws. */
+/** Returns a copy of data. Throws what `JSON.stringify` throws. */
 export function copyOf (data: Data): Data {
   return JSON.parse(JSON.stringify(data)) as Data
 }
 
-/** These keys of the data; `null`: all. */
+/** Returns these keys of the data. `null`: all. */
 export function picked (data: Data, keys: readonly string[] | null): Data {
   return keys === null ? data : Object.fromEntries(Object.entries(data).filter(([key]) => keys.includes(key)))
 }
 
-/** @throws TypeError for data nested more than 100 levels deep */
+/** Checks how deep data is nested. @throws TypeError for more than 100 levels */
 export function assertShallow (data: Data): void {
-  if (isDeeper(data, MAX_DEPTH)) throw new TypeError(`session data must not be nested more than ${MAX_DEPTH} levels deep`)
+  if (!isDeeper(data, MAX_DEPTH)) return
+  throw new TypeError(`session data must not be nested more than ${MAX_DEPTH} levels deep`)
 }
 
 /** Whether a value is nested more than `levels` levels deep. */
@@ -55,7 +56,7 @@ export function isDeeper (value: unknown, levels: number): boolean {
   return levels === 0 || Object.values(value).some((inner) => isDeeper(inner, levels - 1))
 }
 
-/** The object that stored data is, or `null` when it is none. */
+/** Parses stored data. Returns `null` if it is none. */
 export function parseData (text: string): Data | null {
   try {
     const data = JSON.parse(text) as Data
@@ -66,7 +67,7 @@ export function parseData (text: string): Data | null {
   }
 }
 
-/** Whether data is worth a session: `{}` and `[]`, which some plugins always write, are not. */
+/** Whether data is not worth a session. Some plugins always write `{}` and `[]`. */
 export function isEmpty (data: Data): boolean {
   return Object.keys(data).every((key) => /^(null|\{\}|\[\])?$/.test(text(data, key) ?? ''))
 }

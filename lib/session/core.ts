@@ -6,10 +6,10 @@ import { Credentials, proven } from './credentials.ts'
 import type { Credential, CredentialsOptions } from './credentials.ts'
 import type { DataSchema } from './data-schema.ts'
 import { fitting, fittingCarry, fittingChange } from './data.ts'
-import { Endings } from './endings.ts'
-import type { Ending } from './endings.ts'
 import { newRecord } from './new-record.ts'
 import type { HeldSession, NewSession } from './new-record.ts'
+import { PendingEnds } from './pending-ends.ts'
+import type { SessionEnd } from './pending-ends.ts'
 import { isTouchDue } from './record.ts'
 import type { SessionRecord } from './record.ts'
 import { Revocations } from './revocations.ts'
@@ -20,46 +20,49 @@ import type { AttemptCounters, Change, Limit, ListOptions, SessionStore, StoreEv
 import type { TokenFormat } from './token.ts'
 import { findMoved, updateMoved } from './moved.ts'
 
-/** What sessions are made with. */
+/** Options of the core, checked and with all defaults. */
 export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   store: SessionStore
-  /** What counts failed logins. */
+  /** Counters of failed logins. */
   counters: AttemptCounters
-  /** What no session may exceed. */
+  /** The longest timeouts that a session may have. */
   longest: SessionTimeouts
-  /** How often an unchanged session is extended at most; `null`: a tenth of its idle timeout; `false`: never. */
+  /** Least time between extensions of an unchanged session. `null`: a tenth of its idle timeout. `false`: never. */
   touchAfterMs: number | null | false
   limit: Limit | null
-  /** Where a session's data names its user; `null`: `data.userId`. */
+  /** Reads the user from the data of a session. `null`: from `data.userId`, else `data.user.id`. */
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
   dataSchema: DataSchema | null
-  /** In bytes of JSON in UTF-8. */
+  /** Largest data of a session, in bytes of JSON in UTF-8. */
   maxDataSize: number
   /** `false`: cookies end with the browser session. */
   cookieMaxAgeMs?: number | null | false | undefined
-  /** Another library reads and writes the same sessions: their data alone says who is signed in. `null`: none does. */
+  /** The other library that reads and writes the sessions: their data alone says who is signed in. `null`: none. */
   shared: SharedSessions | null
 }
 
-/** What another library asks of the sessions that it shares. */
+/** Rules of another library for the sessions that it shares. */
 export interface SharedSessions {
   /**
-   * Makes a new session one that the other library can keep as well.
+   * Makes a new session one that the other library can store as well.
    * @throws ERR_SESSION_UNSUPPORTED
    */
   keepable (session: NewSession): NewSession
 }
 
-/** Makes, finds and ends sessions, and says so: what requests and `app.sessions` stand on. Knows no Fastify and no Redis. */
+/**
+ * Makes, finds and ends sessions, and emits events for it. Requests and `app.sessions` use it. Knows no Fastify and no
+ * Redis.
+ */
 export class SessionCore {
   readonly options: CoreOptions
   readonly tokens: TokenFormat
   readonly credentials: Credentials
   readonly events: EventHub
-  /** Fire when a session has ended. */
+  /** Abort signals that fire when a session has ended. */
   readonly signals: EndSignals
   readonly #store: SessionStore
-  readonly #endings: Endings
+  readonly #ends: PendingEnds
   readonly #revocations: Revocations
   readonly #onEnded = (...[id, userId, reason]: StoreEvents['ended']): void => {
     if (reason === 'expired') this.#tell('expired', id, userId)
@@ -74,11 +77,11 @@ export class SessionCore {
     this.tokens = options.tokens
     this.credentials = new Credentials(options)
     this.#store = options.store
-    this.#endings = new Endings((ending) => this.#delete(ending))
+    this.#ends = new PendingEnds((end) => this.#delete(end))
     this.#revocations = new Revocations(this.#store, (id, userId) => this.#tell('revoked', id, userId, 'revoked'))
     this.events = new EventHub(this.#store.bus)
     this.signals = new EndSignals(this.events, async (id, secretHash) => {
-      return !this.#endings.has(id, secretHash) && await this.get(id, { fresh: true }) !== null
+      return !this.#ends.has(id, secretHash) && await this.get(id, { fresh: true }) !== null
     })
     this.#store.events.on('ended', this.#onEnded)
     this.#store.events.on('down', this.#onDown)
@@ -89,39 +92,45 @@ export class SessionCore {
     return this.#store.now()
   }
 
-  /** The live session that a credential proves, or `null`. `fresh`: as it is now. `uses`: it is used, and listed from now on. */
-  async find (credential: Credential, options: { fresh?: boolean, uses?: boolean } = {}): Promise<SessionRecord | null> {
-    if (this.#endings.has(credential.id, credential.secretHash)) return null
+  /**
+   * Finds the live session that a credential proves, or `null`. `fresh`: reads it as it is now. `uses`: it is used, and
+   * listed from now on.
+   */
+  async find (
+    credential: Credential, options: { fresh?: boolean, uses?: boolean } = {}
+  ): Promise<SessionRecord | null> {
+    if (this.#ends.has(credential.id, credential.secretHash)) return null
     const record = proven(await this.get(credential.id, options) ?? await this.#adopt(credential), credential)
-    return options.uses === true && record?.listedAs !== undefined ? await this.#store.adoption?.list(record) ?? null : record
+    if (options.uses !== true || record?.listedAs === undefined) return record
+    return await this.#store.adoption?.list(record) ?? null
   }
 
-  /** What `find` gives, where that is known without waiting for it; else `undefined`. */
+  /** Returns what `find` resolves with, where that is known at once. Else returns `undefined`. */
   findNow (credential: Credential): SessionRecord | null | undefined {
     const record = this.#store.findNow?.(credential.id)
     if (record?.listedAs !== undefined) return undefined
     return record === undefined ? undefined : this.#isRefused(record) ? null : proven(record, credential)
   }
 
-  /** The live session of this id, or `null`. */
+  /** Finds the live session of this id, or `null`. */
   async get (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null> {
-    if (this.#endings.has(id)) return null
+    if (this.#ends.has(id)) return null
     const record = await this.#store.find(id, options)
     // Asked again: it may have been ended here while the store was answering.
     return record === null || this.#isRefused(record) ? null : record
   }
 
-  /** The user of the live session of this id, or of what it has moved to a moment ago; `null` when there is neither. */
+  /** Finds the user of a live session, also where it has moved a moment ago. `null` when there is none. */
   async userOf (id: string): Promise<string | null> {
     return (await findMoved(this.#store, id, async (each) => await this.get(each)))?.userId ?? null
   }
 
-  /** The user's live sessions, newest first. */
+  /** Lists the user's live sessions, newest first. */
   async listByUser (userId: string, options: ListOptions): Promise<SessionRecord[]> {
     return (await listsOf(this.#store).listByUser(userId, options)).filter((record) => !this.#isRefused(record))
   }
 
-  /** Every live session, anonymous ones too. */
+  /** Lists every live session, anonymous ones too. */
   async * listAll (): AsyncGenerator<SessionRecord> {
     for await (const record of listsOf(this.#store).listAll()) {
       if (!this.#isRefused(record)) yield record
@@ -134,10 +143,11 @@ export class SessionCore {
   }
 
   /**
-   * Stores a new session. Whatever it replaces is dead when this resolves.
+   * Stores a new session. The one that it replaces is dead when this resolves.
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; no session lives on then
    * @throws ERR_SESSION_LIMIT_REACHED when the user has as many as they may, ERR_SESSION_DATA_TOO_LARGE
-   * @throws ERR_SESSION_UNAUTHENTICATED when the user was signed out everywhere, or newer sessions took the place, in the meantime
+   * @throws ERR_SESSION_UNAUTHENTICATED when, in the meantime, the user was signed out everywhere or newer sessions
+   * took the place
    */
   async create (session: NewSession): Promise<HeldSession> {
     const { record, token, carry } = await this.#made(session)
@@ -152,8 +162,8 @@ export class SessionCore {
   }
 
   /**
-   * Signs the user of `old` in again: stores a new session in its place, if that still lives. Of several at once one
-   * does, and the others find what that began. `null`, and nothing stored, when `old` has ended.
+   * Signs the user of `old` in again: stores a new session in its place, if `old` still lives. Of several at once one
+   * succeeds. Resolves with `null`, and nothing is stored, when `old` has ended.
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; no session lives on then
    */
   async renew (session: NewSession, old: SessionRecord): Promise<HeldSession | null> {
@@ -165,67 +175,70 @@ export class SessionCore {
   }
 
   /**
-   * Goes on with a session under another id and with other data: the same sign-in, the same deadlines.
-   * `null`, and nothing stored, when it has ended.
+   * Moves a session to another id, with other data: the same sign-in, the same deadlines. Resolves with `null`, and
+   * nothing is stored, when it has ended.
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL, ERR_SESSION_DATA_TOO_LARGE
    */
-  async move (old: SessionRecord, { id, data, carry }: { id: string, data: string, carry: Change | undefined }): Promise<HeldSession | null> {
+  async move (
+    old: SessionRecord, { id, data, carry: carryAll }: { id: string, data: string, carry: Change | undefined }
+  ): Promise<HeldSession | null> {
     const { maxDataSize } = this.options
+    const carry = fittingCarry(carryAll, data, maxDataSize)
     const { token, secretHash } = this.tokens.newToken(id)
     const lastSeenAt = Math.floor(this.#store.now())
     const record = { ...old, id, secretHash, data: fitting(data, old.data, maxDataSize), lastSeenAt }
-    const stored = await this.#begin(record, () => this.#store.move(record, old, { carry: fittingCarry(carry, data, maxDataSize) }))
+    const stored = await this.#begin(record, () => this.#store.move(record, old, { carry }))
     if (stored === null) return null
     if (stored.userId !== null) this.#tell('created', id, stored.userId, 'moved')
     return { record: stored, token }
   }
 
-  /** Replaces the session's data by `change` of it, also where that has moved since; `null` when it has ended, and nothing is written. */
+  /** Changes the data of a session, also where it has moved since. `null`, with nothing written, when it has ended. */
   async update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {
     return await updateMoved(this.#store, record, fittingChange(change, this.options.maxDataSize))
   }
 
-  /** Whether this use of the session has to be written down. */
+  /** Whether this use of the session has to be stored. */
   isTouchDue (record: SessionRecord): boolean {
     return isTouchDue(record, this.options.touchAfterMs, this.#store.now())
   }
 
-  /** Writes down that the session was used. `false` when it has ended. */
+  /** Stores that the session was used. `false` when it has ended. */
   async touch (record: SessionRecord): Promise<boolean> {
     return await this.#store.touch(record)
   }
 
   /**
-   * Ends a session; `false` when it had ended. If the store does not confirm it, this process refuses
-   * the session from now on and goes on ending it.
+   * Ends a session. `false` when it had ended. If the store does not confirm it, this process refuses the session from
+   * now on and repeats the deletion.
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
   async end (id: string, reason: EndReason): Promise<boolean> {
-    return await this.#endings.end({ id, reason })
+    return await this.#ends.end({ id, reason })
   }
 
   /**
-   * Ends, and refuses, what a credential or a record proves, and no other session of its id: a signature and a public
-   * id are no proof. `adopts`: the Express session that it was or would have been made of.
+   * Ends, and refuses, the session that a credential or a record proves, and no other session of its id: a signature
+   * and a public id are no proof. `adopts`: the Express session that it was made of, or would have been.
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
   async logout ({ id, secretHash }: Pick<SessionRecord, 'id' | 'secretHash'>, adopts?: string): Promise<boolean> {
-    return await this.#endings.end({ id, reason: 'logout', secretHash, adopts })
+    return await this.#ends.end({ id, reason: 'logout', secretHash, adopts })
   }
 
-  /** Ends all sessions of a user but one, which are refused here at once, and calls off their logins under way. */
+  /** Ends all sessions of a user but one, and calls off their logins under way. This process refuses them at once. */
   endByUser (userId: string, except: string | undefined): Revocation {
     return this.#revocations.begin(userId, except)
   }
 
-  /** Ends a session that must not live on, however long the store takes to confirm it. */
+  /** Ends a session, and repeats that until the store confirms it. */
   endEventually (id: string): void {
     this.end(id, 'revoked').catch(() => {})
   }
 
   /** Stops what runs in the background. Twice is safe. */
   async close (): Promise<void> {
-    this.#endings.close()
+    this.#ends.close()
     this.#revocations.close()
     this.signals.close()
     this.#store.events.off('ended', this.#onEnded)
@@ -234,7 +247,7 @@ export class SessionCore {
     await this.events.close()
   }
 
-  /** The record of a new session, and what makes its data out of the data of the one that it follows. */
+  /** Makes the record of a new session, its token, and the change that carries over the data of the one before. */
   async #made (given: NewSession): Promise<HeldSession & { carry: Change | undefined }> {
     const session = this.options.shared?.keepable(given) ?? given
     const { id = this.tokens.newId(), carry } = session
@@ -244,19 +257,19 @@ export class SessionCore {
     return { record, token, carry: fittingCarry(carry, record.data, this.options.maxDataSize) }
   }
 
-  /** Stores a session. Where it is not known whether that was done, the session is refused here, and ended. */
+  /** Stores a session. Where the outcome is unknown, this process refuses the session and ends it. */
   async #begin ({ id }: SessionRecord, store: () => Promise<SessionRecord | null>): Promise<SessionRecord | null> {
     try {
       return await store()
     } catch (error) {
       // Without a cause nothing was sent: the store was known to be down.
-      if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#endings.addRefused(id)
+      if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#ends.addRefused(id)
       throw error
     }
   }
 
   #isRefused (record: SessionRecord): boolean {
-    return this.#endings.has(record.id, record.secretHash) || this.#revocations.refuses(record)
+    return this.#ends.has(record.id, record.secretHash) || this.#revocations.refuses(record)
   }
 
   async #adopt ({ id, secretHash, adopts }: Credential): Promise<SessionRecord | null> {
@@ -265,15 +278,17 @@ export class SessionCore {
     return record == null || this.#isRefused(record) ? null : record
   }
 
-  async #delete ({ id, reason, secretHash, adopts }: Ending): Promise<boolean> {
-    // The Express session first: what nobody has taken by then, nobody makes a session of any more.
+  async #delete ({ id, reason, secretHash, adopts }: SessionEnd): Promise<boolean> {
+    // The Express session first: if nobody has adopted it by then, nobody will.
     if (adopts !== undefined) await this.#store.adoption?.discard(adopts)
     const ended = await this.#store.delete(id, { secretHash })
     if (ended?.userId != null) this.#tell('revoked', ended.id, ended.userId, reason)
     return ended !== null
   }
 
-  #tell (name: 'created' | 'revoked' | 'expired', id: string, userId: string, reason: SessionEvent['reason'] = null): void {
+  #tell (
+    name: 'created' | 'revoked' | 'expired', id: string, userId: string, reason: SessionEvent['reason'] = null
+  ): void {
     this.events.emit(name, { id, userId, at: Math.floor(this.#store.now()), reason })
   }
 }

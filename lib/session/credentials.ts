@@ -5,9 +5,10 @@ import type { SessionKind, SessionRecord } from './record.ts'
 import { fromBearer, isSameHash } from './token.ts'
 import type { Token, TokenFormat } from './token.ts'
 
+/** Options of `Credentials`. */
 export interface CredentialsOptions {
   tokens: TokenFormat
-  /** The first is written, all are read. */
+  /** Names of the cookie. The first is written, all are read. */
   cookieNames: readonly string[]
   /** Whether bearer tokens are read. */
   bearer: boolean
@@ -21,38 +22,37 @@ export interface ForeignCredential {
   readonly token: Token
 }
 
-/** A token that is one of ours by its form; whether its session lives is another question. */
+/** A token of the right form. Whether its session lives, the store knows. */
 export interface Credential {
   readonly kind: SessionKind
   readonly token: Token
   /** The public handle of its session. */
   readonly id: string
-  /** What the store has to hold of the token's secret. */
+  /** The hash of the token's secret, which the store has to hold. */
   readonly secretHash: string
-  /** It came under an old name or an old secret: to be issued again. */
+  /** Whether it came under an old name or an old secret, and has to be issued again. */
   readonly renew: boolean
   /** The Express session that the token's session may still have to be made of. */
   readonly adopts?: string
 }
 
-/** The record, if it is the one that the credential is of. */
+/** Returns the record if the credential proves it, else `null`. */
 export function proven (record: SessionRecord | null, { kind, secretHash }: Credential): SessionRecord | null {
   return record !== null && record.kind === kind && isSameHash(record.secretHash, secretHash) ? record : null
 }
 
 /** The headers of a request that can carry a session. */
-export interface CredentialHeaders {
+interface CredentialHeaders {
   readonly cookie?: string | undefined
   readonly authorization?: string | undefined
 }
 
-/** Of how many cookies and tokens it is known at the least and the most that they are good. */
+/** Number of verified cookies, and of tokens, that are remembered. */
 const REMEMBERED = 10_000
 
 /**
- * How tokens travel: signed in a cookie, or as they are under the scheme Bearer. Nothing here asks the store.
- *
- * A signature is verified once: of those that were good the last ones are remembered, with what was read from them.
+ * Reads and writes tokens as they travel: signed in a cookie, or as they are under the scheme Bearer. Nothing here asks
+ * the store. A good signature is verified once: the last ones are remembered with what was read from them.
  */
 export class Credentials {
   readonly #options: CredentialsOptions
@@ -64,7 +64,7 @@ export class Credentials {
   }
 
   /**
-   * What a request's headers carry, or `null`.
+   * Reads the credential of a request, or `null`.
    * @throws ERR_SESSION_AMBIGUOUS_CREDENTIALS for the scheme Bearer beside a cookie that verifies
    */
   read (headers: CredentialHeaders): Credential | null {
@@ -74,14 +74,14 @@ export class Credentials {
     return this.readBearer(headers.authorization)
   }
 
-  /** Whether a request speaks for a bearer client, whatever its token is worth. */
+  /** Whether a request is of a bearer client, whatever its token is worth. */
   isBearer ({ authorization }: CredentialHeaders): boolean {
     return this.#options.bearer && isBearer(authorization)
   }
 
   /**
-   * The session cookie of a `Cookie` header, or `null` when there is none that verifies. Two cookies of
-   * one name are none, and nor is one under an older name then: who planted one may have planted the other.
+   * Reads the session cookie of a `Cookie` header, or `null` when none verifies. Two cookies of one name are none, and
+   * nor is one under an older name then: who planted one may have planted the other.
    */
   readCookie (header: string): Credential | null {
     for (const [index, name] of this.#options.cookieNames.entries()) {
@@ -93,23 +93,23 @@ export class Credentials {
     return null
   }
 
-  /** The token of an `Authorization` header under the scheme Bearer, or `null`. */
+  /** Reads the token of an `Authorization` header under the scheme Bearer, or `null`. */
   readBearer (header: string | undefined): Credential | null {
     const sent = bearerOf(header)
     return sent === null ? null : this.ofBearer(sent)
   }
 
-  /** What goes into the cookie for `token`. */
+  /** Returns the cookie's value for a token. */
   sign (token: Token): string {
     return this.#options.tokens.sign(token)
   }
 
-  /** The credential that a cookie's value is, or `null`. */
+  /** Verifies a cookie's value. Returns its credential, or `null`. */
   unsign (value: string): Credential | null {
     return this.#cookies.of(value, (own) => this.#verified(own) ?? this.#adopted(own))
   }
 
-  /** The credential that a bearer token is, or `null`; always `null` without the `bearer` option. */
+  /** Verifies a bearer token. Returns its credential, or `null`; always `null` without the `bearer` option. */
   ofBearer (sent: string): Credential | null {
     if (!this.#options.bearer) return null
     return this.#bearers.of(sent, (own) => {
@@ -118,13 +118,13 @@ export class Credentials {
     })
   }
 
-  /** A token as a credential. */
+  /** Makes a credential of a token. */
   credential (token: Token, how: Pick<Credential, 'kind' | 'renew' | 'adopts'>): Credential {
     const { tokens } = this.#options
     return { token, id: tokens.idOf(token), secretHash: tokens.secretHashOf(token), ...how }
   }
 
-  /** A `Cookie` header that carries `token`. */
+  /** Returns a `Cookie` header that carries a token. */
   cookieOf (token: Token): string {
     return `${this.#options.cookieNames[0] as string}=${encodeURIComponent(this.sign(token))}`
   }
@@ -134,9 +134,10 @@ export class Credentials {
     return verified === null ? null : this.credential(verified.token, { kind: 'cookie', renew: verified.renew })
   }
 
-  /** The Express session that a cookie names, if those are taken over. */
+  /** Returns a credential for the Express session that a cookie names, if those are taken over. */
   #adopted (value: string): Credential | null {
     const foreign = this.#options.readForeignCookie?.(value) ?? null
-    return foreign === null ? null : this.credential(foreign.token, { kind: 'cookie', renew: true, adopts: foreign.sid })
+    if (foreign === null) return null
+    return this.credential(foreign.token, { kind: 'cookie', renew: true, adopts: foreign.sid })
   }
 }

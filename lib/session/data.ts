@@ -3,23 +3,25 @@ import { assertObject, objectText } from './arguments.ts'
 import { assertShallow, isDeeper, MAX_DEPTH, parseData } from './changes.ts'
 import type { Data } from './changes.ts'
 import type { JsonObject } from './record.ts'
+import type { Change } from './store.ts'
 
-/** Members of a session object: data cannot take the place of any. */
+/** Members of a session object. Data cannot have these names. */
 export const RESERVED_NAMES: ReadonlySet<string> = new Set([
   'save', 'regenerate', 'reload', 'destroy', 'touch', 'options', 'get', 'set', 'isModified', 'isSaved',
   'cookie', 'sessionId', 'encryptedSessionId', 'toJSON', '__proto__', 'constructor',
-  // Beside an Express app: what this package knows of a session.
+  // Beside an Express app: the record of this package.
   '_session'
 ])
 
-/** Data as it may be put into a session object: what foreign hands stored under reserved names is left out. */
+/** Returns data without what others have stored under reserved names. */
 function withoutReserved (data: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(data).filter(([key]) => !RESERVED_NAMES.has(key)))
 }
 
-/** What of foreign data a session object can hold: nothing under a reserved name, nothing nested too deep. */
+/** Returns the part of another library's data that a session object can hold: no reserved names, nothing too deep. */
 export function presentable (data: Record<string, unknown>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(withoutReserved(data)).filter(([, value]) => !isDeeper(value, MAX_DEPTH - 1)))
+  const entries = Object.entries(withoutReserved(data))
+  return Object.fromEntries(entries.filter(([, value]) => !isDeeper(value, MAX_DEPTH - 1)))
 }
 
 /** @throws ERR_SESSION_RESERVED_KEY */
@@ -28,13 +30,13 @@ function assertNotReserved (data: object): void {
   if (reserved !== undefined) throw new errors.RESERVED_KEY(reserved)
 }
 
-/** The object that stored data is, as `request.session` shows it: without what foreign hands stored under reserved names. */
+/** Parses stored data as `request.session` shows it: without reserved names. */
 export function dataOf (text: string): JsonObject {
   return withoutReserved(parseData(text) ?? {}) as JsonObject
 }
 
 /**
- * Data as it is stored.
+ * Returns data as it is stored.
  * @throws TypeError for what is no object, or has no JSON; ERR_SESSION_RESERVED_KEY
  */
 export function dataText (data: unknown): string {
@@ -44,35 +46,35 @@ export function dataText (data: unknown): string {
   return objectText(data, 'data must be an object that JSON can hold')
 }
 
-/** More bytes of UTF-8 than a character of JavaScript's takes. */
+/** Most bytes of UTF-8 that a character of JavaScript takes. */
 const MOST_BYTES = 3
 
 /**
- * Data that is to be stored.
- * @throws ERR_SESSION_DATA_TOO_LARGE when it is larger than `max` bytes, and than what it takes the place of
+ * Returns data that is to be stored, if it is small enough.
+ * @throws ERR_SESSION_DATA_TOO_LARGE when it is larger than `max` bytes, and than the data `before`
  */
 export function fitting (data: string, before: string | undefined, max: number): string {
   if (!fits(data, before, max)) throw new errors.DATA_TOO_LARGE()
   return data
 }
 
-/** A change that is refused, as `fitting` does, where what comes of it is too large. */
-export function fittingChange (change: (data: string) => string, max: number): (data: string) => string {
+/** Makes a change that throws, as `fitting` does, where its result is too large. */
+export function fittingChange (change: Change, max: number): Change {
   return (present) => fitting(change(present), present, max)
 }
 
 /**
- * What a new session carries over of the one that it replaces. That has ended by then and nothing can be refused any
- * more: where what others changed in it last does not fit beside the new session's own data, that alone is kept.
+ * Makes a `carry` whose result is never too large. The old session has ended by then, so nothing can be refused any
+ * more: where its last changes do not fit beside the new session's own data, only that is stored.
  */
-export function fittingCarry (carry: ((ended: string) => string) | undefined, own: string, max: number): ((ended: string) => string) | undefined {
+export function fittingCarry (carry: Change | undefined, own: string, max: number): Change | undefined {
   return carry && ((ended) => {
     const carried = carry(ended)
     return fits(carried, ended, max) ? carried : own
   })
 }
 
-/** Data that was there before there was a limit may stay as large as it is, and shrink. */
+/** Whether data is small enough. Data of before there was a limit may stay as large as it is, and shrink. */
 function fits (data: string, before: string | undefined, max: number): boolean {
   if (data.length * MOST_BYTES <= max) return true
   const bytes = Buffer.byteLength(data)

@@ -1,14 +1,15 @@
 import Bowser from 'bowser'
 
+/** Longest name, in characters. */
 const LENGTH = 40
-/** Longer ones are not from browsers, and not worth the reading. */
+/** Longest part of a header that is read. Longer ones are not from browsers. */
 const HEADER_LENGTH = 512
-/** What cannot be shown: control characters, what turns writing around, halves of characters. */
+/** Characters that cannot be shown: controls, marks that turn writing around, halves of characters. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}]/gu
 
 /**
- * A name for the device that a `User-Agent` header is from, for a list of one's sessions: "Firefox 131
- * on Windows". At most 40 characters; what is not recognised is shortened.
+ * Returns a name for the device that a `User-Agent` header is from, for a list of one's sessions: "Firefox 131 on
+ * Windows". At most 40 characters. A header that is not recognised is shortened.
  */
 export function deviceName (userAgent: string): string {
   const { browser, os } = parse(userAgent.slice(0, HEADER_LENGTH))

@@ -2,15 +2,18 @@ import { channel } from 'node:diagnostics_channel'
 import { EventEmitter } from 'node:events'
 import type { Bus } from './store.ts'
 
-/** Why a session ended. `replaced`: by another sign-in, or by a regeneration of its id; `evicted`: by the limit of sessions per user. */
+/**
+ * Why a session ended. `replaced`: by a later sign-in, or by a regeneration of its id. `evicted`: by the limit of
+ * sessions per user.
+ */
 export type EndReason = 'logout' | 'revoked' | 'replaced' | 'evicted'
 
-/** What an event says; never a token, never data. */
+/** An event about a session. Holds no token and no data. */
 export interface SessionEvent {
   /** The public handle of the session. */
   readonly id: string
   readonly userId: string
-  /** When, in milliseconds since 1970, by the store's clock. */
+  /** Milliseconds since 1970, by the store's clock. */
   readonly at: number
   /** `revoked`: why. `created`: `moved` where a session goes on under a new id, by a regeneration. Else `null`. */
   readonly reason: EndReason | 'moved' | null
@@ -18,59 +21,65 @@ export interface SessionEvent {
   readonly local: boolean
 }
 
-/** A login that has failed; never a name. Who was meant, the application may say in its own log. */
+/** A login that has failed. Holds no name: the application may log that itself. */
 export interface LoginFailure {
-  /** Where it came from, as it is counted: an IPv4 address, or an IPv6 network such as `2001:db8:1:2::/64`. */
+  /** The network that it came from, as it is counted: an IPv4 address, or `2001:db8:1:2::/64` of IPv6. */
   readonly network: string
-  /** When, in milliseconds since 1970, by the store's clock. */
+  /** Milliseconds since 1970, by the store's clock. */
   readonly at: number
-  /** `credentials`: they were wrong. `limit`: too many had failed before, and they were not looked at. */
+  /** `credentials`: they were wrong. `limit`: too many logins had failed before, and they were not checked. */
   readonly reason: 'credentials' | 'limit'
-  /** Always `true`: only the process where it happened tells of it. */
+  /** `true`: only the process where it happened emits it. */
   readonly local: true
 }
 
+/** Events of sessions and of the store, by name, with what listeners get. */
 export interface SessionEvents {
   /** Somebody signed in, or (`reason` is `moved`) a session got a new id. */
   created: [event: SessionEvent]
-  /** A signed-in session was ended: by a logout, by `revoke`, by another sign-in, by a limit. */
+  /** A signed-in session was ended: by a logout, by `revoke`, by a later sign-in, by a limit. */
   revoked: [event: SessionEvent]
-  /** A signed-in session had run out. Told once, when somebody notices, which may be a while later. */
+  /** A signed-in session had expired. Emitted once, when a process notices, which may be a while later. */
   expired: [event: SessionEvent]
-  /** Somebody tried to sign in at `authRoutes` or through `attemptLogin`, and may not; told by each process for itself. */
+  /** A login at `authRoutes` or through `attemptLogin` has failed. Emitted only in the process where it happened. */
   'login-failed': [event: LoginFailure]
-  /** The store does not answer, or did not at boot; told by each process for itself, and to who begins to listen meanwhile. */
+  /** The store does not answer, or did not at boot. Each process emits it for itself, also to later listeners. */
   'store-down': []
   /** The store answers again. */
   'store-up': []
 }
 
+/** The name of an event. */
 export type EventName = keyof SessionEvents
+/** An event that goes to all processes. */
 type FleetEvent = 'created' | 'revoked' | 'expired'
 
-/** How many events one message holds at the most. */
+/** Most events in one message. */
 const AT_ONCE = 500
 
+/** Names of events that go to all processes. */
 const FLEET_EVENTS: readonly unknown[] = ['created', 'revoked', 'expired'] satisfies FleetEvent[]
-export const EVENT_NAMES: readonly unknown[] = [...FLEET_EVENTS, 'login-failed', 'store-down', 'store-up'] satisfies unknown[]
-const REASONS: readonly unknown[] = [null, 'moved', 'logout', 'revoked', 'replaced', 'evicted'] satisfies Array<SessionEvent['reason']>
+/** Names of all events. */
+export const EVENT_NAMES: readonly unknown[] = [...FLEET_EVENTS, 'login-failed', 'store-down', 'store-up']
+const REASONS: readonly unknown[] =
+  [null, 'moved', 'logout', 'revoked', 'replaced', 'evicted'] satisfies Array<SessionEvent['reason']>
 
-/** What is published of the store. */
+/** Message on `diagnostics_channel` for events of the store. */
 const LOCAL = Object.freeze({ local: true })
 
 /**
- * What happens to sessions, told to this process and to all that share the store. All of it is also on
- * `diagnostics_channel`, as `fastify-user-sessions:<name>`. Best effort across processes: who must not
- * miss an end holds `request.auth.signal`.
+ * Emits events about sessions in this process and in all that share the store. All of them are also on
+ * `diagnostics_channel`, as `fastify-user-sessions:<name>`. Events between processes can get lost: code that must not
+ * miss an end uses `request.auth.signal`.
  */
 export class EventHub {
   readonly #emitter = new EventEmitter<SessionEvents>()
   readonly #bus: Bus | undefined
   readonly #origin = crypto.randomUUID()
   readonly #onGap = new Set<() => void>()
-  /** The store was told to be down, and not up since. */
+  /** Whether the store is down. */
   #isDown = false
-  /** What happened at once, to be told to the others with as few messages. */
+  /** Events of the same moment, which go to the others in as few messages as possible. */
   #untold: FleetMessage[] = []
   #unsubscribe: (() => Promise<void>) | undefined
   #closed = false
@@ -81,33 +90,37 @@ export class EventHub {
     this.#emitter.setMaxListeners(0)
   }
 
-  /** Hears of this process, and from the first listener on of the others as well. */
+  /** Listens to this process, and from the first listener on to the others as well. */
   on<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): void {
     // The driver's types do not follow a generic name.
     this.#emitter.on(name, listener as never)
     this.#listen()
-    // Who begins to listen after the outage has begun, as everybody does where it was there at boot.
-    if (name === 'store-down' && this.#isDown) process.nextTick(() => { if (this.#emitter.listeners(name).includes(listener as never)) (listener as () => void)() })
+    if (name === 'store-down' && this.#isDown) this.#emitLate(listener as () => void)
   }
 
   off<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): void {
     this.#emitter.off(name, listener as never)
   }
 
-  /** Calls back whenever something of other processes may have been missed. */
+  /** Emits `store-down` to a listener that came after the outage began, as all do where it was there at boot. */
+  #emitLate (listener: () => void): void {
+    process.nextTick(() => { if (this.#emitter.listeners('store-down').includes(listener)) listener() })
+  }
+
+  /** Calls back whenever events of other processes may have been missed. */
   onGap (callback: () => void): void {
     this.#onGap.add(callback)
     this.#listen()
   }
 
-  /** Tells this process, and the others as soon as the store passes it on. */
+  /** Emits an event in this process, and in the others as soon as the store passes it on. */
   emit (name: FleetEvent, event: Omit<SessionEvent, 'local'>): void {
     this.#tell(name, { ...event, local: true })
     const bus = this.#bus
     if (bus !== undefined && this.#untold.push({ name, ...event }) === 1) queueMicrotask(() => this.#publish(bus))
   }
 
-  /** One event is a message of its own, of several that happened at once, as when very many sessions end, one is made. */
+  /** Publishes one event as a message of its own, and several of the same moment as one message. */
   #publish (bus: Bus): void {
     const told = this.#untold
     this.#untold = []
@@ -117,7 +130,7 @@ export class EventHub {
     }
   }
 
-  /** Tells this process alone, and of a store that is down also who listens later. */
+  /** Emits an event of the store in this process alone. Those who listen later hear `store-down` too. */
   emitHere (name: 'store-down' | 'store-up'): void {
     process.nextTick(() => {
       this.#isDown = name === 'store-down'
@@ -126,28 +139,31 @@ export class EventHub {
     })
   }
 
-  /** Twice is safe. */
+  /** Stops listening to other processes. Twice is safe. */
   async close (): Promise<void> {
     this.#closed = true
     await this.#unsubscribe?.()
   }
 
   #listen (): void {
-    if (!this.#closed) this.#unsubscribe ??= this.#bus?.subscribe((message) => this.#hear(message), () => { for (const each of this.#onGap) each() })
+    if (this.#closed) return
+    this.#unsubscribe ??= this.#bus?.subscribe((message) => this.#onMessage(message), () => {
+      for (const each of this.#onGap) each()
+    })
   }
 
-  #hear (message: string): void {
+  #onMessage (message: string): void {
     for (const { name, id, userId, at, reason } of parse(message, this.#origin)) {
       this.#tell(name, { id, userId, at, reason, local: false })
     }
   }
 
-  /** Tells this process alone of a login that failed. */
+  /** Emits a failed login in this process alone. */
   emitFailure (failure: Omit<LoginFailure, 'local'>): void {
     this.#tell('login-failed', { ...failure, local: true })
   }
 
-  /** Outside of what is going on: what a listener throws is not the session's concern, nor that of other listeners. */
+  /** Emits later, so that an error of a listener disturbs neither the session nor other listeners. */
   #tell (name: FleetEvent | 'login-failed', event: SessionEvent | LoginFailure): void {
     Object.freeze(event)
     process.nextTick(() => {
@@ -158,13 +174,14 @@ export class EventHub {
 
   #tellEach (name: EventName, ...args: Array<SessionEvent | LoginFailure>): void {
     // The emitter's types do not follow a name that may be any.
-    for (const listener of this.#emitter.listeners(name)) process.nextTick(listener as (...args: unknown[]) => void, ...args)
+    const listeners = this.#emitter.listeners(name) as Array<(...args: unknown[]) => void>
+    for (const listener of listeners) process.nextTick(listener, ...args)
   }
 }
 
 type FleetMessage = Omit<SessionEvent, 'local'> & { name: FleetEvent }
 
-/** What another process than `origin` says in a message: anybody may publish on a channel. */
+/** Reads the events in a message of another process than `origin`. Checks them: anybody may publish on a channel. */
 function parse (message: string, origin: string): FleetMessage[] {
   try {
     const heard = JSON.parse(message) as Record<string, unknown>

@@ -1,5 +1,6 @@
 import { inTime, TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { sessionTimeouts } from '../util/duration.ts'
+import type { Duration } from '../util/duration.ts'
 import { HEALTH_WAIT_MS } from '../util/timings.ts'
 import { assertBoolean, assertFunction, assertMembers, assertObject, assertOneOf } from './arguments.ts'
 import { forgetAttempts } from './attempts.ts'
@@ -10,19 +11,79 @@ import { dataOf, dataText } from './data.ts'
 import { EVENT_NAMES } from './events.ts'
 import type { EventName, SessionEvents } from './events.ts'
 import { header } from './headers.ts'
-import { NEW_SESSION } from './manager-types.ts'
-import type { CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike } from './manager-types.ts'
 import type { HeldSession } from './new-record.ts'
 import { toInfo, toInfos } from './record.ts'
-import type { JsonObject, SessionInfo, SessionRecord } from './record.ts'
+import type { JsonObject, SessionInfo, SessionKind, SessionRecord } from './record.ts'
 import { finished } from './revocations.ts'
 import { toBearer } from './token.ts'
 import { userIdText, userOf } from './user-id.ts'
 
+/** A session that `create` begins. */
+export interface CreateSession {
+  /** The user whom it signs in. */
+  userId: string | number | bigint
+  /**
+   * Whether a cookie or a bearer token carries it. Default `cookie`. Each is refused as the other, and `bearer` is
+   * refused where the `bearer` option is off.
+   */
+  kind?: SessionKind | undefined
+  /** A name for people, at most 200 characters. */
+  label?: string | null | undefined
+  /** Notes of the application about the session, at most 4,096 bytes of JSON. */
+  meta?: Readonly<JsonObject> | null | undefined
+  /** The application's data: what `request.session` holds. */
+  data?: JsonObject | undefined
+  /** Default the plugin's. Never longer than the absolute timeout. */
+  idleTimeout?: Duration | undefined
+  /** Default the plugin's. */
+  absoluteTimeout?: Duration | undefined
+}
+
+/** Names of the members of `CreateSession`. */
+const NEW_SESSION = ['userId', 'kind', 'label', 'meta', 'data', 'idleTimeout', 'absoluteTimeout']
+
+/** A session that `create` has begun. */
+export interface CreatedSession {
+  /** The cookie's value or the bearer token, which proves the session. It is shown nowhere else. */
+  token: string
+  /** The session, as `find` shows it. */
+  session: SessionInfo
+  /** Request headers that carry the session, ready for `inject` or `fetch`. */
+  headers: { cookie?: string, authorization?: string }
+}
+
+/** A request of Node, of Fastify or of `fetch`. */
+export interface RequestLike {
+  /** Its headers: an object, or `Headers`. */
+  readonly headers: object
+}
+
+/** Options of `find` and its like. */
+export interface FindOptions {
+  /** Whether finding the session counts as using it, as a request does. Default `false`. */
+  touch?: boolean | undefined
+}
+
+/** A page of a user's sessions. */
+export interface ListSessions {
+  /** Most sessions of a page: 1 to 1,000. Default 1,000. */
+  limit?: number | undefined
+  /** The last session of the page before. It may have ended since. Default: the page begins with the newest. */
+  before?: Pick<SessionInfo, 'id' | 'createdAt'> | undefined
+}
+
+/** The answer of `health`. */
+export interface Health {
+  /** Whether the store has answered in time. */
+  ok: boolean
+  /** Time until the answer, in whole milliseconds. */
+  latencyMs: number
+}
+
 /**
- * Every session of every user, everywhere in an application. What is unknown, expired, of the other kind
- * or no id or token at all is absent, which is no error. What asks the store, but `health`, throws
- * ERR_SESSION_STORE_UNAVAILABLE when that does not answer.
+ * Finds, lists and ends every session of every user, anywhere in an application. A session that is unknown, expired or
+ * of the other kind is absent, and so is an id or a token that is none. That is no error. Methods that ask the store,
+ * except `health`, throw ERR_SESSION_STORE_UNAVAILABLE when it does not answer.
  */
 export class SessionManager {
   readonly #core: SessionCore
@@ -61,14 +122,15 @@ export class SessionManager {
     return handedOut(held, this.#core.credentials)
   }
 
-  /** The session of a cookie's value (an Express app's too, where those are adopted), or of a token if `bearer` is on. */
+  /** Finds a session by its cookie's value (an Express app's too, where those are adopted), or by a bearer token. */
   async find (token: string, options?: FindOptions): Promise<SessionInfo | null> {
     const { credentials } = this.#core
-    return await this.#found(typeof token === 'string' ? credentials.ofBearer(token) ?? credentials.unsign(token) : null, options)
+    const credential = typeof token === 'string' ? credentials.ofBearer(token) ?? credentials.unsign(token) : null
+    return await this.#found(credential, options)
   }
 
   /**
-   * The session that a request carries: of Node, of Fastify or of `fetch`.
+   * Finds the session that a request carries: of Node, of Fastify or of `fetch`.
    * @throws TypeError for what has no headers
    * @throws ERR_SESSION_AMBIGUOUS_CREDENTIALS for a bearer token beside a cookie that verifies
    */
@@ -76,36 +138,40 @@ export class SessionManager {
     assertObject(request, 'request')
     const { headers } = request
     assertObject(headers, 'request.headers')
-    return await this.#found(this.#core.credentials.read({ cookie: header(headers, 'cookie'), authorization: header(headers, 'authorization') }), options)
+    const [cookie, authorization] = [header(headers, 'cookie'), header(headers, 'authorization')]
+    return await this.#found(this.#core.credentials.read({ cookie, authorization }), options)
   }
 
-  /** The session of a `Cookie` header. */
+  /** Finds the session of a `Cookie` header. */
   async fromCookieHeader (cookie: string | null | undefined, options?: FindOptions): Promise<SessionInfo | null> {
     return await this.#found(typeof cookie === 'string' ? this.#core.credentials.readCookie(cookie) : null, options)
   }
 
-  /** The session of an `Authorization` header under the scheme Bearer. `null` without the `bearer` option. */
+  /** Finds the session of an `Authorization` header of the scheme Bearer. `null` without the `bearer` option. */
   async fromBearer (authorization: string | null | undefined, options?: FindOptions): Promise<SessionInfo | null> {
-    return await this.#found(typeof authorization === 'string' ? this.#core.credentials.readBearer(authorization) : null, options)
+    const { credentials } = this.#core
+    const credential = typeof authorization === 'string' ? credentials.readBearer(authorization) : null
+    return await this.#found(credential, options)
   }
 
-  /** The signed-in session of this id. */
+  /** Finds the signed-in session of this id. */
   async get (id: string): Promise<SessionInfo | null> {
     const record = await inTime(this.#record(id))
     return record === null ? null : toInfo(record)
   }
 
-  /** The application's data of a session: a copy, or `null` when there is no such session. */
+  /** Returns a copy of the application's data of a session, or `null` when there is no such session. */
   async data (id: string): Promise<JsonObject | null> {
     const record = await inTime(this.#record(id))
     return record === null ? null : this.#dataOf(record.data)
   }
 
   /**
-   * Changes the data of a session: `change` returns the new data, or changes what it is given. It is called
-   * again when another writer was faster, so nobody's change is lost. Gives the data as stored, or `null`,
-   * with nothing written, when there is no such session. Cannot change who is signed in.
-   * @throws TypeError when `change` is no function, or its result no object or names another user; ERR_SESSION_RESERVED_KEY, ERR_SESSION_DATA_TOO_LARGE
+   * Changes the data of a session: `change` returns the new data, or changes the data that it is given. It is called
+   * again when a concurrent change was faster, so that no change is lost. It cannot change who is signed in. Resolves
+   * with the data as stored, or with `null`, and nothing is written, when there is no such session.
+   * @throws TypeError when `change` is no function, and when its result is no object or names a different user
+   * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_DATA_TOO_LARGE
    */
   async update (id: string, change: (data: JsonObject) => JsonObject | undefined | void): Promise<JsonObject | null> {
     assertFunction(change, 'change')
@@ -113,10 +179,9 @@ export class SessionManager {
     const updating = this.#record(id).then((record) => record && this.#core.update(record, (text) => {
       const data = this.#dataOf(text)
       const user = userOf(data, userIdFrom)
-      const next = change(data) ?? data
-      const written = dataText(next)
-      if (userOf(dataOf(written), userIdFrom) !== user) throw new TypeError('update cannot change who is signed in: end the session and create another')
-      return written
+      const written = dataText(change(data) ?? data)
+      if (userOf(dataOf(written), userIdFrom) === user) return written
+      throw new TypeError('update cannot change who is signed in: end the session and create another')
     }))
     const updated = await inTime(updating)
     return updated === null ? null : this.#dataOf(updated.data)
@@ -128,21 +193,20 @@ export class SessionManager {
   }
 
   /**
-   * The user's live sessions, newest first, `limit` at the most (default and most 1,000): fewer are all there are.
-   * `before`: those after this one, the last of the page before, also where it has ended since.
-   * @throws TypeError for another `limit`, and a `before` that is no session
+   * Lists the user's live sessions, newest first. Fewer than `limit` are all there are.
+   * @throws TypeError for a `limit` that is none, and a `before` that is no session
    */
   async listByUser (userId: string | number | bigint, options: ListSessions = {}): Promise<SessionInfo[]> {
     return toInfos(await inTime(this.#core.listByUser(userIdText(userId, 'userId'), pageOf(options))))
   }
 
-  /** Every signed-in session, in no order, with bounded memory. */
+  /** Lists every signed-in session, in no order, with bounded memory. */
   async * listAll (): AsyncGenerator<SessionInfo, void, void> {
     for await (const record of this.#core.listAll()) yield * toInfos([record])
   }
 
   /**
-   * Ends a session. With `userId`: `false`, and nothing ended, when it is somebody else's.
+   * Ends a session. With `userId` it ends only a session of that user: else `false`, and nothing is ended.
    * @throws TypeError for a `userId` that is none, also for `undefined`
    */
   async revoke (id: string, options: { userId?: string | number | bigint } = {}): Promise<boolean> {
@@ -150,14 +214,17 @@ export class SessionManager {
     // A user that is not there is nobody, and not everybody.
     const userId = 'userId' in options ? userIdText(options.userId, 'userId') : null
     const known = this.#core.tokens.idFrom(id)
-    const revoking = async (): Promise<boolean> => known !== null && (userId === null || userId === await this.#core.userOf(known)) && await this.#core.end(known, 'revoked')
+    const revoking = async (): Promise<boolean> => {
+      if (known === null || (userId !== null && userId !== await this.#core.userOf(known))) return false
+      return await this.#core.end(known, 'revoked')
+    }
     return await inTime(revoking())
   }
 
   /**
    * Ends every session of a user but `except`, and their logins under way. This process refuses all of them at once.
-   * Gives how many were ended, when all have; of very many that takes a while.
-   * @throws ERR_SESSION_STORE_UNAVAILABLE; what was begun by then goes on, as long as the process runs
+   * Resolves with the number of ended sessions when all have ended. For very many that takes a while.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE; work that has begun goes on, as long as the process runs
    */
   async revokeUser (userId: string | number | bigint, options: { except?: string | undefined } = {}): Promise<number> {
     assertMembers(options, 'options', ['except'])
@@ -165,18 +232,18 @@ export class SessionManager {
     return await finished(this.#core.endByUser(userIdText(userId, 'userId'), except))
   }
 
-  /** Forgets the failed logins of an account, by the name that is typed in: after a password reset. Limits per network stay. */
+  /** Clears failed logins of an account, by the name that is typed in, after a password reset. Networks keep theirs. */
   async unlock (account: string | number | bigint): Promise<void> {
     await inTime(forgetAttempts(this.#core.options.counters, account))
   }
 
-  /** Whether the store answers, for a readiness probe. Never throws; answers within 600 ms. */
+  /** Checks whether the store answers, for a readiness probe. Never throws. Answers within 600 ms. */
   async health (): Promise<Health> {
     return await healthOf(this.#core.ping())
   }
 
   /**
-   * Hears of sessions in all processes that share the store; see `SessionEvents`.
+   * Listens to events of all processes that share the store; see `SessionEvents`.
    * @throws TypeError for a name that is no event, a listener that is no function
    */
   on<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): this {
@@ -186,7 +253,7 @@ export class SessionManager {
     return this
   }
 
-  /** Hears no more. */
+  /** Removes a listener. */
   off<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): this {
     assertOneOf(name, 'name', EVENT_NAMES)
     assertFunction(listener, 'listener')
@@ -216,14 +283,15 @@ export class SessionManager {
     assertBoolean(touch, 'touch')
     if (credential === null) return null
     const finding = this.#core.find(credential, { uses: touch }).then(async (record) => {
-      return record !== null && touch && this.#core.isTouchDue(record) && !await this.#core.touch(record) ? null : record
+      if (record === null || !touch || !this.#core.isTouchDue(record)) return record
+      return await this.#core.touch(record) ? record : null
     })
     const record = await inTime(finding)
     return record === null ? null : toInfo(record)
   }
 }
 
-/** A new session with what proves it, as its client carries that. */
+/** Returns a new session and its token, in the forms that its client needs. */
 function handedOut ({ record, token }: HeldSession, credentials: Credentials): CreatedSession {
   const session = toInfo(record) as SessionInfo
   const bearer = toBearer(token)
@@ -231,18 +299,18 @@ function handedOut ({ record, token }: HeldSession, credentials: Credentials): C
   return { token: credentials.sign(token), session, headers: { cookie: credentials.cookieOf(token) } }
 }
 
-/** Whether the store answers, and how soon, within what anything is waited for. */
+/** Measures how soon the store answers. */
 async function healthOf (ping: Promise<void>): Promise<Health> {
   const startedAt = performance.now()
   const ok = await withDeadline(ping, HEALTH_WAIT_MS).then((answer) => answer !== TIMED_OUT, () => false)
   return { ok, latencyMs: Math.round(performance.now() - startedAt) }
 }
 
-/** How many sessions are listed at once, and unless less are asked for. */
+/** Most sessions that are listed at once, and the default. */
 const MOST_LISTED = 1_000
 
 /**
- * Which of a user's sessions are asked for.
+ * Checks which of a user's sessions to list.
  * @throws TypeError
  */
 function pageOf (options: ListSessions): ListOptions {

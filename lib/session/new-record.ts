@@ -3,30 +3,31 @@ import { fitting } from './data.ts'
 import { deviceName } from './device.ts'
 import type { JsonObject, SessionKind, SessionRecord } from './record.ts'
 import { addressOf } from './network.ts'
+import type { Change } from './store.ts'
 import type { Token } from './token.ts'
 
-/** A new session. */
+/** A session that is to begin. */
 export interface NewSession {
-  /** What carries it. Default `cookie`. */
+  /** Whether a cookie or a bearer token carries it. Default `cookie`. */
   kind?: SessionKind | undefined
   userId: string | null
   /** JSON text of an object. */
   data: string
-  /** The id it shall have; default a fresh one. */
+  /** Its id. Default: a new one. */
   id?: string | undefined
   label?: string | null | undefined
   meta?: Readonly<JsonObject> | null | undefined
   idleTimeoutMs?: number | undefined
   absoluteTimeoutMs?: number | undefined
-  /** `false`: its cookie ends with the browser session. Default `true`. */
+  /** `false`: its cookie ends with the browser session. Default: as `cookieMaxAgeMs` says. */
   persistent?: boolean | undefined
-  /** From where it begins. What is no address is left out. */
+  /** The client's address. A text that is none is left out. */
   ip?: string | null | undefined
   /** The `User-Agent` header. */
   userAgent?: string | null | undefined
-  /** The data, made anew of what `replaces` held at its end, if that is not what it says. */
-  carry?: ((endedData: string) => string) | undefined
-  /** The session that ends when this one begins. */
+  /** Makes the data out of the data that `replaces` had at its end, where that has changed. */
+  carry?: Change | undefined
+  /** The session that ends when this one begins, or `null`. */
   replaces: SessionRecord | null
 }
 
@@ -36,10 +37,13 @@ export interface HeldSession {
   readonly token: Token
 }
 
+/** Longest label, in characters. */
 const LABEL_LENGTH = 200
+/** Largest meta, in bytes of JSON. */
 const META_BYTES = 4096
 
-interface Birth {
+/** Members of a new record that the session itself does not say, and limits. */
+interface NewRecordOptions {
   id: string
   secretHash: string
   now: number
@@ -47,15 +51,16 @@ interface Birth {
   absoluteTimeoutMs: number
   /** `false`: cookies end with the browser session unless a sign-in says otherwise. */
   cookieMaxAgeMs?: number | null | false | undefined
-  /** Bytes of JSON that the data may have. */
+  /** Largest data, in bytes of JSON. */
   maxDataSize: number
 }
 
 /**
- * The record of a session that begins now.
+ * Makes the record of a session that begins now.
  * @throws TypeError for a label or meta that cannot be kept; ERR_SESSION_DATA_TOO_LARGE
  */
-export function newRecord (session: NewSession, { id, secretHash, now, idleTimeoutMs, absoluteTimeoutMs, cookieMaxAgeMs, maxDataSize }: Birth): SessionRecord {
+export function newRecord (session: NewSession, options: NewRecordOptions): SessionRecord {
+  const { id, secretHash, now, idleTimeoutMs, absoluteTimeoutMs, cookieMaxAgeMs, maxDataSize } = options
   const createdAt = Math.floor(now)
   return {
     id,
@@ -77,8 +82,8 @@ export function newRecord (session: NewSession, { id, secretHash, now, idleTimeo
 }
 
 function checkedLabel (label: string | null): string | null {
-  if (label !== null && (typeof label !== 'string' || label.length > LABEL_LENGTH)) throw new TypeError(`label must be a string of at most ${LABEL_LENGTH} characters`)
-  return label
+  if (label === null || (typeof label === 'string' && label.length <= LABEL_LENGTH)) return label
+  throw new TypeError(`label must be a string of at most ${LABEL_LENGTH} characters`)
 }
 
 function checkedMeta (meta: Readonly<JsonObject> | null): string | null {

@@ -1,12 +1,13 @@
 /** A value that JSON can hold. */
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
+/** An object that JSON can hold. */
 export type JsonObject = { [key: string]: Json }
 
-/** What carries a session: each is refused as the other. */
+/** The carrier of a session's token. Each is refused as the other. */
 export type SessionKind = 'cookie' | 'bearer'
 
 /**
- * What a store keeps of one session. Every member is immutable (`meta` and `data` are JSON text), so
+ * A session, as a store keeps it. Every member is immutable (`meta` and `data` are JSON text), so
  * handing a record over is handing over its value. Instants (`…At`) are milliseconds of the store's
  * clock since 1970, durations (`…Ms`) milliseconds.
  */
@@ -16,13 +17,13 @@ export interface SessionRecord {
   /** base64url of SHA-256 of the token's secret half; the secret itself is nowhere but with the client. */
   readonly secretHash: string
   readonly kind: SessionKind
-  /** Who is signed in; `null` for an anonymous session, which is never listed. */
+  /** The signed-in user. `null` for an anonymous session, which is never listed. */
   readonly userId: string | null
   readonly label: string | null
   /** JSON text of an object, or `null`. */
   readonly meta: string | null
   readonly createdAt: number
-  /** When the person last proved who they are; `null` for an anonymous session. */
+  /** Time when the person last proved who they are. `null` for an anonymous session. */
   readonly authenticatedAt: number | null
   readonly lastSeenAt: number
   /** The absolute deadline: nothing extends it. */
@@ -36,13 +37,13 @@ export interface SessionRecord {
   /** JSON text of an object: the application's data. */
   readonly data: string
   /**
-   * Beside an Express app, which signs in and out without us: on whose list the session is (`null`: on none), where that
-   * is another's than its user's.
+   * The user on whose list the session is (`null`: on none), where that is not its own user. Only beside an Express
+   * app, which signs in and out by itself.
    */
   readonly listedAs?: string | null
 }
 
-/** One session as an application sees it: no data, no secret, nothing mutable. */
+/** A session, as an application sees it: no data, no secret, nothing mutable. */
 export interface SessionInfo {
   /** The public handle: safe to show and to log. */
   readonly id: string
@@ -50,11 +51,11 @@ export interface SessionInfo {
   readonly kind: SessionKind
   readonly label: string | null
   readonly meta: Readonly<JsonObject> | null
-  /** Instants are milliseconds since 1970, by the store's clock; 0 where an Express app began the session and nobody knows. */
+  /** Milliseconds since 1970, by the store's clock, as all times here. 0 where an Express app began the session. */
   readonly createdAt: number
   readonly authenticatedAt: number
   readonly lastSeenAt: number
-  /** When the session ends if it is not used again. */
+  /** Time when the session ends if it is not used again. */
   readonly expiresAt: number
   /** The address it began from, where that is one. */
   readonly ip: string | null
@@ -71,18 +72,20 @@ export function isUserIdText (text: string): boolean {
   return text.length > 0 && text.length <= USER_ID_LENGTH && text.isWellFormed()
 }
 
-/** When a record ends if it is not used again: the earlier of idle and absolute timeout. */
+/** Returns when a session ends if it is not used again: at the earlier of idle and absolute timeout. */
 export function expiresAt (record: SessionRecord): number {
   return Math.min(record.lastSeenAt + record.idleTimeoutMs, record.endsAt)
 }
 
-/** Whether a use of a session is to be written down. `touchAfterMs` `null`: after a tenth of its idle timeout; `false`: never. */
-export function isTouchDue ({ idleTimeoutMs, lastSeenAt }: SessionRecord, touchAfterMs: number | null | false, now: number): boolean {
+/** Whether a session's use has to be stored. `touchAfterMs`: `null` is a tenth of its idle timeout; `false`: none. */
+export function isTouchDue (record: SessionRecord, touchAfterMs: number | null | false, now: number): boolean {
   if (touchAfterMs === false) return false
-  return now - lastSeenAt >= (touchAfterMs === null || touchAfterMs >= idleTimeoutMs ? idleTimeoutMs / 10 : touchAfterMs)
+  const { idleTimeoutMs, lastSeenAt } = record
+  const afterMs = touchAfterMs === null || touchAfterMs >= idleTimeoutMs ? idleTimeoutMs / 10 : touchAfterMs
+  return now - lastSeenAt >= afterMs
 }
 
-/** The public members of a signed-in record; `null` for an anonymous one. */
+/** Returns the public members of a signed-in session. `null` for an anonymous one. */
 export function publicMembers (record: SessionRecord): SessionInfo | null {
   const { userId } = record
   if (userId === null) return null
@@ -101,12 +104,12 @@ export function publicMembers (record: SessionRecord): SessionInfo | null {
   }
 }
 
-/** The frozen public view of a signed-in record; `null` for an anonymous one. */
+/** Returns the frozen public view of a signed-in session. `null` for an anonymous one. */
 export function toInfo (record: SessionRecord): SessionInfo | null {
   return Object.freeze(publicMembers(record))
 }
 
-/** Those of signed-in records. */
+/** Returns the public views of the signed-in sessions among records. */
 export function toInfos (records: SessionRecord[]): SessionInfo[] {
   return records.map(toInfo).filter((info) => info !== null)
 }

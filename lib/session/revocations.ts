@@ -6,55 +6,56 @@ import { listsOf } from './store.ts'
 import type { SessionStore } from './store.ts'
 import { findMoved } from './moved.ts'
 
-/** The end of all sessions of a user, as far as it is. */
+/** Ending all sessions of a user, and how far that is. */
 export interface Revocation {
-  /** How many have ended so far. */
+  /** Number of sessions that have ended so far. */
   readonly ended: number
-  /** Grows as it goes on. */
+  /** Number of steps so far: it grows while the work goes on. */
   readonly steps: number
   /**
-   * Resolves with how many have ended when all have.
-   * @throws ERR_SESSION_STORE_UNAVAILABLE; what was begun by then goes on, as long as the process runs
+   * Resolves with the number of ended sessions when all have ended.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE; work that has begun goes on, as long as the process runs
    */
   readonly done: Promise<number>
 }
 
-/** One that is under way, or to be tried again. */
+/** A revocation that is under way, or has to be tried again. */
 interface Running {
   readonly userId: string
   readonly except: string | undefined
-  /** When it began: what begins later is left alone. */
+  /** Time when it began. Sessions that begin later go on. */
   readonly before: number
-  /** When the exception began, which it keeps under every id. */
+  /** Time when the exception began: the same under every id that it has. */
   keptAt: number | null
   ended: number
   steps: number
 }
 
 /**
- * Users whose sessions are being ended, which may take a while. All of those are refused here from the first moment on.
- * Where the store fails half-way, it is gone on with until it does not: what somebody was told goes on does so.
+ * Users whose sessions are being ended, which may take a while. This process refuses all of those sessions from the
+ * first moment on. Where the store fails half-way, the work is repeated until it is done.
  */
 export class Revocations {
   readonly #store: SessionStore
   readonly #tell: (id: string, userId: string) => void
   readonly #users = new Map<string, Set<Running>>()
-  /** To be tried again, the last one of each user and exception. */
+  /** Revocations that have to be tried again: the last one of each user and exception. */
   readonly #failed = new Map<string, Running>()
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
-  /** `tell` hears of each session that has ended. */
+  /** `tell` is called for each session that has ended. */
   constructor (store: SessionStore, tell: (id: string, userId: string) => void) {
     this.#store = store
     this.#tell = tell
   }
 
+  /** Begins to end the sessions of a user. */
   begin (userId: string, except: string | undefined): Revocation {
     const running: Running = { userId, except, before: this.#store.now(), keptAt: null, ended: 0, steps: 0 }
     this.#users.set(userId, (this.#users.get(userId) ?? new Set()).add(running))
     const done = this.#run(running)
-    // Who does not wait for it any more is not told.
+    // A caller who does not wait any more is not told.
     done.catch(() => {})
     return Object.assign(running, { done })
   }
@@ -84,7 +85,7 @@ export class Revocations {
       }
       const from = running.ended
       const ids = await listsOf(this.#store).deleteByUser(userId, { except, before, onEnded })
-      // A store that says so at the end only.
+      // A store may say it only at the end.
       if (running.ended - from < ids.length) onEnded(ids.slice(running.ended - from))
       this.#forget(running)
       return running.ended
@@ -95,7 +96,7 @@ export class Revocations {
     }
   }
 
-  /** Of two of one user, the later one ends what the other would. */
+  /** Keeps a revocation to be tried again. Of two of one user, the later one ends all that the other would. */
   #remember (running: Running): void {
     const key = JSON.stringify([running.userId, running.except])
     const known = this.#failed.get(key) ?? running
@@ -116,7 +117,7 @@ export class Revocations {
     }, RETRY_EVERY_MS)
   }
 
-  /** One after the other, up to the first that fails, with which the next round ends. */
+  /** Tries one after the other, up to the first that fails. The next round comes to that one last. */
   async #retry (): Promise<void> {
     for (const [key, running] of [...this.#failed]) {
       this.#failed.delete(key)
@@ -131,8 +132,8 @@ export class Revocations {
 }
 
 /**
- * Waits for the end of all sessions of a user as long as it goes on.
- * @throws ERR_SESSION_STORE_UNAVAILABLE when it does not, for as long as anything else is waited for
+ * Waits for a revocation as long as it goes on. Resolves with the number of ended sessions.
+ * @throws ERR_SESSION_STORE_UNAVAILABLE when there is no step for as long as a request waits for the store
  */
 export async function finished (revocation: Revocation): Promise<number> {
   for (let seen = -1; seen !== revocation.steps;) {

@@ -2,29 +2,30 @@ import { getEventListeners, setMaxListeners } from 'node:events'
 import { SIGNAL_CHECK_EVERY_MS } from '../util/timings.ts'
 import type { EventHub } from './events.ts'
 
-/** How many held sessions are looked up at once. */
+/** Number of sessions that are read at once. */
 const CHECK_AT_ONCE = 500
 
+/** A signal that somebody may hold. */
 interface Held {
   readonly signal: WeakRef<AbortSignal>
-  /** What its session's secret hashes to. */
+  /** The hash of the session's secret. */
   readonly secretHash: string | undefined
 }
 
 /**
- * Abort signals that fire when a session has ended, whatever ended it. A message of the process that
- * ended it makes it fire at once; because messages get lost, each held session is also looked up every
- * five seconds, and whenever messages may have been missed. An outage of the store is no end.
+ * Abort signals that fire when a session has ended, whatever ended it. A message of the process that ended it makes a
+ * signal fire at once. Because messages can get lost, each held session is also read every five seconds, and whenever
+ * messages may have been missed. An outage of the store is no end.
  *
- * A process holds one signal per session, for as long as somebody has it or listens to it. (What
- * `AbortSignal.any` makes of it does neither: Node takes for granted that the signal itself is kept.)
+ * A process holds one signal per session, for as long as somebody has it or listens to it. (A signal made by
+ * `AbortSignal.any` does neither: Node takes for granted that the signal itself is kept.)
  */
 export class EndSignals {
-  /** By the id of its session. */
+  /** Signals by the id of the session. */
   readonly #held = new Map<string, Held>()
-  /** Keeps alive what only its own listeners would know of: from the moment one is added. */
+  /** Signals with listeners, kept alive although nobody else holds them. */
   readonly #listenedTo = new Set<AbortSignal>()
-  /** Lives as long as its signal. */
+  /** The controller of each signal. */
   readonly #controllers = new WeakMap<AbortSignal, AbortController>()
   readonly #isLive: (id: string, secretHash?: string) => Promise<boolean>
   readonly #events: EventHub
@@ -34,19 +35,19 @@ export class EndSignals {
   #again = false
   #closed = false
 
-  /** `isLive` rejects when that cannot be told. */
+  /** `isLive` rejects when the store does not answer. */
   constructor (events: EventHub, isLive: (id: string, secretHash?: string) => Promise<boolean>) {
     this.#events = events
     this.#isLive = isLive
   }
 
-  /** Fires, with the reason, when the session of this id has ended. Asked for after `close`, it never does. */
+  /** Returns the signal of a session, which fires with the reason of its end. After `close` it never fires. */
   of (id: string, secretHash?: string): AbortSignal {
     const held = this.#held.get(id)?.signal.deref()
     if (held !== undefined) return held
     const controller = new AbortController()
     const { signal } = controller
-    // However many WebSockets one session has.
+    // One session may have any number of WebSockets.
     setMaxListeners(0, signal)
     if (this.#closed) return signal
     this.#controllers.set(signal, controller)
@@ -56,12 +57,12 @@ export class EndSignals {
     })
     this.#listen()
     this.#checkLater()
-    // It may have ended between its loading and now.
+    // It may have ended since it was read.
     void this.#check(id)
     return signal
   }
 
-  /** How many sessions are held. */
+  /** Number of sessions that are held. */
   get size (): number {
     return this.#held.size
   }
@@ -92,7 +93,7 @@ export class EndSignals {
     }, SIGNAL_CHECK_EVERY_MS)
   }
 
-  /** Forgets what nobody has or listens to any more. */
+  /** Forgets signals that nobody holds or listens to any more. */
   #letGo (): void {
     for (const signal of this.#listenedTo) {
       if (getEventListeners(signal, 'abort').length === 0) this.#listenedTo.delete(signal)
@@ -102,7 +103,7 @@ export class EndSignals {
     }
   }
 
-  /** One round at a time, and some sessions at a time: a store in trouble is not to be overrun. */
+  /** Checks all sessions, one round and some sessions at a time, so that a store in trouble is not overrun. */
   async #checkAll (): Promise<void> {
     this.#again = true
     if (this.#checking) return
@@ -115,14 +116,14 @@ export class EndSignals {
     this.#checking = false
   }
 
-  /** `false` when that could not be told, which is not an end. */
+  /** Checks sessions, and fires the signals of those that have ended. `false` when the store does not answer. */
   async #check (...ids: string[]): Promise<boolean> {
-    const looks = await Promise.all(ids.map(async (id) => {
+    const answers = await Promise.all(ids.map(async (id) => {
       const isLive = await this.#isLive(id, this.#held.get(id)?.secretHash).catch(() => null)
       if (isLive === false) this.#fire(id, 'ended')
       return isLive
     }))
-    return !looks.includes(null)
+    return !answers.includes(null)
   }
 
   #fire (id: string, reason: string): void {
@@ -135,7 +136,7 @@ export class EndSignals {
 }
 
 /**
- * Calls back whenever a listener is added to `signal`, `onabort` included. That is a listener like any other here: it
+ * Calls back whenever a listener is added to a signal, `onabort` included. Here that is a listener like any other: it
  * comes when it is assigned and goes with `null`, where Node's own leaves an empty one behind.
  */
 function onListener (signal: AbortSignal, added: () => void): void {

@@ -22,8 +22,9 @@ export interface StoreEvents {
   ended: [id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired']
 }
 
-/** How many sessions a user may have. Sessions of bearer tokens do not count. */
+/** A limit of the sessions of one user. Sessions of bearer tokens do not count. */
 export interface Limit {
+  /** Most sessions. */
   readonly max: number
   /** `true`: a new session ends the oldest; `false`: it is refused. */
   readonly evicts: boolean
@@ -54,16 +55,15 @@ export interface AttemptLimit {
 export interface AttemptCounters {
   /**
    * Counts an attempt under a key for `limit.withinMs`, and resolves with 0. Where `limit.max` attempts count already,
-   * it counts nothing and resolves with the milliseconds until there is room.
-   * From a `place` that was remembered for this key it counts and refuses nothing: 0.
-   * Without an attempt (`null`) it counts nothing and only answers.
+   * it counts nothing and resolves with the milliseconds until there is room. From a `place` that was remembered for
+   * this key, nothing is counted or refused: 0. `null` for an attempt only asks, and counts nothing.
    */
-  take (key: string, attempt: string | null, limit: AttemptLimit, place?: string): Promise<number>
+  count (key: string, attempt: string | null, limit: AttemptLimit, place?: string): Promise<number>
 
-  /** Takes an attempt back. Nothing happens where it does not count. Works in a full store. */
+  /** Stops counting an attempt. Nothing happens where it does not count. Works in a full store. */
   giveBack (key: string, attempt: string): Promise<void>
 
-  /** Forgets all attempts of a key, or those that begin so. Places stay known. Works in a full store. */
+  /** Stops counting all attempts of a key, or those with this beginning. Places stay known. Works in a full store. */
   clear (key: string, beginning?: string): Promise<void>
 
   /** Remembers a place for `forMs` from now on. Of more than `most` places the latest stay. */
@@ -73,22 +73,22 @@ export interface AttemptCounters {
 /** Makes new data text out of the present one. May be called again when another writer was faster. */
 export type Change = (data: string) => string
 
-/** How a new session begins. */
+/** Options of `begin`. */
 export interface BeginOptions {
-  /** How many sessions the user may have. Default: any number. Only a store with lists is given one. */
+  /** Limit of the user's sessions. Default: any number. Only a store with lists gets one. */
   readonly limit?: Limit | null | undefined
 }
 
-/** What a session that takes another one's place keeps of it. */
+/** Options of `move`. */
 export interface MoveOptions {
   /** Makes the data of the new session out of the data that the old one had at its end. Default: the record's own. */
   readonly carry?: Change | undefined
 }
 
-/** How a session begins in place of another. */
+/** Options of `replace`. */
 export interface ReplaceOptions extends BeginOptions, MoveOptions {}
 
-/** Which session `delete` ends. */
+/** Options of `delete`. */
 export interface DeleteOptions {
   /**
    * The hash of the secret of the credential that asks. A public id is no secret, and a signature can be anybody's.
@@ -103,18 +103,18 @@ export interface Began {
   readonly createdAt: number
 }
 
-/** How many sessions `listByUser` lists by default. */
+/** Default `limit` of `listByUser`. */
 export const LIST_LIMIT = 1_000
 
-/** Which of a user's sessions `listByUser` lists. */
+/** Options of `listByUser`. */
 export interface ListOptions {
-  /** How many at most. Default `LIST_LIMIT`. */
+  /** Most sessions of one answer. Default 1,000. */
   readonly limit?: number | undefined
   /** Lists the sessions that come after this one, which may have ended since. Default: from the newest on. */
   readonly before?: Began | undefined
 }
 
-/** Which of a user's sessions `deleteByUser` ends. */
+/** Options of `deleteByUser`. */
 export interface DeleteByUserOptions {
   /** The id of a session that goes on. */
   readonly except?: string | undefined
@@ -140,7 +140,7 @@ export interface SessionLists {
    * on also under an id to which it has moved within the last ten seconds, or is moving. Later logins are left alone.
    *
    * Works in portions of some hundred, so that other calls have their turn, and in a full store. What has ended is off
-   * the list: another call goes on where this one was broken off. Resolves with the ids that were ended.
+   * the list: a later call goes on where this one was broken off. Resolves with the ids that were ended.
    */
   deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]>
 
@@ -152,7 +152,7 @@ export interface SessionLists {
 }
 
 /**
- * Where sessions live.
+ * A store of sessions.
  *
  * A session that is missing, expired or unreadable is *absent*, which is not an error. A store rejects
  * only when its backend failed, and then with ERR_SESSION_STORE_UNAVAILABLE (the outcome of a write is
@@ -193,9 +193,9 @@ export interface SessionStore extends Partial<SessionLists> {
   /**
    * Stores a new session in place of `old`, as a sign-in does.
    *
-   * `old` is dead before this resolves, in a store with `successor` also where it has moved within the last ten seconds.
-   * It still lives if the new session could not be written: a full store signs nobody out. Nobody finds the new session before `old` is gone.
-   * Where `old` had ended before, the new session begins all the same.
+   * `old` is dead before this resolves, in a store with `successor` also where it has moved within the last ten
+   * seconds. It still lives if the new session could not be written: a full store signs nobody out. Nobody finds the
+   * new session before `old` is gone. Where `old` had ended before, the new session begins all the same.
    *
    * Changes of `old` up to its end are not lost: if its data is not what `old` says, the data of the new session is
    * `carry` of it. `limit` does not count `old`. All else is as with `begin`.
@@ -264,7 +264,7 @@ export interface SessionStore extends Partial<SessionLists> {
    */
   nowForCertain? (): Promise<number>
 
-  /** Tells the processes that share the store what happened. Without it, events stay in their process. */
+  /** Messages between the processes that share the store. Without it, events stay in their process. */
   readonly bus?: Bus | undefined
 
   /** Counts failed logins. Without it, each process counts for itself. */
@@ -309,6 +309,6 @@ export function hasLists (store: SessionStore): store is SessionStore & SessionL
  * @throws ERR_SESSION_UNSUPPORTED for a store without
  */
 export function listsOf (store: SessionStore): SessionLists {
-  if (!hasLists(store)) throw new errors.UNSUPPORTED('listing sessions, or ending all of a user, on a store without lists')
-  return store
+  if (hasLists(store)) return store
+  throw new errors.UNSUPPORTED('listing sessions, or ending all of a user, on a store without lists')
 }

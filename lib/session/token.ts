@@ -7,15 +7,15 @@ const TOKEN = /^[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{32}$/
 const ID = /^[A-Za-z0-9_-]{22}$/
 const ID_LENGTH = 22
 
-/** `<id>.<secret>`, what a client holds. */
+/** A token, `<id>.<secret>`, as a client holds it. */
 export type Token = string
 
-/** A fresh public handle from the system's CSPRNG; throws when that fails, never returns a weaker one. */
+/** Makes a new public handle by the system's CSPRNG. Throws when that fails, and never returns a weaker one. */
 export function newId (): string {
   return randomBytes(ID_BYTES).toString('base64url')
 }
 
-/** A fresh token for `id`, and the hash of its secret that the store keeps. */
+/** Makes a new token for an id, and the hash of its secret that the store keeps. */
 export function newToken (id: string): { token: Token, secretHash: string } {
   const secret = randomBytes(SECRET_BYTES).toString('base64url')
   return { token: `${id}.${secret}`, secretHash: hashOf(secret) }
@@ -31,36 +31,35 @@ function isId (value: unknown): value is string {
   return typeof value === 'string' && ID.test(value)
 }
 
-/** What tells a bearer token from other strings, also to a scanner for leaked secrets. */
+/** Prefix that tells a bearer token from other strings, also to a scanner for leaked secrets. */
 const BEARER_PREFIX = 'fus_'
 const CHECKSUM_LENGTH = 6
 
 /**
- * A token as a bearer client holds it: `fus_<id>.<secret>.<checksum>`. It is not signed, so that
- * rotating the cookie's secret does not end it; the checksum keeps typing errors and garbage away
- * from the store.
+ * Returns a token as a bearer client holds it: `fus_<id>.<secret>.<checksum>`. It is not signed, so that rotating the
+ * cookie's secret does not end it. The checksum keeps typing errors and garbage away from the store.
  */
 export function toBearer (token: Token): string {
   return `${BEARER_PREFIX}${token}.${checksum(token)}`
 }
 
-/** The token that a bearer client sent, or `null` when it is none. Costs no store access. */
+/** Returns the token that a bearer client sent, or `null` when it is none. Costs no store access. */
 export function fromBearer (sent: string): Token | null {
   const token = sent.slice(BEARER_PREFIX.length, -CHECKSUM_LENGTH - 1)
   return isToken(token) && sent === toBearer(token) ? token : null
 }
 
-/** The public half of a token. */
+/** Returns the public half of a token. */
 export function idOf (token: Token): string {
   return token.slice(0, ID_LENGTH)
 }
 
-/** What the store keeps of a token's secret. */
+/** Returns the hash of a token's secret, as the store keeps it. */
 export function secretHashOf (token: Token): string {
   return hashOf(token.slice(ID_LENGTH + 1))
 }
 
-/** Whether two secrets are the same by their hashes, in constant time. */
+/** Whether two hashes of secrets are the same, compared in constant time. */
 export function isSameHash (one: string, other: string): boolean {
   const [actual, expected] = [Buffer.from(one), Buffer.from(other)]
   return actual.length === expected.length && timingSafeEqual(actual, expected)
@@ -74,11 +73,11 @@ function hashOf (text: string): string {
   return hash('sha256', text, 'base64url')
 }
 
-/** base64url of HMAC-SHA-256. */
+/** Length of HMAC-SHA-256 in base64url. */
 const MAC_LENGTH = 43
 
-/** What a signed value held, and whether it must be signed again with today's secret. */
-export interface Verified {
+/** A verified value, and whether it has to be signed again with today's secret. */
+interface Verified {
   readonly value: string
   readonly renew: boolean
 }
@@ -98,7 +97,7 @@ export class Signature {
     return `${value}.${mac(value, this.#secrets[0] ?? '')}`
   }
 
-  /** The signed value, or `null` when no secret made this signature. */
+  /** Returns the signed value, or `null` when no secret made this signature. */
   verify (signed: string): Verified | null {
     const dot = signed.length - MAC_LENGTH - 1
     if (dot < 1 || signed[dot] !== '.') return null
@@ -116,26 +115,26 @@ function mac (value: string, secret: string): string {
   return createHmac('sha256', secret).update(value).digest('base64url')
 }
 
-/** What a client holds and how a cookie carries it. Nothing here asks the store. */
+/** The form of tokens, and of the cookie that carries them. Nothing here asks the store. */
 export interface TokenFormat {
-  /** A fresh public handle. Throws when the system's random source fails. */
+  /** Makes a new public handle. Throws when the system's random source fails. */
   newId (): string
-  /** A public handle as it is written today, though it may be made with an older secret; `null` when it is none. */
+  /** Returns a public handle as it is written today, also for one of an older secret. `null` when it is none. */
   idFrom (value: unknown): string | null
-  /** A fresh token for a handle, and what the store keeps to prove it. */
+  /** Makes a new token for a handle, and the hash that the store keeps to prove it. */
   newToken (id: string): { token: Token, secretHash: string }
-  /** The public handle of a token. */
+  /** Returns the public handle of a token. */
   idOf (token: Token): string
-  /** What the store keeps to prove it. */
+  /** Returns the hash that the store keeps to prove a token. */
   secretHashOf (token: Token): string
-  /** What goes into the cookie. */
+  /** Returns the cookie's value for a token. */
   sign (token: Token): string
-  /** The token that a cookie's value carries, and whether it is to be signed anew with today's secret; `null` when it does not verify. */
+  /** Returns the token of a cookie's value, and whether to sign it with today's secret. `null` if it is not good. */
   unsign (value: string): { token: Token, renew: boolean } | null
 }
 
-/** This package's own: `<id>.<secret>`, signed. */
-export class OwnTokens implements TokenFormat {
+/** The tokens of this package: `<id>.<secret>`, signed in the cookie. */
+export class SignedTokens implements TokenFormat {
   readonly #signature: Signature
   readonly newId = newId
   readonly newToken = newToken

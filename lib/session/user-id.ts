@@ -1,6 +1,6 @@
 import { isUserIdText, USER_ID_LENGTH } from './record.ts'
 
-/** Whether a value can be the id of a user: a well-formed string of 1 to 255 characters, a finite number or a bigint. */
+/** Whether a value can be a user's id: a well-formed string of 1 to 255 characters, a finite number or a bigint. */
 export function isUserId (id: unknown): id is string | number | bigint {
   if (typeof id === 'number') return Number.isFinite(id)
   if (typeof id === 'bigint') return String(id).length <= USER_ID_LENGTH
@@ -9,14 +9,14 @@ export function isUserId (id: unknown): id is string | number | bigint {
 
 type Data = Record<string, unknown>
 
-/** Where data names its user. `null`: in `userId`, else in `user.id`. */
+/** Reads the user's id from data. `null`: from `userId`, else from `user.id`. */
 export type UserIdFrom = ((data: Data) => unknown) | null
 
 /**
- * What data names its user by, whatever that is. It is looked for in the data as it is stored: in JSON, a document of
- * a database may have no `id`, and an ObjectId is a text. `before`: the data as it was; where its `userId` named
- * somebody, nothing else does now: taking it out signs out, whoever is in `user`.
- * @throws what `userIdFrom` throws, and what `JSON.stringify` does
+ * Returns the value that names the user in data. It is read from the data as it is stored: in JSON, a document of a
+ * database may have no `id`, and an ObjectId is a text. `before` is the data as it was: where its `userId` named
+ * somebody, only `userId` counts now. Taking it out signs out, whoever is in `user`.
+ * @throws the errors of `userIdFrom` and of `JSON.stringify`
  */
 export function namedIn (data: Data, userIdFrom: UserIdFrom, before: Data = {}): unknown {
   if (userIdFrom !== null) return userIdFrom(storedView(data))
@@ -25,7 +25,7 @@ export function namedIn (data: Data, userIdFrom: UserIdFrom, before: Data = {}):
   return isUserId(id) ? id : undefined
 }
 
-/** The data as it is stored, each member of it once it is looked at. */
+/** Returns the data as it is stored. Each member is converted when it is read. */
 function storedView (data: Data): Data {
   const view: Data = {}
   for (const key of Object.keys(data)) {
@@ -40,13 +40,13 @@ function stored (value: unknown): unknown {
   return text === undefined ? undefined : JSON.parse(text)
 }
 
-/** Whom data names, or `null`. */
+/** Returns the id of the user that data names, or `null`. */
 export function userOf (data: Data, userIdFrom: UserIdFrom, before?: Data): string | null {
   const id = namedIn(data, userIdFrom, before)
   return isUserId(id) ? String(id) : null
 }
 
-/** Whom data names, or `null`, also where the application's `userIdFrom` throws. */
+/** Returns the id of the user that data names, or `null`, also where the application's `userIdFrom` throws. */
 export function userOrNull (...args: Parameters<typeof userOf>): string | null {
   try {
     return userOf(...args)
@@ -55,14 +55,25 @@ export function userOrNull (...args: Parameters<typeof userOf>): string | null {
   }
 }
 
+/** A user who signs in, and who was signed in before. */
+interface Users {
+  userId: string
+  previous: string | null
+  userIdFrom: UserIdFrom
+}
+
 /**
- * Data of one user without what names another. By default `userId` names the user, and `user` is another's only
- * where it is `previous`' own: it may have an id of its own kind.
+ * Returns data of one user without members that name somebody else. By default `userId` names the user, and `user` is
+ * somebody else's only where it is that of `previous`: it may have an id of its own kind.
  */
-export function ofUser (data: Data, { userId, previous, userIdFrom }: { userId: string, previous: string | null, userIdFrom: UserIdFrom }): Data {
-  const isOthers = (named: string | null): boolean => named !== null && named !== userId && (userIdFrom !== null || named === previous)
-  const kept = Object.fromEntries(Object.entries(data).filter(([key, value]) => !isOthers(userOrNull({ [key]: value }, userIdFrom))))
-  // What names somebody only together goes together.
+export function ofUser (data: Data, { userId, previous, userIdFrom }: Users): Data {
+  const isOthers = (named: string | null): boolean => {
+    return named !== null && named !== userId && (userIdFrom !== null || named === previous)
+  }
+  const kept = Object.fromEntries(Object.entries(data).filter(([key, value]) => {
+    return !isOthers(userOrNull({ [key]: value }, userIdFrom))
+  }))
+  // Members that name somebody only together go together.
   for (const key of Object.keys(kept)) {
     const named = userOrNull(kept, userIdFrom)
     if (!isOthers(named)) break
@@ -72,23 +83,24 @@ export function ofUser (data: Data, { userId, previous, userIdFrom }: { userId: 
   return kept
 }
 
-/** Members that elsewhere say that somebody is signed in, in the ways they are written. */
+/** Names of members that, in other libraries, say that somebody is signed in. */
 const FLAG = /^(is)?(auth|authenticated|logged|logged_?in|signed_?in)$/i
 
-/** Members that elsewhere say who is signed in. */
+/** Names of members that, in other libraries, say who is signed in. */
 const NAME = /^(user_?id|uid|user_?name)$/i
 
-/** The member that makes data look signed in while it names nobody, or `undefined`. */
+/** Returns the member that makes data look signed in while it names nobody, or `undefined`. */
 export function looksSignedIn (data: Data): string | undefined {
   if (data.user != null) return 'user'
   if ((data.passport as { user?: unknown } | undefined)?.user != null) return 'passport'
   const keys = Object.keys(data)
-  return keys.find((key) => FLAG.test(key) && data[key] === true) ?? keys.find((key) => NAME.test(key) && isUserId(data[key]))
+  const flag = keys.find((key) => FLAG.test(key) && data[key] === true)
+  return flag ?? keys.find((key) => NAME.test(key) && isUserId(data[key]))
 }
 
 /**
- * The id of a user as sessions are listed and compared by it: `String(id)`.
- * @throws TypeError for what can be no id; of an object with a string form of its own it says `String(id)`
+ * Returns the id of a user as text, as sessions are listed and compared by it.
+ * @throws TypeError for a value that can be no id; for an object with a text of its own it advises `String(id)`
  */
 export function userIdText (id: unknown, name: string): string {
   if (isUserId(id)) return String(id)
@@ -96,7 +108,7 @@ export function userIdText (id: unknown, name: string): string {
   throw new TypeError(`${name} must be a string of 1 to ${USER_ID_LENGTH} characters, a number or a bigint${advice}`)
 }
 
-/** Whether an object says for itself what it is as a string, as an ObjectId of MongoDB does. */
+/** Whether an object has a `toString` of its own, as an ObjectId of MongoDB does. */
 function hasOwnText (id: unknown): boolean {
   if (typeof id !== 'object' || id === null || Array.isArray(id)) return false
   try {

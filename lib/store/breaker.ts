@@ -1,16 +1,19 @@
 import { errors } from '../errors.ts'
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 
+/** Options of a `Breaker`. */
 export interface BreakerOptions {
-  /** How long one operation may take, in milliseconds. */
+  /** Longest time of one operation, in milliseconds. */
   deadlineMs: number
-  /** How often a backend that is down is asked whether it is back, in milliseconds. */
+  /** Time between two probes of a backend that is down, in milliseconds. */
   probeEveryMs: number
   /** Resolves if the backend answers. */
   probe: () => Promise<unknown>
-  /** Whether an error means that the backend is out of reach, and not that it answered with an error. */
+  /** Whether an error means that the backend is out of reach. Else it is an answer. */
   isOutage: (error: unknown) => boolean
+  /** Called when the backend goes down. */
   onDown: (cause: unknown) => void
+  /** Called when the backend is up again. */
   onUp: () => void
 }
 
@@ -48,7 +51,7 @@ export class Breaker {
     throw new errors.STORE_UNAVAILABLE({ cause })
   }
 
-  /** Takes the backend for down: every operation fails until a probe has succeeded. */
+  /** Notes that the backend is down: every operation fails until a probe has succeeded. */
   trip (cause: unknown): void {
     if (this.#isDown || this.#isClosed) return
     this.#isDown = true
@@ -56,6 +59,7 @@ export class Breaker {
     this.#probeLater()
   }
 
+  /** Fails all operations from now on, and stops probing. */
   close (): void {
     this.#isClosed = true
     clearTimeout(this.#timer)

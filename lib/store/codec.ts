@@ -2,6 +2,7 @@ import { isDeeper } from '../session/changes.ts'
 import { isUserIdText } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 
+/** Members of a record in the first line of its stored form, except `s` and `h`. */
 type Head = Omit<SessionRecord, 'id' | 'secretHash' | 'lastSeenAt' | 'data'>
 
 /**
@@ -81,7 +82,7 @@ export function parseObject (text: string): Record<string, unknown> | null {
   }
 }
 
-/** How deep a session of express-session may be nested: a deeper one cannot be made text again. */
+/** Deepest nesting of a session of express-session. A deeper one cannot be made text again. */
 const MAX_EXPRESS_DEPTH = 1_000
 
 /** Parses a session as express-session stores it. Returns `null` if it is none. */

@@ -7,18 +7,19 @@ import type {
 } from '../session/store.ts'
 import { Sealer } from './sealer.ts'
 
-/** Thrown through a change, where what is stored cannot be opened. */
+/** Thrown through a change when stored data cannot be decrypted. */
 const UNREADABLE = Symbol('unreadable')
 
+/** Options of an `EncryptedStore`. */
 export interface EncryptionOptions {
   keys: readonly string[]
   acceptPlain: boolean
 }
 
 /**
- * A store around a store: the data of sessions is encrypted in it. Each is bound to the session's id, user and
- * token: data that was put under another session, or a session that was given another user or token, is
- * unreadable, which is no session.
+ * A store around a store that encrypts the data of sessions. Data is bound to the id, user and token of its session: if
+ * it was moved to a different session, or its session was given a different user or token, it is unreadable. That is no
+ * session.
  */
 export class EncryptedStore implements SessionStore {
   readonly events: EventEmitter<StoreEvents>
@@ -28,7 +29,7 @@ export class EncryptedStore implements SessionStore {
   readonly #sealer: Sealer
   readonly #acceptPlain: boolean
 
-  /** `acceptPlain`: what was stored before there was encryption is read as it is. */
+  /** `acceptPlain`: data that was stored before there was encryption is read as it is. */
   constructor (store: SessionStore, { keys, acceptPlain }: EncryptionOptions) {
     this.#store = store
     this.#sealer = new Sealer(keys)
@@ -54,7 +55,9 @@ export class EncryptedStore implements SessionStore {
     return this.#opened(await this.#store.begin(this.#sealed(record), options))
   }
 
-  async replace (record: SessionRecord, old: SessionRecord, options: ReplaceOptions = {}): Promise<SessionRecord | null> {
+  async replace (
+    record: SessionRecord, old: SessionRecord, options: ReplaceOptions = {}
+  ): Promise<SessionRecord | null> {
     const carry = this.#sealedCarry(record, old, options.carry)
     return this.#opened(await this.#store.replace(this.#sealed(record), this.#sealed(old), { ...options, carry }))
   }
@@ -147,7 +150,7 @@ export class EncryptedStore implements SessionStore {
   }
 }
 
-/** What a session is known by, none of which can be changed. */
+/** Returns the members of a session that its data is bound to. */
 function ownerOf ({ id, secretHash, kind, userId }: SessionRecord): string {
   return JSON.stringify([id, secretHash, kind, userId])
 }

@@ -3,28 +3,43 @@ import { errors } from '../errors.ts'
 import { Rows } from '../util/rows.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
+import { FOREIGN_CALL_MS, FOREIGN_PROBE_EVERY_MS } from '../util/timings.ts'
+import { Breaker } from './breaker.ts'
 import { decode, encode } from './codec.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
   BeginOptions, Change, DeleteByUserOptions, DeleteOptions, Limit, ListOptions, MoveOptions, ReplaceOptions,
   SessionStore, StoreEvents
 } from '../session/store.ts'
-import { ExpressCalls, nobodys } from './foreign-calls.ts'
-import { absentIfNoEntry } from './foreign-store.ts'
-import type { ExpressStore } from './foreign-store.ts'
 import { Successors } from './successors.ts'
-import { carried, isAfter, tooMany } from './user-sessions.ts'
+import { carried, sessionsAfter, tooMany } from './user-sessions.ts'
 
-/** How many sessions are ended at a time. */
+/** A store of express-session. `all` is the only optional method that is used here. */
+export interface ExpressStore {
+  // Every such store types its sessions in its own way.
+  get (id: string, callback: (error?: any, session?: any) => void): unknown
+  set (id: string, session: any, callback?: (error?: any) => void): unknown
+  destroy (id: string, callback?: (error?: any) => void): unknown
+  all? (callback: (error?: any, sessions?: any) => void): unknown
+}
+
+/** Whether a value is a store of express-session. */
+export function isExpressStore (value: unknown): value is ExpressStore {
+  const store = value as Partial<ExpressStore> | null
+  if (typeof store !== 'object' || store === null) return false
+  return [store.get, store.set, store.destroy].every((method) => typeof method === 'function')
+}
+
+/** Number of sessions that are ended at a time. */
 const AT_ONCE = 100
 
 /**
- * Any express-session compatible store behind our contract. What it stores is
- * `{ cookie, id, record }`: the cookie's dates tell the store when the session ends, the record is ours.
+ * Makes a `SessionStore` of any store of express-session. It stores `{ cookie, id, record }`: the cookie's dates tell
+ * the store when the session ends, the record is ours.
  *
- * Such a store can only read and overwrite. Calls about one session are put in a row, so that the
- * contract holds among everything in this process; another process on the same store can still bring
- * back a session between this one's read and write. A user's sessions are found by reading all of them.
+ * Such a store can only read and overwrite. Calls about one session run one after the other, so that the contract holds
+ * in this process. A second process on the same store can still bring a session back, between this one's read and
+ * write. A user's sessions are found by reading all sessions.
  */
 export class ExpressStoreAdapter implements SessionStore {
   readonly events = new EventEmitter<StoreEvents>()
@@ -32,7 +47,7 @@ export class ExpressStoreAdapter implements SessionStore {
   readonly #now: () => number
   readonly #rows = new Rows()
   readonly #successors = new Successors()
-  /** New sessions whose predecessors still live: nobody finds them yet. */
+  /** New sessions that nobody finds yet, as those that they replace still live. */
   readonly #pending = new Set<string>()
   readonly #calls: ExpressCalls
 
@@ -113,7 +128,7 @@ export class ExpressStoreAdapter implements SessionStore {
   /** @throws ERR_SESSION_UNSUPPORTED when the store has no `all` */
   async listByUser (userId: string, { limit = LIST_LIMIT, before }: ListOptions = {}): Promise<SessionRecord[]> {
     const all = await this.#allOf(userId)
-    return (before === undefined ? all : all.filter(isAfter(before, all))).slice(0, limit)
+    return (before === undefined ? all : sessionsAfter(before, all)).slice(0, limit)
   }
 
   async deleteByUser (userId: string, options: DeleteByUserOptions = {}): Promise<string[]> {
@@ -134,25 +149,25 @@ export class ExpressStoreAdapter implements SessionStore {
     })
   }
 
-  /** As such a store gives them: all at once. @throws ERR_SESSION_UNSUPPORTED when the store has no `all` */
+  /** Reads all sessions at once, as such a store does. @throws ERR_SESSION_UNSUPPORTED when it has no `all` */
   async * listAll (): AsyncGenerator<SessionRecord> {
     yield * await this.#readAll()
   }
 
   async ping (): Promise<void> {
-    await this.#calls.run((done) => this.#store.get(nobodys(), done)).catch(absentIfNoEntry)
+    await this.#calls.run((done) => this.#store.get(unusedId(), done)).catch(absentIfNoEntry)
   }
 
   async close (): Promise<void> {
     this.#calls.close()
   }
 
-  /** Runs what begins a session of a user after what began others before: each sees those. */
+  /** Begins a session of a user after those that began before, so that it counts them. */
   async #inRowOf<T> (userId: string | null, begin: () => Promise<T>): Promise<T> {
     return await (userId === null ? begin() : this.#rows.run(`user ${userId}`, begin))
   }
 
-  /** Writes a new session, which nobody finds before `finish` has ended what has to end for it. */
+  /** Writes a new session. Nobody finds it before `finish` has ended those that have to end for it. */
   async #beginning (record: SessionRecord, finish: () => Promise<SessionRecord | null>): Promise<SessionRecord | null> {
     this.#pending.add(record.id)
     try {
@@ -166,19 +181,19 @@ export class ExpressStoreAdapter implements SessionStore {
     }
   }
 
-  /** Returns a new session as it is to be, written again where the data of the one before it had changed. */
+  /** Writes a new session again where the data of the one before it has changed. Returns it. */
   async #carried (record: SessionRecord, from: Parameters<typeof carried>[1]): Promise<SessionRecord> {
     const stored = carried(record, from)
     if (stored !== record) await this.#rows.run(record.id, () => this.#write(stored))
     return stored
   }
 
-  /** Returns the sessions that a new one makes too many. Asked in the user's row. */
+  /** Returns the sessions that a new one evicts. Called while no other begins. */
   async #tooMany (userId: string | null, limit: Limit | null, uncounted: string[] = []): Promise<SessionRecord[]> {
     return userId === null || limit === null ? [] : tooMany(await this.#allOf(userId), limit, uncounted)
   }
 
-  /** A user's sessions, newest first, also among those of one millisecond: a store may give them in another order each time. */
+  /** Lists a user's sessions, newest first, and by id within a millisecond, as a store may list them in any order. */
   async #allOf (userId: string): Promise<SessionRecord[]> {
     const theirs = (await this.#readAll()).filter((record) => record.userId === userId)
     return theirs.sort((a, b) => b.createdAt - a.createdAt || (a.id < b.id ? -1 : 1))
@@ -195,15 +210,16 @@ export class ExpressStoreAdapter implements SessionStore {
     if (userId !== null) this.events.emit('ended', id, userId, reason)
   }
 
-  /** Every live session. */
+  /** Reads every live session. */
   async #readAll (): Promise<SessionRecord[]> {
     const all = this.#store.all
     if (typeof all !== 'function') throw new errors.UNSUPPORTED('listing sessions on a store that has no all()')
     const stored = await this.#calls.run<object | null>((done) => all.call(this.#store, done))
-    return Object.values(stored ?? {}).map((each) => this.#read(each)).filter((record) => record !== null && this.#isLive(record)) as SessionRecord[]
+    const records = Object.values(stored ?? {}).map((each) => this.#read(each))
+    return records.filter((record) => record !== null).filter((record) => this.#isLive(record))
   }
 
-  /** `secretHash`: only what has it. */
+  /** Removes a session. `secretHash`: only a session of this hash. */
   async #destroy (id: string, secretHash?: string): Promise<SessionRecord | null> {
     return await this.#rows.run(id, async () => {
       const present = await this.find(id)
@@ -234,8 +250,59 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   #read (stored: unknown, id?: string): SessionRecord | null {
-    const { id: storedId, record } = (typeof stored === 'object' && stored !== null ? stored : {}) as { id?: unknown, record?: unknown }
-    if (typeof storedId !== 'string' || typeof record !== 'string' || (id !== undefined && id !== storedId)) return null
-    return decode(storedId, record)
+    if (typeof stored !== 'object' || stored === null) return null
+    const { id: storedId, record } = stored as { id?: unknown, record?: unknown }
+    const areTexts = typeof storedId === 'string' && typeof record === 'string'
+    return areTexts && (id === undefined || id === storedId) ? decode(storedId, record) : null
   }
+}
+
+/** Calls a store of express-session under a deadline. A store that does not answer is not called for a while. */
+class ExpressCalls {
+  readonly #breaker: Breaker
+
+  constructor (store: ExpressStore, events: EventEmitter<StoreEvents>) {
+    this.#breaker = new Breaker({
+      deadlineMs: FOREIGN_CALL_MS,
+      probeEveryMs: FOREIGN_PROBE_EVERY_MS,
+      // An error is an answer to this call. Only a store that does not answer is down.
+      probe: () => promised((done) => store.get(unusedId(), done)).catch(() => {}),
+      isOutage: () => false,
+      onDown: (cause) => events.emit('down', cause),
+      onUp: () => events.emit('up')
+    })
+  }
+
+  /** Makes one call. @throws ERR_SESSION_STORE_UNAVAILABLE, with the store's own error as its cause */
+  async run<T> (call: (done: (error?: unknown, result?: T) => void) => unknown): Promise<T> {
+    try {
+      return await this.#breaker.run(() => promised(call))
+    } catch (error) {
+      throw error instanceof errors.STORE_UNAVAILABLE ? error : new errors.STORE_UNAVAILABLE({ cause: error })
+    }
+  }
+
+  close (): void {
+    this.#breaker.close()
+  }
+}
+
+/** Makes an id that no session has. */
+function unusedId (): string {
+  return crypto.randomUUID()
+}
+
+/** Returns `null` for the error by which stores of files say that a session is absent. Throws any other. */
+function absentIfNoEntry (error: unknown): null {
+  if ((error as { cause?: { code?: unknown } }).cause?.code === 'ENOENT') return null
+  throw error
+}
+
+/** Waits for the outcome of a call, by callback or by promise. */
+function promised<T> (call: (done: (error?: unknown, result?: T) => void) => unknown): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const returned = call((error, result) => error ? reject(error) : resolve(result as T))
+    // Some stores return a promise besides. The callback may never get the error that it rejects with.
+    if (returned instanceof Promise) returned.catch(reject)
+  })
 }

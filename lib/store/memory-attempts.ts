@@ -2,7 +2,7 @@ import type { AttemptCounters, AttemptLimit } from '../session/store.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
 
-/** What one key holds, until when each of it counts, and when the last of it does no more. */
+/** The attempts and places of one key, with the time until which each counts. It is due when none counts any more. */
 interface Counter extends Due {
   readonly key: string
   readonly attempts: Map<string, number>
@@ -10,13 +10,13 @@ interface Counter extends Due {
 }
 
 /**
- * Attempts counted in this process. Bounded: for one counter too many, those that have nothing left go, or else
- * the one that was used longest ago. No call takes longer because there are many counters.
+ * Counts attempts in this process. Bounded: for one counter too many, counters with nothing left go, or else the one
+ * that was used longest ago. No call takes longer because there are many counters.
  */
 export class MemoryAttempts implements AttemptCounters {
-  /** The one that was used longest ago is first. */
+  /** Counters by key. The one that was used longest ago is first. */
   readonly #counters = new Map<string, Counter>()
-  /** The same in the order in which they have nothing left. */
+  /** The same in the order in which they will have nothing left. */
   readonly #ending = new DueQueue<Counter>()
   readonly #most: number
   readonly #now: () => number
@@ -26,7 +26,7 @@ export class MemoryAttempts implements AttemptCounters {
     this.#most = most
   }
 
-  async take (key: string, attempt: string | null, { max, withinMs }: AttemptLimit, place?: string): Promise<number> {
+  async count (key: string, attempt: string | null, { max, withinMs }: AttemptLimit, place?: string): Promise<number> {
     const counter = this.#counterOf(key)
     const { attempts, places } = counter
     if (place !== undefined && places.has(place)) return 0
@@ -40,14 +40,14 @@ export class MemoryAttempts implements AttemptCounters {
 
   async giveBack (key: string, attempt: string): Promise<void> {
     const counter = this.#counters.get(key)
-    if (counter?.attempts.delete(attempt) === true) this.#settle(counter)
+    if (counter?.attempts.delete(attempt) === true) this.#reschedule(counter)
   }
 
   async clear (key: string, beginning = ''): Promise<void> {
     const counter = this.#counters.get(key)
     if (counter === undefined) return
     for (const attempt of counter.attempts.keys()) if (attempt.startsWith(beginning)) counter.attempts.delete(attempt)
-    this.#settle(counter)
+    this.#reschedule(counter)
   }
 
   async remember (key: string, place: string, { most, forMs }: { most: number, forMs: number }): Promise<void> {
@@ -59,24 +59,27 @@ export class MemoryAttempts implements AttemptCounters {
     if (places.size > most && oldest !== undefined) places.delete(oldest)
   }
 
-  /** How many counters are held. */
+  /** Number of counters. */
   get size (): number {
     return this.#counters.size
   }
 
+  /** Clears all counters. */
   clearAll (): void {
     this.#counters.clear()
     this.#ending.clear()
   }
 
-  /** Without what counts no more; now the one that was used last, if there was one. */
+  /** Returns the counter of a key, without attempts and places that count no more. It is now the one used last. */
   #counterOf (key: string): Counter {
     const counter = this.#counters.get(key)
     if (counter === undefined) return { key, attempts: new Map(), places: new Map(), dueAt: 0, slot: -1 }
     this.#counters.delete(key)
     this.#counters.set(key, counter)
     const now = this.#now()
-    for (const held of [counter.attempts, counter.places]) for (const [name, until] of held) if (until <= now) held.delete(name)
+    for (const held of [counter.attempts, counter.places]) {
+      for (const [name, until] of held) if (until <= now) held.delete(name)
+    }
     return counter
   }
 
@@ -88,15 +91,15 @@ export class MemoryAttempts implements AttemptCounters {
     this.#ending.set(counter, Math.max(counter.dueAt, until))
   }
 
-  /** After something of it was taken away. */
-  #settle (counter: Counter): void {
+  /** Sets when a counter has nothing left, after a part of it was removed. */
+  #reschedule (counter: Counter): void {
     const latest = Math.max(0, ...counter.attempts.values(), ...counter.places.values())
     if (latest === 0) this.#forget(counter)
     else this.#ending.set(counter, latest)
   }
 
   #makeRoom (): void {
-    for (const counter of this.#ending.takeDue(this.#now())) this.#forget(counter)
+    for (const counter of this.#ending.removeDue(this.#now())) this.#forget(counter)
     const [oldest] = this.#counters.values()
     if (this.#counters.size >= this.#most && oldest !== undefined) this.#forget(oldest)
   }

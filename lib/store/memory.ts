@@ -9,28 +9,30 @@ import type {
 } from '../session/store.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
-import { carried, isAfter, tooMany } from './user-sessions.ts'
+import { carried, sessionsAfter, tooMany } from './user-sessions.ts'
 import { MemoryAttempts } from './memory-attempts.ts'
 import { Successors } from './successors.ts'
 
-/** How many sessions are ended at a time: the process answers nobody meanwhile. */
+/** Number of sessions that are ended at a time. The process answers nobody meanwhile. */
 const AT_ONCE = 500
 
+/** Options of `MemoryStore`. */
 export interface MemoryStoreOptions {
-  /** How many sessions are held at most; one more is refused with ERR_SESSION_STORE_FULL. Default 100,000. */
+  /** Most sessions. One more is refused with ERR_SESSION_STORE_FULL. Default 100,000. */
   maxSessions?: number | undefined
   /** The clock, in milliseconds since 1970. Default `Date.now`. */
   now?: (() => number) | undefined
 }
 
+/** A session that is held. It is due when it expires. */
 interface Held extends Due {
   record: SessionRecord
 }
 
 /**
- * Sessions of one process: for development, tests and single-process services that may forget their
- * sessions when they stop. Bounded; expired sessions make room for new ones. No call takes longer because many
- * sessions are held.
+ * Keeps sessions in the memory of one process: for development, tests, and services of one process that may forget
+ * their sessions when they stop. Bounded: expired sessions make room for new ones. No call takes longer because there
+ * are many sessions.
  */
 export class MemoryStore implements SessionStore {
   readonly events = new EventEmitter<StoreEvents>()
@@ -38,14 +40,15 @@ export class MemoryStore implements SessionStore {
   readonly #sessions = new Map<string, Held>()
   /** The same in the order in which they expire. */
   readonly #expiring = new DueQueue<Held>()
-  /** The ids of each user's sessions: of those that a limit counts, and of the others. */
+  /** The ids of each user's sessions, by kind: a limit counts those of cookies. */
   readonly #users = new Map<string, Record<SessionRecord['kind'], Set<string>>>()
   readonly #maxSessions: number
   readonly #now: () => number
   readonly #successors = new Successors()
 
   constructor ({ maxSessions = 100_000, now = Date.now }: MemoryStoreOptions = {}) {
-    if (!Number.isInteger(maxSessions) || maxSessions < 1) throw new errors.INVALID_OPTIONS('maxSessions must be an integer of 1 or more')
+    const isSize = Number.isInteger(maxSessions) && maxSessions >= 1
+    if (!isSize) throw new errors.INVALID_OPTIONS('maxSessions must be an integer of 1 or more')
     this.#maxSessions = maxSessions
     this.#now = now
     this.attempts = new MemoryAttempts({ now: () => this.#now() })
@@ -121,7 +124,7 @@ export class MemoryStore implements SessionStore {
 
   async listByUser (userId: string, { limit = LIST_LIMIT, before }: ListOptions = {}): Promise<SessionRecord[]> {
     const all = this.#liveOf(userId)
-    return (before === undefined ? all : all.filter(isAfter(before, all))).slice(0, limit)
+    return (before === undefined ? all : sessionsAfter(before, all)).slice(0, limit)
   }
 
   async deleteByUser (userId: string, options: DeleteByUserOptions = {}): Promise<string[]> {
@@ -159,15 +162,15 @@ export class MemoryStore implements SessionStore {
     this.attempts.clearAll()
   }
 
-  /** @throws ERR_SESSION_LIMIT_REACHED when there are as many as may be, and none has to go for another */
+  /** Returns the sessions that a new one evicts. @throws ERR_SESSION_LIMIT_REACHED when the limit does not evict */
   #tooMany (userId: string | null, limit: Limit | null, line: string[] = []): SessionRecord[] {
     if (userId === null || limit === null) return []
     const { cookie } = this.#users.get(userId) ?? { cookie: new Set() }
-    // What has run out is looked for where it matters.
+    // Expired sessions are removed only where that matters.
     return cookie.size < limit.max ? [] : tooMany(this.#liveOf(userId, ['cookie']), limit, line)
   }
 
-  /** Newest first, also among those of one millisecond. */
+  /** Lists a user's live sessions, newest first, also among those of one millisecond. */
   #liveOf (userId: string, kinds: Array<SessionRecord['kind']> = ['bearer', 'cookie']): SessionRecord[] {
     const known = this.#users.get(userId)
     const ids = kinds.flatMap((kind) => [...known?.[kind] ?? []].reverse())
@@ -193,7 +196,7 @@ export class MemoryStore implements SessionStore {
     return this.#put(record)
   }
 
-  /** Frozen: what is handed out is what is held. */
+  /** Stores a record. It is frozen, as callers get the stored object itself. */
   #put (record: SessionRecord): SessionRecord {
     const frozen = Object.freeze({ ...record })
     let held = this.#sessions.get(record.id)
@@ -222,11 +225,11 @@ export class MemoryStore implements SessionStore {
   }
 
   /**
-   * Makes room for one more session. A live session that ends for it leaves its own.
+   * Makes room for one more session. The session that it replaces leaves its place.
    * @throws ERR_SESSION_STORE_FULL
    */
   #makeRoom (old?: SessionRecord): void {
-    for (const { record } of this.#expiring.takeDue(this.#now())) this.#end(record, 'expired')
+    for (const { record } of this.#expiring.removeDue(this.#now())) this.#end(record, 'expired')
     if (this.#sessions.size >= this.#maxSessions && !this.#sessions.has(old?.id ?? '')) throw new errors.STORE_FULL()
   }
 }

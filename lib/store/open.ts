@@ -6,7 +6,7 @@ import type { AttemptCounters, SessionStore } from '../session/store.ts'
 import { EncryptedStore } from './encrypted.ts'
 import type { EncryptionOptions } from './encrypted.ts'
 import { ExpressStoreAdapter } from './foreign.ts'
-import type { ExpressStore } from './foreign-store.ts'
+import type { ExpressStore } from './foreign.ts'
 import { MemoryAttempts } from './memory-attempts.ts'
 import { MemoryStore } from './memory.ts'
 import { NearCacheStore } from '../near/cache.ts'
@@ -23,20 +23,23 @@ const NOT_TOLD = 'Redis does not tell its user what changes, so each session is 
 
 const IN_MEMORY = 'sessions are kept in this process\'s memory and end with it: set the redis option'
 
-export interface OpenOptions {
+/** Options that say where sessions live. */
+interface OpenOptions {
   redis?: RedisTarget | undefined
   store?: SessionStore | ExpressStore | undefined
   keyPrefix: string
   durability: 'default' | 'replicated'
   encryption: EncryptionOptions | null
   nearCache: NearCacheOptions | null
-  /** What is different in Redis, beside another session library. */
+  /** Parts of the Redis store that are different beside another session library. */
   parts?: RedisStoreParts | undefined
 }
 
+/** Lines to log at boot. */
 type Warnings = Array<{ message: string, err?: Error }>
 
-export interface OpenedStore {
+/** A store that was opened, with what belongs to it. */
+interface OpenedStore {
   store: SessionStore
   /**
    * Waits for the store, as long as starting up may. Resolves with what there is to log once, at boot.

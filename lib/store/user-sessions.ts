@@ -2,13 +2,13 @@ import { errors } from '../errors.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type { Began, Change, Limit } from '../session/store.ts'
 
-/** How many sessions a new one ends at the most. */
+/** Most sessions that a new one evicts. */
 const MOST_EVICTED = 100
 
 /**
- * Which of a user's sessions, given newest first, have to go for a new one: of those that a limit counts, but for
- * `uncounted`, the oldest.
- * @throws ERR_SESSION_LIMIT_REACHED when there are as many as may be, and none has to go for another
+ * Returns those of a user's sessions that a new one evicts: the oldest of those that the limit counts. `sessions` has
+ * the newest first. `uncounted` are ids of sessions that do not count.
+ * @throws ERR_SESSION_LIMIT_REACHED when there are as many as the limit allows, and it does not evict
  */
 export function tooMany (sessions: SessionRecord[], { max, evicts }: Limit, uncounted: string[]): SessionRecord[] {
   const others = sessions.filter(({ id, kind }) => kind === 'cookie' && !uncounted.includes(id))
@@ -17,15 +17,15 @@ export function tooMany (sessions: SessionRecord[], { max, evicts }: Limit, unco
 }
 
 /**
- * Tells what comes after a session in a list of them, newest first. Where it has ended since, those that began in the
- * same millisecond come twice rather than not at all.
+ * Returns the sessions that come after one of them in a list, newest first. If that one has ended since, sessions of
+ * the same millisecond come twice rather than not at all.
  */
-export function isAfter ({ id, createdAt }: Began, sessions: SessionRecord[]): (each: SessionRecord, index: number) => boolean {
+export function sessionsAfter ({ id, createdAt }: Began, sessions: SessionRecord[]): SessionRecord[] {
   const at = sessions.findIndex((each) => each.id === id)
-  return at === -1 ? (each) => each.createdAt <= createdAt : (_each, index) => index > at
+  return at === -1 ? sessions.filter((each) => each.createdAt <= createdAt) : sessions.slice(at + 1)
 }
 
-/** The record of a session that takes another's place: with the data that this one had at its end, where that has changed. */
+/** Returns the record of a session in the place of an old one, with data of that one where it has changed last. */
 export function carried (
   record: SessionRecord,
   { old, ended, carry }: { old: SessionRecord, ended: SessionRecord, carry: Change | undefined }

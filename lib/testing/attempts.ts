@@ -20,7 +20,7 @@ const takeMany = async (
   counters: AttemptCounters, key: string, names: string[], limit = THREE, place?: string
 ): Promise<Outcome[]> => {
   const outcomes: Outcome[] = []
-  for (const name of names) outcomes.push(await counters.take(key, name, limit, place) === 0 ? 'counted' : 'refused')
+  for (const name of names) outcomes.push(await counters.count(key, name, limit, place) === 0 ? 'counted' : 'refused')
   return outcomes
 }
 
@@ -30,11 +30,11 @@ attempts.says('as many attempts count as may, and then it is said when there is 
   await subject.age(MINUTE)
   assert.deepEqual(await takeMany(there, 'ada', ['c', 'd', 'e']), ['counted', 'refused', 'refused'])
   assert.deepEqual(await takeMany(here, 'bob', ['a']), ['counted'], 'of another key')
-  const waitMs = await here.take('ada', 'f', THREE)
+  const waitMs = await here.count('ada', 'f', THREE)
   ok(waitMs <= 14 * MINUTE && waitMs > 14 * MINUTE - 30_000, `${waitMs}`)
-  ok(await there.take('ada', null, THREE) > 0, 'who only asks hears the same')
+  ok(await there.count('ada', null, THREE) > 0, 'who only asks hears the same')
   await subject.age(waitMs)
-  assert.equal(await here.take('ada', null, THREE), 0)
+  assert.equal(await here.count('ada', null, THREE), 0)
   await subject.age(MINUTE / 2)
   const outcomes = await takeMany(there, 'ada', ['f', 'g', 'h'])
   assert.deepEqual(outcomes, ['counted', 'counted', 'refused'], 'the first two count no more, the third does')
@@ -45,7 +45,7 @@ attempts.says('as many attempts count as may, and then it is said when there is 
 attempts.says('of many attempts at once no more count than may', async (subject) => {
   const [here, there] = countersOf(subject)
   const waits = await Promise.all(Array.from({ length: 50 }, async (_, index) => {
-    return await (index % 2 === 0 ? here : there).take('ada', `${index}`, THREE)
+    return await (index % 2 === 0 ? here : there).count('ada', `${index}`, THREE)
   }))
   assert.equal(waits.filter((wait) => wait === 0).length, 3)
   ok(waits.every((wait) => wait <= 15 * MINUTE))
@@ -57,7 +57,7 @@ attempts.says('a limit that was lowered says how long that takes', async (subjec
     await takeMany(here, 'ada', [name])
     await subject.age(MINUTE)
   }
-  const waitMs = await here.take('ada', 'd', { ...THREE, max: 2 })
+  const waitMs = await here.count('ada', 'd', { ...THREE, max: 2 })
   ok(waitMs <= 13 * MINUTE && waitMs > 13 * MINUTE - 30_000, `${waitMs}: until the second one counts no more`)
 }, 'attempts')
 
@@ -104,17 +104,17 @@ attempts.says('no more places are known than may be, the newest', async (subject
   }
   const known: string[] = []
   for (const place of ['one', 'two', 'three', 'four']) {
-    if (await here.take('ada', 'd', THREE, place) === 0) known.push(place)
+    if (await here.count('ada', 'd', THREE, place) === 0) known.push(place)
   }
   assert.deepEqual(known, ['one', 'three', 'four'])
 }, 'attempts')
 
 attempts.says('a store without room counts nothing, and says so', async ({ store, fill }) => {
   const counters = store.attempts
-  await counters.take('ada', 'a', THREE)
+  await counters.count('ada', 'a', THREE)
   await counters.remember('ada', 'home', KNOWN)
   await fill?.()
-  const outcome = await counters.take('bob', 'b', THREE).catch((error: { code?: unknown }) => error.code)
+  const outcome = await counters.count('bob', 'b', THREE).catch((error: { code?: unknown }) => error.code)
   ok(outcome === 0 || outcome === 'ERR_SESSION_STORE_FULL', String(outcome))
   await counters.giveBack('ada', 'a')
   await counters.clear('ada')

@@ -4,7 +4,7 @@ import { Chapter } from './contract.ts'
 import { ok } from './ok.ts'
 import { CLOCK_MS } from './record.ts'
 
-/** What a store may offer beside sessions. */
+/** Capabilities of a store. */
 export const capabilities = new Chapter()
 
 capabilities.says('what is known without a promise lives, and is what is found', async ({ store, make }) => {

@@ -32,7 +32,7 @@ export interface TestedStore {
 /** A store with all capabilities that sentences need. A sentence runs only where its store has those that it names. */
 type FullStore = { [Name in Exclude<keyof SessionStore, 'adoption'>]-?: NonNullable<SessionStore[Name]> }
 
-/** What a sentence is checked on. */
+/** A store, as a sentence sees it. */
 export interface Subject extends TestedStore {
   store: FullStore
   /** The second process, or the store itself where there is none. */
@@ -44,12 +44,12 @@ export interface Subject extends TestedStore {
   make: (overrides?: Partial<SessionRecord>) => SessionRecord
 }
 
-/** What a sentence needs. Where a store lacks it, the sentence is skipped. */
+/** A need of a sentence. Where a store lacks it, the sentence is skipped. */
 type Need = 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry' | Capability
 type Capability = 'attempts' | 'bus' | 'findNow' | 'nowForCertain' | 'successor'
 
-/** One sentence of the contract. */
-export interface Sentence {
+/** A sentence of the contract. */
+interface Sentence {
   readonly text: string
   readonly needs: readonly Need[]
   /** Rejects with an AssertionError where the store does not do what the sentence says. */

@@ -4,7 +4,7 @@ import type { TestedStore } from './contract.ts'
 
 export type { TestedStore } from './contract.ts'
 
-/** What `testStore` needs. */
+/** Options of `testStore`. */
 export interface TestStoreOptions {
   /**
    * Defines a test by its name and a function that rejects where it fails: `test` of `node:test`, of Vitest or of tap,
@@ -16,8 +16,8 @@ export interface TestStoreOptions {
 }
 
 /**
- * Defines a test for every sentence of the contract between this package and a store. What a sentence needs, and the
- * store lacks, is said where it is skipped.
+ * Defines a test for every sentence of the contract between this package and a store. A test is skipped, with the
+ * reason, where the store lacks what the sentence needs.
  */
 export function testStore ({ test, open }: TestStoreOptions): void {
   for (const sentence of Object.values(CHAPTERS).flatMap(({ sentences }) => sentences)) {
@@ -29,7 +29,7 @@ export function testStore ({ test, open }: TestStoreOptions): void {
   }
 }
 
-/** Tells a runner that a test was skipped, or everybody where the runner cannot be told. */
+/** Skips the test of a runner. Prints the reason where the runner has no `skip`. */
 function skip (context: unknown, reason: string): void {
   const runner = context as { skip?: unknown } | undefined
   if (typeof runner?.skip === 'function') runner.skip(reason)

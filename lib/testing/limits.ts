@@ -10,7 +10,7 @@ const EVICTS = (max: number): Limit => ({ max, evicts: true })
 const REJECTS = (max: number): Limit => ({ max, evicts: false })
 const LIMIT_REACHED = { code: 'ERR_SESSION_LIMIT_REACHED', message: 'Too many sessions', statusCode: 409 }
 
-/** How many sessions a user may have, and what is told of those that end for others. */
+/** Limits of a user's sessions, and the events of sessions that end for others. */
 export const limits = new Chapter()
 
 /** Begins sessions of ada's that are older than now. Returns them, the oldest first. */

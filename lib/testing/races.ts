@@ -3,7 +3,7 @@ import { Chapter } from './contract.ts'
 
 const ROUNDS = 200
 
-/** What must hold whatever runs at the same time. */
+/** Promises that hold whatever runs at the same time. */
 export const races = new Chapter()
 
 /** Runs a race many times, twenty at once, so that every order of events comes up. */

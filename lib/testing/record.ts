@@ -1,11 +1,12 @@
 import type { SessionRecord } from '../session/record.ts'
 import { newId, newToken } from '../session/token.ts'
 
+/** Durations, in milliseconds. */
 export const MINUTE = 60_000
 export const HOUR = 60 * MINUTE
 export const DAY = 24 * HOUR
 
-/** How far the clock of a backend, told to the millisecond and over a network, may seem off. */
+/** Largest difference that the clock of a backend may seem to have, told in milliseconds over a network. */
 export const CLOCK_MS = 1_000
 
 /** Returns the ids of records, in their order. */

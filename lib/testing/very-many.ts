@@ -6,10 +6,10 @@ import type { Subject } from './contract.ts'
 import { ok } from './ok.ts'
 import { idsOf } from './record.ts'
 
-/** More than any store keeps in view at once. */
+/** More sessions than any store handles in one step. */
 const MANY = 250
 
-/** Users with very many sessions: what is done about all of them is done in portions. */
+/** Users with very many sessions. Work on all of them is done in portions. */
 export const veryMany = new Chapter()
 
 /**

@@ -69,11 +69,11 @@ async function open (t: Test) {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(sessionPlugin, { secret, store, cookie: { secure: false }, bearer: true })
-  const take = store.attempts.take.bind(store.attempts)
+  const count = store.attempts.count.bind(store.attempts)
   let attempts = 0
-  store.attempts.take = async (...args) => {
+  store.attempts.count = async (...args) => {
     attempts++
-    return await take(...args)
+    return await count(...args)
   }
   let use = async (_request: FastifyRequest): Promise<void> => {}
   app.get('/', async (request) => { await use(request) })

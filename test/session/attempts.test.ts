@@ -10,15 +10,15 @@ const MINUTE = 60_000
 const LIMITS: AttemptLimits = { network: { max: 5, withinMs: MINUTE }, accountNetwork: { max: 2, withinMs: MINUTE }, account: { max: 3, withinMs: MINUTE } }
 const TOO_MANY = { code: 'ERR_SESSION_TOO_MANY_ATTEMPTS', statusCode: 429 }
 
-/** Counters that say what they were asked, such as `take account`. */
+/** Counters that say what they were asked, such as `count account`. */
 class SpyCounters extends MemoryAttempts {
   calls: string[] = []
   failing: string | null = null
-  override async take (...args: Parameters<AttemptCounters['take']>) {
+  override async count (...args: Parameters<AttemptCounters['count']>) {
     const what = args[0].split(':')[0] ?? ''
-    this.calls.push(`${args[1] === null ? 'ask' : 'take'} ${what}`)
+    this.calls.push(`${args[1] === null ? 'ask' : 'count'} ${what}`)
     if (this.failing === what) throw new errors.STORE_UNAVAILABLE()
-    return await super.take(...args)
+    return await super.count(...args)
   }
 
   override async giveBack (...args: Parameters<AttemptCounters['giveBack']>) {
@@ -34,7 +34,7 @@ t.test('who is refused for the network does not take a slot of the account for a
   for (let guess = 0; guess < 2; guess++) await attempt(counters).reserve()
   counters.calls = []
   await t.rejects(attempt(counters).reserve(), TOO_MANY)
-  t.strictSame(counters.calls, ['take network', 'take account-network', 'give back network', 'ask account'])
+  t.strictSame(counters.calls, ['count network', 'count account-network', 'give back network', 'ask account'])
 })
 
 t.test('what could be counted is given back where the rest could not', async (t) => {
@@ -52,22 +52,22 @@ t.test('memory holds so many counters and no more, the newest', async (t) => {
   const counters = new MemoryAttempts({ most: 50 })
   const limit = { max: 1, withinMs: MINUTE }
   let waitMs = 0
-  for (let key = 0; key < 1000; key++) waitMs += await counters.take(`key ${key}`, 'a', limit)
+  for (let key = 0; key < 1000; key++) waitMs += await counters.count(`key ${key}`, 'a', limit)
   t.equal(waitMs, 0)
   t.equal(counters.size, 50)
-  t.ok(await counters.take('key 999', 'b', limit) > 0)
-  t.equal(await counters.take('key 949', 'b', limit), 0, 'forgotten')
+  t.ok(await counters.count('key 999', 'b', limit) > 0)
+  t.equal(await counters.count('key 949', 'b', limit), 0, 'forgotten')
 })
 
 t.test('memory lets go of what counts no more before anything else', async (t) => {
   let now = 0
   const counters = new MemoryAttempts({ most: 50, now: () => now })
-  await counters.take('old', 'a', { max: 1, withinMs: 10 * MINUTE })
-  for (let key = 0; key < 49; key++) await counters.take(`key ${key}`, 'a', { max: 1, withinMs: MINUTE })
+  await counters.count('old', 'a', { max: 1, withinMs: 10 * MINUTE })
+  for (let key = 0; key < 49; key++) await counters.count(`key ${key}`, 'a', { max: 1, withinMs: MINUTE })
   now = MINUTE
-  await counters.take('new', 'a', { max: 1, withinMs: MINUTE })
+  await counters.count('new', 'a', { max: 1, withinMs: MINUTE })
   t.equal(counters.size, 2)
-  t.ok(await counters.take('old', 'b', { max: 1, withinMs: MINUTE }) > 0)
+  t.ok(await counters.count('old', 'b', { max: 1, withinMs: MINUTE }) > 0)
 })
 
 t.test('memory counts as fast with fifty thousand counters as with some hundred, also when it can hold no more', async (t) => {
@@ -75,11 +75,11 @@ t.test('memory counts as fast with fifty thousand counters as with some hundred,
   /** The fastest of many: whatever else the machine does. */
   const takeMs = async (most: number): Promise<number> => {
     const counters = new MemoryAttempts({ most })
-    for (let key = 0; key < most; key++) await counters.take(`key ${key}`, 'a', limit)
+    for (let key = 0; key < most; key++) await counters.count(`key ${key}`, 'a', limit)
     let fastest = Infinity
     for (let key = 0; key < 100; key++) {
       const startedAt = performance.now()
-      await counters.take(`another ${key}`, 'a', limit)
+      await counters.count(`another ${key}`, 'a', limit)
       fastest = Math.min(fastest, performance.now() - startedAt)
     }
     t.equal(counters.size, most)
@@ -92,13 +92,13 @@ t.test('memory counts as fast with fifty thousand counters as with some hundred,
 t.test('memory holds nothing of an account whose attempts were all taken back, nor of one that was only asked about', async (t) => {
   const counters = new MemoryAttempts()
   const limit = { max: 2, withinMs: MINUTE }
-  for (const attempt of ['a', 'b']) await counters.take('ada', attempt, limit)
+  for (const attempt of ['a', 'b']) await counters.count('ada', attempt, limit)
   await counters.giveBack('ada', 'a')
   t.equal(counters.size, 1)
   await counters.giveBack('ada', 'b')
-  await counters.take('bob', 'a', limit)
+  await counters.count('bob', 'a', limit)
   await counters.clear('bob')
-  await counters.take('mallory', null, limit)
+  await counters.count('mallory', null, limit)
   t.equal(counters.size, 0)
 })
 
@@ -106,7 +106,7 @@ t.test('memory holds nothing of an account whose attempts were all taken back, n
 async function keyOf (account: string): Promise<string | undefined> {
   let counted: string | undefined
   const counters = new class extends MemoryAttempts {
-    override async take (...args: Parameters<AttemptCounters['take']>) {
+    override async count (...args: Parameters<AttemptCounters['count']>) {
       counted = args[0]
       return 0
     }

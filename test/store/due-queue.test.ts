@@ -22,7 +22,7 @@ t.test('whatever is put in, moved and taken out, what is due comes first and in 
         queue.delete(items[name] as ReturnType<typeof item>)
         held.delete(name)
       } else {
-        const taken = queue.takeDue(dueAt)
+        const taken = queue.removeDue(dueAt)
         const expected = [...held.entries()].filter(([, at]) => at <= dueAt)
         const dates = taken.map((each) => each.dueAt)
         if (taken.length !== expected.length || taken.some((each) => held.get(each.name) !== each.dueAt || each.slot !== -1)) return false
@@ -38,7 +38,7 @@ t.test('whatever is put in, moved and taken out, what is due comes first and in 
 t.test('one call takes a portion of what is due', async (t) => {
   const queue = new DueQueue<ReturnType<typeof item>>()
   for (let name = 0; name < 250; name++) queue.set(item(name), 250 - name)
-  t.strictSame([1000, 1000, 1000, 1000].map((now) => queue.takeDue(now).length), [PORTION, PORTION, 50, 0])
+  t.strictSame([1000, 1000, 1000, 1000].map((now) => queue.removeDue(now).length), [PORTION, PORTION, 50, 0])
 })
 
 t.test('a queue that was cleared holds nothing, and what was in it may come back', async (t) => {
@@ -47,7 +47,7 @@ t.test('a queue that was cleared holds nothing, and what was in it may come back
   queue.set(one, 1)
   queue.set(two, 2)
   queue.clear()
-  t.strictSame(queue.takeDue(9), [])
+  t.strictSame(queue.removeDue(9), [])
   queue.set(two, 3)
-  t.strictSame(queue.takeDue(9), [two])
+  t.strictSame(queue.removeDue(9), [two])
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Credentials } from '../../lib/session/credentials.ts'
 import { Recent } from '../../lib/util/recent.ts'
-import { newId, newToken, OwnTokens, toBearer } from '../../lib/session/token.ts'
+import { newId, newToken, SignedTokens, toBearer } from '../../lib/session/token.ts'
 import { liveBytes } from '../../bench/numbers.ts'
 
 /** Counts how often something is worked out. */
@@ -53,7 +53,7 @@ t.test('of a header no more is kept than the part that was asked for, nor with w
 })
 
 t.test('[CWE-770] whoever sends good credentials in large headers fills no memory', async (t) => {
-  const credentials = new Credentials({ tokens: new OwnTokens(['a secret of more than 32 characters']), cookieNames: ['sid'], bearer: true, readForeignCookie: null })
+  const credentials = new Credentials({ tokens: new SignedTokens(['a secret of more than 32 characters']), cookieNames: ['sid'], bearer: true, readForeignCookie: null })
   const before = liveBytes()
   const kept = []
   for (let number = 0; number < 5_000; number++) {

@@ -1,20 +1,20 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { Endings } from '../../lib/session/endings.ts'
-import type { Ending } from '../../lib/session/endings.ts'
+import { PendingEnds } from '../../lib/session/pending-ends.ts'
+import type { SessionEnd } from '../../lib/session/pending-ends.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { until } from '../helpers/redis.ts'
 
-/** Endings in a store that confirms only the ends of some sessions. */
+/** PendingEnds in a store that confirms only the ends of some sessions. */
 function open (t: Test, confirms: (id: string) => boolean) {
   const tried: string[] = []
-  const endings = new Endings(async ({ id }) => {
+  const endings = new PendingEnds(async ({ id }) => {
     tried.push(id)
     if (!confirms(id)) throw new Error('the store refuses')
     return true
   })
   t.teardown(() => endings.close())
-  const promise = async (ending: Partial<Ending> & { id: string }): Promise<void> => {
+  const promise = async (ending: Partial<SessionEnd> & { id: string }): Promise<void> => {
     await t.rejects(endings.end({ reason: 'logout', ...ending }))
   }
   return { endings, tried, promise }
@@ -56,7 +56,7 @@ t.test('sessions that cannot be ended keep no other from its end', async (t) => 
 t.test('a store that does not answer is asked for one session at a time', async (t) => {
   withRealLimits(t)
   let asked = 0
-  const endings = new Endings(async () => {
+  const endings = new PendingEnds(async () => {
     asked++
     return await new Promise(() => {})
   })
@@ -70,7 +70,7 @@ t.test('what is still being ended is not ended again beside that, and is once th
   const tried: string[] = []
   let isBack = false
   let fail = (): void => {}
-  const endings = new Endings(async ({ id }) => {
+  const endings = new PendingEnds(async ({ id }) => {
     tried.push(id)
     if (tried.length === 1) await new Promise<void>((resolve) => { fail = resolve })
     if (!isBack || id === 'bob') throw new Error('the store refuses')
@@ -104,14 +104,14 @@ t.test('an end by a credential refuses its secret alone, one by an id whoever co
 })
 
 t.test('an end that is tried again says of what session and why, as it did at first', async (t) => {
-  const tried: Ending[] = []
-  const endings = new Endings(async (ending) => {
+  const tried: SessionEnd[] = []
+  const endings = new PendingEnds(async (ending) => {
     tried.push(ending)
     if (tried.length < 3) throw new Error('the store refuses')
     return true
   })
   t.teardown(() => endings.close())
-  const ending: Ending = { id: 'ada', reason: 'logout', secretHash: 'hers', adopts: 'sid' }
+  const ending: SessionEnd = { id: 'ada', reason: 'logout', secretHash: 'hers', adopts: 'sid' }
   await t.rejects(endings.end(ending))
   await until('its end', () => endings.size === 0)
   t.strictSame(tried, [ending, ending, ending])
