@@ -1,82 +1,100 @@
 import createError from '@fastify/error'
 import type { FastifyError } from '@fastify/error'
 
-interface Defined extends FastifyError {
+interface DefinedError extends FastifyError {
+  /** Status of the reply. */
   statusCode: number
-  /** Reply headers that Fastify's error handling sends along. */
+  /** Reply headers, such as `retry-after`. Fastify's error handler sends them; one of your own has to. */
   headers?: Record<string, string>
-  /** GraphQL servers pass this object on, and drop `code`. */
-  extensions: { code: string }
+  /** What GraphQL servers pass on. They drop `code`. */
+  extensions: {
+    /** The same code. */
+    code: string
+  }
 }
 
 interface SessionErrorConstructor {
-  new (...args: unknown[]): Defined
-  readonly prototype: Defined
+  new (...args: unknown[]): DefinedError
+  /** What the errors inherit, for `instanceof`. */
+  readonly prototype: DefinedError
 }
 
 /** Every code that an error of this package can have. */
 export type SessionErrorCode = `ERR_SESSION_${keyof typeof errors}`
 
-/** What every error of this package looks like: match on `code`, never on `message`. */
-export interface SessionError extends Defined {
+/** An error of this package. Match on `code`, never on `message`. */
+export interface SessionError extends DefinedError {
+  /** What happened. */
   code: SessionErrorCode
-  extensions: { code: SessionErrorCode }
+  /** What GraphQL servers pass on. They drop `code`. */
+  extensions: {
+    /** The same code. */
+    code: SessionErrorCode
+  }
 }
 
-/** Seconds a client is told to wait before it asks again. */
-const RETRY_AFTER_SECONDS = '1'
+/** After how many seconds a client may ask again. */
+const RETRY_AFTER = { 'retry-after': '1' }
 
-function define (name: string, message: string, statusCode: number, headers?: Record<string, string>): SessionErrorConstructor {
+function define (
+  name: string, message: string, statusCode: number, headers?: Record<string, string>
+): SessionErrorConstructor {
   const code = `ERR_SESSION_${name}`
   const Base = createError(code, message, statusCode)
   class SessionError extends Base {
     extensions = { code }
     constructor (...args: unknown[]) {
       super(...args as [])
-      if (headers !== undefined) Object.assign(this, { headers })
+      if (headers !== undefined) Object.assign(this, { headers: { ...headers } })
     }
   }
   // It has every member of the interface; @fastify/error's own type cannot be extended by name.
   return SessionError as unknown as SessionErrorConstructor
 }
 
+const INSECURE_CONNECTION = 'A session cookie is needed on a plain http request while cookie.secure is true. ' +
+  'Behind a TLS proxy set Fastify\'s trustProxy; for local development set cookie.secure to false; ' +
+  'app.inject() is http unless a trusted x-forwarded-proto says https'
+
 /**
- * The closed list of errors. Messages hold no input, no id, no secret and no text of a driver; the
- * original error, where there is one, is the `cause`.
+ * The closed list of errors. Messages hold no input, no id, no secret and no text of a driver. The original error, if
+ * there is one, is the `cause`.
  */
 export const errors = {
-  /** Boot: one or more options are wrong. The message names each of them and repeats no value. */
+  /** At boot, options are wrong. The message names each of them and shows no value. */
   INVALID_OPTIONS: define('INVALID_OPTIONS', 'Invalid session options: %s', 500),
   /** Nobody is signed in. */
   UNAUTHENTICATED: define('UNAUTHENTICATED', 'Authentication required', 401),
-  /** A login failed; deliberately the same for an unknown user and a wrong password. */
+  /** A login failed. The same for an unknown user as for a wrong password: nobody learns who has an account. */
   INVALID_CREDENTIALS: define('INVALID_CREDENTIALS', 'Invalid credentials', 401),
-  /** Too many logins have failed. The credentials were not looked at; `Retry-After` says in how many seconds they will be. */
+  /** Too many logins have failed. The credentials were not checked. `Retry-After`: in how many seconds they will be. */
   TOO_MANY_ATTEMPTS: define('TOO_MANY_ATTEMPTS', 'Too many failed logins', 429),
-  /** The client closed its connection before its session began. Only logs show it: nobody was signed in. */
+  /** The client closed its connection before its session began. Nobody is signed in. Only logs show this. */
   CLIENT_GONE: define('CLIENT_GONE', 'The client has gone', 499),
-  /** A request from another site tried to act with the session cookie, or to sign somebody in or out. */
+  /** A request from another site would have used the session cookie, or signed somebody in or out. */
   CSRF_REJECTED: define('CSRF_REJECTED', 'Cross-site request rejected', 403),
   /** A `Secure` cookie has to be sent, but the request came over plain http: the browser would drop it. */
-  INSECURE_CONNECTION: define('INSECURE_CONNECTION', 'A session cookie is needed on a plain http request while cookie.secure is true. Behind a TLS proxy set Fastify\'s trustProxy; for local development set cookie.secure to false; app.inject() is http unless a trusted x-forwarded-proto says https', 500),
+  INSECURE_CONNECTION: define('INSECURE_CONNECTION', INSECURE_CONNECTION, 500),
   /** The user has as many sessions as they may, and new ones are refused. */
   LIMIT_REACHED: define('LIMIT_REACHED', 'Too many sessions', 409),
-  /** A bearer token and a session cookie in one request: whose is it? */
-  AMBIGUOUS_CREDENTIALS: define('AMBIGUOUS_CREDENTIALS', 'A request carries either a bearer token or a session cookie', 400),
-  /** The sign-in is too long ago for this. */
+  /** One request carries a bearer token and a session cookie: whose is it? */
+  AMBIGUOUS_CREDENTIALS: define(
+    'AMBIGUOUS_CREDENTIALS', 'A request carries either a bearer token or a session cookie', 400
+  ),
+  /** The login is too long ago for this. */
   REAUTH_REQUIRED: define('REAUTH_REQUIRED', 'A recent sign-in is required', 401),
   /** The data of a session would be larger than `maxDataSize`. Nothing was stored. */
   DATA_TOO_LARGE: define('DATA_TOO_LARGE', 'Too much data for one session', 413),
-  /** No such session, or not the caller's. */
+  /** There is no such session, or it is not the caller's. */
   NOT_FOUND: define('NOT_FOUND', 'Session not found', 404),
   /** A name that belongs to the session object itself was used for data. */
   RESERVED_KEY: define('RESERVED_KEY', 'This name is reserved on request.session: %s', 500),
-  /** The session was read where none is loaded: on a route with `config: { session: false }`, or in a hook before the plugin's own. */
+  /** The session was read where none is loaded: with `config: { session: false }`, or before the plugin's own hook. */
   SKIPPED: define('SKIPPED', 'The session is not loaded %s', 500),
-  /** This store, or a session here, cannot do that. */
+  /** This store, or this session, cannot do that. */
   UNSUPPORTED: define('UNSUPPORTED', 'Not supported: %s', 500),
   /** The store did not answer, or not in time. Says nothing about who is signed in. */
-  STORE_UNAVAILABLE: define('STORE_UNAVAILABLE', 'The session store is unavailable', 503, { 'retry-after': RETRY_AFTER_SECONDS }),
-  /** The store has no room for another session. Nothing was signed in or out. */
-  STORE_FULL: define('STORE_FULL', 'The session store is full', 503, { 'retry-after': RETRY_AFTER_SECONDS })
+  STORE_UNAVAILABLE: define('STORE_UNAVAILABLE', 'The session store is unavailable', 503, RETRY_AFTER),
+  /** The store has no room for another session. Nobody was signed in or out. */
+  STORE_FULL: define('STORE_FULL', 'The session store is full', 503, RETRY_AFTER)
 }

@@ -23,13 +23,13 @@ export type {
   RememberOptions, SessionOptions
 } from './options/types.ts'
 export type {
-  CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike
+  CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike, RevokeOptions, RevokeUserOptions
 } from './session/manager.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
   AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, Limit,
-  ListOptions, MoveOptions, ReplaceOptions, SessionLists, SessionStore, StoreEvents
+  FindRecordOptions, ListOptions, MoveOptions, PlaceOptions, ReplaceOptions, SessionLists, SessionStore, StoreEvents
 } from './session/store.ts'
 export type { ExpressStore } from './store/foreign.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'

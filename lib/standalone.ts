@@ -6,8 +6,15 @@ import { SessionCore } from './session/core.ts'
 import { SessionManager as Sessions } from './session/manager.ts'
 import { asSessionStore, countersOf, encrypted, nearCached, tellRefusal } from './store/open.ts'
 
-/** The options of `sessionPlugin` that mean something without Fastify, with a `store` in place of `redis`. */
-export interface SessionManagerOptions extends Pick<SessionOptions, 'secret' | 'cookieName' | 'cookie' | 'idleTimeout' | 'absoluteTimeout' | 'assurance' | 'touchAfter' | 'bearer' | 'maxSessionsPerUser' | 'onLimit' | 'userIdFrom' | 'sessionSchema' | 'migrate' | 'maxDataSize' | 'encryption' | 'nearCache'> {
+/** The options that mean something without Fastify. */
+type SharedOptions =
+  | 'secret' | 'cookieName' | 'cookie' | 'idleTimeout' | 'absoluteTimeout' | 'assurance' | 'touchAfter' | 'bearer'
+  | 'maxSessionsPerUser' | 'onLimit' | 'userIdFrom' | 'sessionSchema' | 'migrate' | 'maxDataSize' | 'encryption'
+  | 'nearCache'
+
+/** Options of `SessionManager`: those of `sessionPlugin` that mean something without Fastify, and a `store`. */
+export interface SessionManagerOptions extends Pick<SessionOptions, SharedOptions> {
+  /** Store of the sessions: a `MemoryStore`, a `RedisStore`, or any store for express-session. You close it. */
   store: NonNullable<SessionOptions['store']>
 }
 
@@ -18,14 +25,17 @@ export class SessionManager extends Sessions {
   /** @throws ERR_SESSION_INVALID_OPTIONS */
   constructor (options: SessionManagerOptions) {
     const { store: given, ...resolved } = resolveOptions(options)
-    if (given === undefined) throw new errors.INVALID_OPTIONS('store is required: a MemoryStore, a RedisStore or an express-session compatible store')
+    if (given === undefined) throw new errors.INVALID_OPTIONS(`store ${NO_STORE}`)
     const store = asSessionStore(given)
     const near = nearCached(store, resolved)
-    super(new SessionCore({ ...resolved, ...ownLayout(resolved), store: near ?? encrypted(store, resolved), counters: countersOf(store) }), async () => {
+    const stores = { store: near ?? encrypted(store, resolved), counters: countersOf(store) }
+    super(new SessionCore({ ...resolved, ...ownLayout(resolved), ...stores }), async () => {
       await near?.stop()
       if (store !== given) await store.close()
     })
-    // Nobody waits for it: until it is on, and where Redis refuses that, every session is read.
+    // Nobody waits for the near-cache. Until it is on, and where Redis refuses it, every session is read.
     if (near !== null) tellRefusal(near, near.start())
   }
 }
+
+const NO_STORE = 'is required: a MemoryStore, a RedisStore or an express-session compatible store'

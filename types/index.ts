@@ -11,39 +11,57 @@ import type { SessionManager } from '../lib/session/manager.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** A `preHandler` or `onRequest` that lets only signed-in requests through; else 401 `ERR_SESSION_UNAUTHENTICATED`. */
+    /**
+     * A `preHandler` or `onRequest` that lets only signed-in requests pass; others get 401
+     * `ERR_SESSION_UNAUTHENTICATED`.
+     */
     authenticate: Authenticate
-    /** Signs `user` in, under a new session id. Resolves when the session is stored; the cookie goes out with the reply. */
+    /**
+     * Signs `user` in, under a new session id. Resolves when the session is stored and the one before it has ended. The
+     * cookie goes out with the reply, whatever its status.
+     * @throws TypeError for a user without an id, or a wrong option
+     * @throws ERR_SESSION_LIMIT_REACHED, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_INSECURE_CONNECTION
+     * @throws ERR_SESSION_UNSUPPORTED in a request with a bearer token
+     * @throws ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
+     */
     login: Login
-    /** Ends the request's session and has its cookie taken back. Does nothing for whoever is not signed in. */
+    /**
+     * Ends the request's session and takes its cookie back. Does nothing if nobody is signed in.
+     * @throws ERR_SESSION_STORE_UNAVAILABLE if the store does not confirm it. The cookie is taken back all the same
+     */
     logout: Logout
     /**
-     * Checks credentials under the limits on failed logins: `verify` is called if there is room, and what it gives
-     * is handed on; anything falsy is a failed login. For login routes of your own, and resolvers.
-     * @throws ERR_SESSION_TOO_MANY_ATTEMPTS; `verify` was not called
+     * Checks credentials under the limits on failed logins, for login routes of your own and for resolvers. Calls
+     * `verify` if there is room, and resolves with what that returns. Anything falsy is a failed login.
+     * @throws ERR_SESSION_TOO_MANY_ATTEMPTS. `verify` was not called
      */
     attemptLogin: AttemptLogin
-    /** `requireRecentLogin('10m')` is a `preHandler` that lets only those through who signed in within that time; else 401 `ERR_SESSION_REAUTH_REQUIRED`. */
+    /**
+     * Makes a `preHandler` that lets only those pass who signed in within a time: `requireRecentLogin('10m')`. Others
+     * get 401 `ERR_SESSION_REAUTH_REQUIRED`.
+     */
     requireRecentLogin: RequireRecentLogin
-    /** Every session of every user: list, revoke, create, watch. */
+    /** All sessions of all users: lists, ends, creates and watches them. */
     sessions: SessionManager
   }
 
   interface FastifyRequest {
     /**
      * The signed-in session, or `null`.
-     * @throws ERR_SESSION_STORE_UNAVAILABLE when the session could not be loaded
+     * @throws ERR_SESSION_STORE_UNAVAILABLE if the session could not be loaded
      */
     readonly auth: RequestAuth | null
     /**
-     * The signed-in session.
-     * @throws ERR_SESSION_UNAUTHENTICATED when nobody is signed in
+     * Returns the signed-in session.
+     * @throws ERR_SESSION_UNAUTHENTICATED if nobody is signed in
      */
     requireAuth (): RequestAuth
   }
 
   interface FastifyContextConfig {
-    /** `false`: this route loads no session. `{ csrf: false }`: the cross-site check leaves it alone. */
+    /**
+     * Sessions on this route. `false`: none is loaded. `{ csrf: false }`: the cross-site check leaves the route alone.
+     */
     session?: false | RouteSessionConfig
   }
 }

@@ -204,7 +204,12 @@ export function codes (error: SessionError): string {
   is<SessionErrorCode>()(error.code, true)
   // @ts-expect-error no such code
   if (error.code === 'ERR_SESSION_UNAUTHORISED') return ''
-  return error.code
+  switch (error.code) {
+    case 'ERR_SESSION_STORE_FULL': return 'later'
+    // @ts-expect-error no such code
+    case 'ERR_SESSION_FULL': return 'later'
+    default: return error.code
+  }
 }
 
 // The application says what its session holds; we declare nothing there, so that nothing clashes.

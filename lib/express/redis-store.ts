@@ -7,7 +7,7 @@ import type {
 } from '../session/store.ts'
 import { compareAndSet } from '../redis/compare-and-set.ts'
 import { isWrongType } from '../redis/driver.ts'
-import { Keys } from '../redis/keys.ts'
+import { DEFAULT_PREFIX, Keys } from '../redis/keys.ts'
 import { RedisLink } from '../redis/link.ts'
 import { checkedOptions, RedisStore as SessionsInRedis } from '../redis/store.ts'
 import type { RedisStoreOptions as SessionsInRedisOptions } from '../redis/store.ts'
@@ -19,12 +19,20 @@ export type { ExpressSession } from './versions.ts'
 /** Callback of express-session and @fastify/session. */
 export type Callback = (error?: unknown, result?: ExpressSession) => void
 
+/** What makes text of sessions and back. */
+export interface Serializer {
+  /** Returns the session that a text holds. What throws is no session. */
+  parse (text: string): ExpressSession
+  /** Returns a session as text. */
+  stringify (session: ExpressSession): string
+}
+
 /** The options of connect-redis' `RedisStore`, and those of this package's. */
 export interface RedisStoreOptions extends SessionsInRedisOptions {
   /** How many seconds a session without `cookie.expires` lives, or a function of the session. @default 86400 */
   ttl?: number | ((session: ExpressSession) => number) | undefined
   /** Makes text of sessions and back. @default JSON */
-  serializer?: { parse (text: string): ExpressSession, stringify (session: ExpressSession): string } | undefined
+  serializer?: Serializer | undefined
   /** Use does not extend a session. @default false */
   disableTouch?: boolean | undefined
   /** Sessions never expire: your application ends them. @default false */
@@ -42,25 +50,44 @@ const NEVER = Date.UTC(9999, 11, 31)
 
 /** connect-redis' class. Its own types would need @types/express-session. */
 interface ConnectRedis extends EventEmitter {
+  /** What sends connect-redis' commands. */
   readonly client: object
+  /** What the keys of sessions begin with. */
   prefix: string
+  /** How many seconds a session without `cookie.expires` lives, or a function of the session. */
   ttl: NonNullable<RedisStoreOptions['ttl']>
-  serializer: NonNullable<RedisStoreOptions['serializer']>
+  /** Makes text of sessions and back. */
+  serializer: Serializer
+  /** Use does not extend a session. */
   disableTouch: boolean
+  /** Sessions never expire. */
   disableTTL: boolean
+  /** How many keys Redis looks at in one step of `all`, `ids`, `length` and `clear`. */
   scanCount: number
+  /** Reads a session: `null` if there is none, or its value is corrupt. */
   get (sid: string): Promise<ExpressSession>
+  /** Writes what the request changed. Writes nothing if the session has ended since it was read. */
   set (sid: string, session: ExpressSession): Promise<ExpressSession>
+  /** Extends a session. */
   touch (sid: string, session: ExpressSession): Promise<ExpressSession>
+  /** Ends a session. */
   destroy (sid: string): Promise<ExpressSession>
+  /** Ends all sessions. */
   clear (): Promise<ExpressSession>
+  /** Counts all sessions. */
   length (): Promise<number>
+  /** Lists the ids of all sessions. */
   ids (): Promise<string[]>
+  /** Reads all sessions, each with its `id`. */
   all (): Promise<ExpressSession[]>
+  /** Returns how many seconds a session lives. */
   _getTTL (session: ExpressSession): number
   // Inherited from express-session's Store, whose types are any as well.
+  /** Ends the session of a request and begins another. */
   regenerate (request: any, callback: (error?: any) => any): void
+  /** Reads a session and makes express-session's object of it. */
   load (sid: string, callback: (error: any, session?: ExpressSession) => any): void
+  /** Makes express-session's object of a session that was read. */
   createSession (request: any, session: ExpressSession): ExpressSession
 }
 // The class that the interface above describes.
@@ -87,7 +114,7 @@ export class RedisStore extends ConnectRedis implements SessionStore {
   /** @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis, or for options that do not go together */
   constructor (options: RedisStoreOptions) {
     const { client, overwrite = false, durability, ...others } = checkedOptions(options, OPTIONS)
-    const { prefix = 'sess:', scanCount, ttl, disableTTL } = others
+    const { prefix = DEFAULT_PREFIX, scanCount, ttl, disableTTL } = others
     if (disableTTL === true && ttl !== undefined) {
       throw new errors.INVALID_OPTIONS('ttl cannot be given together with disableTTL: sessions never expire')
     }

@@ -1,8 +1,9 @@
+import { DEFAULT_PREFIX } from '../redis/keys.ts'
 import type { EncryptionOptions, NearCacheOptions, SessionOptions } from './types.ts'
 
 /** Default of every option that has a fixed one. */
 export const DEFAULTS = {
-  keyPrefix: 'sess:',
+  keyPrefix: DEFAULT_PREFIX,
   cookie: { secure: true, sameSite: 'lax', httpOnly: true, path: '/', partitioned: false },
   idleTimeout: '30m',
   absoluteTimeout: '7d',

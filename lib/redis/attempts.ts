@@ -1,4 +1,4 @@
-import type { AttemptCounters, AttemptLimit } from '../session/store.ts'
+import type { AttemptCounters, AttemptLimit, PlaceOptions } from '../session/store.ts'
 import { isWrongType } from './driver.ts'
 import type { Keys } from './keys.ts'
 import { script } from './link.ts'
@@ -96,7 +96,7 @@ end
 for index = 1, #places - tonumber(ARGV[2]) do redis.call('ZREM', KEYS[1], places[index]) end
 return 1`)
 
-  async remember (key: string, place: string, { most, forMs }: { most: number, forMs: number }): Promise<void> {
+  async remember (key: string, place: string, { most, forMs }: PlaceOptions): Promise<void> {
     await this.#run(RedisAttempts.#rememberScript, key, place, most, forMs)
   }
 

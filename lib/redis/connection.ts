@@ -12,18 +12,25 @@ export type Client = Redis | Cluster
 
 /** A Cluster, named by some of its nodes. */
 interface RedisClusterOptions {
+  /** Some of its nodes: URLs, ports, or `{ host, port }`. */
   cluster: ClusterNode[]
+  /** TLS to every node. `{}`: with Node's defaults. */
   tls?: RedisOptions['tls']
+  /** User of the ACL. */
   username?: string | undefined
+  /** Password of that user. */
   password?: string | undefined
 }
 
 /** An ioredis `Redis` or `Cluster`: the part of its types that all versions share. */
 export interface ClientLike {
+  /** Its options. */
   readonly options: object
+  /** Makes another client with the same options. */
   duplicate: (...options: never[]) => unknown
-  /** Other drivers' clients have none. */
+  /** Defines a script as a command. Clients of other drivers do not have this. */
   defineCommand: (...args: never[]) => unknown
+  /** Reads a key. */
   get: (...args: never[]) => unknown
 }
 

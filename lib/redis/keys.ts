@@ -1,5 +1,8 @@
 import type { Began } from '../session/store.ts'
 
+/** Beginning of the keys of sessions, where no other is given. */
+export const DEFAULT_PREFIX = 'sess:'
+
 /** Part of a key from which a Cluster calculates the slot, if there: what the first braces hold, unless empty. */
 const HASH_TAG = /^[^{]*\{[^}]+\}/
 

@@ -10,7 +10,7 @@ import { RedisAttempts } from './attempts.ts'
 import { RedisBus } from './bus.ts'
 import { disconnect, isClient } from './connection.ts'
 import type { Client, ClientLike } from './connection.ts'
-import { Keys } from './keys.ts'
+import { DEFAULT_PREFIX, Keys } from './keys.ts'
 import type { Names } from './keys.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { RedisLink } from './link.ts'
@@ -130,10 +130,10 @@ export class RedisStore implements SessionStore {
 
   /** @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis, or for an option that it does not have */
   constructor (options: RedisStoreOptions)
-  /** `parts`: for sessions that another session library uses as well. */
+  /** @internal For sessions that another session library uses as well. */
   constructor (options: RedisStoreOptions, parts: RedisStoreParts)
   constructor (options: RedisStoreOptions, parts: RedisStoreParts = {}) {
-    const { client, prefix = 'sess:', durability, scanCount = 100 } = checkedOptions(options, OPTIONS)
+    const { client, prefix = DEFAULT_PREFIX, durability = 'default', scanCount = 100 } = checkedOptions(options, OPTIONS)
     this.link = parts.link ?? new RedisLink(client)
     this.keys = new Keys(prefix, client.options.keyPrefix, parts.names)
     this.#parts = parts
@@ -244,6 +244,7 @@ export class RedisStore implements SessionStore {
     return failures.find((failure) => failure != null) ?? null
   }
 
+  /** Resolves with what is not good for sessions in this Redis. */
   async warnings (): Promise<string[]> {
     const warnings = await Promise.all([this.link, this.#replication].map(async (each) => await each?.warnings()))
     return warnings.flatMap((each) => each ?? [])

@@ -12,6 +12,7 @@ export type EndReason = 'logout' | 'revoked' | 'replaced' | 'evicted'
 export interface SessionEvent {
   /** The public handle of the session. */
   readonly id: string
+  /** Whose session it is. */
   readonly userId: string
   /** Milliseconds since 1970, by the store's clock. */
   readonly at: number

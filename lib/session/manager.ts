@@ -23,8 +23,9 @@ export interface CreateSession {
   /** The user whom it signs in. */
   userId: string | number | bigint
   /**
-   * Whether a cookie or a bearer token carries it. Default `cookie`. Each is refused as the other, and `bearer` is
-   * refused where the `bearer` option is off.
+   * Whether a cookie or a bearer token carries it. Each is refused as the other, and `'bearer'` is refused where the
+   * `bearer` option is off.
+   * @default 'cookie'
    */
   kind?: SessionKind | undefined
   /** A name for people, at most 200 characters. */
@@ -49,7 +50,12 @@ export interface CreatedSession {
   /** The session, as `find` shows it. */
   session: SessionInfo
   /** Request headers that carry the session, ready for `inject` or `fetch`. */
-  headers: { cookie?: string, authorization?: string }
+  headers: {
+    /** The cookie of a session of the kind `'cookie'`. */
+    cookie?: string
+    /** The token of a session of the kind `'bearer'`. */
+    authorization?: string
+  }
 }
 
 /** A request of Node, of Fastify or of `fetch`. */
@@ -60,16 +66,28 @@ export interface RequestLike {
 
 /** Options of `find` and its like. */
 export interface FindOptions {
-  /** Whether finding the session counts as using it, as a request does. Default `false`. */
+  /** Whether finding the session counts as using it, as a request does. @default false */
   touch?: boolean | undefined
 }
 
 /** A page of a user's sessions. */
 export interface ListSessions {
-  /** Most sessions of a page: 1 to 1,000. Default 1,000. */
+  /** Most sessions of a page: 1 to 1,000. @default 1000 */
   limit?: number | undefined
   /** The last session of the page before. It may have ended since. Default: the page begins with the newest. */
   before?: Pick<SessionInfo, 'id' | 'createdAt'> | undefined
+}
+
+/** Options of `revoke`. */
+export interface RevokeOptions {
+  /** The user whose session it has to be. */
+  userId?: string | number | bigint
+}
+
+/** Options of `revokeUser`. */
+export interface RevokeUserOptions {
+  /** The id of a session that goes on. */
+  except?: string | undefined
 }
 
 /** The answer of `health`. */
@@ -209,7 +227,7 @@ export class SessionManager {
    * Ends a session. With `userId` it ends only a session of that user: else `false`, and nothing is ended.
    * @throws TypeError for a `userId` that is none, also for `undefined`
    */
-  async revoke (id: string, options: { userId?: string | number | bigint } = {}): Promise<boolean> {
+  async revoke (id: string, options: RevokeOptions = {}): Promise<boolean> {
     assertMembers(options, 'options', ['userId'])
     // A user that is not there is nobody, and not everybody.
     const userId = 'userId' in options ? userIdText(options.userId, 'userId') : null
@@ -226,7 +244,7 @@ export class SessionManager {
    * Resolves with the number of ended sessions when all have ended. For very many that takes a while.
    * @throws ERR_SESSION_STORE_UNAVAILABLE; work that has begun goes on, as long as the process runs
    */
-  async revokeUser (userId: string | number | bigint, options: { except?: string | undefined } = {}): Promise<number> {
+  async revokeUser (userId: string | number | bigint, options: RevokeUserOptions = {}): Promise<number> {
     assertMembers(options, 'options', ['except'])
     const except = this.#core.tokens.idFrom(options.except) ?? undefined
     return await finished(this.#core.endByUser(userIdText(userId, 'userId'), except))

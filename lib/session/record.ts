@@ -16,21 +16,27 @@ export interface SessionRecord {
   readonly id: string
   /** base64url of SHA-256 of the token's secret half; the secret itself is nowhere but with the client. */
   readonly secretHash: string
+  /** What carries it. */
   readonly kind: SessionKind
   /** The signed-in user. `null` for an anonymous session, which is never listed. */
   readonly userId: string | null
+  /** Its name for people, if it has one. */
   readonly label: string | null
   /** JSON text of an object, or `null`. */
   readonly meta: string | null
+  /** When it began. */
   readonly createdAt: number
   /** Time when the person last proved who they are. `null` for an anonymous session. */
   readonly authenticatedAt: number | null
+  /** When it was last used. */
   readonly lastSeenAt: number
   /** The absolute deadline: nothing extends it. */
   readonly endsAt: number
+  /** How long it lives without use. */
   readonly idleTimeoutMs: number
   /** `false`: the cookie ends with the browser session. */
   readonly persistent: boolean
+  /** The address it began from, if that is known. */
   readonly ip: string | null
   /** The client's device, as `deviceName` reads it from its `User-Agent`. */
   readonly userAgent: string | null
@@ -47,15 +53,24 @@ export interface SessionRecord {
 export interface SessionInfo {
   /** The public handle: safe to show and to log. */
   readonly id: string
+  /** Who is signed in: always a string, also for an id that was given as a number. */
   readonly userId: string
+  /** What carries the session. */
   readonly kind: SessionKind
+  /** Its name for people, if it was given one. */
   readonly label: string | null
+  /** What the application wanted to know about the session. */
   readonly meta: Readonly<JsonObject> | null
-  /** Milliseconds since 1970, by the store's clock, as all times here. 0 where an Express app began the session. */
+  /**
+   * When the session began, in milliseconds since 1970, by the store's clock. 0 if an Express app began it, and nobody
+   * knows.
+   */
   readonly createdAt: number
+  /** When the user last proved who they are, in milliseconds since 1970. 0 if an Express app knows. */
   readonly authenticatedAt: number
+  /** When the session was last used, in milliseconds since 1970. As exact as `touchAfter`. */
   readonly lastSeenAt: number
-  /** Time when the session ends if it is not used again. */
+  /** When the session ends if it is not used again, in milliseconds since 1970. */
   readonly expiresAt: number
   /** The address it began from, where that is one. */
   readonly ip: string | null

@@ -24,7 +24,7 @@ export interface StoreEvents {
 
 /** A limit of the sessions of one user. Sessions of bearer tokens do not count. */
 export interface Limit {
-  /** Most sessions. */
+  /** How many sessions at most: 1 or more. */
   readonly max: number
   /** `true`: a new session ends the oldest; `false`: it is refused. */
   readonly evicts: boolean
@@ -43,8 +43,18 @@ export interface Bus {
 
 /** At most `max` attempts in any `withinMs` milliseconds. */
 export interface AttemptLimit {
+  /** How many attempts. */
   readonly max: number
+  /** How long each counts. */
   readonly withinMs: number
+}
+
+/** How a place is remembered. */
+export interface PlaceOptions {
+  /** How many places of one key are remembered. */
+  readonly most: number
+  /** For how many milliseconds. */
+  readonly forMs: number
 }
 
 /**
@@ -67,11 +77,17 @@ export interface AttemptCounters {
   clear (key: string, beginning?: string): Promise<void>
 
   /** Remembers a place for `forMs` from now on. Of more than `most` places the latest stay. */
-  remember (key: string, place: string, options: { most: number, forMs: number }): Promise<void>
+  remember (key: string, place: string, options: PlaceOptions): Promise<void>
 }
 
 /** Makes new data text out of the present one. May be called again when another writer was faster. */
 export type Change = (data: string) => string
+
+/** Options of `find`. */
+export interface FindRecordOptions {
+  /** Reads the session as it is now, also where one of a moment ago would do. */
+  readonly fresh?: boolean
+}
 
 /** Options of `begin`. */
 export interface BeginOptions {
@@ -99,7 +115,9 @@ export interface DeleteOptions {
 
 /** The place of a session among those of its user. A record is one. */
 export interface Began {
+  /** Its id. */
   readonly id: string
+  /** When it began. */
   readonly createdAt: number
 }
 
@@ -171,10 +189,9 @@ export interface SessionStore extends Partial<SessionLists> {
   now (): number
 
   /**
-   * Resolves with the live record, or `null`. Takes one round trip at most, and writes nothing. `fresh`: reads the
-   * session as it is now, also where one of a moment ago would do.
+   * Resolves with the live record, or `null`. Takes one round trip at most, and writes nothing.
    */
-  find (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null>
+  find (id: string, options?: FindRecordOptions): Promise<SessionRecord | null>
 
   /**
    * Stores a new session and lists it under its user.
@@ -247,6 +264,7 @@ export interface SessionStore extends Partial<SessionLists> {
   /** Releases what this store opened. Twice is safe. */
   close (): Promise<void>
 
+  /** Tells this process what happens to the store and its sessions. */
   readonly events: EventEmitter<StoreEvents>
 
   /**
@@ -280,7 +298,7 @@ export interface Adoption {
    * Finds the session `id`. Makes it of the other library's session `sid` if nobody has yet, to be proven by
    * `secretHash`. Resolves with `null` when there is neither. However many ask at once, it becomes one session.
    */
-  adopt (sid: string, made: { readonly id: string, readonly secretHash: string }): Promise<SessionRecord | null>
+  adopt (sid: string, made: Pick<SessionRecord, 'id' | 'secretHash'>): Promise<SessionRecord | null>
   /** Ends a session of the other library. */
   discard (sid: string): Promise<void>
   /**

@@ -17,9 +17,13 @@ import { carried, sessionsAfter, tooMany } from './user-sessions.ts'
 /** A store of express-session. `all` is the only optional method that is used here. */
 export interface ExpressStore {
   // Every such store types its sessions in its own way.
+  /** Reads a session. */
   get (id: string, callback: (error?: any, session?: any) => void): unknown
+  /** Writes a session. */
   set (id: string, session: any, callback?: (error?: any) => void): unknown
+  /** Deletes a session. */
   destroy (id: string, callback?: (error?: any) => void): unknown
+  /** Reads all sessions. Without it, sessions cannot be listed or ended by user. */
   all? (callback: (error?: any, sessions?: any) => void): unknown
 }
 

@@ -1,4 +1,4 @@
-import type { AttemptCounters, AttemptLimit } from '../session/store.ts'
+import type { AttemptCounters, AttemptLimit, PlaceOptions } from '../session/store.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
 
@@ -50,7 +50,7 @@ export class MemoryAttempts implements AttemptCounters {
     this.#reschedule(counter)
   }
 
-  async remember (key: string, place: string, { most, forMs }: { most: number, forMs: number }): Promise<void> {
+  async remember (key: string, place: string, { most, forMs }: PlaceOptions): Promise<void> {
     const counter = this.#counterOf(key)
     const { places } = counter
     places.delete(place)

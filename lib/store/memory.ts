@@ -18,9 +18,9 @@ const AT_ONCE = 500
 
 /** Options of `MemoryStore`. */
 export interface MemoryStoreOptions {
-  /** Most sessions. One more is refused with ERR_SESSION_STORE_FULL. Default 100,000. */
+  /** Most sessions. One more is refused with ERR_SESSION_STORE_FULL. @default 100000 */
   maxSessions?: number | undefined
-  /** The clock, in milliseconds since 1970. Default `Date.now`. */
+  /** The clock, in milliseconds since 1970. @default Date.now */
   now?: (() => number) | undefined
 }
 

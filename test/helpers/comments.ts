@@ -1,4 +1,6 @@
+import { runInThisContext } from 'node:vm'
 import ts from 'typescript'
+import { DEFAULT_PREFIX } from '../../lib/redis/keys.ts'
 
 /** A member of an interface, as its comment has it. */
 export interface Member {
@@ -13,12 +15,41 @@ export interface Member {
 
 /** Reads the members of the interfaces that a file exports, with their comments. */
 export function interfacesOf (path: string): Map<string, Member[]> {
-  const text = ts.sys.readFile(path)
-  if (text === undefined) throw new Error(`there is no ${path}`)
-  const source = ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true)
-  return new Map(source.statements.filter(ts.isInterfaceDeclaration).map((statement) => {
+  return new Map(parsed(path).statements.filter(ts.isInterfaceDeclaration).map((statement) => {
     return [statement.name.text, statement.members.filter(ts.isPropertySignature).map(memberOf)]
   }))
+}
+
+/**
+ * Reads the defaults that a file destructures, as `{ prefix = 'sess:' }` does: their text by name. Of one that is a
+ * constant of the file, the text of that.
+ */
+export function destructuredDefaults (path: string): Map<string, Set<string>> {
+  const source = parsed(path)
+  const constants = new Map(source.statements.filter(ts.isVariableStatement).flatMap(({ declarationList }) => {
+    return declarationList.declarations.map(({ name, initializer }) => [name.getText(), initializer?.getText() ?? ''])
+  }))
+  const found = new Map<string, Set<string>>()
+  const visit = (node: ts.Node): void => {
+    if (ts.isBindingElement(node) && node.initializer !== undefined) {
+      const [name, text] = [(node.propertyName ?? node.name).getText(), node.initializer.getText()]
+      found.set(name, (found.get(name) ?? new Set()).add(constants.get(text) ?? text))
+    }
+    ts.forEachChild(node, visit)
+  }
+  visit(source)
+  return found
+}
+
+/** Returns the value that a default has, whose text stands in a comment or in code. */
+export function valueOf (text: string): unknown {
+  return (runInThisContext(`(DEFAULT_PREFIX) => (${text})`) as (prefix: string) => unknown)(DEFAULT_PREFIX)
+}
+
+function parsed (path: string): ts.SourceFile {
+  const text = ts.sys.readFile(path)
+  if (text === undefined) throw new Error(`there is no ${path}`)
+  return ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true)
 }
 
 function memberOf (member: ts.PropertySignature): Member {

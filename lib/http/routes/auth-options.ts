@@ -91,6 +91,11 @@ interface WithSchemas<Credentials extends TObject, View extends TObject, User ex
   prefix?: string | undefined
 }
 
+interface WithPrefix {
+  /** Path that all routes begin with. */
+  prefix?: string
+}
+
 /**
  * Infers types: those of `verify` and `onLogin` from a `credentials` schema, and what `verify` and `findUser` have to
  * return from a `user` schema.
@@ -100,7 +105,7 @@ export function authRoutesOptions<
   User extends LoginUser & Shown<Static<View>>,
   Credentials extends TObject = typeof DefaultCredentials,
   View extends TObject = typeof DefaultUser
-> (options: WithSchemas<Credentials, View, User>): AuthRoutesOptions & { prefix?: string } {
+> (options: WithSchemas<Credentials, View, User>): AuthRoutesOptions & WithPrefix {
   // Fastify's register is not generic over a plugin's options: the body's type is known here only.
   return options as unknown as AuthRoutesOptions
 }
