@@ -1,5 +1,5 @@
 import { errors } from '../errors.ts'
-import { Rows } from '../util/rows.ts'
+import { TaskQueues } from '../util/task-queues.ts'
 import { REQUEST_WAIT_MS } from '../util/timings.ts'
 import { disconnect, isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
@@ -21,7 +21,7 @@ export class LargeReads {
   readonly #link: RedisLink
   /** Lengths of the texts of keys, the one read last at the end. */
   readonly #lengths = new Map<string, number>()
-  readonly #rows = new Rows()
+  readonly #queues = new TaskQueues()
   #beside: { readonly link: RedisLink, readonly of: unknown } | null = null
   #asked = 0
   #isClosed = false
@@ -49,7 +49,7 @@ export class LargeReads {
   async get (key: string): Promise<string | null> {
     const giveUpAt = performance.now() + REQUEST_WAIT_MS
     const atOnce = Math.max(1, Math.floor(AT_ONCE / (this.#lengths.get(key) ?? AT_ONCE)))
-    return await this.#rows.run(`${this.#asked++ % atOnce} ${key}`, async () => {
+    return await this.#queues.run(`${this.#asked++ % atOnce} ${key}`, async () => {
       // Nobody waits for it any more.
       if (performance.now() > giveUpAt) throw new errors.STORE_UNAVAILABLE()
       return await this.#readyLink().run(key, async (client) => this.saw(key, await client.get(key)))

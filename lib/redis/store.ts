@@ -1,4 +1,4 @@
-import { Rows } from '../util/rows.ts'
+import { TaskQueues } from '../util/task-queues.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
@@ -125,7 +125,7 @@ export class RedisStore implements SessionStore {
   /** The connection on which sessions begin and end, where replicas are to confirm that. */
   readonly #confirmed: RedisLink | null = null
   readonly #replication: Replication | null
-  readonly #rows = new Rows()
+  readonly #queues = new TaskQueues()
   readonly #opened: Records[] = []
 
   /** @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis, or for an option that it does not have */
@@ -184,7 +184,7 @@ export class RedisStore implements SessionStore {
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
     // Writers of one session in this process follow each other: they would only make each other try again.
-    return await this.#rows.run(record.id, () => this.#records.update(record, change))
+    return await this.#queues.run(record.id, () => this.#records.update(record, change))
   }
 
   async touch (record: SessionRecord): Promise<boolean> {

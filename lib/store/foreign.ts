@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
-import { Rows } from '../util/rows.ts'
+import { TaskQueues } from '../util/task-queues.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { FOREIGN_CALL_MS, FOREIGN_PROBE_EVERY_MS } from '../util/timings.ts'
@@ -49,7 +49,7 @@ export class ExpressStoreAdapter implements SessionStore {
   readonly events = new EventEmitter<StoreEvents>()
   readonly #store: ExpressStore
   readonly #now: () => number
-  readonly #rows = new Rows()
+  readonly #queues = new TaskQueues()
   readonly #successors = new Successors()
   /** New sessions that nobody finds yet, as those that they replace still live. */
   readonly #pending = new Set<string>()
@@ -137,7 +137,7 @@ export class ExpressStoreAdapter implements SessionStore {
 
   async deleteByUser (userId: string, options: DeleteByUserOptions = {}): Promise<string[]> {
     const { except, before = Infinity, onEnded } = options
-    return await this.#rows.run(`user ${userId}`, async () => {
+    return await this.#queues.run(`user ${userId}`, async () => {
       const spared = except === undefined ? null : this.#successors.lineOf(except, this.#now())
       const all = (await this.#allOf(userId)).filter(({ createdAt }) => createdAt <= before)
       const listed = all.filter(({ id }) => spared?.has(id) !== true)
@@ -168,14 +168,14 @@ export class ExpressStoreAdapter implements SessionStore {
 
   /** Begins a session of a user after those that began before, so that it counts them. */
   async #inRowOf<T> (userId: string | null, begin: () => Promise<T>): Promise<T> {
-    return await (userId === null ? begin() : this.#rows.run(`user ${userId}`, begin))
+    return await (userId === null ? begin() : this.#queues.run(`user ${userId}`, begin))
   }
 
   /** Writes a new session. Nobody finds it before `finish` has ended those that have to end for it. */
   async #beginning (record: SessionRecord, finish: () => Promise<SessionRecord | null>): Promise<SessionRecord | null> {
     this.#pending.add(record.id)
     try {
-      await this.#rows.run(record.id, () => this.#write(record))
+      await this.#queues.run(record.id, () => this.#write(record))
       return await finish()
     } catch (error) {
       this.delete(record.id).catch(() => {})
@@ -188,7 +188,7 @@ export class ExpressStoreAdapter implements SessionStore {
   /** Writes a new session again where the data of the one before it has changed. Returns it. */
   async #carried (record: SessionRecord, from: Parameters<typeof carried>[1]): Promise<SessionRecord> {
     const stored = carried(record, from)
-    if (stored !== record) await this.#rows.run(record.id, () => this.#write(stored))
+    if (stored !== record) await this.#queues.run(record.id, () => this.#write(stored))
     return stored
   }
 
@@ -225,7 +225,7 @@ export class ExpressStoreAdapter implements SessionStore {
 
   /** Removes a session. `secretHash`: only a session of this hash. */
   async #destroy (id: string, secretHash?: string): Promise<SessionRecord | null> {
-    return await this.#rows.run(id, async () => {
+    return await this.#queues.run(id, async () => {
       const present = await this.find(id)
       if (secretHash !== undefined && secretHash !== present?.secretHash) return null
       await this.#calls.run((done) => this.#store.destroy(id, done)).catch(absentIfNoEntry)
@@ -234,7 +234,7 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   async #rewrite (id: string, change: (present: SessionRecord) => SessionRecord): Promise<SessionRecord | null> {
-    return await this.#rows.run(id, async () => {
+    return await this.#queues.run(id, async () => {
       const present = await this.find(id)
       if (present === null) return null
       const next = change(present)

@@ -1,12 +1,8 @@
 /** Runs tasks of one name one after the other, in the order they came. Tasks of different names do not wait. */
-export class Rows {
+export class TaskQueues {
   readonly #last = new Map<string, Promise<unknown>>()
 
-  /** Whether a task of this name runs or waits. */
-  isBusy (name: string): boolean {
-    return this.#last.has(name)
-  }
-
+  /** Runs a task after those of its name that came before. Settles as the task does. */
   async run<T> (name: string, task: () => Promise<T>): Promise<T> {
     const before = this.#last.get(name) ?? Promise.resolve()
     const mine = before.then(task, task)
