@@ -6,7 +6,7 @@ import type { RedisLink } from './link.ts'
  * How a value is compared, and its time to live afterwards: `head` compares the data behind our first line, the others
  * all of the value. `head` and `all` keep the time to live, `persist` removes it, a number of milliseconds sets it.
  */
-export type Mode = 'head' | 'all' | 'persist' | number
+type Mode = 'head' | 'all' | 'persist' | number
 
 /**
  * KEYS  session
