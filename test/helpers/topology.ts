@@ -11,6 +11,10 @@ import type { Owner } from './redis.ts'
 /** How long what was broken may take to be whole again. */
 const HEALTHY_WITHIN_MS = 30_000
 const NAME = 'sessions'
+/** How long Sentinels wait by default before they call a server down. */
+const CALM_DOWN_AFTER_MS = 30_000
+/** How long they wait where a test makes a master fail. */
+const WATCHFUL_DOWN_AFTER_MS = 1_000
 /** How often Sentinels look at servers and tell each other by default. */
 const UNHURRIED = { everyMs: 10_000, publishEveryMs: 2_000 }
 
@@ -60,7 +64,7 @@ abstract class Topology {
   abstract healthy (): Promise<void>
 }
 
-/** One master, two replicas, and three Sentinels who take a second to call it down. */
+/** One master, two replicas, and three Sentinels, who are calm until a test is about to make the master fail. */
 export class SentinelTopology extends Topology {
   readonly sentinels: Member[]
   /** What the `redis` option takes. */
@@ -117,6 +121,7 @@ export class SentinelTopology extends Topology {
    * `old`. On a busy machine that need not be the first one: a Sentinel that waits too long for it tries another.
    */
   async repair (old: Member): Promise<void> {
+    await this.calm()
     let master = old
     await until('the Sentinels to name who took over', async () => {
       master = await this.master()
@@ -142,8 +147,26 @@ export class SentinelTopology extends Topology {
     await this.#look(UNHURRIED)
   }
 
-  /** Has the Sentinels call a server down after it has not answered for so long. */
-  async callDownAfter (ms: number): Promise<void> {
+  /** Has the Sentinels replace a master soon. To be called just before it fails. */
+  async watch (): Promise<void> {
+    await this.#callDownAfter(WATCHFUL_DOWN_AFTER_MS)
+  }
+
+  /**
+   * Has the Sentinels wait for as long as they do by default before they replace a master, and resolves when none is
+   * about to. On a busy machine they would replace the new master as well, while it and the old one that comes back
+   * confirm to each other what is lost then.
+   */
+  async calm (): Promise<void> {
+    await this.#callDownAfter(CALM_DOWN_AFTER_MS)
+    const areCalm = async (): Promise<boolean> => {
+      const seen = await Promise.all(this.sentinels.map(({ client }) => client.call('SENTINEL', 'MASTER', NAME) as Promise<string[]>))
+      return seen.every((fields) => pairs(fields).flags === 'master')
+    }
+    await until('Sentinels that leave the master alone', areCalm, HEALTHY_WITHIN_MS)
+  }
+
+  async #callDownAfter (ms: number): Promise<void> {
     await Promise.all(this.sentinels.map(({ client }) => client.call('SENTINEL', 'SET', NAME, 'down-after-milliseconds', ms)))
   }
 
@@ -152,7 +175,7 @@ export class SentinelTopology extends Topology {
   }
 }
 
-export async function startSentinels (t: Owner, { downAfterMs = 1_000 }: { downAfterMs?: number } = {}): Promise<SentinelTopology> {
+export async function startSentinels (t: Owner): Promise<SentinelTopology> {
   const members = await Promise.all([newRedis(t), newRedis(t), newRedis(t)])
   const [master, ...replicas] = members as [Member, Member, Member]
   await master.start()
@@ -161,7 +184,7 @@ export async function startSentinels (t: Owner, { downAfterMs = 1_000 }: { downA
     const file = join(directory, 'sentinel.conf')
     await writeFile(file, [
       `sentinel monitor ${NAME} ${HOST} ${master.port} 2`,
-      `sentinel down-after-milliseconds ${NAME} ${downAfterMs}`,
+      `sentinel down-after-milliseconds ${NAME} ${CALM_DOWN_AFTER_MS}`,
       `sentinel failover-timeout ${NAME} 3000`,
       `sentinel parallel-syncs ${NAME} 2`,
       ''

@@ -208,6 +208,7 @@ t.test('nor while another master takes over by Sentinel', { timeout: 300_000 }, 
   await topology.healthy()
   const master = await topology.master()
   await endDuring(t, 'the master killed', outage, async () => {
+    await topology.watch()
     await master.kill()
     await topology.takeover(master, topology.members)
     await wait(1_000)
