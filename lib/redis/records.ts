@@ -128,17 +128,20 @@ return 1`)
 
   /**
    * KEYS  session
-   * ARGV  idle timeout in ms · absolute deadline in ms since 1970 · 'persist' for a session without expiry, or ''
+   * ARGV  idle timeout in ms · absolute deadline in ms since 1970 · 'persist' for a session without expiry, or '' · the
+   *       latest instant that this counts as, in ms since 1970
    * Returns 1 touched · 0 absent
    *
+   * What was long on its way counts as earlier: the user's list knows the session for no longer than it was told before.
    * The expiry comes first and lastSeenAt is only tried: a full Redis takes an expiry but no SET.
    */
   static readonly touchScript = script<1 | 0>(1, `
 local present = redis.call('GET', KEYS[1])
-local head, rest = string.match(present or '', '^({"s":)%d%d%d%d%d%d%d%d%d%d%d%d%d(,"h":"[^\\n]*}\\n{.*)$')
+local head, seen, rest = string.match(present or '', '^({"s":)(%d%d%d%d%d%d%d%d%d%d%d%d%d)(,"h":"[^\\n]*}\\n{.*)$')
 if not head then return 0 end
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = math.min(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[4]))
+now = math.max(now, tonumber(seen))
 if ARGV[3] ~= 'persist' then
   redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.min(now + ARGV[1], tonumber(ARGV[2]))))
   if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -146,9 +149,10 @@ end
 redis.pcall('SET', KEYS[1], head .. string.format('%.0f', now) .. rest, 'KEEPTTL')
 return 1`)
 
-  async touch (record: SessionRecord): Promise<boolean> {
+  /** Extends a session. `latest`: the latest instant that it counts as. Returns whether the session was there. */
+  async touch (record: SessionRecord, latest: number): Promise<boolean> {
     const { id, idleTimeoutMs, endsAt } = record
-    const args = [idleTimeoutMs, endsAt, this.persist ? 'persist' : '']
+    const args = [idleTimeoutMs, endsAt, this.persist ? 'persist' : '', Math.floor(latest)]
     return await this.link.script(Records.touchScript, [this.keys.session(id)], ...args).catch(absentIfWrongType) === 1
   }
 

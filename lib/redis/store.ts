@@ -6,6 +6,7 @@ import type {
   SessionStore
 } from '../session/store.ts'
 import { errors } from '../errors.ts'
+import { LIST_SLACK_MS } from '../util/timings.ts'
 import { RedisAttempts } from './attempts.ts'
 import { RedisBus } from './bus.ts'
 import { disconnect, isClient } from './connection.ts'
@@ -189,8 +190,9 @@ export class RedisStore implements SessionStore {
 
   async touch (record: SessionRecord): Promise<boolean> {
     // The list first: it may know an id for longer than its session lives, never shorter.
-    await this.#lists.extend({ ...record, lastSeenAt: this.now() })
-    const touched = await this.#records.touch(record)
+    const lastSeenAt = this.now()
+    await this.#lists.extend({ ...record, lastSeenAt })
+    const touched = await this.#records.touch(record, lastSeenAt + LIST_SLACK_MS)
     if (!touched) await this.#lists.remove(record)
     return touched
   }

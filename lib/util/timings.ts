@@ -129,7 +129,8 @@ export const MOVED_WAIT_MS = 100
 export const ADOPTION_WAIT_MS = 300
 /**
  * How much longer a user's list keeps an id than its session lives, so that clocks and round trips hide no live one.
- * At least twice COMMAND_DEADLINE_MS: listing and touching are two commands.
+ * At least twice COMMAND_DEADLINE_MS: listing and touching are two commands. A touch that takes longer, in a process
+ * that is busy or at a Redis that stood still, counts as earlier.
  */
 export const LIST_SLACK_MS = 1_000
 /** How long a user's list outlives its last session, for somebody to notice the end. Greater than LIST_SLACK_MS. */

@@ -521,6 +521,41 @@ t.test('a session past its time is absent, also when Redis still holds it', asyn
   }
 })
 
+/** A store that was kept waiting for so long, after it had looked at the clock. */
+class LateStore extends RedisStore {
+  lateMs = 0
+
+  override now (): number {
+    return super.now() - this.lateMs
+  }
+}
+
+t.test('a touch that was long on its way keeps no session for longer than it is listed', async (t) => {
+  const ours = prefix()
+  const { client } = connect(redis.url)
+  const store = new LateStore({ client, prefix: ours })
+  t.teardown(async () => {
+    await store.close()
+    client.disconnect()
+  })
+  t.equal(await store.ready(10_000), null)
+  for (const lateMs of [0, 900, 5_000]) {
+    const userId = `${lateMs} ms late`
+    const session = record({ now: store.now() - 10_000, userId })
+    await store.begin(session)
+    const before = await redis.client.pexpiretime(ours + session.id)
+    store.lateMs = lateMs
+    t.equal(await store.touch(session), true)
+    store.lateMs = 0
+    const [expiresAt, [, listedUntil]] = await Promise.all([
+      redis.client.pexpiretime(ours + session.id),
+      redis.client.zrange(`@${ours}user:${userId}`, '0', '-1', 'WITHSCORES')
+    ])
+    t.ok(expiresAt <= Number(listedUntil), `${userId}: there until ${expiresAt}, listed until ${listedUntil}`)
+    t.ok(expiresAt > before, 'it is extended')
+  }
+})
+
 t.test('a session touched at its absolute deadline ends, and leaves nothing behind', async (t) => {
   const ours = prefix()
   const store = await openStore(t, redis.url, { prefix: ours })
