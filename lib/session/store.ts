@@ -183,6 +183,8 @@ export interface SessionLists {
  * runs at the same time. The id of a record that begins is always a new one.
  *
  * Members with a question mark are capabilities. Their comments say what is lost without them.
+ *
+ * @see docs/writing-a-store.md, and `testStore` of `fastify-user-sessions/testing`, which tests all of this
  */
 export interface SessionStore extends Partial<SessionLists> {
   /** Returns the time by the clock that decides expiry, in milliseconds since 1970. */
