@@ -6,16 +6,16 @@ interface DefinedError extends FastifyError {
   statusCode: number
   /** Reply headers, such as `retry-after`. Fastify's error handler sends them; one of your own has to. */
   headers?: Record<string, string>
-  /** What GraphQL servers pass on. They drop `code`. */
+  /** A copy of `code` for GraphQL servers, which drop that. */
   extensions: {
-    /** The same code. */
+    /** The code. */
     code: string
   }
 }
 
 interface SessionErrorConstructor {
   new (...args: unknown[]): DefinedError
-  /** What the errors inherit, for `instanceof`. */
+  /** The prototype of the errors, for `instanceof`. */
   readonly prototype: DefinedError
 }
 
@@ -24,11 +24,11 @@ export type SessionErrorCode = `ERR_SESSION_${keyof typeof errors}`
 
 /** An error of this package. Match on `code`, never on `message`. */
 export interface SessionError extends DefinedError {
-  /** What happened. */
+  /** The code, which names what happened. */
   code: SessionErrorCode
-  /** What GraphQL servers pass on. They drop `code`. */
+  /** A copy of `code` for GraphQL servers, which drop that. */
   extensions: {
-    /** The same code. */
+    /** The code. */
     code: SessionErrorCode
   }
 }

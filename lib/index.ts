@@ -28,8 +28,9 @@ export type {
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
-  AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, Limit,
-  FindRecordOptions, ListOptions, MoveOptions, PlaceOptions, ReplaceOptions, SessionLists, SessionStore, StoreEvents
+  AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions,
+  FindRecordOptions, Limit, ListOptions, MoveOptions, PlaceOptions, ReplaceOptions, SessionLists, SessionStore,
+  StoreEvents
 } from './session/store.ts'
 export type { ExpressStore } from './store/foreign.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'

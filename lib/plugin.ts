@@ -14,7 +14,11 @@ import { SessionManager } from './session/manager.ts'
 import { logStoreEvents } from './store/log.ts'
 import { countersOf, openStore } from './store/open.ts'
 
-/** Signs users in, keeps them signed in, and signs them out for real. See the README for its options. */
+/**
+ * Signs users in, keeps them signed in, and signs them out for real.
+ * `await app.register(sessionPlugin, { secret, redis })`: the decorators exist from then on.
+ * @throws ERR_SESSION_INVALID_OPTIONS that names all wrong options
+ */
 export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptions) => {
   const options = resolveOptions(input)
   assertFree(app, options.decorators)

@@ -82,13 +82,13 @@ t.test('a comment that names a default names the one that the code uses', async 
 })
 
 t.test('an editor shows what an option, a method or a code means', async (t) => {
-  const [idle, path, verify, auth, login, code, recent] = hoverTexts(`
+  const [idle, path, verify, username, auth, login, code, recent] = hoverTexts(`
     import Fastify from 'fastify'
     import sessionPlugin, { authRoutes, sessionRoutes } from './lib/index.ts'
     import type { SessionError } from './lib/index.ts'
     const app = Fastify()
     await app.register(sessionPlugin, { secret: '', /*here*/idleTimeout: '1h', cookie: { /*here*/path: '/a' } })
-    await app.register(authRoutes, { /*here*/verify: () => null })
+    await app.register(authRoutes, { /*here*/verify: ({ /*here*/username }) => username === '' ? null : { id: 1 } })
     app.get('/', { preHandler: app.authenticate }, async (request) => request./*here*/auth)
     app.post('/', async (request) => await app./*here*/login(request, { id: 1 }))
     export const codeOf = (error: SessionError) => error./*here*/code
@@ -97,9 +97,10 @@ t.test('an editor shows what an option, a method or a code means', async (t) => 
   t.match(idle, /^How long a session lives without use[^]*@default '30m'\n@see OWASP ASVS 5.0 7.3.1$/)
   t.match(path, /^Path under which [^]*@default '\/'$/)
   t.match(verify, /^\*\*Required.\*\* Checks the credentials/)
+  t.match(username, /^The user's name/)
   t.match(auth, /^The signed-in session, or `null`.\n@throws ERR_SESSION_STORE_UNAVAILABLE/)
   t.match(login, /^Signs `user` in/)
-  t.match(code, 'What happened.')
+  t.match(code, 'The code, which names what happened.')
   t.match(recent, /^How long ago [^]*@default '10m'/)
 })
 

@@ -214,7 +214,7 @@ t.test('a hole in a wall is found', async (t) => {
     ['lib/testing/x.ts', "import { MemoryStore } from '../store/memory.ts'"],
     ['lib/testing/x.ts', "import t from 'tap'"],
     ['lib/redis/x.ts', "import { newId } from '../session/token.ts'"],
-    ['lib/redis/x.ts', "import { SessionOptions } from '../options/schema.ts'"],
+    ['lib/redis/x.ts', "import type { SessionOptions } from '../options/types.ts'"],
     ['lib/http/x.ts', "import { MemoryStore } from '../store/memory.ts'"],
     ['lib/http/routes/x.ts', "import type { SessionStore } from '../../store/memory.ts'"],
     ['lib/http/x.ts', "const { Redis } = await import('ioredis')"],

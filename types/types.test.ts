@@ -13,6 +13,7 @@ import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore, 
 import type {
   CookieOptions, RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionOptions, SessionRoutesOptions
 } from '../lib/index.ts'
+import type { DefaultCredentials } from '../lib/http/routes/schemas.ts'
 import type { SessionOptionsSchema } from '../lib/options/schema.ts'
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
@@ -38,10 +39,19 @@ export function schema (checked: Static<typeof SessionOptionsSchema>): void {
   is<Required>()(checked, false)
 }
 
+export function credentials (checked: Static<typeof DefaultCredentials>): void {
+  is<DefaultCredentials>()(checked, true)
+  is<Omit<DefaultCredentials, 'remember'>>()(checked, false)
+}
+
 export async function options (app: FastifyInstance): Promise<void> {
-  await app.register(sessionPlugin, { secret: process.env.SESSION_SECRET, redis: process.env.REDIS_URL, store: undefined, idleTimeout: undefined, cookie: { domain: undefined } })
-  await app.register(sessionPlugin, { secret: ['a', 'b'], redis: new Redis(), idleTimeout: 1000, touchAfter: false, cookie: { maxAge: false } })
-  await app.register(sessionPlugin, { secret: 'a', redis: { cluster: [{ host: 'h', port: 1 }] }, userIdFrom: (data) => data.user })
+  const fromEnvironment = { secret: process.env.SESSION_SECRET, redis: process.env.REDIS_URL }
+  const absent = { store: undefined, idleTimeout: undefined, cookie: { domain: undefined } }
+  await app.register(sessionPlugin, { ...fromEnvironment, ...absent })
+  const numbers = { idleTimeout: 1000, touchAfter: false, cookie: { maxAge: false } } as const
+  await app.register(sessionPlugin, { secret: ['a', 'b'], redis: new Redis(), ...numbers })
+  const cluster = [{ host: 'h', port: 1 }]
+  await app.register(sessionPlugin, { secret: 'a', redis: { cluster }, userIdFrom: (data) => data.user })
   await app.register(sessionPlugin, { secret: 'a', redis: { host: 'h', sentinels: [] } })
   await app.register(sessionPlugin, { secret: ['a', 'b'] as const, redis: new Redis5() })
   await app.register(sessionPlugin, { secret: 'a', redis: new Cluster5([]) })
@@ -60,10 +70,14 @@ export async function options (app: FastifyInstance): Promise<void> {
 
 /** In place of connect-redis. */
 export async function dropIn (app: FastifyInstance): Promise<void> {
-  const store = new DropIn({ client: new Redis(), prefix: 'sess:', ttl: (session) => session.cookie.maxAge ?? 60, serializer: JSON })
+  const store = new DropIn({
+    client: new Redis(), prefix: 'sess:', ttl: (session) => session.cookie.maxAge ?? 60, serializer: JSON
+  })
   expressSession({ store, secret: 'a' })
   await app.register(fastifySession, { store, secret: 'a' })
-  for (const client of [new Cluster([]), new Redis5(), new Cluster5([])]) expressSession({ store: new DropIn({ client }), secret: 'a' })
+  for (const client of [new Cluster([]), new Redis5(), new Cluster5([])]) {
+    expressSession({ store: new DropIn({ client }), secret: 'a' })
+  }
   store.get('sid', (_error, session) => session.userId)
   const read = await store.get('sid')
   await store.set('sid', read)
@@ -198,7 +212,9 @@ export async function http2 (): Promise<void> {
 }
 
 // An application's options object can be typed, and built from what may be undefined.
-export const typed: SessionOptions = { secret: process.env.SECRET, redis: process.env.REDIS_URL, cookie: undefined, origins: undefined }
+export const typed: SessionOptions = {
+  secret: process.env.SECRET, redis: process.env.REDIS_URL, cookie: undefined, origins: undefined
+}
 
 export function codes (error: SessionError): string {
   is<SessionErrorCode>()(error.code, true)

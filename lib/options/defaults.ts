@@ -32,8 +32,8 @@ export const DEFAULTS = {
   }
 } as const satisfies Partial<SessionOptions>
 
-/** What `encryption` leaves out. */
+/** Defaults of the members of `encryption`. */
 export const ENCRYPTION_DEFAULTS = { acceptPlain: false } as const satisfies Partial<EncryptionOptions>
 
-/** What `nearCache: true` means, and what its options leave out. */
+/** Defaults of the members of `nearCache`. `true` means these. */
 export const NEAR_CACHE_DEFAULTS = { maxEntries: 10_000, maxStale: '5s' } as const satisfies NearCacheOptions

@@ -7,7 +7,7 @@ import { errors } from '../errors.ts'
 /** Options that Fastify itself takes at `register`. */
 export const FASTIFY_OPTIONS: readonly string[] = ['prefix', 'logLevel', 'logSerializers']
 
-/** What is wrong with options, and what is to be warned of. Collected, so that one error names everything. */
+/** Faults of options, and warnings. They are collected, so that one error names everything. */
 export class Faults {
   readonly #faults = new Map<string, string>()
   readonly warnings: Array<{ message: string }> = []

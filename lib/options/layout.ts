@@ -5,18 +5,19 @@ import { SignedTokens } from '../session/token.ts'
 import type { TokenFormat } from '../session/token.ts'
 import type { ResolvedOptions } from './resolve.ts'
 
-/** What tokens look like, and how they and their sessions are kept: this package's way, or that of an Express app. */
+/** The form of tokens, and of sessions in the store: this package's own, or that of an Express app. */
 export interface SessionLayout {
+  /** Makes and reads tokens. */
   tokens: TokenFormat
-  /** Reads the cookies of another session library whose sessions are adopted; `null`: none are. */
+  /** Reads cookies of another session library whose sessions are adopted. `null`: none are. */
   readForeignCookie: ((value: string) => ForeignCredential | null) | null
-  /** What an Express app asks of the sessions that it shares; `null`: none does. */
+  /** Rules of an Express app for the sessions that it shares. `null`: none does. */
   shared: SharedSessions | null
-  /** What is different in Redis. */
+  /** Parts of the Redis store that are different. */
   parts?: RedisStoreParts
 }
 
-/** Returns the layout that `expressSession` asks for. What serves an Express app is loaded only then. */
+/** Returns the layout that `expressSession` asks for. Code for an Express app is loaded only then. */
 export async function layoutOf (options: ResolvedOptions): Promise<SessionLayout> {
   if (options.expressSession === null) return ownLayout(options)
   const { expressLayout } = await import('../express/layout.ts')

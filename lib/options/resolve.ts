@@ -49,12 +49,12 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   csrf: boolean
   bearer: boolean
   expressSession: 'share' | 'adopt' | null
-  /** How many sessions a user may have, and whether a new one ends the oldest. `null`: any number. */
+  /** Limit of sessions per user, and whether a new session ends the oldest. `null`: no limit. */
   limit: { max: number, evicts: boolean } | null
-  /** How many logins may fail. `null`: any number. */
+  /** Limits on failed logins. `null`: none. */
   attempts: AttemptLimits | null
   decorators: Record<keyof DecoratorOptions, string>
-  /** What to log once, at boot. */
+  /** Warnings, to be logged once at boot. */
   warnings: Array<{ message: string }>
 }
 

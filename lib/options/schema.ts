@@ -3,7 +3,7 @@ import type { TSchema, TUndefined } from '@sinclair/typebox'
 import type { SessionOptions } from './types.ts'
 
 /*
- * What is checked at boot. `types.ts` says what the options mean; `types/types.test.ts` does not compile where the two
+ * The check at boot. `types.ts` says what the options mean; `types/types.test.ts` does not compile where the two
  * differ. `expects` is what an error says that a value must be, where the schema alone does not say it well.
  */
 

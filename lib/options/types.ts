@@ -89,7 +89,7 @@ export interface SessionOptions {
    */
   maxSessionsPerUser?: number | false | undefined
   /**
-   * What a login over that limit does. `'evict-oldest'`: it ends the user's oldest session. `'reject'`: it fails with
+   * Effect of a login over that limit. `'evict-oldest'`: it ends the user's oldest session. `'reject'`: it fails with
    * 409 `ERR_SESSION_LIMIT_REACHED`.
    * @default 'evict-oldest'
    */
@@ -134,7 +134,7 @@ export interface SessionOptions {
    */
   nearCache?: boolean | NearCacheOptions | undefined
   /**
-   * When a login or logout is confirmed. `'default'`: when the master has it. `'replicated'`: when all replicas that
+   * Confirmation of logins and logouts. `'default'`: when the master has it. `'replicated'`: when all replicas that
    * follow have it, at least one (`WAIT`), else it is answered 503; then the failure of the master undoes nothing.
    * @default 'default'
    * @see [Guarantees](README.md#guarantees)
@@ -183,7 +183,7 @@ export interface CookieOptions {
    */
   secure?: boolean | undefined
   /**
-   * Which requests from other sites carry the cookie: `'lax'` only links, `'strict'` none, `'none'` all. `'none'` needs
+   * Requests from other sites that carry the cookie: `'lax'` only links, `'strict'` none, `'none'` all. `'none'` needs
    * `secure`.
    * @default 'lax'
    * @see OWASP ASVS 5.0 3.3.2

@@ -7,9 +7,9 @@ export interface Member {
   readonly name: string
   /** The comment without its tags, in one line. */
   readonly text: string
-  /** What `@default` says. */
+  /** Text of `@default`. */
   readonly default: string | undefined
-  /** What each `@see` says. */
+  /** Text of each `@see`. */
   readonly see: readonly string[]
 }
 

@@ -6,11 +6,11 @@ import { root } from './process.ts'
 interface PublicName {
   /** `SessionOptions.idleTimeout`. */
   readonly name: string
-  /** Where it is declared: `lib/options/types.ts:61:3`. */
+  /** Place of its declaration: `lib/options/types.ts:61:3`. */
   readonly at: string
   /** Its doc comment, or that of what it implements. */
   readonly comment: string
-  /** What `@default` says. */
+  /** Text of `@default`. */
   readonly default: string | undefined
 }
 

@@ -48,8 +48,8 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
     (user: User, credentials: Credentials, request: FastifyRequest) => Awaitable<LoginOptions | undefined>
   ) | undefined
   /**
-   * Where a browser's form is sent afterwards, with 303: `{ login, failure, logout }`, fixed paths or URLs. Requests
-   * with JSON get JSON. Default: forms get JSON as well.
+   * Pages to which a browser's form is sent afterwards, with 303: `{ login, failure, logout }`, fixed paths or URLs.
+   * Requests with JSON get JSON. Default: forms get JSON as well.
    */
   redirects?: AuthRedirects | undefined
 }
@@ -64,7 +64,7 @@ export interface AuthRedirects {
   logout?: string | undefined
 }
 
-/** What may be returned for a schema: also a date for a text, and for the text of an `id` whatever a user may have. */
+/** Values that fit a schema: also a date for a text, and for the text of an `id` whatever a user may have. */
 type Shown<T> = {
   [K in keyof T]:
     | (K extends 'id' ? string extends T[K] ? LoginUser['id'] : never : never)
@@ -117,7 +117,7 @@ const schemaFault = (value: unknown): Fault => isObjectSchema(value) ? null : 'm
 
 type Checked = Exclude<keyof AuthRoutesOptions, 'verify' | 'attempts' | 'redirects'>
 
-/** What is wrong with the value of an option. Compiles only with the options that the interface has. */
+/** Says what is wrong with the value of an option. Compiles only with the options that the interface has. */
 const CHECKS: Record<Checked, (value: unknown) => Fault> = {
   findUser: functionFault,
   onLogin: functionFault,

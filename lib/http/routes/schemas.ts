@@ -1,13 +1,26 @@
 import { Type } from '@sinclair/typebox'
 import type { Static } from '@sinclair/typebox'
 
+/** The body of a login, where `authRoutes` is given no schema of another. */
+export interface DefaultCredentials {
+  /** The user's name: 1 to 256 characters. */
+  username: string
+  /** The password: 1 to 1,024 characters. */
+  password: string
+  /** `true`, or `'on'` as a form's checkbox sends it: the long timeouts. `false`: until the browser closes. */
+  remember?: boolean | 'on'
+}
+
+/** Schema of `DefaultCredentials`. `types/types.test.ts` does not compile where the two differ. */
 export const DefaultCredentials = Type.Object({
   username: Type.String({ minLength: 1, maxLength: 256, description: 'Who wants to sign in.' }),
   password: Type.String({ minLength: 1, maxLength: 1024, description: 'What proves it.' }),
-  remember: Type.Optional(Type.Union([Type.Boolean(), Type.Literal('on')], { description: 'true, or on as a form\'s checkbox sends it: stay signed in for long; false: until the browser closes.' }))
+  remember: Type.Optional(Type.Union([Type.Boolean(), Type.Literal('on')], {
+    description: 'true, or on as a form\'s checkbox sends it: stay signed in for long; false: until the browser closes.'
+  }))
 }, { additionalProperties: false, description: 'What a login sends.' })
-export type DefaultCredentials = Static<typeof DefaultCredentials>
 
+/** Schema of a user in replies, where `authRoutes` is given no other. */
 export const DefaultUser = Type.Object({
   id: Type.String({ description: 'The user\'s id.' })
 }, { description: 'Who is signed in.' })
@@ -23,20 +36,26 @@ const sessionMembers = {
   expiresAt: instant('When it ends if it is not used again.')
 }
 
+/** Schema of the session in the replies of `authRoutes`. */
 export const SessionView = Type.Object(sessionMembers, { description: 'One signed-in session.' })
 
+/** Schema of one session in the list of `sessionRoutes`. */
 export const ListedSession = Type.Object({
   ...sessionMembers,
   kind: Type.String({ description: 'What carries it: cookie or bearer.' }),
-  device: Type.Union([Type.String(), Type.Null()], { description: 'The device it began on, such as Firefox 131 on Windows.' }),
+  device: Type.Union([Type.String(), Type.Null()], {
+    description: 'The device it began on, such as Firefox 131 on Windows.'
+  }),
   ip: Type.Union([Type.String(), Type.Null()], { description: 'The address it began from.' }),
   current: Type.Boolean({ description: 'Whether it is the session that asks.' })
 }, { description: 'One of the caller\'s sessions.' })
 
+/** Schema of the path parameters of `DELETE /:id`. */
 export const SessionParams = Type.Object({
   id: Type.String({ description: 'The public handle of the session.' })
 }, { description: 'Which session.' })
 
+/** Schema of the query of `GET /`. */
 export const PageQuery = Type.Object({
   limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'How many sessions, at the most.' }),
   before: Type.Optional(Type.String({
@@ -46,15 +65,18 @@ export const PageQuery = Type.Object({
 }, { description: 'Which page.' })
 export type PageQuery = Static<typeof PageQuery>
 
+/** Schema of the reply while the sessions of `DELETE /` still end. */
 export const PendingReply = Type.Object({
   revoked: Type.Integer({ description: 'How many sessions were ended so far.' }),
   pending: Type.Boolean({ description: 'true: the others are being ended, which takes a while.' })
 }, { description: 'There are very many: they are being ended.' })
 
+/** Schema of the reply when they have ended. */
 export const RevokedReply = Type.Object({
   revoked: Type.Integer({ description: 'How many sessions were ended.' })
 }, { description: 'All other sessions have ended.' })
 
+/** Schema of errors. Lenient: an application may have an error handler of its own. */
 export const ErrorReply = Type.Object({
   statusCode: Type.Optional(Type.Integer({ description: 'The HTTP status.' })),
   code: Type.Optional(Type.String({ description: 'What to match on, such as ERR_SESSION_INVALID_CREDENTIALS.' })),
@@ -62,7 +84,10 @@ export const ErrorReply = Type.Object({
   message: Type.Optional(Type.String({ description: 'What happened, for people.' }))
 }, { additionalProperties: true, description: 'An error, as Fastify or the application\'s own error handler says it.' })
 
+/** Schema of a bearer token. */
 export const Token = Type.String({ description: 'What the client sends as Authorization: Bearer. Proves the session.' })
 
+/** Schema of a reply without a body. */
 export const NoContent = Type.Null({ description: 'Done; no body.' })
+/** Schema of a redirect. */
 export const Redirect = Type.Null({ description: 'Done; go to the configured page.' })
