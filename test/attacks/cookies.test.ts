@@ -114,7 +114,10 @@ t.test('[CVE-2024-47764] an option that would add to the cookie line, or of whic
 })
 
 t.test('[CVE-2024-47764] whatever the options, they are refused, or the cookie has the attributes they say and no other', async (t) => {
-  const nasty = fc.string({ unit: fc.oneof(fc.constantFrom(';', ',', '=', ' ', '<', '\n', '"', '.', '/', 'a', 'Z', '-', 'é'), fc.string({ minLength: 1, maxLength: 1 })), maxLength: 6 })
+  const signs = fc.constantFrom(';', ',', '=', ' ', '<', '\n', '"', '.', '/', 'a', 'Z', '-', 'é')
+  const odd = fc.string({ unit: fc.oneof(signs, fc.string({ minLength: 1, maxLength: 1 })), maxLength: 6 })
+  // Odd ones are refused nearly always: one in four is not odd, for some to be taken.
+  const nasty = fc.oneof({ weight: 3, arbitrary: odd }, { weight: 1, arbitrary: fc.constantFrom('a', 'Z-a', 'a.Z') })
   let taken = 0
   await fc.assert(fc.asyncProperty(nasty.map((text) => `/${text}`), fc.option(nasty, { nil: undefined }), nasty, async (path, domain, cookieName) => {
     const app = Fastify()
