@@ -126,7 +126,7 @@ export class ExpressAdoption implements Adoption {
   }
 
   async list (record: SessionRecord): Promise<SessionRecord | null> {
-    return await this.#records.list(record)
+    return await this.#records.ensureListed(record)
   }
 
   /** Makes a session of what Express stored. Returns `null` if that is no session. */

@@ -101,11 +101,11 @@ export class ExpressRecords extends Records {
   /** Finds a session and puts it on the list of the user that Express has given it by now. */
   async #handedOver (id: string): Promise<SessionRecord | null> {
     const record = await this.find(id)
-    return record === null ? null : await this.list(record)
+    return record === null ? null : await this.ensureListed(record)
   }
 
   /** Adds before it removes, and notes it last: a session may be on a list too many, never on one too few. */
-  override async list (record: SessionRecord): Promise<SessionRecord | null> {
+  override async ensureListed (record: SessionRecord): Promise<SessionRecord | null> {
     const { listedAs, ...listed } = record
     if (listedAs === undefined) return record
     await this.#lists.extend(listed)

@@ -8,9 +8,9 @@ import { looksSignedIn } from '../session/user-id.ts'
 import { kReply, kRequestSession, warnOnce } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { Outcomes } from './outcomes.ts'
-import { Assignments, Baseline } from './route-changes.ts'
+import { Assignments, Baseline } from './object-changes.ts'
 import { carryOver, planSave, signsOut } from './save-plan.ts'
-import { CSRF_SECRET, dataOf, drop } from './session-object.ts'
+import { CSRF_SECRET, dataOf, removeMember } from './session-object.ts'
 import type { Callback, Method, SessionOwner } from './session-object.ts'
 import { StoredSession } from './stored-session.ts'
 import type { RequestSessionOptions } from './stored-session.ts'
@@ -100,15 +100,15 @@ export class RequestSession implements SessionOwner {
     this.stored.assertKeepsCookies('signing in')
   }
 
-  assigned (session: FastifySessionObject, key: string): void {
+  noteAssigned (session: FastifySessionObject, key: string): void {
     if (session !== this.#session) return
     // What is changed in a reply that waits is saved with it, or not, as its route may well know.
     if (this.#isReplying && this.waiting === null) this.#isAssignedLate = true
     if (this.#isOver) warnOnce(this.#context, CHANGED_TOO_LATE)
     const data = dataOf(session)
     // A token of the page before the sign-in must not work after it; one made from here on does.
-    if (key === 'userId' && this.ownsUserId && data.userId != null) drop(session, CSRF_SECRET)
-    for (const each of this.#assigned.note(key, data)) drop(session, each)
+    if (key === 'userId' && this.ownsUserId && data.userId != null) removeMember(session, CSRF_SECRET)
+    for (const each of this.#openAssignments.note(key, data)) removeMember(session, each)
   }
 
   answer (method: Method, work: Promise<void>, callback: Callback | undefined): Promise<void> | undefined {
@@ -281,13 +281,13 @@ export class RequestSession implements SessionOwner {
     }
     const session = this.#session
     if (session == null) return
-    const assigned = this.#assigned
+    const assignments = this.#openAssignments
     const present = dataOf(session)
-    for (const each of assigned.leaving(present)) {
-      drop(session, each)
+    for (const each of assignments.leaving(present)) {
+      removeMember(session, each)
       delete present[each]
     }
-    const data = undo ? assigned.restored(present) : present
+    const data = undo ? assignments.restored(present) : present
     assertShallow(data)
     const plan = planSave({
       base: this.#base.data,
@@ -296,7 +296,7 @@ export class RequestSession implements SessionOwner {
       isSignedIn: this.stored.record?.userId != null,
       rotates: this.#carriedKeys !== null,
       oldCsrfSecret: this.#oldCsrfSecret,
-      assigned: assigned.signsIn,
+      signsInByAssignment: assignments.signsIn,
       isUncertain: this.#isUncertain,
       undo,
       userIdFrom: this.#context.options.userIdFrom
@@ -317,8 +317,8 @@ export class RequestSession implements SessionOwner {
       // The outcome is not known: the next try is for a new id, and still a sign-in.
       this.#nextId = null
       this.#isUncertain = true
-      assigned.signsIn ||= this.#assigned.signsIn
-      this.#assignments = assigned
+      assignments.signsIn ||= this.#openAssignments.signsIn
+      this.#assignments = assignments
       throw error
     }
     this.#warnOfNobody(data)
@@ -329,7 +329,7 @@ export class RequestSession implements SessionOwner {
     if ('data' in plan) this.#carriedKeys = this.#nextId = null
     if (plan.does === 'begin') {
       this.#signedInByAssignment = plan.userId !== null
-      if (!Object.hasOwn(plan.data, CSRF_SECRET)) drop(session, CSRF_SECRET)
+      if (!Object.hasOwn(plan.data, CSRF_SECRET)) removeMember(session, CSRF_SECRET)
     }
     this.#base = new Baseline(saved)
   }
@@ -349,7 +349,8 @@ export class RequestSession implements SessionOwner {
     this.#assignments = undefined
   }
 
-  get #assigned (): Assignments {
+  /** The assignments since the session object was built or saved. */
+  get #openAssignments (): Assignments {
     this.#assignments ??= new Assignments(() => ({
       data: this.#base.data,
       isSignedIn: this.stored.record?.userId != null,

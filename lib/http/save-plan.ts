@@ -19,7 +19,7 @@ interface SaveSituation {
   /** The secret of CSRF tokens that was there before this request. */
   readonly oldCsrfSecret: unknown
   /** Whether somebody was named by an assignment that signs in, maybe who it was. */
-  readonly assigned: boolean
+  readonly signsInByAssignment: boolean
   /** Whether a save has failed in this request: it may have happened all the same. */
   readonly isUncertain: boolean
   /** Whether the reply is an error: nobody is signed in by it. */
@@ -53,11 +53,11 @@ export interface BeginPlan {
  * @throws TypeError when the data names its user by something that is no id
  */
 export function planSave (situation: SaveSituation): SavePlan {
-  const { base, exists, isSignedIn, rotates, assigned, isUncertain, undo, userIdFrom } = situation
+  const { base, exists, isSignedIn, rotates, signsInByAssignment, isUncertain, undo, userIdFrom } = situation
   const data = { ...situation.data }
   const [named, after] = usersOf(base, data, userIdFrom)
   const before = isSignedIn ? named : null
-  const signsIn = after !== null && (after !== named || assigned)
+  const signsIn = after !== null && (after !== named || signsInByAssignment)
   if (signsIn && !undo) {
     // A token of the page before the sign-in must not work after it (CVE-2023-29020); one made since may.
     if (data[CSRF_SECRET] === situation.oldCsrfSecret) delete data[CSRF_SECRET]

@@ -20,7 +20,7 @@ export interface SessionOwner {
   /** @throws ERR_SESSION_UNSUPPORTED where nobody can sign in */
   assertCanSignIn (): void
   /** Notes that a member of this object was assigned, maybe to the same value. */
-  assigned (session: FastifySessionObject, key: string): void
+  noteAssigned (session: FastifySessionObject, key: string): void
   save (session: FastifySessionObject): Promise<void>
   reload (session: FastifySessionObject): Promise<void>
   regenerate (session: FastifySessionObject, keys: readonly string[]): Promise<void>
@@ -79,7 +79,7 @@ const noticingAssignments: ProxyHandler<Data> = {
     const { owner, session } = (target as unknown as WithInternals)[kInternals]
     if (key === 'userId' && owner.ownsUserId && value != null) owner.assertCanSignIn()
     const isSet = Reflect.set(target, key, owner.ownsUserId ? withTextId(key, value) : value)
-    if (isSet && typeof key === 'string') owner.assigned(session, key)
+    if (isSet && typeof key === 'string') owner.noteAssigned(session, key)
     return isSet
   }
 }
@@ -100,7 +100,7 @@ export function dataOf (session: FastifySessionObject): Data {
 }
 
 /** Removes a member of a session object, unless the application has frozen that. */
-export function drop (session: FastifySessionObject, key: string): void {
+export function removeMember (session: FastifySessionObject, key: string): void {
   Reflect.deleteProperty((session as WithInternals)[kInternals].target, key)
 }
 

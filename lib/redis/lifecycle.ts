@@ -7,7 +7,7 @@ import type {
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
 import type { Confirmation, Replication } from './replication.ts'
-import { ConfirmedEnds } from './confirmed-ends.ts'
+import { ReplicatedEnds } from './replicated-ends.ts'
 import { UserEndings } from './user-endings.ts'
 import type { UserLists } from './user-lists.ts'
 
@@ -28,7 +28,7 @@ export class Lifecycle {
   readonly #keys: Keys
   readonly #records: Records
   readonly #lists: UserLists
-  readonly #ends: ConfirmedEnds
+  readonly #ends: ReplicatedEnds
   readonly #userEndings: UserEndings
   readonly #onEnded: LifecycleParts['onEnded']
 
@@ -36,7 +36,7 @@ export class Lifecycle {
     this.#keys = keys
     this.#records = records
     this.#lists = lists
-    this.#ends = new ConfirmedEnds({ keys, records, replication })
+    this.#ends = new ReplicatedEnds({ keys, records, replication })
     this.#userEndings = new UserEndings({ keys, records, lists, ends: this.#ends })
     this.#onEnded = onEnded
   }

@@ -177,7 +177,7 @@ return present`)
   }
 
   /** Puts a session on the list of its user. Returns it as it is then, or `null`. All of ours are listed. */
-  async list (record: SessionRecord): Promise<SessionRecord | null> {
+  async ensureListed (record: SessionRecord): Promise<SessionRecord | null> {
     return record
   }
 

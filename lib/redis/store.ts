@@ -265,7 +265,7 @@ export class RedisStore implements SessionStore {
     const ids = members.map((member) => this.keys.idOfMember(member))
     const records = await Promise.all(ids.map(async (id) => {
       const record = await this.find(id)
-      return record === null ? null : await this.#records.list(record)
+      return record === null ? null : await this.#records.ensureListed(record)
     }))
     const unseen = ids.filter((_id, index) => records[index]?.userId !== userId)
     const missing = new Set(unseen.length === 0 ? [] : await this.#records.missing(userId, unseen))

@@ -3,7 +3,7 @@ import type { Began, DeleteByUserOptions } from '../session/store.ts'
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
 import type { Confirmation } from './replication.ts'
-import type { ConfirmedEnds } from './confirmed-ends.ts'
+import type { ReplicatedEnds } from './replicated-ends.ts'
 import type { UserLists } from './user-lists.ts'
 
 /** How many sessions are ended at a time, between which others have their turn. */
@@ -20,10 +20,10 @@ export class UserEndings {
   readonly #keys: Keys
   readonly #records: Records
   readonly #lists: UserLists
-  readonly #ends: ConfirmedEnds
+  readonly #ends: ReplicatedEnds
 
   constructor (
-    { keys, records, lists, ends }: { keys: Keys, records: Records, lists: UserLists, ends: ConfirmedEnds }
+    { keys, records, lists, ends }: { keys: Keys, records: Records, lists: UserLists, ends: ReplicatedEnds }
   ) {
     this.#keys = keys
     this.#records = records

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Baseline } from '../../lib/http/route-changes.ts'
+import { Baseline } from '../../lib/http/object-changes.ts'
 
 t.test('data differs from what it was where any of it does, and not by how it is written', async (t) => {
   for (const was of [{ a: 1, b: [{ c: null }] }, '{"a":1,"b":[{"c":null}]}', '{ "b": [{"c":null}], "a": 1.0 }']) {

@@ -6,7 +6,7 @@ import { UNCONFIRMED } from './replication.ts'
 import type { Confirmation, Replication } from './replication.ts'
 
 /** Ends single sessions so that replicas can confirm it. */
-export class ConfirmedEnds {
+export class ReplicatedEnds {
   readonly #keys: Keys
   readonly #records: Records
   readonly #replication: Replication | null
