@@ -25,6 +25,8 @@ export class Wire {
   #loses = { commands: false, answers: false }
   /** After how many more answers all others vanish. */
   #answersLeft = Infinity
+  /** A command that is waited for, and how often it was sent before: from then on all answers vanish. */
+  #mutedBy: { name: string, count: number } | null = null
   readonly #target: number
   readonly #pairs = new Set<Pair>()
   readonly #server = createServer((near) => this.#connected(near))
@@ -46,6 +48,7 @@ export class Wire {
   async mend (): Promise<void> {
     this.#loses = { commands: false, answers: false }
     this.#answersLeft = Infinity
+    this.#mutedBy = null
     if (this.#server.listening) return
     this.#server.listen(this.port, '127.0.0.1')
     await once(this.#server, 'listening')
@@ -71,6 +74,11 @@ export class Wire {
   /** Lets so many answers through, and loses all others from then on; commands still arrive. */
   loseAnswersAfter (count: number): void {
     this.#answersLeft = count
+  }
+
+  /** Loses all answers from when the application next sends a command of this name; commands still arrive. */
+  loseAnswersFrom (name: string): void {
+    this.#mutedBy = { name, count: this.count(name) }
   }
 
   #connected (near: Socket): void {
@@ -99,6 +107,10 @@ export class Wire {
     near.on('data', (chunk) => {
       const text = String(chunk)
       this.sent += text
+      if (this.#mutedBy !== null && this.count(this.#mutedBy.name) > this.#mutedBy.count) {
+        this.#mutedBy = null
+        this.lose({ commands: false })
+      }
       if (pair.loses.commands) return
       if (this.error === null) far.write(chunk)
       else near.write(`-${this.error}\r\n`.repeat(commandsIn(text)))
