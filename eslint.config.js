@@ -9,5 +9,6 @@ export default [
       // `void promise`: what is started here is deliberately not waited for.
       'no-void': ['error', { allowAsStatement: true }]
     }
-  }
+  },
+  { files: ['lib/**'], rules: { '@stylistic/max-len': ['error', { code: 120 }] } }
 ]

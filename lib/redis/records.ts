@@ -132,7 +132,7 @@ return 1`)
    *       latest instant that this counts as, in ms since 1970
    * Returns 1 touched · 0 absent
    *
-   * What was long on its way counts as earlier: the user's list knows the session for no longer than it was told before.
+   * A touch that was long on its way counts from when it was sent: the user's list was told of no later use.
    * The expiry comes first and lastSeenAt is only tried: a full Redis takes an expiry but no SET.
    */
   static readonly touchScript = script<1 | 0>(1, `

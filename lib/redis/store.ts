@@ -134,7 +134,8 @@ export class RedisStore implements SessionStore {
   /** @internal For sessions that another session library uses as well. */
   constructor (options: RedisStoreOptions, parts: RedisStoreParts)
   constructor (options: RedisStoreOptions, parts: RedisStoreParts = {}) {
-    const { client, prefix = DEFAULT_PREFIX, durability = 'default', scanCount = 100 } = checkedOptions(options, OPTIONS)
+    const checked = checkedOptions(options, OPTIONS)
+    const { client, prefix = DEFAULT_PREFIX, durability = 'default', scanCount = 100 } = checked
     this.link = parts.link ?? new RedisLink(client)
     this.keys = new Keys(prefix, client.options.keyPrefix, parts.names)
     this.#parts = parts
