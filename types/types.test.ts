@@ -118,7 +118,9 @@ export async function routes (app: FastifyInstance): Promise<void> {
     attempts: { network: { max: 1, within: undefined }, accountNetwork: false, account: { within: '1h' } },
     onLogin: (user, { code }) => ({ label: user.name, meta: { code }, remember: true })
   }))
-  const User = Type.Object({ id: Type.String(), name: Type.String(), since: Type.Optional(Type.String()), roles: Type.Array(Type.String()) })
+  const User = Type.Object({
+    id: Type.String(), name: Type.String(), since: Type.Optional(Type.String()), roles: Type.Array(Type.String())
+  })
   const ada = { id: 7n, name: 'Ada', since: new Date(), roles: ['admin'] as const, passwordHash: '…' }
   await app.register(authRoutes, authRoutesOptions({
     user: User,
@@ -130,8 +132,10 @@ export async function routes (app: FastifyInstance): Promise<void> {
     findUser: async (id) => id === '7' ? { ...ada, id: 7, since: undefined } : null,
     onLogin: ({ passwordHash }) => ({ label: passwordHash })
   }))
-  await app.register(authRoutes, authRoutesOptions({ prefix: '/auth', verify: () => ({ id: 1 }), findUser: (id) => ({ id }) }))
-  await app.register(authRoutes, authRoutesOptions({ user: Type.Object({ name: Type.String() }), verify: () => ada, findUser: () => ada }))
+  const plain = authRoutesOptions({ prefix: '/auth', verify: () => ({ id: 1 }), findUser: (id) => ({ id }) })
+  await app.register(authRoutes, plain)
+  const Named = Type.Object({ name: Type.String() })
+  await app.register(authRoutes, authRoutesOptions({ user: Named, verify: () => ada, findUser: () => ada }))
   // @ts-expect-error verify gives no name
   authRoutesOptions({ user: User, verify: async () => ({ id: 1, roles: [] }), findUser: async () => ada })
   // @ts-expect-error findUser gives no name
@@ -140,10 +144,12 @@ export async function routes (app: FastifyInstance): Promise<void> {
   authRoutesOptions({ user: User, verify: async () => ({ ...ada, name: 1 }), findUser: async () => ada })
   // @ts-expect-error a name is there
   authRoutesOptions({ user: User, verify: async () => ada, findUser: async () => ({ ...ada, name: null }) })
+  const Numbered = Type.Object({ id: Type.Integer() })
   // @ts-expect-error the schema shows a number
-  authRoutesOptions({ user: Type.Object({ id: Type.Integer() }), verify: async () => ({ id: 'ada' }), findUser: async () => ({ id: 1 }) })
+  authRoutesOptions({ user: Numbered, verify: async () => ({ id: 'ada' }), findUser: async () => ({ id: 1 }) })
+  const Mail = Type.Object({ email: Type.String() })
   // @ts-expect-error and with credentials of one's own
-  authRoutesOptions({ credentials: Type.Object({ email: Type.String() }), user: User, verify: async ({ email }) => ({ id: email }), findUser: async () => ada })
+  authRoutesOptions({ credentials: Mail, user: User, verify: ({ email }) => ({ id: email }), findUser: async () => ada })
   await app.register(authRoutes, { verify: () => null, attempts: false, account: ({ username }) => username })
   // @ts-expect-error verify has to be given
   await app.register(authRoutes, {})
@@ -160,7 +166,8 @@ export async function routes (app: FastifyInstance): Promise<void> {
 
 export function decorators (): void {
   const app = Fastify()
-  app.get('/me', { preHandler: app.authenticate, onRequest: app.authenticate, config: { session: { csrf: false } } }, async (request, reply) => {
+  const guarded = { preHandler: app.authenticate, onRequest: app.authenticate, config: { session: { csrf: false } } }
+  app.get('/me', guarded, async (request, reply) => {
     is<RequestAuth | null>()(request.auth, true)
     is<RequestAuth>()(request.requireAuth(), true)
     is<AbortSignal>()(request.requireAuth().signal, true)
@@ -168,10 +175,12 @@ export function decorators (): void {
     is<string>()(info.id, true)
     is<string>()(request.requireAuth().userId, true)
     is<RequestAuth>()(await app.login(request, { id: 1 }), true)
-    await app.login(request, { id: 7n }, { label: 'phone', remember: undefined, keep: ['cart'], meta: { a: [1, null] } })
+    const options = { label: 'phone', remember: undefined, keep: ['cart'], meta: { a: [1, null] } }
+    await app.login(request, { id: 7n }, options)
     await app.login(request, { id: 1, name: 'more is fine' } as { id: number })
     await app.logout(request)
-    is<{ id: number } | null>()(await app.attemptLogin(request, 'ada', async () => request.ip === '' ? null : { id: 1 }), true)
+    const verified = await app.attemptLogin(request, 'ada', async () => request.ip === '' ? null : { id: 1 })
+    is<{ id: number } | null>()(verified, true)
     is<boolean>()(await app.attemptLogin(request, null, () => request.ip === ''), true)
     // @ts-expect-error what may be anything is no name
     await app.attemptLogin(request, request.body, () => null)
@@ -192,14 +201,18 @@ export async function http2 (): Promise<void> {
   const app = Fastify({ http2: true })
   await app.register(sessionPlugin, { secret: 'a' })
   await app.register(sessionRoutes, { prefix: '/sessions' })
-  await app.register(authRoutes, { verify: async ({ username }, request) => request.ip === '' ? null : { id: username } })
+  await app.register(authRoutes, {
+    verify: async ({ username }, request) => request.ip === '' ? null : { id: username }
+  })
   app.addHook('onRequest', app.authenticate)
-  app.get('/me', { onRequest: app.authenticate, preHandler: [app.authenticate, app.requireRecentLogin('10m')] }, async (request, reply) => {
+  const guards = [app.authenticate, app.requireRecentLogin('10m')]
+  app.get('/me', { onRequest: app.authenticate, preHandler: guards }, async (request, reply) => {
     is<RequestAuth | null>()(request.auth, true)
     is<RequestAuth>()(await app.login(request, { id: 1 }), true)
     await app.logout(request)
     await app.logout(request, reply)
-    is<{ id: number } | null>()(await app.attemptLogin(request, 'ada', async () => request.ip === '' ? null : { id: 1 }), true)
+    const verified = await app.attemptLogin(request, 'ada', async () => request.ip === '' ? null : { id: 1 })
+    is<{ id: number } | null>()(verified, true)
     is<SessionInfo | null>()(await app.sessions.fromRequest(request), true)
     is<SessionInfo | null>()(await app.sessions.fromRequest(request.raw), true)
     await request.session.regenerate()
