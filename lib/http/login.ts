@@ -17,6 +17,7 @@ import { CSRF_SECRET } from './session-object.ts'
 
 /** Who signs in. Only `id` is read, and nothing else is stored. */
 export interface LoginUser {
+  /** The user's id: 1 to 255 characters, a finite number, or a bigint. A number and its text name the same user. */
   readonly id: string | number | bigint
 }
 
