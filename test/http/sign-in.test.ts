@@ -394,6 +394,21 @@ t.test('an assignment makes a new id, also where one was made in this request', 
   t.match(await me(ada), { auth: { userId: 'ada', id: idOf(ada) }, data: { cart: ['book'] } })
 })
 
+t.test('so does app.login, over a session that began in this request', async (t) => {
+  const shop = await openShop(t)
+  const ada = new Browser(shop.app)
+  let saved: string | undefined
+  await act(shop, ada, async (request) => {
+    request.session.cart = ['book']
+    await request.session.save()
+    saved = request.session.sessionId
+    await shop.app.login(request, { id: 'ada' }, { keep: true })
+  })
+  t.not(idOf(ada), saved)
+  t.equal(await shop.store.peek(saved), null, 'and the one before is worthless')
+  t.match(await me(ada), { auth: { userId: 'ada', id: idOf(ada) }, data: { cart: ['book'] } })
+})
+
 t.test('an assignment keeps the session\'s data but a CSRF secret of before', async (t) => {
   const shop = await openShop(t)
   const ada = new Browser(shop.app)
