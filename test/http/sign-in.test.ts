@@ -379,34 +379,39 @@ t.test('after regenerate an assignment of userId does not make another id', asyn
   }
 })
 
-t.test('an assignment makes a new id, also where one was made in this request', async (t) => {
-  const shop = await openShop(t)
-  const ada = new Browser(shop.app)
-  let saved: string | undefined
-  await act(shop, ada, async (request) => {
-    request.session.cart = ['book']
-    await request.session.save()
-    saved = request.session.sessionId
-    request.session.userId = 'ada'
-  })
-  t.not(idOf(ada), saved)
-  t.equal(await shop.store.peek(saved), null, 'and the one before is worthless')
-  t.match(await me(ada), { auth: { userId: 'ada', id: idOf(ada) }, data: { cart: ['book'] } })
+t.test('a sign-in makes a new id, also where one was made in this request', async (t) => {
+  const signIns: Array<(shop: Awaited<ReturnType<typeof openShop>>, request: FastifyRequest) => unknown> = [
+    (_shop, request) => { request.session.userId = 'ada' },
+    async ({ app }, request) => await app.login(request, { id: 'ada' }, { keep: true })
+  ]
+  for (const signIn of signIns) {
+    const shop = await openShop(t)
+    const ada = new Browser(shop.app)
+    let saved: string | undefined
+    await act(shop, ada, async (request) => {
+      request.session.cart = ['book']
+      await request.session.save()
+      saved = request.session.sessionId
+      await signIn(shop, request)
+    })
+    t.not(idOf(ada), saved)
+    t.equal(await shop.store.peek(saved), null, 'and the one before is worthless')
+    t.match(await me(ada), { auth: { userId: 'ada', id: idOf(ada) }, data: { cart: ['book'] } })
+  }
 })
 
-t.test('so does app.login, over a session that began in this request', async (t) => {
-  const shop = await openShop(t)
-  const ada = new Browser(shop.app)
-  let saved: string | undefined
-  await act(shop, ada, async (request) => {
-    request.session.cart = ['book']
-    await request.session.save()
-    saved = request.session.sessionId
-    await shop.app.login(request, { id: 'ada' }, { keep: true })
-  })
-  t.not(idOf(ada), saved)
-  t.equal(await shop.store.peek(saved), null, 'and the one before is worthless')
-  t.match(await me(ada), { auth: { userId: 'ada', id: idOf(ada) }, data: { cart: ['book'] } })
+t.test('saves of one request that overlap begin one session', async (t) => {
+  for (const userId of [undefined, 'ada']) {
+    const shop = await openShop(t)
+    const ada = new Browser(shop.app)
+    await act(shop, ada, async ({ session }) => {
+      Object.assign(session, { cart: ['book'], ...userId !== undefined && { userId } })
+      await Promise.all([session.save(), session.save(), session.save()])
+    })
+    const ids: string[] = []
+    for await (const { id } of shop.store.listAll()) ids.push(id)
+    t.strictSame(ids, [idOf(ada)])
+  }
 })
 
 t.test('an assignment keeps the session\'s data but a CSRF secret of before', async (t) => {
