@@ -1,5 +1,5 @@
 import t from 'tap'
-import { buildApp } from '../graphql-apollo.ts'
+import { buildApp } from '../graphql-apollo/server.ts'
 import { testGraphQL } from './graphql-scenario.ts'
 
-testGraphQL(t, 'examples/graphql-apollo.ts', buildApp)
+testGraphQL(t, 'examples/graphql-apollo/server.ts', buildApp)

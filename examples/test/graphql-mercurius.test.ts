@@ -1,5 +1,5 @@
 import t from 'tap'
-import { buildApp } from '../graphql-mercurius.ts'
+import { buildApp } from '../graphql-mercurius/server.ts'
 import { testGraphQL } from './graphql-scenario.ts'
 
-testGraphQL(t, 'examples/graphql-mercurius.ts', buildApp)
+testGraphQL(t, 'examples/graphql-mercurius/server.ts', buildApp)

@@ -1,8 +1,8 @@
 import { createTRPCClient, httpBatchLink, httpBatchStreamLink, TRPCClientError } from '@trpc/client'
 import { test } from 'tap'
 import type { Test } from 'tap'
-import { buildApp } from '../trpc.ts'
-import type { AppRouter } from '../trpc.ts'
+import { buildApp } from '../trpc/server.ts'
+import type { AppRouter } from '../trpc/server.ts'
 import { freePort, root, startProgram } from '../../test/helpers/process.ts'
 import { startRedis } from '../../test/helpers/redis.ts'
 import type { TestRedis } from '../../test/helpers/redis.ts'
@@ -169,9 +169,9 @@ test('streamed batches are answered as whom the cookie names, but no login is ma
   t.same(await Promise.all([streaming.api.whoami.query(), streaming.api.secret.query()]), ['1', 'for the eyes of 1'])
 })
 
-test('the program signs in, answers and signs out as its first lines say', async (t) => {
+test('the program signs in and answers as its README says', async (t) => {
   const port = await freePort()
-  await startProgram(t, `${root}examples/trpc.ts`, port, {})
+  await startProgram(t, `${root}examples/trpc/server.ts`, port, {})
   const url = `http://127.0.0.1:${port}/trpc`
   const login = await fetch(`${url}/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(ada) })
   t.same(await login.json(), { result: { data: { userId: '1' } } })

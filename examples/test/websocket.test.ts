@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import { test } from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
-import { buildApp } from '../websocket.ts'
+import { buildApp } from '../websocket/server.ts'
 import { secret } from '../../test/helpers/app.ts'
 import { freePort, root, startProgram } from '../../test/helpers/process.ts'
 import { age } from '../../test/helpers/redis-store.ts'
@@ -130,7 +130,7 @@ test('a logout over HTTP closes the socket with 4401', async (t) => {
 test('a socket in one process is closed by a logout in another', async (t) => {
   const redis = await startRedis(t)
   const port = await freePort()
-  const [here] = await Promise.all([startServer(t, redis), startProgram(t, `${root}examples/websocket.ts`, port, { REDIS_URL: redis.url, SESSION_SECRET: secret })])
+  const [here] = await Promise.all([startServer(t, redis), startProgram(t, `${root}examples/websocket/server.ts`, port, { REDIS_URL: redis.url, SESSION_SECRET: secret })])
   const there = `http://127.0.0.1:${port}`
   const { cookie, id } = await signIn(here.url)
   const { closed } = await open(t, here.url, { cookie })

@@ -1,8 +1,4 @@
-// tRPC 11: login and logout are mutations, the session is in the procedures' context, cookies and bearer tokens both.
-//
-//   npm run build && npm ci --prefix examples && npx tsx examples/trpc.ts
-//   curl -i -c jar -b jar localhost:3000/trpc/login -H 'content-type: application/json' -d '{"username":"ada","password":"lovelace"}'
-//   curl -i -c jar -b jar localhost:3000/trpc/whoami
+// tRPC 11: login and logout are mutations. Procedures find the session in their context, by cookie and by bearer token.
 import { randomBytes } from 'node:crypto'
 import { hash, verify } from '@node-rs/argon2'
 import { Type } from '@sinclair/typebox'
@@ -21,17 +17,22 @@ const users = new Map([
   ['ada', { id: 1, passwordHash: await hash('lovelace') }],
   ['bob', { id: 2, passwordHash: await hash('builder') }]
 ])
-// An unknown name takes as long as a wrong password: it is compared with this.
+// The password of an unknown name is compared with this, so that it takes as long as a wrong password.
 const nobodysHash = await hash(randomBytes(16).toString('hex'))
 
-/** `auth` is looked at when a procedure asks for it: one that does not ask answers without Redis, too. */
-interface Context { readonly auth: RequestAuth | null, request: FastifyRequest, isStreamed: boolean }
+interface Context {
+  /** The session, read when a procedure asks for it. A procedure that does not ask answers without Redis as well. */
+  readonly auth: RequestAuth | null
+  request: FastifyRequest
+  isStreamed: boolean
+}
 
 const t = initTRPC.context<Context>().create({
-  // What the plugin throws keeps its status (503 is no 401) and its code.
+  // An error of the plugin keeps its status and its code, so that a 503 does not become a 401.
   errorFormatter: ({ shape, error: { cause } }) => {
     const { code, statusCode: httpStatus } = (cause ?? {}) as Partial<SessionError>
-    return code?.startsWith('ERR_SESSION_') ? { ...shape, data: { ...shape.data, httpStatus, sessionCode: code } } : shape
+    if (!code?.startsWith('ERR_SESSION_')) return shape
+    return { ...shape, data: { ...shape.data, httpStatus, sessionCode: code } }
   }
 })
 
@@ -41,14 +42,17 @@ const protectedProcedure = t.procedure.use(({ ctx, next }) => {
   return next({ ctx: { auth } })
 })
 
-const Credentials = Type.Object({ username: Type.String({ maxLength: 64 }), password: Type.String({ maxLength: 128 }) })
+const Credentials = Type.Object({
+  username: Type.String({ maxLength: 64 }),
+  password: Type.String({ maxLength: 128 })
+})
 type Credentials = Static<typeof Credentials>
 const withCredentials = t.procedure.input((input) => {
   Value.Assert(Credentials, input)
   return input
 })
 
-/** A batch may hold many guesses at a password: attemptLogin counts each of them. */
+/** The user whose credentials these are. A batch can hold many guesses: attemptLogin counts each of them. */
 async function verified (request: FastifyRequest, { username, password }: Credentials) {
   const user = await request.server.attemptLogin(request, username, async () => {
     const found = users.get(username)
@@ -64,8 +68,8 @@ const appRouter = t.router({
   secret: protectedProcedure.query(({ ctx }) => `for the eyes of ${ctx.auth.userId}`),
   // For browsers: the cookie goes out with the reply.
   login: withCredentials.mutation(async ({ ctx: { request, isStreamed }, input }) => {
-    // Of a streamed reply the headers have gone before a procedure runs.
-    if (isStreamed) throw new TRPCError({ code: 'BAD_REQUEST', message: 'Send login through httpBatchLink or httpLink' })
+    // The headers of a streamed reply are gone before a procedure runs: too late for a cookie.
+    if (isStreamed) throw new TRPCError({ code: 'BAD_REQUEST', message: 'Use httpBatchLink or httpLink for login' })
     const { userId } = await request.server.login(request, await verified(request, input))
     return { userId }
   }),
@@ -78,7 +82,7 @@ const appRouter = t.router({
   logout: t.procedure.mutation(async ({ ctx: { request } }) => { await request.server.logout(request) })
 })
 
-/** What a client's `createTRPCClient<AppRouter>` is told. */
+/** The type for a client: `createTRPCClient<AppRouter>`. */
 export type AppRouter = typeof appRouter
 
 export async function buildApp ({ redis = process.env.REDIS_URL } = {}): Promise<FastifyInstance> {
@@ -95,7 +99,11 @@ export async function buildApp ({ redis = process.env.REDIS_URL } = {}): Promise
     prefix: '/trpc',
     trpcOptions: {
       router: appRouter,
-      createContext: ({ req: request, info }) => ({ request, isStreamed: info.accept !== null, get auth () { return request.auth } }),
+      createContext: ({ req: request, info }) => ({
+        request,
+        isStreamed: info.accept !== null,
+        get auth () { return request.auth }
+      }),
       maxBatchSize: 10
     }
   } satisfies FastifyTRPCPluginOptions<AppRouter>)

@@ -1,9 +1,4 @@
-// GraphQL with Mercurius: register, login and logout are mutations, the session is in the resolvers' context.
-//
-//   npm run build && npm ci --prefix examples && npx tsx examples/graphql-mercurius.ts
-//   curl -i -c jar -b jar localhost:3000/graphql -H 'content-type: application/json' \
-//     -d '{"query":"mutation { register(username: \"ada\", password: \"lovelace\") { id } }"}'
-//   curl -i -c jar -b jar localhost:3000/graphql -H 'content-type: application/json' -d '{"query":"{ viewer { username } }"}'
+// GraphQL with Mercurius: register, login and logout are mutations. Resolvers find the session in their context.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { hash, verify } from '@node-rs/argon2'
 import Fastify from 'fastify'
@@ -38,10 +33,22 @@ const schema = `
   }
 `
 
+/** Returns what is wrong with a new user's name or password, or null. */
+function problemWith ({ username, password }: Credentials): string | null {
+  if (!/^[a-z0-9_-]{3,32}$/.test(username)) return 'A username has 3 to 32 of a-z, 0-9, _ and -'
+  return password.length < 8 || password.length > 128 ? 'A password has 8 to 128 characters' : null
+}
+
 const refusal = (code: string, message: string) => new GraphQLError(message, { extensions: { code } })
 
-// `users`, by name, is your database.
-export async function buildApp ({ redis = process.env.REDIS_URL, users = new Map<string, User>() } = {}): Promise<FastifyInstance> {
+interface Options {
+  redis?: string | undefined
+  /** Your database: the users by their names. */
+  users?: Map<string, User>
+}
+
+export async function buildApp (options: Options = {}): Promise<FastifyInstance> {
+  const { redis = process.env.REDIS_URL, users = new Map<string, User>() } = options
   const app = Fastify({ logger: { level: 'warn' } })
 
   await app.register(sessionPlugin, {
@@ -51,7 +58,7 @@ export async function buildApp ({ redis = process.env.REDIS_URL, users = new Map
   })
 
   const userOf = (id: string) => [...users.values()].find((user) => user.id === id)
-  // An unknown name takes as long as a wrong password: it is compared with this.
+  // The password of an unknown name is compared with this, so that it takes as long as a wrong password.
   const nobodysHash = await hash(randomUUID())
 
   const resolvers: IResolvers = {
@@ -61,16 +68,16 @@ export async function buildApp ({ redis = process.env.REDIS_URL, users = new Map
     },
     Mutation: {
       register: async (_, { username, password }: Credentials, { request }) => {
-        if (!/^[a-z0-9_-]{3,32}$/.test(username)) throw refusal('BAD_USER_INPUT', 'A username has 3 to 32 of a-z, 0-9, _ and -')
-        if (password.length < 8 || password.length > 128) throw refusal('BAD_USER_INPUT', 'A password has 8 to 128 characters')
+        const problem = problemWith({ username, password })
+        if (problem !== null) throw refusal('BAD_USER_INPUT', problem)
         const user = { id: randomUUID(), username, passwordHash: await hash(password) }
-        // With nothing awaited in between, or two could take one name; in a database, a unique index.
+        // Nothing is awaited between the next two lines, or two could take one name. In a database: a unique index.
         if (users.has(username)) throw refusal('USERNAME_TAKEN', 'This username is taken')
         users.set(username, user)
         await app.login(request, user)
         return user
       },
-      // Aliases put many logins into one request: attemptLogin counts each of them.
+      // One request can hold many logins, by aliases. attemptLogin counts each of them.
       login: async (_, { username, password }: Credentials, { request }) => {
         const user = await app.attemptLogin(request, username, async () => {
           const found = users.get(username)

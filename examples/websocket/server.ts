@@ -1,8 +1,4 @@
-// A WebSocket that is open for as long as its session lives, whichever process ends that.
-//
-//   npm run build && npm ci --prefix examples && npx tsx examples/websocket.ts
-//   curl -i -c jar localhost:3000/auth/login -H 'content-type: application/json' -d '{"username":"ada","password":"lovelace"}'
-//   …and in a page of localhost:3000: new WebSocket('ws://localhost:3000/live')
+// A WebSocket that closes when its session ends, whichever process ends it.
 import { randomBytes } from 'node:crypto'
 import { hash, verify } from '@node-rs/argon2'
 import websocket from '@fastify/websocket'
@@ -10,7 +6,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import sessionPlugin, { authRoutes } from 'fastify-user-sessions'
 
-/** Of the codes 4000 to 4999, which are the application's (RFC 6455 7.4.2), what comes closest to 401. */
+/** Close code for "your session has ended". Applications choose from 4000 to 4999 (RFC 6455, 7.4.2). */
 const SESSION_ENDED = 4401
 
 // Your database.
@@ -18,23 +14,24 @@ const users = new Map([
   ['ada', { id: 1, passwordHash: await hash('lovelace') }],
   ['bob', { id: 2, passwordHash: await hash('builder') }]
 ])
-// An unknown name takes as long as a wrong password: it is compared with this.
+// The password of an unknown name is compared with this, so that it takes as long as a wrong password.
 const nobodysHash = await hash(randomBytes(16).toString('hex'))
 
 interface Options {
   redis?: string | undefined
   secret?: string
-  /** How often the messages of a socket extend its session at most. */
+  /** How often the messages of a socket extend its session at most, in milliseconds. Default: once a minute. */
   touchEveryMs?: number
 }
 
-export async function buildApp ({ redis = process.env.REDIS_URL, secret = process.env.SESSION_SECRET, touchEveryMs = 60_000 }: Options = {}): Promise<FastifyInstance> {
+export async function buildApp (options: Options = {}): Promise<FastifyInstance> {
+  const { redis = process.env.REDIS_URL, secret = process.env.SESSION_SECRET, touchEveryMs = 60_000 } = options
   const app = Fastify({ logger: { level: 'warn' } })
 
-  // First, so that the connection of an upgrade that the session plugin refuses is closed as well.
+  // Before sessionPlugin, so that the connection of a refused upgrade is closed as well.
   await app.register(websocket, { options: { maxPayload: 64 * 1024 } })
 
-  // An upgrade is a request like others: its session is loaded, and one from a page of another site is answered 403.
+  // An upgrade is a request like any other: its session is loaded, and one from another site is answered 403.
   await app.register(sessionPlugin, {
     secret: secret ?? randomBytes(32).toString('base64'),
     redis,
@@ -49,7 +46,7 @@ export async function buildApp ({ redis = process.env.REDIS_URL, secret = proces
     }
   })
 
-  // Whoever is not signed in gets 401 in place of the upgrade.
+  // Nobody signed in: 401, and no socket.
   app.get('/live', { websocket: true, onRequest: app.authenticate }, (socket, request) => {
     const { id, userId, signal } = request.requireAuth()
     const end = () => socket.close(SESSION_ENDED, 'the session has ended')
@@ -57,14 +54,14 @@ export async function buildApp ({ redis = process.env.REDIS_URL, secret = proces
     socket.once('close', () => signal.removeEventListener('abort', end))
     if (signal.aborted) end()
 
-    // An open socket is no use of the session, which ends after its idle timeout; messages are, because we say so.
+    // An open socket does not extend its session. Here its messages do.
     let touchedAt = Date.now()
     socket.on('message', (message) => {
-      // Until the client has answered our close, its messages still arrive.
+      // Messages still arrive until the client has answered our close.
       if (signal.aborted) return
       if (Date.now() - touchedAt >= touchEveryMs) {
         touchedAt = Date.now()
-        // Without Redis it is not extended; the socket stays.
+        // While Redis is down the session is not extended, and the socket stays open.
         app.sessions.touch(id).catch((error: unknown) => request.log.warn(error))
       }
       socket.send(`${userId}: ${String(message)}`)
