@@ -12,8 +12,8 @@ const require = createRequire(import.meta.url)
 /*
  * How large the package may be: about a sixth above what it was when these were set. Raise one only on purpose.
  */
-const MAX_TARBALL_BYTES = 560_000
-const MAX_FILES = 680
+const MAX_TARBALL_BYTES = 660_000
+const MAX_FILES = 740
 /** CPU time of importing the package, as a multiple of importing Fastify. */
 const MAX_IMPORT_RATIO = 5
 /** How often each import is measured. The smallest of all counts. */

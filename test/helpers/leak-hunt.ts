@@ -161,7 +161,8 @@ function withoutSession (request: FastifyRequest, line: string): string {
   return names.some((name) => line.startsWith(`${name}=`)) ? line.replace(/^[^;]*/, '') : line
 }
 
-const DEFAULT_NAMES = ['__Host-sid', 'sid']
+/** The default names of the cookie. The last is that of `expressSession: 'share'`. */
+const DEFAULT_NAMES = ['__Host-sid', 'sid', 'connect.sid']
 
 const TOKEN_MEMBER = /^\{"token":"fus_[\w.-]+"/
 
