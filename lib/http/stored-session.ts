@@ -4,7 +4,7 @@ import { apply, parseData } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
 import type { Credential } from '../session/credentials.ts'
 import type { HeldSession, NewSession } from '../session/new-record.ts'
-import type { JsonObject, SessionRecord } from '../session/record.ts'
+import type { SessionRecord } from '../session/record.ts'
 import type { Token } from '../session/token.ts'
 import { routeConfig, warnOnce } from './context.ts'
 import type { PluginContext } from './context.ts'
@@ -230,11 +230,7 @@ export class StoredSession {
     this.assertKeepsCookies('signing in, or keeping data for somebody who is not signed in')
     if (session.userId !== null) assertSameSite(this.#context, this.#request)
     assertCookieCanBeSet(this.#context, this.#request)
-    const replaces = this.record
-    const same = session.userId !== null && replaces?.userId === session.userId ? replaces : null
-    const oldMeta = same?.meta == null ? null : JSON.parse(same.meta) as JsonObject
-    const { label = same?.label, meta = oldMeta } = session
-    return { ...this.#client, ...session, label, meta, replaces }
+    return { ...this.#client, ...session, replaces: this.record }
   }
 
   /**

@@ -15,6 +15,7 @@ export interface NewSession {
   data: string
   /** Its id. Default: a new one. */
   id?: string | undefined
+  /** Default: that of `replaces`, if it is a session of the same user. So is `meta`. */
   label?: string | null | undefined
   meta?: Readonly<JsonObject> | null | undefined
   idleTimeoutMs?: number | undefined
@@ -62,22 +63,25 @@ interface NewRecordOptions {
 export function newRecord (session: NewSession, options: NewRecordOptions): SessionRecord {
   const { id, secretHash, now, idleTimeoutMs, absoluteTimeoutMs, cookieMaxAgeMs, maxDataSize } = options
   const createdAt = Math.floor(now)
+  const { userId, replaces } = session
+  const same = userId !== null && replaces?.userId === userId ? replaces : null
   return {
     id,
     secretHash,
     kind: session.kind ?? 'cookie',
-    userId: session.userId,
-    label: checkedLabel(session.label ?? null),
-    meta: checkedMeta(session.meta ?? null),
+    userId,
+    // What is kept is kept as it is stored, whatever was allowed when it was.
+    label: session.label === undefined ? same?.label ?? null : checkedLabel(session.label),
+    meta: session.meta === undefined ? same?.meta ?? null : checkedMeta(session.meta),
     createdAt,
-    authenticatedAt: session.userId === null ? null : createdAt,
+    authenticatedAt: userId === null ? null : createdAt,
     lastSeenAt: createdAt,
     endsAt: createdAt + (session.absoluteTimeoutMs ?? absoluteTimeoutMs),
     idleTimeoutMs: session.idleTimeoutMs ?? idleTimeoutMs,
     persistent: session.persistent ?? cookieMaxAgeMs !== false,
     ip: addressOf(session.ip),
     userAgent: session.userAgent == null ? null : deviceName(session.userAgent),
-    data: fitting(session.data, session.replaces?.data, maxDataSize)
+    data: fitting(session.data, replaces?.data, maxDataSize)
   }
 }
 

@@ -136,6 +136,19 @@ t.test('signing in the same user again keeps data, label and meta', async (t) =>
   t.match(await me(ada), { auth: { userId: '7', label: 'tablet', meta: {} }, data: { cart: ['book'] } })
 })
 
+t.test('signing in again keeps a label and meta that are longer than new ones may be', async (t) => {
+  const shop = await openShop(t)
+  const ada = new Browser(shop.app)
+  await login(shop, ada, { id: 'ada' })
+  const [stored] = await shop.store.listByUser('ada')
+  // As they lie in a store that somebody else wrote to.
+  const longer = { label: 'x'.repeat(201), meta: JSON.stringify({ a: 'é'.repeat(4_000) }) }
+  shop.store.find = async () => stored === undefined ? null : { ...stored, ...longer }
+  const response = await login(shop, ada, { id: 'ada' })
+  t.equal(response.statusCode, 200)
+  t.match(await shop.store.peek(idOf(ada)), longer)
+})
+
 t.test('signing in another user keeps nothing', async (t) => {
   const shop = await openShop(t)
   const browser = new Browser(shop.app)
