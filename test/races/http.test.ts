@@ -333,8 +333,9 @@ t.test('a request that only reads a session writes nothing, also beside others t
   const stats = [...(await redis.client.info('commandstats')).matchAll(/^cmdstat_(\S+?):calls=(\d+)/gm)].map(([, command = '', calls]) => [command, Number(calls)] as const)
   const sent = new Map(stats)
   t.ok(sent.get('mget') as number <= tries)
-  // Redis' clock is read once a minute.
-  t.strictSame([...sent.keys()].filter((command) => !['mget', 'config|resetstat', 'info', 'time'].includes(command)), [])
+  // Redis' clock is read once a minute. On a machine that stands still a connection is lost, and made anew.
+  const others = ['config|resetstat', 'info', 'time', 'hello', 'ping', 'exists', 'client|setinfo']
+  t.strictSame([...sent.keys()].filter((command) => !['mget', ...others].includes(command)), [])
   report({ scenario: 'requests that only read: commands that write', on: 'Redis', tries, lost: 0 })
 })
 
