@@ -7,7 +7,7 @@ interface Demo { url: string, stop: (signal: NodeJS.Signals) => Promise<number |
 
 async function startDemo (t: Test, env: NodeJS.ProcessEnv = {}): Promise<Demo> {
   const port = await freePort()
-  const program = await startProgram(t, `${root}examples/demo.ts`, port, env)
+  const program = await startProgram(t, `${root}examples/demo/server.ts`, port, { TSX_TSCONFIG_PATH: `${root}examples/tsconfig.json`, ...env })
   return { url: `http://127.0.0.1:${port}`, ...program }
 }
 

@@ -1,50 +1,51 @@
-// A small server to try the plugin on: npm run demo
+// A small application to look at: npm run demo
 // Sessions live in memory, or in Redis with REDIS_URL=redis://127.0.0.1:6379 npm run demo
-import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto'
-import { promisify } from 'node:util'
+import formbody from '@fastify/formbody'
 import Fastify from 'fastify'
 import sessionPlugin, { authRoutes } from 'fastify-user-sessions'
+import { openBackend } from './backend.ts'
+import { countCommands } from './cost.ts'
+import { site } from './site.ts'
+import { findUser, verifyPassword } from './users.ts'
 
-const derive = promisify<string, Buffer, number, Buffer>(scrypt)
-const hash = async (password: string) => {
-  const salt = randomBytes(16)
-  return { salt, key: await derive(password, salt, 32) }
-}
-const users = new Map([
-  ['ada', { id: 1, name: 'Ada', password: await hash('lovelace') }],
-  ['bob', { id: 2, name: 'Bob', password: await hash('builder') }]
-])
-// An unknown name takes as long as a wrong password: it is compared with this.
-const nobody = { id: 0, name: '', password: await hash(randomBytes(16).toString('hex')) }
-
+const backend = openBackend(process.env.REDIS_URL)
 const app = Fastify({ logger: { level: 'warn' }, forceCloseConnections: true })
 
+// Before the session plugin, so that reading the session is counted as well.
+app.addHook('onRequest', countCommands)
+
+await app.register(formbody)
 await app.register(sessionPlugin, {
   // Two demo servers on one Redis have to agree on it; in production it comes from the environment.
   secret: process.env.SESSION_SECRET ?? 'the-demo-has-no-secrets-whatsoever',
-  redis: process.env.REDIS_URL,
+  ...backend.options,
+  // The list of devices says to the minute when each was last used.
+  touchAfter: '1m',
   cookie: { secure: false }
 })
 
+// For programs: JSON.
 await app.register(authRoutes, {
   prefix: '/auth',
-  verify: async ({ username, password }) => {
-    const user = users.get(username) ?? nobody
-    const key = await derive(password, user.password.salt, 32)
-    return timingSafeEqual(key, user.password.key) && user !== nobody ? user : null
-  }
+  verify: async ({ username, password }) => await verifyPassword(username, password)
 })
-
 app.get('/me', { preHandler: app.authenticate }, async (request) => {
   const { userId, createdAt, expiresAt } = request.requireAuth()
-  const name = [...users.values()].find((user) => String(user.id) === userId)?.name
+  const name = findUser(userId)?.name
   return { userId, name, signedInSince: new Date(createdAt), expiresAt: new Date(expiresAt) }
 })
+
+// For people: pages.
+await app.register(site, { backend })
+
+app.addHook('onClose', async () => { await backend.close() })
 
 const port = Number(process.env.PORT ?? 3000)
 const url = await app.listen({ host: '127.0.0.1', port })
 console.log(`
-Listening on ${url}, sessions in ${process.env.REDIS_URL === undefined ? 'memory' : 'Redis'}. Sign in, ask who you are, sign out:
+Open ${url} in a browser, and in a second one beside it. Sessions live in ${backend.name}.
+
+Or sign in, ask who you are, and sign out here:
 
   curl -i -c jar -b jar ${url}/auth/login -H 'content-type: application/json' -d '{"username":"ada","password":"lovelace"}'
   curl -i -c jar -b jar ${url}/me
