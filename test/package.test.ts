@@ -71,18 +71,19 @@ const files = /dist\/lib\/express\/(.*)\.js$/
 const packages = /node_modules\/(connect-redis|express-session)\//
 const of = (pattern: RegExp, loaded: string[]) => [...new Set(loaded.map((url) => pattern.exec(url)?.[1]).filter((found) => found !== undefined))].sort()
 
-t.test('who uses no Express app loads nothing for one', async (t) => {
-  const boot = (expressSession: string) => `
+t.test('who uses no other library loads nothing for one', async (t) => {
+  const boot = (beside: string) => `
     const { default: sessionPlugin } = await import('fastify-user-sessions')
     const { default: Fastify } = await import('fastify')
     const app = Fastify()
-    await app.register(sessionPlugin, { secret: 'x'.repeat(32), redis: 'redis://127.0.0.1:1', expressSession: ${expressSession} })
+    await app.register(sessionPlugin, { secret: 'x'.repeat(32), redis: 'redis://127.0.0.1:1', ${beside} })
     await app.close()`
-  const [alone, beside, dropIn] = await Promise.all([boot('undefined'), boot('"share"'), "await import('fastify-user-sessions/express')"].map(loadedBy)) as [string[], string[], string[]]
+  const [alone, beside, adopting, dropIn] = await Promise.all([boot(''), boot('expressSession: "share"'), boot('adopt: "@fastify/session"'), "await import('fastify-user-sessions/express')"].map(loadedBy)) as [string[], string[], string[], string[]]
   t.ok(alone.some((url) => url.endsWith('/dist/lib/redis/store.js')))
   t.strictSame([of(files, alone), of(packages, alone)], [[], []])
   t.ok(of(files, beside).includes('shared-records'))
-  t.strictSame(of(packages, beside), [])
+  t.ok(of(files, adopting).includes('adoption'))
+  t.strictSame([of(packages, beside), of(packages, adopting)], [[], []])
   t.strictSame(of(packages, dropIn), ['connect-redis', 'express-session'])
   t.strictSame(dropIn.filter((url) => /dist\/lib\/(http|options)\//.test(url)), [])
 })

@@ -64,6 +64,12 @@ export async function options (app: FastifyInstance): Promise<void> {
   await app.register(sessionPlugin, { secret: 'a', idleTimeOut: 1 })
   // @ts-expect-error no such value
   await app.register(sessionPlugin, { secret: 'a', cookie: { sameSite: 'maybe' } })
+  await app.register(sessionPlugin, { secret: ['a', 'b'], redis: 'c', adopt: '@fastify/session' })
+  await app.register(sessionPlugin, { secret: ['a', 'b'], redis: 'c', adopt: 'express-session' })
+  // @ts-expect-error no such library
+  await app.register(sessionPlugin, { secret: 'a', redis: 'c', adopt: 'cookie-session' })
+  // @ts-expect-error it is called adopt
+  await app.register(sessionPlugin, { secret: 'a', redis: 'c', expressSession: '@fastify/session' })
   // @ts-expect-error express-session's 'auto' is not safe here
   await app.register(sessionPlugin, { secret: 'a', cookie: { secure: 'auto' } })
 }

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { errors } from '../errors.ts'
+import type { ResolvedOptions } from '../options/resolve.ts'
 import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { presentable } from '../session/data.ts'
@@ -24,6 +25,8 @@ export interface AdoptionOptions {
   /** `false`: cookies end with the browser session. */
   cookieMaxAgeMs: number | null | false
   userIdFrom: UserIdFrom
+  /** Library whose sessions are adopted. `null`: none are. */
+  adopt: ResolvedOptions['adopt']
 }
 
 /** The id of the session that is made, and the proof of it. */
@@ -47,13 +50,14 @@ redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return 1`)
 
 /**
- * Moves sessions that an Express app left under `<prefix><its session id>` to sessions of this package, each on its
- * first use. Of all requests that try at once one claims the session. The others wait for the session that it makes.
+ * Moves sessions that express-session or @fastify/session left under `<prefix><its session id>` to sessions of this
+ * package, each on its first use. Of all requests that try at once one claims the session. The others wait for the
+ * session that it makes.
  *
- * The one that claims it then takes the Express session, and makes the new session live only if its claim still stands.
- * A logout deletes the Express session, then the claim, then the new session: it meets the session wherever it is.
+ * The one that claims it then takes the old session, and makes the new one live only if its claim still stands. A
+ * logout deletes the old session, then the claim, then the new session: it meets the session wherever it is.
  */
-export class ExpressAdoption implements Adoption {
+export class ForeignAdoption implements Adoption {
   readonly #link: RedisLink
   readonly #keys: Keys
   readonly #records: Records
@@ -88,11 +92,11 @@ export class ExpressAdoption implements Adoption {
       }
       await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
     }
-    const cause = new Error('an Express session was claimed by a process that does not go on')
+    const cause = new Error('a session to adopt was claimed by a process that does not go on')
     throw new errors.STORE_UNAVAILABLE({ cause })
   }
 
-  /** The steps of a login in place of the Express session. Resolves with `undefined` when another request has that. */
+  /** The steps of a login in place of the old session. Resolves with `undefined` when another request has that. */
   async #move (sid: string, seen: SessionRecord): Promise<SessionRecord | null | undefined> {
     const claim = await this.#claim(seen)
     if (claim === null) return undefined
@@ -116,7 +120,7 @@ export class ExpressAdoption implements Adoption {
       await Promise.all([this.#lists.remove(seen), this.#conclude(seen, claim, '')])
       return undefined
     }
-    // Express may have changed the session since, and signed in another user.
+    // The other library may have changed the session since, and signed in another user.
     const record = { ...taken, createdAt: seen.createdAt }
     const isOthers = record.userId !== seen.userId
     if (isOthers) await this.#lists.extend(record)
@@ -129,10 +133,22 @@ export class ExpressAdoption implements Adoption {
     return await this.#records.ensureListed(record)
   }
 
-  /** Makes a session of what Express stored. Returns `null` if that is no session. */
+  /** Makes a session of what the other library stored. Returns `null` if that is no session, or one that has ended. */
   #recordOf (stored: string | null, made: Made): SessionRecord | null {
     const session = stored === null ? null : parseExpress(stored)
-    return session === null ? null : adoptedRecord(session, { ...made, ...this.#options, now: this.#link.now() })
+    const now = this.#link.now()
+    if (session === null || this.#hasEnded(session, now)) return null
+    return adoptedRecord(session, { ...made, ...this.#options, now })
+  }
+
+  /**
+   * Whether @fastify/session would refuse a session that Redis still holds: `expires` has passed. In a session of
+   * Express the date says nothing. Its use moves the end in Redis alone.
+   */
+  #hasEnded ({ cookie }: Record<string, unknown>, now: number): boolean {
+    // parseExpress has seen that it is an object.
+    const { expires } = cookie as { expires?: unknown }
+    return this.#options.adopt === '@fastify/session' && typeof expires === 'string' && Date.parse(expires) <= now
   }
 
   async #isClaimed (id: string): Promise<boolean> {
@@ -158,8 +174,8 @@ export class ExpressAdoption implements Adoption {
 }
 
 /**
- * Makes a session that goes on where an Express session ends. Nobody knows when Express signed the user in: it never
- * counts as a recent sign-in. It goes on however large its data is.
+ * Makes a session that goes on where an old one ends. Nobody knows when the user signed in there: it never counts as a
+ * recent sign-in. It goes on however large its data is.
  */
 function adoptedRecord (
   { cookie, ...data }: Record<string, unknown>, options: AdoptionOptions & Made & { now: number }

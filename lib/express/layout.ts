@@ -7,22 +7,21 @@ import type { NewSession } from '../session/new-record.ts'
 import { SignedTokens } from '../session/token.ts'
 import { userOf } from '../session/user-id.ts'
 import type { UserIdFrom } from '../session/user-id.ts'
-import { ExpressAdoption } from './adoption.ts'
+import { ForeignAdoption } from './adoption.ts'
 import { ExpressRecords } from './shared-records.ts'
 import { adoptedCredential, ExpressTokens } from './tokens.ts'
 
-/** The layout beside an Express app whose sessions are shared, or adopted. */
+/** The layout where an Express app shares its sessions, or where those of another library are adopted. */
 export function expressLayout (options: ResolvedOptions): SessionLayout {
-  return options.expressSession === 'share' ? sharedLayout(options) : adoptingLayout(options)
+  return options.adopt === null ? sharedLayout(options) : adoptingLayout(options)
 }
 
 function adoptingLayout (options: ResolvedOptions): SessionLayout {
-  const { secrets } = options
   return {
-    tokens: new SignedTokens(secrets),
-    readForeignCookie: (value) => adoptedCredential(value, secrets),
+    tokens: new SignedTokens(options.secrets),
+    readForeignCookie: (value) => adoptedCredential(value, options),
     shared: null,
-    parts: { adoption: (base) => new ExpressAdoption(base, options) }
+    parts: { adoption: (base) => new ForeignAdoption(base, options) }
   }
 }
 
@@ -40,7 +39,7 @@ function sharedLayout (options: ResolvedOptions): SessionLayout {
       names: { ofId: (id) => tokens.sidOf(id) ?? '\0', toId: (sid) => tokens.idOf(sid) },
       records: (base) => new ExpressRecords(base, layout),
       extendedByOthers: true,
-      adoption: (base) => new ExpressAdoption(base, options)
+      adoption: (base) => new ForeignAdoption(base, options)
     }
   }
 }

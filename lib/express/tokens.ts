@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import type { ResolvedOptions } from '../options/resolve.ts'
 import type { ForeignCredential } from '../session/credentials.ts'
 import type { Token, TokenFormat } from '../session/token.ts'
 
@@ -10,20 +11,32 @@ const MAX_ID_LENGTH = 1400
 const SID_BYTES = 24
 const IV_BYTES = 16
 
+/** A session id whose signature is good, and the index of the secret that signed it. */
+interface SignedId { sid: string, by: number }
+
+/** Reads the value of a library's cookie, as it is in the header. Returns `null` if none of the secrets signed it. */
+type Unsign = (value: string, secrets: readonly string[]) => SignedId | null
+
 /** Signs a session id as express-session does: `s:<session id>.<base64 of HMAC-SHA-256>`. */
 export function signExpressCookie (sid: string, secret: string): string {
   return `s:${sid}.${mac(sid, secret)}`
 }
 
+/** Reads the value of express-session's cookie. Returns `null` if none of the secrets signed it. */
+export const unsignExpressCookie: Unsign = (value, secrets) => unsigned(value, secrets, 's:')
+
 /**
- * Reads the value of express-session's cookie, as it is in the header. Returns the session id, and the index of the
- * secret that signed it; `null` if none did.
+ * Reads the value of @fastify/session's cookie: `<session id>.<base64 of HMAC-SHA-256>`. Returns `null` if none of the
+ * secrets signed it. @fastify/cookie signs the application's other cookies in the same form. One of them names a
+ * session here as it does there: if its value is the id of one.
  */
-export function unsignExpressCookie (value: string, secrets: readonly string[]): { sid: string, by: number } | null {
+export const unsignFastifyCookie: Unsign = (value, secrets) => unsigned(value, secrets, '')
+
+function unsigned (value: string, secrets: readonly string[], prefix: string): SignedId | null {
   const signed = decoded(value)
   const dot = signed.lastIndexOf('.')
-  if (!signed.startsWith('s:') || signed.length > MAX_LENGTH || dot < 3) return null
-  const sid = signed.slice(2, dot)
+  if (!signed.startsWith(prefix) || signed.length > MAX_LENGTH || dot <= prefix.length) return null
+  const sid = signed.slice(prefix.length, dot)
   const actual = Buffer.from(signed.slice(dot + 1))
   for (const [by, secret] of secrets.entries()) {
     const expected = Buffer.from(mac(sid, secret))
@@ -32,16 +45,18 @@ export function unsignExpressCookie (value: string, secrets: readonly string[]):
   return null
 }
 
-/** Reads an Express cookie whose session is adopted. Returns `null` if none of the secrets signed it. */
-export function adoptedCredential (value: string, secrets: readonly string[]): ForeignCredential | null {
-  const verified = unsignExpressCookie(value, secrets)
+/** Reads the cookie of a session that is adopted. Returns `null` if none of the secrets signed it. */
+export function adoptedCredential (
+  value: string, { secrets, adopt }: Pick<ResolvedOptions, 'secrets' | 'adopt'>
+): ForeignCredential | null {
+  const verified = (adopt === '@fastify/session' ? unsignFastifyCookie : unsignExpressCookie)(value, secrets)
   if (verified === null) return null
   return { sid: verified.sid, token: adoptedToken(verified.sid, secrets[verified.by] as string) }
 }
 
 /**
- * The token of the session that is made of the Express session `sid`. It is the same for everybody who holds the
- * Express cookie. It cannot be made without `secret`, which signed that cookie.
+ * The token of the session that is made of the other library's session `sid`. It is the same for everybody who holds
+ * the old cookie. It cannot be made without `secret`, which signed that cookie.
  */
 export function adoptedToken (sid: string, secret: string): Token {
   const part = (use: string): string => {

@@ -5,7 +5,7 @@ import { SignedTokens } from '../session/token.ts'
 import type { TokenFormat } from '../session/token.ts'
 import type { ResolvedOptions } from './resolve.ts'
 
-/** The form of tokens, and of sessions in the store: this package's own, or that of an Express app. */
+/** The form of tokens, and of sessions in the store: this package's own, or one that another library reads. */
 export interface SessionLayout {
   /** Makes and reads tokens. */
   tokens: TokenFormat
@@ -17,14 +17,14 @@ export interface SessionLayout {
   parts?: RedisStoreParts
 }
 
-/** Returns the layout that `expressSession` asks for. Code for an Express app is loaded only then. */
+/** Returns the layout that `expressSession` and `adopt` ask for. Code for other libraries is loaded only then. */
 export async function layoutOf (options: ResolvedOptions): Promise<SessionLayout> {
-  if (options.expressSession === null) return ownLayout(options)
+  if (options.expressSession === null && options.adopt === null) return ownLayout(options)
   const { expressLayout } = await import('../express/layout.ts')
   return expressLayout(options)
 }
 
-/** The layout without an Express app. */
+/** The layout without another library. */
 export function ownLayout ({ secrets }: Pick<ResolvedOptions, 'secrets'>): SessionLayout {
   return { tokens: new SignedTokens(secrets), readForeignCookie: null, shared: null }
 }

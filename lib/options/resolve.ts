@@ -11,6 +11,7 @@ import { isExpressStore } from '../store/foreign.ts'
 import { canBeNear } from '../store/open.ts'
 import { DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS } from './defaults.ts'
 import { attempted, Faults, fitting } from './faults.ts'
+import { adoptOf, cookieNameByDefault, expressSessionOf } from './other-libraries.ts'
 import { AttemptsSchema, SessionOptionsSchema } from './schema.ts'
 import { hasOption, timeoutsOf, warnOfShortTimeouts } from './timeouts.ts'
 import type { ResolvedTimeouts } from './timeouts.ts'
@@ -48,7 +49,10 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   origins: string[]
   csrf: boolean
   bearer: boolean
-  expressSession: 'share' | 'adopt' | null
+  /** Library whose sessions are taken over. `null`: none are. */
+  adopt: 'express-session' | '@fastify/session' | null
+  /** `null`: no Express app shares the sessions. */
+  expressSession: 'share' | null
   /** Limit of sessions per user, and whether a new session ends the oldest. `null`: no limit. */
   limit: { max: number, evicts: boolean } | null
   /** Limits on failed logins. `null`: none. */
@@ -83,6 +87,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     dataSchema: dataSchemaOf(options, faults),
     maxDataSize: options.maxDataSize ?? DEFAULTS.maxDataSize,
     bearer: options.bearer ?? DEFAULTS.bearer,
+    adopt: adoptOf(options, faults),
     expressSession: expressSessionOf(options, faults),
     limit: limitOf(options, faults),
     origins: originsOf(options, faults),
@@ -226,18 +231,16 @@ function cookieMaxAgeOf ({ cookie }: Given, faults: Faults): number | null | fal
   return maxAge === undefined ? null : faults.duration('cookie.maxAge', maxAge)
 }
 
-/** The cookie of express-session. */
-const EXPRESS_COOKIE = 'connect.sid'
 /** RFC 6265bis 4.1.1: a cookie name is a token. */
 const COOKIE_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}$/
 
 function cookieNamesOf (
-  { cookieName, expressSession }: Given, { secure, path, domain }: CookieAttributes, faults: Faults
+  options: Given, { secure, path, domain }: CookieAttributes, faults: Faults
 ): string[] {
   const isHostOnly = secure && path === '/' && domain === undefined
   const ours = isHostOnly ? '__Host-sid' : 'sid'
-  const byDefault = { share: [EXPRESS_COOKIE], adopt: [ours, EXPRESS_COOKIE], alone: [ours] }[expressSession ?? 'alone']
-  const cookieNames = cookieName === undefined ? byDefault : [cookieName].flat()
+  const { cookieName = cookieNameByDefault(options, ours) } = options
+  const cookieNames = [cookieName].flat()
   const [written = ''] = cookieNames
   if (cookieNames.length === 0 || !cookieNames.every((name) => COOKIE_NAME.test(name))) {
     faults.add('cookieName', 'must be a cookie name or an array of them')
@@ -300,18 +303,7 @@ function formatsIn (schema: unknown): string[] {
   return [...typeof format === 'string' ? [format] : [], ...Object.values(schema).flatMap(formatsIn)]
 }
 
-function expressSessionOf (
-  { expressSession, redis, bearer }: Given, faults: Faults
-): ResolvedOptions['expressSession'] {
-  if (expressSession === undefined) return null
-  if (redis === undefined) faults.add('expressSession', 'needs redis: that of the Express app')
-  if (expressSession === 'share' && bearer === true) {
-    faults.add('bearer', 'cannot be given together with expressSession share: an Express session has no place for it')
-  }
-  return expressSession
-}
-
-function encryptionOf ({ encryption, expressSession }: Given, faults: Faults): ResolvedOptions['encryption'] {
+function encryptionOf ({ encryption, expressSession, adopt }: Given, faults: Faults): ResolvedOptions['encryption'] {
   if (encryption === undefined) return null
   // A member that is a fault is left out.
   const { keys = [], acceptPlain = ENCRYPTION_DEFAULTS.acceptPlain } = encryption as Partial<typeof encryption>
@@ -320,6 +312,8 @@ function encryptionOf ({ encryption, expressSession }: Given, faults: Faults): R
   }
   if (expressSession !== undefined) {
     faults.add('encryption', 'cannot be given together with expressSession: an Express app reads what is stored')
+  } else if (adopt !== undefined) {
+    faults.add('encryption', 'cannot be given together with adopt: what is taken over is stored as it is')
   }
   return { keys, acceptPlain }
 }

@@ -38,7 +38,7 @@ export interface SessionOptions {
   /**
    * Name of the cookie. An array renames it: the first name is written, all are read. Default: `__Host-sid` if the
    * cookie is `secure`, has the path `/` and no `domain`; else `sid`; with `expressSession: 'share'` it is
-   * `connect.sid`.
+   * `connect.sid`. With `adopt` the old cookie's default name is read as well.
    * @see OWASP ASVS 5.0 3.3.1, 3.3.3
    */
   cookieName?: string | string[] | undefined
@@ -120,9 +120,16 @@ export interface SessionOptions {
    */
   maxDataSize?: number | undefined
   /**
-   * Goes together with an Express app that uses express-session and connect-redis. `'share'`: both use the same
-   * sessions, in one Redis, under one cookie. `'adopt'`: sessions of the Express app become ours on their first use,
-   * and nobody is signed out. Needs `redis`.
+   * Library of the application that this one replaces. Its sessions in the same Redis become ours on their first use,
+   * with their data, and nobody is signed out. Needs `redis`, with the `keyPrefix` of connect-redis, and among `secret`
+   * the old one, which may be short. Reads the cookie by the library's default name as well: `connect.sid` or
+   * `sessionId`.
+   * @see [Recipes](README.md#recipes)
+   */
+  adopt?: 'express-session' | '@fastify/session' | undefined
+  /**
+   * `'share'`: an Express app that uses express-session and connect-redis, and this one, use the same sessions, in one
+   * Redis, under one cookie. Needs `redis`. `'adopt'` is the former name of `adopt: 'express-session'`.
    * @see [Recipes](README.md#recipes)
    */
   expressSession?: 'share' | 'adopt' | undefined
@@ -141,8 +148,8 @@ export interface SessionOptions {
    */
   durability?: 'default' | 'replicated' | undefined
   /**
-   * Encrypts the data of sessions in the store: `{ keys, acceptPlain? }`. Not possible with `expressSession`. Default:
-   * data is stored as it is.
+   * Encrypts the data of sessions in the store: `{ keys, acceptPlain? }`. Not possible with `expressSession`
+   * and `adopt`. Default: data is stored as it is.
    * @see [Recipes](README.md#recipes)
    * @see OWASP ASVS 5.0 14.2.4
    */

@@ -219,7 +219,7 @@ export class SessionCore {
 
   /**
    * Ends, and refuses, the session that a credential or a record proves, and no other session of its id: a signature
-   * and a public id are no proof. `adopts`: the Express session that it was made of, or would have been.
+   * and a public id are no proof. `adopts`: the other library's session that it was made of, or would have been.
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
   async logout ({ id, secretHash }: Pick<SessionRecord, 'id' | 'secretHash'>, adopts?: string): Promise<boolean> {
@@ -279,7 +279,7 @@ export class SessionCore {
   }
 
   async #delete ({ id, reason, secretHash, adopts }: SessionEnd): Promise<boolean> {
-    // The Express session first: if nobody has adopted it by then, nobody will.
+    // The old session first: if nobody has adopted it by then, nobody will.
     if (adopts !== undefined) await this.#store.adoption?.discard(adopts)
     const ended = await this.#store.delete(id, { secretHash })
     if (ended?.userId != null) this.#tell('revoked', ended.id, ended.userId, reason)

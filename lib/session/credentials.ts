@@ -32,7 +32,7 @@ export interface Credential {
   readonly secretHash: string
   /** Whether it came under an old name or an old secret, and has to be issued again. */
   readonly renew: boolean
-  /** The Express session that the token's session may still have to be made of. */
+  /** The other library's session that the token's session may still have to be made of. */
   readonly adopts?: string
 }
 
@@ -134,7 +134,7 @@ export class Credentials {
     return verified === null ? null : this.credential(verified.token, { kind: 'cookie', renew: verified.renew })
   }
 
-  /** Returns a credential for the Express session that a cookie names, if those are taken over. */
+  /** Returns a credential for the other library's session that a cookie names, if those are taken over. */
   #adopted (value: string): Credential | null {
     const foreign = this.#options.readForeignCookie?.(value) ?? null
     if (foreign === null) return null

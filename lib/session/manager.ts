@@ -140,7 +140,7 @@ export class SessionManager {
     return handedOut(held, this.#core.credentials)
   }
 
-  /** Finds a session by its cookie's value (an Express app's too, where those are adopted), or by a bearer token. */
+  /** Finds a session by its cookie's value (another library's too, where those are adopted), or by a bearer token. */
   async find (token: string, options?: FindOptions): Promise<SessionInfo | null> {
     const { credentials } = this.#core
     const credential = typeof token === 'string' ? credentials.ofBearer(token) ?? credentials.unsign(token) : null

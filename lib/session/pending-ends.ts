@@ -16,7 +16,7 @@ export interface SessionEnd {
   readonly reason: EndReason
   /** The hash that the session's secret must have, where a credential asks. Absent: any session of this id ends. */
   readonly secretHash?: string | undefined
-  /** The Express session that it was made of, or would have been. */
+  /** The other library's session that it was made of, or would have been. */
   readonly adopts?: string | undefined
 }
 

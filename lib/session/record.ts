@@ -62,11 +62,11 @@ export interface SessionInfo {
   /** What the application wanted to know about the session. */
   readonly meta: Readonly<JsonObject> | null
   /**
-   * When the session began, in milliseconds since 1970, by the store's clock. 0 if an Express app began it, and nobody
+   * When the session began, in milliseconds since 1970, by the store's clock. 0 if another library began it, and nobody
    * knows.
    */
   readonly createdAt: number
-  /** When the user last proved who they are, in milliseconds since 1970. 0 if an Express app knows. */
+  /** When the user last proved who they are, in milliseconds since 1970. 0 if another library knows. */
   readonly authenticatedAt: number
   /** When the session was last used, in milliseconds since 1970. As exact as `touchAfter`. */
   readonly lastSeenAt: number

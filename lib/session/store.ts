@@ -290,7 +290,7 @@ export interface SessionStore extends Partial<SessionLists> {
   /** Counts failed logins. Without it, each process counts for itself. */
   readonly attempts?: AttemptCounters | undefined
 
-  /** Shares sessions with another session library, or takes them over from it. Only `expressSession` needs it. */
+  /** Shares sessions with another session library, or takes them over from it. `expressSession` and `adopt` need it. */
   readonly adoption?: Adoption | undefined
 }
 

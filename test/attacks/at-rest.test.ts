@@ -171,11 +171,11 @@ t.test('[14.2.4] concurrent changes of encrypted data all stay, also where a new
   t.equal((await forgotten.inject({ url: '/me', headers })).json().userId, null, 'the old one opens it no more')
 })
 
-t.test('[14.2.4] encryption beside an Express app, which could not read it, is refused at boot without a word of the key', async (t) => {
-  for (const expressSession of ['share', 'adopt'] as const) {
-    const error = await startShop(t, { redis: 'redis://127.0.0.1:1', expressSession, bearer: false, encryption: { keys: [KEY] } }).then(() => null, (error: unknown) => error as Error & { code: string })
+t.test('[14.2.4] encryption beside another library, which could not read it, is refused at boot without a word of the key', async (t) => {
+  for (const beside of [{ expressSession: 'share' }, { expressSession: 'adopt' }, { adopt: '@fastify/session' }] as const) {
+    const error = await startShop(t, { redis: 'redis://127.0.0.1:1', ...beside, bearer: false, encryption: { keys: [KEY] } }).then(() => null, (error: unknown) => error as Error & { code: string })
     t.equal(error?.code, 'ERR_SESSION_INVALID_OPTIONS')
-    t.match(error?.message, /encryption cannot be given together with expressSession/)
+    t.match(error?.message, /encryption cannot be given together with (expressSession|adopt)/)
     t.notOk(error?.message.includes(KEY))
   }
 })

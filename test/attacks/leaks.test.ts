@@ -161,7 +161,8 @@ t.test('[16.2.5, 15.3.1] whatever of this package an application inspects, logs 
   const places: Array<Partial<SessionOptions>> = [
     { store: new MemoryStore() },
     { redis: redis.url, keyPrefix: prefix(), encryption: { keys: [KEY] } },
-    { redis: redis.url, keyPrefix: prefix(), expressSession: 'adopt' },
+    { redis: redis.url, keyPrefix: prefix(), adopt: 'express-session' },
+    { redis: redis.url, keyPrefix: prefix(), adopt: '@fastify/session' },
     { redis: redis.url, keyPrefix: prefix(), expressSession: 'share' }
   ]
   for (const options of places) {

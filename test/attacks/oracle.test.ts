@@ -13,7 +13,7 @@ import { SpyStore } from '../helpers/spy-store.ts'
 // Mallory has the application sign whatever she likes: its own cookies have the same secret. She knows ada's public id.
 
 const redis = await startRedis(t)
-const EXPRESS_SECRET = 'the secret of an Express app, 32 characters'
+const OLD_SECRET = 'the secret of an old application, 32 characters'
 
 async function open (t: Test, options: Partial<SessionOptions>): Promise<FastifyInstance> {
   const app = await startApp(t, options)
@@ -33,7 +33,8 @@ const stores: Record<string, () => Partial<SessionOptions>> = {
   Redis: () => ({ redis: redis.url, keyPrefix: prefix() }),
   'Redis behind a near-cache': () => ({ redis: redis.url, keyPrefix: prefix(), nearCache: true }),
   'Redis, encrypted': () => ({ redis: redis.url, keyPrefix: prefix(), encryption: { keys: ['a key of the tests with 32 characters'] } }),
-  'Redis that takes over from Express': () => ({ redis: redis.url, keyPrefix: prefix(), expressSession: 'adopt', secret: [secret, EXPRESS_SECRET] }),
+  'Redis that takes over from express-session': () => ({ redis: redis.url, keyPrefix: prefix(), adopt: 'express-session', secret: [secret, OLD_SECRET] }),
+  'Redis that takes over from @fastify/session': () => ({ redis: redis.url, keyPrefix: prefix(), adopt: '@fastify/session', secret: [secret, OLD_SECRET] }),
   'a store of express-session': () => ({ store: new expressSession.MemoryStore() })
 }
 

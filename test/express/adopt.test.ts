@@ -1,13 +1,15 @@
+import { Signer } from '@fastify/cookie'
 import t from 'tap'
 import type { Test } from 'tap'
 import { encode } from '../../lib/store/codec.ts'
-import { adoptedToken, signExpressCookie, unsignExpressCookie } from '../../lib/express/tokens.ts'
+import { adoptedToken, signExpressCookie, unsignExpressCookie, unsignFastifyCookie } from '../../lib/express/tokens.ts'
 import { RedisStore } from '../../lib/express/redis-store.ts'
 import type { RedisStore as OwnStore } from '../../lib/redis/store.ts'
 import type { Adoption } from '../../lib/session/store.ts'
 import { secret } from '../helpers/app.ts'
 import { Gate, Jar, startExpress, startShop } from '../helpers/express-app.ts'
-import type { ExpressApp, ExpressOptions, Shop } from '../helpers/express-app.ts'
+import type { ExpressApp, Shop } from '../helpers/express-app.ts'
+import { startFastifySession } from '../helpers/fastify-session-app.ts'
 import { DAY, MINUTE, record } from '../helpers/record.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
@@ -16,35 +18,80 @@ import { age, keysOf, openAdopting } from '../helpers/redis-store.ts'
 const redis = await startRedis(t)
 const OLD = 'short'
 
-interface Subject { keyPrefix: string, express: ExpressApp, shop: Shop }
+interface PeerOptions {
+  client?: object
+  store?: RedisStore
+  keyPrefix: string
+  ttl?: number
+  /** Name of the cookie. */
+  name?: string
+  secret?: string
+  maxAge?: number
+  saveUninitialized?: boolean
+}
 
-/** An Express app that was, and a Fastify app in its place. */
-async function open (t: Test, options: Parameters<typeof startShop>[1] = {}, express: Partial<ExpressOptions> = {}, server: TestRedis = redis): Promise<Subject> {
+/** The libraries whose sessions are adopted: an application of each, the name of its cookie, and how that is signed. */
+const LIBRARIES = {
+  'express-session': {
+    cookie: 'connect.sid',
+    start: async (t: Test, { store, name, secret: own = OLD, maxAge, saveUninitialized = false, ...rest }: PeerOptions): Promise<ExpressApp> => await startExpress(t, {
+      ...rest,
+      ...store !== undefined && { store: store as never },
+      session: { secret: own, saveUninitialized, ...name !== undefined && { name }, ...maxAge !== undefined && { cookie: { maxAge } } }
+    }),
+    sign: signExpressCookie,
+    unsign: unsignExpressCookie
+  },
+  '@fastify/session': {
+    cookie: 'sessionId',
+    start: async (t: Test, { store, name, secret: own = OLD, maxAge, saveUninitialized = false, ...rest }: PeerOptions): Promise<ExpressApp> => await startFastifySession(t, {
+      ...rest,
+      ...store !== undefined && { store: store as never },
+      // Not a string: that may not be short.
+      session: { secret: [own], saveUninitialized, ...name !== undefined && { cookieName: name }, ...maxAge !== undefined && { cookie: { maxAge } } }
+    }),
+    sign: (sid: string, own: string) => new Signer(own).sign(sid),
+    unsign: unsignFastifyCookie
+  }
+}
+type Library = keyof typeof LIBRARIES
+
+/** A test that both libraries have to pass. */
+function ofEach (name: string, test: (t: Test, library: Library) => Promise<void>): void {
+  for (const library of ['express-session', '@fastify/session'] as const) void t.test(`${library}: ${name}`, (t) => test(t, library))
+}
+
+interface Subject { library: Library, keyPrefix: string, peer: ExpressApp, shop: Shop }
+
+/** An application that was, and one with this package in its place. */
+async function open (t: Test, library: Library, options: Parameters<typeof startShop>[1] = {}, peer: Partial<PeerOptions> = {}, server: TestRedis = redis): Promise<Subject> {
   const keyPrefix = prefix()
   return {
+    library,
     keyPrefix,
-    express: await startExpress(t, { client: server.client, keyPrefix, ...express, session: { secret: OLD, ...express.session } }),
-    shop: await startShop(t, { redis: server.url, keyPrefix, expressSession: 'adopt', secret: [secret, OLD], ...options })
+    peer: await LIBRARIES[library].start(t, { client: server.client, keyPrefix, ...peer }),
+    shop: await startShop(t, { redis: server.url, keyPrefix, adopt: library, secret: [secret, OLD], ...options })
   }
 }
 
-function sidOf (jar: Jar, name = 'connect.sid'): string {
-  return unsignExpressCookie(jar.cookies.get(name) ?? '', [secret, OLD])?.sid ?? ''
+function sidOf (library: Library, jar: Jar): string {
+  const { cookie, unsign } = LIBRARIES[library]
+  return unsign(jar.cookies.get(cookie) ?? '', [secret, OLD])?.sid ?? ''
 }
 
-/** Somebody who is signed in on Express. */
-async function signedIn ({ express }: { express: ExpressApp }, user = 'ada'): Promise<Jar> {
+/** Somebody who is signed in at the old application. */
+async function signedIn ({ peer }: Pick<Subject, 'peer'>, user = 'ada'): Promise<Jar> {
   const jar = new Jar()
-  await jar.post(express, `/login/${user}`)
+  await jar.post(peer, `/login/${user}`)
   return jar
 }
 
-t.test('all who are signed in on Express stay signed in, under a cookie of ours', async (t) => {
-  const { express, shop, keyPrefix } = await open(t)
+ofEach('all who are signed in stay signed in, under a cookie of ours', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library)
   const people = ['ada', 'bob', 'mallory', 'ada']
-  const jars = await Promise.all(people.map((user) => signedIn({ express }, user)))
+  const jars = await Promise.all(people.map((user) => signedIn({ peer }, user)))
   for (const [each, jar] of jars.entries()) {
-    const old = sidOf(jar)
+    const old = sidOf(library, jar)
     const first = await jar.get(shop, '/me')
     t.match(first, { status: 200, body: { userId: people[each], authenticatedAt: 0 } })
     t.strictSame([...jar.cookies.keys()], ['sid'], 'the old cookie is taken back')
@@ -59,11 +106,11 @@ t.test('all who are signed in on Express stay signed in, under a cookie of ours'
   t.strictSame(await Promise.all(jars.map((jar) => jar.user(shop))), [null, 'bob', 'mallory', null])
 })
 
-t.test('the data of an Express session comes along, but for what request.session cannot hold', async (t) => {
-  const { express, shop, keyPrefix } = await open(t)
-  const jar = await signedIn({ express })
-  await jar.post(express, '/put/cart', { apples: [1, { fresh: true }] })
-  const key = keyPrefix + sidOf(jar)
+ofEach('the data of a session comes along, but for what request.session cannot hold', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library)
+  const jar = await signedIn({ peer })
+  await jar.post(peer, '/put/cart', { apples: [1, { fresh: true }] })
+  const key = keyPrefix + sidOf(library, jar)
   const value = JSON.parse(await redis.client.get(key) as string)
   const deep = '['.repeat(300) + ']'.repeat(300)
   await redis.client.set(key, `${JSON.stringify(value).slice(0, -1)},"get":1,"options":{"x":1},"sessionId":"x","_session":{"a":9000000000000,"u":"ada"},"__proto__":{"admin":true},"constructor":1,"toJSON":1,"deep":${deep}}`, 'KEEPTTL')
@@ -75,22 +122,22 @@ t.test('the data of an Express session comes along, but for what request.session
   t.same((await jar.get(shop, '/data')).body, { userId: 'ada', cart: 2 })
 })
 
-t.test('an Express session that is larger than ours may be comes along whole, and may shrink', async (t) => {
-  const { express, shop } = await open(t)
-  const jar = await signedIn({ express })
-  await jar.post(express, '/put/cart', ['x'.repeat(90_000)])
+ofEach('a session that is larger than ours may be comes along whole, and may shrink', async (t, library) => {
+  const { peer, shop } = await open(t, library)
+  const jar = await signedIn({ peer })
+  await jar.post(peer, '/put/cart', ['x'.repeat(90_000)])
   t.equal((await jar.get(shop, '/data')).body.cart[0].length, 90_000)
   t.match(await jar.post(shop, '/put/wishes', 1), { status: 413, body: { code: 'ERR_SESSION_DATA_TOO_LARGE' } })
   t.equal((await jar.post(shop, '/put/cart', ['book'])).status, 200)
   t.same((await jar.get(shop, '/data')).body, { userId: 'ada', cart: ['book'] })
 })
 
-t.test('fifty first requests at once to two processes make one session and one cookie', async (t) => {
-  const { express, shop, keyPrefix } = await open(t)
-  const second = await startShop(t, { redis: redis.url, keyPrefix, expressSession: 'adopt', secret: [secret, OLD] })
+ofEach('fifty first requests at once to two processes make one session and one cookie', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library)
+  const second = await startShop(t, { redis: redis.url, keyPrefix, adopt: library, secret: [secret, OLD] })
   for (let round = 0; round < 5; round++) {
-    const jar = await signedIn({ express })
-    await jar.post(express, '/put/cart', round)
+    const jar = await signedIn({ peer })
+    await jar.post(peer, '/put/cart', round)
     const jars = Array.from({ length: 50 }, () => jar.copy())
     const answers = await Promise.all(jars.map((each, index) => each.get(index % 2 === 0 ? shop : second, '/me')))
     t.strictSame(answers.filter(({ status }) => status !== 200), [])
@@ -105,9 +152,9 @@ t.test('fifty first requests at once to two processes make one session and one c
   }
 })
 
-t.test('the value of the old cookie is found by app.sessions as its header is', async (t) => {
-  const { express, shop } = await open(t)
-  const [ada, bob] = [await signedIn({ express }), await signedIn({ express }, 'bob')]
+ofEach('the value of the old cookie is found by app.sessions as its header is', async (t, library) => {
+  const { peer, shop } = await open(t, library)
+  const [ada, bob] = [await signedIn({ peer }), await signedIn({ peer }, 'bob')]
   const [value = ''] = ada.cookies.values()
   t.match(await shop.sessions.find(value), { userId: 'ada', authenticatedAt: 0 })
   t.match(await shop.sessions.fromCookieHeader(bob.header), { userId: 'bob', authenticatedAt: 0 })
@@ -115,7 +162,7 @@ t.test('the value of the old cookie is found by app.sessions as its header is', 
   t.equal((await shop.sessions.listByUser('ada')).length, 1)
 })
 
-t.test('the old cookie stands for the session until that ends, and is worthless then', async (t) => {
+ofEach('the old cookie stands for the session until that ends, and is worthless then', async (t, library) => {
   for (const end of [
     ({ shop }: Subject, jar: Jar) => jar.post(shop, '/out'),
     ({ shop }: Subject) => shop.sessions.revokeUser('ada'),
@@ -126,7 +173,7 @@ t.test('the old cookie stands for the session until that ends, and is worthless 
       await until('its end', async () => (await redis.client.keys(`${keyPrefix}*`)).length === 0)
     }
   ]) {
-    const subject = await open(t)
+    const subject = await open(t, library)
     const { shop } = subject
     const jar = await signedIn(subject)
     const old = jar.copy()
@@ -141,9 +188,9 @@ t.test('the old cookie stands for the session until that ends, and is worthless 
   }
 })
 
-t.test('a logout by the old cookie ends the session, adopted or not', async (t) => {
-  const subject = await open(t)
-  const { shop, express } = subject
+ofEach('a logout by the old cookie ends the session, adopted or not', async (t, library) => {
+  const subject = await open(t, library)
+  const { shop, peer } = subject
   const jar = await signedIn(subject)
   const [fresh, used] = [jar.copy(), jar.copy()]
   await used.get(shop, '/me')
@@ -155,16 +202,16 @@ t.test('a logout by the old cookie ends the session, adopted or not', async (t) 
   const kept = other.copy()
   await other.post(shop, '/auth/logout')
   t.equal(await kept.copy().user(shop), null)
-  t.notOk('userId' in (await kept.get(express, '/data')).body)
+  t.notOk('userId' in (await kept.get(peer, '/data')).body)
 })
 
-t.test('a logout that races the first requests leaves no session, in two hundred rounds', async (t) => {
-  const { express, shop, keyPrefix } = await open(t)
-  const second = await startShop(t, { redis: redis.url, keyPrefix, expressSession: 'adopt', secret: [secret, OLD] })
+ofEach('a logout that races the first requests leaves no session, in two hundred rounds', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library)
+  const second = await startShop(t, { redis: redis.url, keyPrefix, adopt: library, secret: [secret, OLD] })
   const alive: number[] = []
   const failed: unknown[] = []
   for (let round = 0; round < 200; round++) {
-    const jar = await signedIn({ express })
+    const jar = await signedIn({ peer })
     const first = (index: number) => jar.copy().get(index % 2 === 0 ? shop : second, '/me')
     const answers = await Promise.all([first(0), first(1), jar.copy().post(round % 2 === 0 ? shop : second, '/out'), first(2), first(3)])
     failed.push(...answers.filter(({ status }) => status >= 500))
@@ -306,9 +353,9 @@ t.test('at whatever moment of its adoption the user is signed out everywhere, it
   t.strictSame(outcomes, ['lives', 'lives', 'lives', 'ended', 'ended', 'ended'])
 })
 
-t.test('a logout while Redis is down ends the session when it is back, also one not adopted yet', async (t) => {
+ofEach('a logout while Redis is down ends the session when it is back, also one not adopted yet', async (t, library) => {
   const own = await startRedis(t)
-  const subject = await open(t, {}, {}, own)
+  const subject = await open(t, library, {}, {}, own)
   const { shop, keyPrefix } = subject
   const jar = await signedIn(subject)
   const old = jar.copy()
@@ -321,9 +368,9 @@ t.test('a logout while Redis is down ends the session when it is back, also one 
   t.equal(await old.user(shop), null)
 })
 
-t.test('while Redis is down nobody is taken for signed out', async (t) => {
+ofEach('while Redis is down nobody is taken for signed out', async (t, library) => {
   const own = await startRedis(t)
-  const subject = await open(t, {}, {}, own)
+  const subject = await open(t, library, {}, {}, own)
   const jar = await signedIn(subject)
   own.pause()
   const answer = await jar.get(subject.shop, '/me')
@@ -334,24 +381,24 @@ t.test('while Redis is down nobody is taken for signed out', async (t) => {
   t.equal(await jar.user(subject.shop), 'ada')
 })
 
-t.test('while another process holds the claim nobody is taken for signed out', async (t) => {
-  const { shop, keyPrefix, express } = await open(t)
-  const jar = await signedIn({ express })
-  const id = adoptedToken(sidOf(jar), OLD).slice(0, 22)
+ofEach('while another process holds the claim nobody is taken for signed out', async (t, library) => {
+  const { shop, keyPrefix, peer } = await open(t, library)
+  const jar = await signedIn({ peer })
+  const id = adoptedToken(sidOf(library, jar), OLD).slice(0, 22)
   await redis.client.set(`@{${keyPrefix}${id}}`, 'of a process that stopped', 'PX', 10_000)
   t.match(await jar.get(shop, '/me'), { status: 503, body: { code: 'ERR_SESSION_STORE_UNAVAILABLE' } })
   await redis.client.del(`@{${keyPrefix}${id}}`)
   t.equal(await jar.user(shop), 'ada')
 })
 
-t.test('an old cookie whose session has expired or was destroyed is nobody\'s, and answered at once', async (t) => {
-  const subject = await open(t)
-  const { express, shop, keyPrefix } = subject
+ofEach('an old cookie whose session has expired or was destroyed is nobody\'s, and answered at once', async (t, library) => {
+  const subject = await open(t, library)
+  const { peer, shop, keyPrefix } = subject
   const expired = await signedIn(subject)
-  await redis.client.del(keyPrefix + sidOf(expired))
+  await redis.client.del(keyPrefix + sidOf(library, expired))
   const destroyed = await signedIn(subject)
   const cookie = destroyed.copy()
-  await destroyed.post(express, '/out')
+  await destroyed.post(peer, '/out')
   for (const jar of [expired, cookie]) {
     const startedAt = performance.now()
     t.equal(await jar.user(shop), null)
@@ -364,38 +411,39 @@ t.test('an old cookie whose session has expired or was destroyed is nobody\'s, a
   t.equal((await keysOf(redis.client, keyPrefix)).filter((key) => key.startsWith(keyPrefix)).length, 2)
 })
 
-t.test('an anonymous Express session comes along with its data, and is of nobody', async (t) => {
-  const { express, shop, keyPrefix } = await open(t, {}, { session: { saveUninitialized: true } })
+ofEach('an anonymous session comes along with its data, and is of nobody', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library, {}, { saveUninitialized: true })
   const jar = new Jar()
-  await jar.post(express, '/put/cart', 3)
+  await jar.post(peer, '/put/cart', 3)
   t.equal(await jar.user(shop), null)
   t.same((await jar.get(shop, '/data')).body, { cart: 3 })
-  t.equal((await jar.get(express, '/data')).body.cart, undefined)
+  t.equal((await jar.get(peer, '/data')).body.cart, undefined)
   t.strictSame((await redis.client.keys(`@${keyPrefix}*`)), [])
   const planted = jar.copy()
   await jar.post(shop, '/in/ada')
   t.equal(await planted.user(shop), null, 'a session from before the sign-in is worthless')
 })
 
-t.test('the user may have been kept elsewhere', async (t) => {
-  for (const [path, userIdFrom] of [['/user/ada', (data: any) => data.user?.id], ['/passport/ada', (data: any) => data.passport?.user]] as const) {
-    const { express, shop } = await open(t, { userIdFrom })
+ofEach('the user may have been kept elsewhere', async (t, library) => {
+  const ofPassport = library === 'express-session' ? (data: any) => data.passport?.user : (data: any) => data.passport
+  for (const [path, userIdFrom] of [['/user/ada', (data: any) => data.user?.id], ['/passport/ada', ofPassport]] as const) {
+    const { peer, shop } = await open(t, library, { userIdFrom })
     const jar = new Jar()
-    await jar.post(express, path)
+    await jar.post(peer, path)
     t.equal(await jar.user(shop), 'ada')
     t.equal((await shop.sessions.listByUser('ada')).length, 1)
   }
-  const { express, shop } = await open(t)
+  const { peer, shop } = await open(t, library)
   const number = new Jar()
-  await number.post(express, '/number/42')
+  await number.post(peer, '/number/42')
   t.equal(await number.user(shop), '42')
   t.equal((await shop.sessions.listByUser(42)).length, 1)
 })
 
-t.test('a cookie of another name is read by it, and every secret verifies', async (t) => {
+ofEach('a cookie of another name is read by it, and every secret verifies', async (t, library) => {
   for (const [each, old] of [OLD, secret, 'the one between them'].entries()) {
-    const { express, shop } = await open(t, { cookieName: ['id', 'app.sid'], secret: [secret, OLD, 'the one between them'] }, { session: { name: 'app.sid', secret: old } })
-    const jar = await signedIn({ express })
+    const { peer, shop } = await open(t, library, { cookieName: ['id', 'app.sid'], secret: [secret, OLD, 'the one between them'] }, { name: 'app.sid', secret: old })
+    const jar = await signedIn({ peer })
     t.ok(jar.cookies.has('app.sid'))
     t.equal(await jar.user(shop), 'ada', `secret ${each}`)
     t.strictSame([...jar.cookies.keys()], ['id'])
@@ -403,9 +451,9 @@ t.test('a cookie of another name is read by it, and every secret verifies', asyn
   }
 })
 
-t.test('an adopted session has our timeouts from then on', async (t) => {
-  const { express, shop, keyPrefix } = await open(t, { idleTimeout: '20m', absoluteTimeout: '2h' }, { ttl: 50 })
-  const jar = await signedIn({ express })
+ofEach('an adopted session has our timeouts from then on', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library, { idleTimeout: '20m', absoluteTimeout: '2h' }, { ttl: 50 })
+  const jar = await signedIn({ peer })
   const { body } = await jar.get(shop, '/me')
   const left = await redis.client.pttl(keyPrefix + body.id)
   t.ok(left > 19 * MINUTE && left <= 20 * MINUTE)
@@ -418,19 +466,19 @@ t.test('an adopted session has our timeouts from then on', async (t) => {
   t.equal(await jar.user(shop), null, 'however busy it is')
 })
 
-t.test('a cookie that ended with the browser does so still', async (t) => {
+ofEach('a cookie that ended with the browser does so still', async (t, library) => {
   for (const [maxAge, own, persists] of [[undefined, undefined, false], [DAY, undefined, true], [DAY, false, false]] as const) {
-    const { express, shop } = await open(t, { cookie: { secure: false, ...own !== undefined && { maxAge: own } } }, { session: { cookie: { ...maxAge !== undefined && { maxAge } } } })
-    const jar = await signedIn({ express })
+    const { peer, shop } = await open(t, library, { cookie: { secure: false, ...own !== undefined && { maxAge: own } } }, { ...maxAge !== undefined && { maxAge } })
+    const jar = await signedIn({ peer })
     const [cookie = ''] = (await jar.get(shop, '/me')).setCookies
     t.match(cookie, /^sid=/)
     t.equal(/Max-Age/.test(cookie), persists, cookie)
   }
 })
 
-t.test('sessions that wait to be adopted are no sessions of ours, and nothing to tell of', async (t) => {
-  const { express, shop, keyPrefix } = await open(t)
-  const jars = await Promise.all(['ada', 'bob', 'mallory'].map((user) => signedIn({ express }, user)))
+ofEach('sessions that wait to be adopted are no sessions of ours, and nothing to tell of', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library)
+  const jars = await Promise.all(['ada', 'bob', 'mallory'].map((user) => signedIn({ peer }, user)))
   await jars[0]?.get(shop, '/me')
   for (let each = 0; each < 3; each++) {
     const listed: string[] = []
@@ -444,12 +492,12 @@ t.test('sessions that wait to be adopted are no sessions of ours, and nothing to
   t.equal(shop.lines.filter(({ msg }) => /cannot be read/.test(msg)).length, 1)
 })
 
-t.test('nothing that is shown holds an old session id, a token or a cookie', async (t) => {
-  const { express, shop } = await open(t)
-  const jar = await signedIn({ express })
-  const secrets = [sidOf(jar), decodeURIComponent(jar.cookies.get('connect.sid') ?? '')]
-  const waiting = await signedIn({ express }, 'bob')
-  secrets.push(sidOf(waiting))
+ofEach('nothing that is shown holds an old session id, a token or a cookie', async (t, library) => {
+  const { peer, shop } = await open(t, library)
+  const jar = await signedIn({ peer })
+  const secrets = [sidOf(library, jar), decodeURIComponent(jar.cookies.get(LIBRARIES[library].cookie) ?? '')]
+  const waiting = await signedIn({ peer }, 'bob')
+  secrets.push(sidOf(library, waiting))
   for (const path of ['/me', '/data', '/auth/info', '/auth/sessions', '/recent']) await jar.get(shop, path)
   secrets.push(jar.cookies.get('sid') ?? '', (jar.cookies.get('sid') ?? '').split('.')[1] ?? '')
   const shown: unknown[] = [await shop.sessions.listByUser('ada')]
@@ -461,9 +509,9 @@ t.test('nothing that is shown holds an old session id, a token or a cookie', asy
   t.strictSame(secrets.filter((each) => seen.includes(each)), [])
 })
 
-t.test('bearer clients are served beside, and never both ways at once', async (t) => {
-  const { express, shop } = await open(t, { bearer: true })
-  const jar = await signedIn({ express })
+ofEach('bearer clients are served beside, and never both ways at once', async (t, library) => {
+  const { peer, shop } = await open(t, library, { bearer: true })
+  const jar = await signedIn({ peer })
   const { headers } = await shop.sessions.create({ userId: 'bob', kind: 'bearer' })
   const me = (more: Record<string, string>) => shop.inject({ url: '/me', headers: { ...headers, ...more } as Record<string, string> })
   t.match((await me({})).json(), { userId: 'bob', kind: 'bearer' })
@@ -473,36 +521,39 @@ t.test('bearer clients are served beside, and never both ways at once', async (t
   t.equal((await shop.inject({ url: '/me', headers: { authorization: `Bearer ${jar.cookies.get('sid') ?? ''}` } })).statusCode, 401)
 })
 
-t.test('a cookie that nobody signed adopts nothing', async (t) => {
-  const { express, shop, keyPrefix } = await open(t)
-  const ada = await signedIn({ express })
-  const sid = sidOf(ada)
-  const { id } = (await (await signedIn({ express }, 'bob')).get(shop, '/me')).body
+ofEach('a cookie that nobody signed adopts nothing', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library)
+  const ada = await signedIn({ peer })
+  const sid = sidOf(library, ada)
+  const { id } = (await (await signedIn({ peer }, 'bob')).get(shop, '/me')).body
   const mallory = new Jar()
-  for (const value of [sid, `s:${sid}`, `s:${sid}.x`, signExpressCookie(sid, 'guess'), `${ada.cookies.get('connect.sid') ?? ''}x`, '%', 's:.', adoptedToken(sid, 'guess')]) {
-    for (const name of ['connect.sid', 'sid']) {
+  const { cookie, sign } = LIBRARIES[library]
+  const other = library === 'express-session' ? LIBRARIES['@fastify/session'] : LIBRARIES['express-session']
+  const own = ada.cookies.get(cookie) ?? ''
+  for (const value of [sid, `s:${sid}`, `s:${sid}.x`, `${sid}.x`, `${sid}.`, sign(sid, 'guess'), other.sign(sid, OLD), decodeURIComponent(`${own}x`), decodeURIComponent(own).slice(0, -1), '%', 's:.', '.', adoptedToken(sid, 'guess')]) {
+    for (const name of [cookie, 'sid']) {
       mallory.cookies.clear()
       mallory.cookies.set(name, encodeURIComponent(value))
       t.equal(await mallory.user(shop), null, value)
     }
   }
   t.equal(await redis.client.exists(keyPrefix + sid), 1)
-  // A public handle, signed as if it were a session id of Express: the record there is none of Express.
+  // A public handle, signed as if it were a session id of the other library: the record there is none of its.
   mallory.cookies.clear()
-  mallory.cookies.set('connect.sid', encodeURIComponent(signExpressCookie(id, OLD)))
+  mallory.cookies.set(cookie, encodeURIComponent(sign(id, OLD)))
   t.equal(await mallory.user(shop), null)
   t.ok(await shop.sessions.get(id), 'and nothing has ended')
-  mallory.cookies.set('connect.sid', `${ada.cookies.get('connect.sid')}; connect.sid=${ada.cookies.get('connect.sid')}`)
+  mallory.cookies.set(cookie, `${own}; ${cookie}=${own}`)
   t.equal(await mallory.user(shop), null, 'two of one name')
   t.equal(await ada.user(shop), 'ada')
 })
 
-t.test('whatever lies under an old session id, nobody is signed in by it and nothing breaks', async (t) => {
-  const { express, shop, keyPrefix } = await open(t)
-  const jar = await signedIn({ express })
-  const key = keyPrefix + sidOf(jar)
+ofEach('whatever lies under an old session id, nobody is signed in by it and nothing breaks', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library)
+  const jar = await signedIn({ peer })
+  const key = keyPrefix + sidOf(library, jar)
   const hostile = ['', 'x', '5', 'null', '[]', '{}', '{"userId":"ada"}', '{"cookie":5,"userId":"ada"}', '{"cookie":null,"userId":"ada"}', '{"cookie":'.repeat(100_000), `{"cookie":{},"userId":"ada","deep":${'['.repeat(20_000)}${']'.repeat(20_000)}}`,
-    '{"cookie":{},"userId":{"a":1}}', '{"cookie":{},"userId":true}', '{"cookie":{},"userId":["ada"]}', '{"cookie":{},"userId":""}', `{"cookie":{},"userId":"${'x'.repeat(256)}"}`, '{"cookie":{},"__proto__":{"userId":"ada"}}', encode(record({ id: sidOf(jar) })), Buffer.from([0xff, 0xfe])]
+    '{"cookie":{},"userId":{"a":1}}', '{"cookie":{},"userId":true}', '{"cookie":{},"userId":["ada"]}', '{"cookie":{},"userId":""}', `{"cookie":{},"userId":"${'x'.repeat(256)}"}`, '{"cookie":{},"__proto__":{"userId":"ada"}}', encode(record({ id: sidOf(library, jar) })), Buffer.from([0xff, 0xfe])]
   for (const value of hostile) {
     for (const [method, path] of [['GET', '/me'], ['GET', '/data'], ['POST', '/put/cart'], ['POST', '/auth/logout']] as const) {
       await redis.client.set(key, value)
@@ -517,11 +568,11 @@ t.test('whatever lies under an old session id, nobody is signed in by it and not
   t.equal(await jar.copy().user(shop), null)
 })
 
-t.test('what Express signs in while it is adopted is whom it signed in last', async (t) => {
-  const { express, shop } = await open(t)
+ofEach('whoever is signed in while a session is adopted is who was signed in last', async (t, library) => {
+  const { peer, shop } = await open(t, library)
   for (let round = 0; round < 40; round++) {
-    const jar = await signedIn({ express })
-    await Promise.all([jar.copy().get(shop, '/me'), jar.copy().post(express, '/assign/bob'), jar.copy().get(shop, '/me')])
+    const jar = await signedIn({ peer })
+    await Promise.all([jar.copy().get(shop, '/me'), jar.copy().post(peer, '/assign/bob'), jar.copy().get(shop, '/me')])
     const { body } = await jar.copy().get(shop, '/me')
     t.same(await shop.sessions.data(body.id), { userId: body.userId }, 'the data says the same')
     const lists = await Promise.all(['ada', 'bob'].map(async (user) => (await shop.sessions.listByUser(user)).map(({ id }) => id)))
@@ -530,10 +581,10 @@ t.test('what Express signs in while it is adopted is whom it signed in last', as
   }
 })
 
-t.test('signing a user out everywhere ends a session of theirs that is just being adopted', async (t) => {
-  const { express, shop } = await open(t)
+ofEach('signing a user out everywhere ends a session of theirs that is just being adopted', async (t, library) => {
+  const { peer, shop } = await open(t, library)
   for (let round = 0; round < 50; round++) {
-    const jar = await signedIn({ express })
+    const jar = await signedIn({ peer })
     const first = jar.copy().get(shop, '/me')
     await shop.sessions.revokeUser('ada')
     const { status } = await first
@@ -546,16 +597,16 @@ t.test('signing a user out everywhere ends a session of theirs that is just bein
   }
 })
 
-t.test('with our RedisStore in an Express app that goes on, its slow request does not bring back an ended session', async (t) => {
+ofEach('with our RedisStore in an old application that goes on, its slow request does not bring back an ended session', async (t, library) => {
   const keyPrefix = prefix()
   const store = new RedisStore({ client: redis.client, prefix: keyPrefix })
   t.teardown(() => store.close())
-  const express = await startExpress(t, { keyPrefix, store: store as never, session: { secret: OLD } })
-  const shop = await startShop(t, { redis: redis.url, keyPrefix, expressSession: 'adopt', secret: [secret, OLD] })
-  const jar = await signedIn({ express })
+  const peer = await LIBRARIES[library].start(t, { keyPrefix, store })
+  const shop = await startShop(t, { redis: redis.url, keyPrefix, adopt: library, secret: [secret, OLD] })
+  const jar = await signedIn({ peer })
   const gate = new Gate()
-  express.gates.set('slow', gate)
-  const slow = jar.copy().post(express, '/slow/slow', 1)
+  peer.gates.set('slow', gate)
+  const slow = jar.copy().post(peer, '/slow/slow', 1)
   await gate.reached
   const old = jar.copy()
   t.equal(await jar.user(shop), 'ada')
@@ -565,10 +616,10 @@ t.test('with our RedisStore in an Express app that goes on, its slow request doe
   t.equal(await old.user(shop), null)
 })
 
-t.test('requests at once of two processes to a session just adopted all keep their change', async (t) => {
-  const { express, shop, keyPrefix } = await open(t)
-  const second = await startShop(t, { redis: redis.url, keyPrefix, expressSession: 'adopt', secret: [secret, OLD] })
-  const jar = await signedIn({ express })
+ofEach('requests at once of two processes to a session just adopted all keep their change', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library)
+  const second = await startShop(t, { redis: redis.url, keyPrefix, adopt: library, secret: [secret, OLD] })
+  const jar = await signedIn({ peer })
   const all = Array.from({ length: 100 }, (_, each) => `key${each}`)
   const keys = [...all]
   // As many at once as a page may send; more would be a matter of the time a request has.
@@ -579,15 +630,15 @@ t.test('requests at once of two processes to a session just adopted all keep the
   t.same((await jar.get(shop, '/data')).body, { userId: 'ada', ...Object.fromEntries(all.map((key) => [key, 1])) })
 })
 
-t.test('on a Cluster it is the same', async (t) => {
+ofEach('on a Cluster it is the same', async (t, library) => {
   const cluster = await startCluster(t)
   const keyPrefix = prefix()
   const store = new RedisStore({ client: cluster.client, prefix: keyPrefix })
   t.teardown(() => store.close())
-  const express = await startExpress(t, { keyPrefix, store: store as never, session: { secret: OLD } })
-  const shop = await startShop(t, { redis: { cluster: cluster.nodes }, keyPrefix, expressSession: 'adopt', secret: [secret, OLD] })
+  const peer = await LIBRARIES[library].start(t, { keyPrefix, store })
+  const shop = await startShop(t, { redis: { cluster: cluster.nodes }, keyPrefix, adopt: library, secret: [secret, OLD] })
   for (let round = 0; round < 10; round++) {
-    const jar = await signedIn({ express })
+    const jar = await signedIn({ peer })
     const answers = await Promise.all(Array.from({ length: 10 }, () => jar.copy().get(shop, '/me')))
     t.equal(new Set(answers.map(({ status, body }) => `${status} ${body.id}`)).size, 1)
     t.equal(answers[0]?.status, 200)
@@ -595,4 +646,96 @@ t.test('on a Cluster it is the same', async (t) => {
     t.equal(await jar.user(shop), null)
   }
   t.strictSame((await keysOf(cluster.client, keyPrefix)).filter((key) => key.startsWith(keyPrefix)), [])
+})
+
+ofEach('with a near-cache in every process it is the same', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library, { nearCache: true })
+  const second = await startShop(t, { redis: redis.url, keyPrefix, adopt: library, secret: [secret, OLD], nearCache: true })
+  for (let round = 0; round < 10; round++) {
+    const jar = await signedIn({ peer })
+    const old = jar.copy()
+    const answers = await Promise.all(Array.from({ length: 10 }, (_, each) => jar.copy().get(each % 2 === 0 ? shop : second, '/me')))
+    t.equal(new Set(answers.map(({ status, body }) => `${status} ${body.id}`)).size, 1)
+    t.equal(answers[0]?.status, 200)
+    t.equal(await jar.user(second), 'ada')
+    await old.copy().post(shop, '/out')
+    await until('its end', async () => await jar.copy().user(second) === null && await old.copy().user(second) === null)
+    t.equal(await old.user(shop), null)
+  }
+  t.strictSame((await keysOf(redis.client, keyPrefix)).filter((key) => key.startsWith(keyPrefix)), [])
+})
+
+ofEach('an end that the old application has written down counts if it would refuse the session for it', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library, {}, { maxAge: DAY })
+  const [here, there] = [await signedIn({ peer }), await signedIn({ peer })]
+  for (const jar of [here, there]) {
+    const key = keyPrefix + sidOf(library, jar)
+    const { cookie, ...data } = JSON.parse(await redis.client.get(key) as string)
+    t.type(cookie.expires, 'string')
+    await redis.client.set(key, JSON.stringify({ cookie: { ...cookie, expires: new Date(Date.now() - MINUTE) }, ...data }), 'KEEPTTL')
+  }
+  const user = (await there.get(peer, '/data')).body.userId ?? null
+  // Use of a session of Express moves its end in Redis alone.
+  t.equal(user, library === 'express-session' ? 'ada' : null)
+  t.equal(await here.user(shop), user)
+})
+
+ofEach('after a rollback all are signed in who were not taken over yet, and deployed again each is whoever signed in last', async (t, library) => {
+  const { peer, shop, keyPrefix } = await open(t, library)
+  const there = async (jar: Jar): Promise<unknown> => (await jar.get(peer, '/data')).body.userId ?? null
+  const [ada, bob, carol] = [await signedIn({ peer }), await signedIn({ peer }, 'bob'), await signedIn({ peer }, 'carol')]
+  await bob.post(peer, '/put/cart', 1)
+  const carols = carol.copy()
+  t.strictSame([await ada.user(shop), await carol.user(shop)], ['ada', 'carol'])
+
+  t.strictSame([await there(ada), await there(carol), await there(carols), await there(bob)], [null, null, null, 'bob'])
+  await ada.post(peer, '/login/mallory')
+  await bob.post(peer, '/put/cart', 2)
+  t.strictSame([await there(ada), await there(bob)], ['mallory', 'bob'])
+
+  // Under another name, so that what browsers still hold of the first time is not read.
+  const again = await startShop(t, { redis: redis.url, keyPrefix, adopt: library, secret: [secret, OLD], cookieName: ['sid2', LIBRARIES[library].cookie] })
+  t.strictSame([await ada.user(again), await bob.user(again), await carol.user(again)], ['mallory', 'bob', null])
+  t.same((await bob.get(again, '/data')).body, { userId: 'bob', cart: 2 })
+})
+
+t.test('a cookie that an application signed for another purpose names a session if its value is the id of one, as at @fastify/session', async (t) => {
+  const { peer, shop } = await open(t, '@fastify/session')
+  const [ada, bob, mallory] = [await signedIn({ peer }), await signedIn({ peer }, 'bob'), new Jar()]
+  const { body: { id } } = await ada.get(shop, '/me')
+  const signed = async (value: string): Promise<void> => {
+    mallory.cookies.clear()
+    await mallory.post(peer, `/prefer/${value}`)
+    const cookie = mallory.cookies.get('preference') ?? ''
+    t.ok(unsignFastifyCookie(cookie, [OLD]), 'the signature is good')
+    mallory.cookies.clear()
+    for (const name of ['sessionId', 'sid']) mallory.cookies.set(name, cookie)
+  }
+  for (const value of ['dark', 'ada', id, `${id}.`]) {
+    await signed(value)
+    t.equal(await mallory.copy().user(shop), null, value)
+  }
+  t.equal(await ada.user(shop), 'ada')
+  await signed(sidOf('@fastify/session', bob))
+  t.equal((await mallory.get(peer, '/data')).body.userId, 'bob')
+  t.equal(await mallory.user(shop), 'bob')
+})
+
+t.test('sessions of @fastify/session with the cookiePrefix of Express are taken over as those of express-session', async (t) => {
+  const keyPrefix = prefix()
+  const peer = await startFastifySession(t, { client: redis.client, keyPrefix, session: { secret: [OLD], cookiePrefix: 's:' } })
+  const shop = await startShop(t, { redis: redis.url, keyPrefix, adopt: 'express-session', cookieName: ['sid', 'sessionId'], secret: [secret, OLD] })
+  const jar = await signedIn({ peer })
+  t.equal(await jar.user(shop), 'ada')
+  t.strictSame([...jar.cookies.keys()], ['sid'])
+})
+
+t.test('expressSession: \'adopt\' is adopt: \'express-session\' by its former name, with one warning', async (t) => {
+  const warnings = ({ lines }: Shop) => lines.filter(({ level }) => level === 40).map(({ msg }) => msg).filter((msg) => msg.includes('adopt'))
+  const { peer, shop } = await open(t, 'express-session', { adopt: undefined, expressSession: 'adopt' })
+  t.strictSame(warnings(shop), ['expressSession: \'adopt\' is called adopt: \'express-session\' now'])
+  const jar = await signedIn({ peer })
+  t.equal(await jar.user(shop), 'ada')
+  t.strictSame([...jar.cookies.keys()], ['sid'])
+  t.strictSame(warnings((await open(t, 'express-session')).shop), [])
 })

@@ -172,7 +172,7 @@ export class Jar {
     const setCookies = response.headers.getSetCookie()
     for (const line of setCookies) {
       const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? []
-      if (/; max-age=0(;|$)/i.test(line)) this.cookies.delete(name)
+      if (/; (max-age=0|expires=Thu, 01 Jan 1970 [^;]*)(;|$)/i.test(line)) this.cookies.delete(name)
       else this.cookies.set(name, value)
     }
     const text = await response.text()

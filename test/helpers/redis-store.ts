@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import type { Client, RedisTarget } from '../../lib/redis/connection.ts'
-import { ExpressAdoption } from '../../lib/express/adoption.ts'
+import { ForeignAdoption } from '../../lib/express/adoption.ts'
 import { RedisStore as DropIn } from '../../lib/express/redis-store.ts'
 import type { RedisStoreOptions as DropInOptions } from '../../lib/express/redis-store.ts'
 import { RedisStore } from '../../lib/redis/store.ts'
@@ -47,11 +47,11 @@ export async function openStore (t: Test, target: RedisTarget, options: Omit<Red
   return await ready(t, target, (client) => new RedisStore({ client, ...options }, parts))
 }
 
-/** A store that adopts sessions of an Express app. */
+/** A store that adopts sessions of another library. */
 export async function openAdopting (t: Test, target: RedisTarget, options: Omit<RedisStoreOptions, 'client'>): Promise<RedisStore & { adoption: Adoption }> {
   const timeouts = { idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY }
   const store = await openStore(t, target, options, {
-    adoption: (base) => new ExpressAdoption(base, { ...timeouts, cookieMaxAgeMs: null, userIdFrom: null })
+    adoption: (base) => new ForeignAdoption(base, { ...timeouts, cookieMaxAgeMs: null, userIdFrom: null, adopt: 'express-session' })
   })
   return Object.assign(store, { adoption: store.adoption as Adoption })
 }

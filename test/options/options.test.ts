@@ -151,6 +151,7 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['cookie.httpOnly', 'must be true or false', [null, 1, 'LEAKED']],
   ['cookie.partitioned', 'must be true or false', [null, 1, 'LEAKED']],
   ['cookie.sameSite', 'must be "lax" or "strict" or "none"', [null, true, false, 'Lax', 'LEAKED', '', ['lax']]],
+  ['adopt', 'must be "express-session" or "@fastify/session"', [null, true, 'LEAKED', 'express', 'share', ['express-session']]],
   ['cookie.path', 'must be a string', [null, 5, ['/']]],
   ['cookie.path', COOKIE_PATH, ['', 'LEAKED', '/; Domain=LEAKED', '/;LEAKED', '/a b', '/\r\nSet-Cookie: LEAKED=1', '/\u0000', '/né', '//evil; Secure']],
   ['cookie.domain', 'must be a string', [null, 5, ['example.com']]],
@@ -337,6 +338,7 @@ t.test('these are the defaults', async (t) => {
     origins: [],
     csrf: true,
     bearer: false,
+    adopt: null,
     expressSession: null,
     limit: { max: 1000, evicts: true },
     attempts: { network: { max: 100, withinMs: 15 * 60_000 }, accountNetwork: { max: 10, withinMs: 15 * 60_000 }, account: { max: 50, withinMs: 30 * 24 * 3_600_000 } },
@@ -432,6 +434,21 @@ t.test('a limit on failed logins is a number and a duration, or none', async (t)
     t.strictSame(faultsOf(t, { secret, attempts: { [name]: { LEAKE: 1 } } }), [`attempts.${name}.LEAKE is not an option`])
   }
   t.strictSame(faultsOf(t, { secret, attempts: { ip: 5 } }), ['attempts.ip is not an option'])
+})
+
+t.test('sessions of another library are taken over from Redis, and its cookie is read by its default name', async (t) => {
+  const redis = 'redis://localhost'
+  const names = (options: object) => resolveOptions({ secret, redis, ...options }).cookieNames
+  t.strictSame(names({ adopt: 'express-session' }), ['__Host-sid', 'connect.sid'])
+  t.strictSame(names({ adopt: '@fastify/session' }), ['__Host-sid', 'sessionId'])
+  t.strictSame(names({ adopt: '@fastify/session', cookie: { secure: false } }), ['sid', 'sessionId'])
+  t.strictSame(names({ adopt: '@fastify/session', cookieName: ['a', 'b'] }), ['a', 'b'])
+  t.strictSame(names({ expressSession: 'adopt' }), ['__Host-sid', 'connect.sid'])
+  t.match(resolveOptions({ secret, redis, expressSession: 'adopt' }), { adopt: 'express-session', expressSession: null })
+  t.strictSame(faultsOf(t, { secret, adopt: '@fastify/session' }), ['adopt needs redis: that of the application before'])
+  t.strictSame(faultsOf(t, { secret, expressSession: 'adopt' }), ['expressSession needs redis: that of the application before'])
+  for (const expressSession of ['share', 'adopt']) t.strictSame(faultsOf(t, { secret, redis, adopt: 'express-session', expressSession }), ['expressSession cannot be given together with adopt'])
+  t.strictSame(faultsOf(t, { secret, redis, adopt: '@fastify/session', encryption: { keys: [secret] } }), ['encryption cannot be given together with adopt: what is taken over is stored as it is'])
 })
 
 t.test('encryption is not for what an Express app reads as well', async (t) => {

@@ -265,7 +265,7 @@ t.test('what only some need is named as well', async (t) => {
     return steps.join() === '200,200,book,200,200'
   }
   const adopted = async (t: Test): Promise<boolean> => {
-    const shop = await startShop(t, { redis: target(redis), keyPrefix: 'sess:', expressSession: 'adopt' })
+    const shop = await startShop(t, { redis: target(redis), keyPrefix: 'sess:', adopt: 'express-session' })
     const ada = new Jar()
     await ada.post(express, '/login/ada')
     return [(await ada.get(shop, '/me')).status, (await ada.post(shop, '/put/cart', ['book'])).status, (await ada.post(shop, '/out')).status].join() === '200,200,200'
