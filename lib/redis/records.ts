@@ -36,7 +36,7 @@ export class Records {
     this.persist = persist
   }
 
-  /** Finds a live session. `any`: its id comes from a scan, and it may be one of Express that waits to be adopted. */
+  /** Finds a live session. `any`: its id comes from a scan, and may be another library's that waits to be adopted. */
   async find (id: string, { any = false }: { any?: boolean } = {}): Promise<SessionRecord | null> {
     const key = this.keys.session(id)
     try {
@@ -72,9 +72,18 @@ export class Records {
     await this.link.run(key, (client) => client.call('SET', key, this.encode(record), 'PX', PENDING_MS, mode))
   }
 
+  /**
+   * KEYS  the session
+   * Returns 1 it was deleted · 0 there is none, or it is one of this package
+   */
+  static readonly discardScript = script<1 | 0>(1, `
+local value = redis.pcall('GET', KEYS[1])
+if type(value) == 'string' and string.match(value, '^{"s":%d+,"h":"[^\\n]*\\n') then return 0 end
+return redis.call('DEL', KEYS[1])`)
+
+  /** Deletes a session of another library. One of this package under that id stays: its secret ends it, not its id. */
   async discard (id: string): Promise<void> {
-    const key = this.keys.session(id)
-    await this.link.run(key, (client) => client.del(key))
+    await this.link.script(Records.discardScript, [this.keys.session(id)])
   }
 
   async deletePending (id: string): Promise<void> {

@@ -100,7 +100,7 @@ export interface AdoptionBase extends RedisStoreBase {
  *     changes        on a connection to each master CLIENT ID, INFO, CLIENT TRACKING ON REDIRECT <id> BCAST PREFIX
  *                    sess:, SUBSCRIBE __redis__:invalidate, PING three times within the silence allowed; INFO beside it
  *     adopt          GET sess:<the other library's id>, the steps of a login (by one process), GETDEL it before the
- *                    last
+ *                    last; at a logout EVALSHA discard of it
  *
  * The session's key is the authority, the user's list a broom: for a moment it may hold sessions that are gone. It
  * never misses one that lives. No script touches two Cluster slots, and none that ends a session needs memory.

@@ -1,3 +1,4 @@
+import { Signer } from '@fastify/cookie'
 import expressSession from 'express-session'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -89,6 +90,20 @@ for (const [name, options] of Object.entries(stores)) {
     t.equal((await ada.get('/me')).statusCode, 401, 'her own cookie of before does')
   })
 }
+
+t.test('a public id signs nobody out where sessions are taken over, signed as the other library signs its ids', async (t) => {
+  for (const [adopt, cookie] of [
+    ['express-session', (id: string) => `connect.sid=${encodeURIComponent(signExpressCookie(id, OLD_SECRET))}`],
+    ['@fastify/session', (id: string) => `sessionId=${encodeURIComponent(new Signer(OLD_SECRET).sign(id))}`]
+  ] as const) {
+    const app = await open(t, { redis: redis.url, keyPrefix: prefix(), adopt, secret: [secret, OLD_SECRET] })
+    const ada = await signIn(app, 'ada')
+    for (const url of LOGOUTS) {
+      t.ok(await signOut(app, url, cookie(idOf(ada))) < 300)
+      t.equal((await ada.get('/me')).body, 'ada', `${adopt} ${url}`)
+    }
+  }
+})
 
 t.test('beside an Express app, whose session ids are secrets, a public id signs nobody out', async (t) => {
   const app = await startApp(t, { redis: redis.url, keyPrefix: prefix(), expressSession: 'share' })
