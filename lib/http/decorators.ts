@@ -30,6 +30,11 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
       }
     })
   }
+  if (!app.hasDecorator('decryptSession')) {
+    app.decorate('decryptSession', () => {
+      throw new errors.UNSUPPORTED('app.decryptSession: app.sessions.fromCookieHeader finds the session of a cookie')
+    })
+  }
   app.decorateRequest(names.auth, { getter () { return authOf(context, this) } })
   app.decorateRequest(names.requireAuth, function (this: FastifyRequest) { return requireAuth(context, this) })
   app.decorate(names.authenticate, authenticate(context))

@@ -1,7 +1,8 @@
+import Fastify from 'fastify'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import { MemoryStore } from '../../lib/index.ts'
+import { MemoryStore, sessionPlugin } from '../../lib/index.ts'
 import type { LoginOptions, SessionOptions } from '../../lib/index.ts'
 import { errors } from '../../lib/errors.ts'
 import { kContext } from '../../lib/http/context.ts'
@@ -839,6 +840,16 @@ t.test('request.sessionStore, which @fastify/session has, says what to use inste
   const { statusCode, body } = await app.inject('/all')
   t.equal(statusCode, 500)
   t.match(JSON.parse(body), { code: 'ERR_SESSION_UNSUPPORTED', message: /app\.sessions/ })
+})
+
+t.test('app.decryptSession, which @fastify/session has, says what to use instead', async (t) => {
+  const app = await startApp(t)
+  t.throws(() => app.decryptSession('', {}, () => {}), { code: 'ERR_SESSION_UNSUPPORTED', message: /app\.sessions\.fromCookieHeader/ })
+  const own = Fastify()
+  t.teardown(() => own.close())
+  own.decorate('decryptSession', (() => 'theirs') as never)
+  await own.register(sessionPlugin, { secret, store: new MemoryStore() })
+  t.equal(own.decryptSession('', {}, () => {}) as unknown, 'theirs', 'one of the application stays')
 })
 
 t.test('regenerate with the user moves the session: the same sign-in, deadlines and label under a new id', async (t) => {
