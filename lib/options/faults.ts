@@ -3,6 +3,7 @@ import { Value } from '@sinclair/typebox/value'
 import type { ValueError } from '@sinclair/typebox/value'
 import { durationFault, durationMs } from '../util/duration.ts'
 import { errors } from '../errors.ts'
+import { insteadOf, meantBy } from './other-libraries.ts'
 
 /** Options that Fastify itself takes at `register`. */
 export const FASTIFY_OPTIONS: readonly string[] = ['prefix', 'logLevel', 'logSerializers']
@@ -62,10 +63,9 @@ export function fitting (input: unknown, schema: TSchema, faults: Faults): Recor
     const [name = '', member, ...deeper] = error.path.slice(1).split('/').map(unescaped)
     const nested = member !== undefined && withMembers.has(name) ? options[name] as object : null
     if (name === 'secret') continue // There is more to say of it.
-    if (name === 'cookie' && member === 'secure' && error.value === 'auto') faults.add('cookie.secure', NOT_AUTO)
     const path = nested === null ? [name] : name === 'attempts' ? [name, member, ...deeper] : [name, member]
-    const isUnknown = error.message.startsWith('Unexpected')
-    faults.add(path.join('.'), isUnknown ? 'is not an option' : `must be ${expectation(error.schema)}`)
+    const option = path.join('.')
+    faults.add(option, error.message.startsWith('Unexpected') ? unknown(option) : unfit(option, error))
     if (nested === null) delete options[name]
     else options[name] = Object.fromEntries(Object.entries(nested).filter(([key]) => key !== member))
   }
@@ -77,8 +77,14 @@ function unescaped (part: string): string {
   return part.replaceAll('~1', '/').replaceAll('~0', '~')
 }
 
-const NOT_AUTO = 'must be true or false: \'auto\' sends the cookie over plain http to whoever asks; set it to false ' +
-  'in development and use trustProxy behind a TLS proxy'
+function unknown (option: string): string {
+  const instead = insteadOf(option)
+  return `is not an option${instead === null ? '' : `: ${instead}`}`
+}
+
+function unfit (option: string, { value, schema }: ValueError): string {
+  return meantBy(option, value) ?? `must be ${expectation(schema)}`
+}
 
 /** Returns the names of the options that have members. */
 function namesWithMembers (schema: TSchema): Set<string> {

@@ -13,7 +13,7 @@ import { DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS } from './defaults.t
 import { attempted, Faults, fitting } from './faults.ts'
 import { adoptOf, cookieNameByDefault, expressSessionOf } from './other-libraries.ts'
 import { AttemptsSchema, SessionOptionsSchema } from './schema.ts'
-import { hasOption, timeoutsOf, warnOfShortTimeouts } from './timeouts.ts'
+import { hasOption, timeoutsOf, warnOfCookieMaxAge, warnOfShortTimeouts } from './timeouts.ts'
 import type { ResolvedTimeouts } from './timeouts.ts'
 import type { AttemptOptions, DecoratorOptions, SessionOptions } from './types.ts'
 
@@ -102,6 +102,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
   }
   faults.throwIfAny()
   warnOfShortTimeouts(options, faults)
+  warnOfCookieMaxAge(options, faults)
   if (hasOption(options.store, 'disableTTL')) {
     faults.warn('sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work')
   }
@@ -126,15 +127,23 @@ function addMeaningless (options: Given, { limit }: ResolvedOptions, faults: Fau
 }
 
 const MIN_SECRET_LENGTH = 32
+const TOO_SHORT = 'must have 32 characters or more: put a new one before it, as in [new, old], and nobody is signed out'
+const NO_SIGNER = 'must be a string or an array of strings: what a signer of your own has signed is not read'
+
+/** Whether a secret is a signer, as @fastify/session takes one. */
+function isSigner (secret: unknown): boolean {
+  return typeof secret === 'object' && secret !== null && attempted(() => 'sign' in secret && 'unsign' in secret, false)
+}
 
 function secretsOf ({ secret }: Given, faults: Faults): string[] {
   const isShort = (each: string): boolean => each.length < MIN_SECRET_LENGTH
   const secrets: unknown[] = Array.isArray(secret) ? Array.from(secret) : [secret]
   if (secret === undefined) faults.add('secret', 'is required: 32 characters or more from a random source')
+  else if (isSigner(secret)) faults.add('secret', NO_SIGNER)
   else if (!areStrings(secrets)) faults.add('secret', 'must be a string or an array of strings')
   else if (secrets.includes('')) faults.add('secret', 'must not be empty')
   else if (isShort(secrets[0])) {
-    faults.add('secret', `${Array.isArray(secret) ? '(the first) ' : ''}must have 32 characters or more`)
+    faults.add('secret', `${Array.isArray(secret) ? '(the first) ' : ''}${TOO_SHORT}`)
   } else if (secrets.some(isShort)) {
     faults.warn('an older secret has fewer than 32 characters: remove it as soon as its sessions have ended')
   }

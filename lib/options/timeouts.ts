@@ -95,3 +95,14 @@ export function warnOfShortTimeouts (
       'where seconds or minutes are meant, say so in a string such as \'30m\'')
   }
 }
+
+const HARD_END = 'cookie.maxAge is how long the browser keeps the cookie, and use does not prolong it: for a session ' +
+  'that ends after a time without use write idleTimeout, and for its end however much it is used absoluteTimeout'
+
+/** Warns of a `cookie.maxAge` that stands alone. Elsewhere use prolongs the cookie and the session with it. */
+export function warnOfCookieMaxAge (
+  { cookie, idleTimeout, absoluteTimeout, remember }: Partial<SessionOptions>, faults: Faults
+): void {
+  const isAlone = [idleTimeout, absoluteTimeout, remember].every((each) => each === undefined)
+  if (isAlone && cookie?.maxAge !== undefined && cookie.maxAge !== false) faults.warn(HARD_END)
+}

@@ -9,6 +9,7 @@ import { RedisStore as DropIn } from '../../lib/express/redis-store.ts'
 import { MemoryStore, RedisStore, sessionPlugin } from '../../lib/index.ts'
 import type { LoginOptions, SessionOptions } from '../../lib/index.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
+import { SessionOptionsSchema } from '../../lib/options/schema.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { startRedis } from '../helpers/redis.ts'
 
@@ -16,6 +17,7 @@ const DURATION = 'must be milliseconds or a string such as \'30m\''
 const COOKIE_PATH = 'must begin with / and be at most 1,024 characters of ASCII without space, comma, semicolon or <'
 const REDIS = 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client'
 const STORE = 'must be a MemoryStore, a RedisStore or an express-session compatible store'
+const SHORT_SECRET = 'must have 32 characters or more: put a new one before it, as in [new, old], and nobody is signed out'
 const PREFIX = 'must be 1 to 128 printable characters, the first not @'
 
 /** What is wrong with these options: the one error's message without its beginning, in no order. */
@@ -134,8 +136,9 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['secret', 'must be a string or an array of strings', [null, 5, {}, [], [5], [secret, 5], [null], [undefined], [secret, [secret]], new Array(2), Buffer.alloc(64), Symbol('LEAKED')]],
   ['secret', 'is required: 32 characters or more from a random source', [undefined]],
   ['secret', 'must not be empty', ['', [''], [secret, ''], ['', secret]]],
-  ['secret', 'must have 32 characters or more', ['LEAKED', 'LEAKED'.padEnd(31)]],
-  ['secret', '(the first) must have 32 characters or more', [['LEAKED'], ['LEAKED', secret]]],
+  ['secret', SHORT_SECRET, ['LEAKED', 'LEAKED'.padEnd(31)]],
+  ['secret', `(the first) ${SHORT_SECRET}`, [['LEAKED'], ['LEAKED', secret]]],
+  ['secret', 'must be a string or an array of strings: what a signer of your own has signed is not read', [{ sign () {}, unsign () {} }]],
   ['redis', REDIS, [null, true, 5, '', 'LEAKED', 'localhost:6379', 'http://localhost', 'redis://:LEAKED@localhost:99999', [], ['redis://localhost'], { cluster: [] }, { cluster: 'LEAKED' }, { cluster: [null] }, { cluster: [{}, undefined] }]],
   ['store', STORE, [null, true, 5, 'LEAKED', [], {}, { get () {}, set () {} }, { get () {}, set () {}, destroy: 'LEAKED' }, () => {}, MemoryStore]],
   ['userIdFrom', 'must be a function', [null, 'LEAKED', {}, true]],
@@ -150,7 +153,10 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['cookie.secure', 'must be true or false', [null, 0, 'true', 'LEAKED', {}]],
   ['cookie.httpOnly', 'must be true or false', [null, 1, 'LEAKED']],
   ['cookie.partitioned', 'must be true or false', [null, 1, 'LEAKED']],
-  ['cookie.sameSite', 'must be "lax" or "strict" or "none"', [null, true, false, 'Lax', 'LEAKED', '', ['lax']]],
+  ['cookie.sameSite', 'must be "lax" or "strict" or "none"', [null, 'LEAKED', '', ['lax'], 0]],
+  ['cookie.sameSite', 'must be "lax" or "strict" or "none": "strict" is what true means elsewhere', [true]],
+  ['cookie.sameSite', 'must be "lax" or "strict" or "none": leave it out for "lax", the default of browsers', [false]],
+  ['cookie.sameSite', 'must be "lax" or "strict" or "none", in lower case', ['Lax', 'Strict', 'NONE']],
   ['adopt', 'must be "express-session" or "@fastify/session"', [null, true, 'LEAKED', 'express', 'share', ['express-session']]],
   ['cookie.path', 'must be a string', [null, 5, ['/']]],
   ['cookie.path', COOKIE_PATH, ['', 'LEAKED', '/; Domain=LEAKED', '/;LEAKED', '/a b', '/\r\nSet-Cookie: LEAKED=1', '/\u0000', '/né', '//evil; Secure']],
@@ -251,9 +257,63 @@ t.test('an unknown option is refused, also inside of another', async (t) => {
   }
   t.strictSame(faultsOf(t, JSON.parse(`{ "secret": "${secret}", "__proto__": { "csrf": "LEAKED" } }`)), ['__proto__ is not an option'])
   t.strictSame(faultsOf(t, { secret, cookie: { expires: 'LEAKED', signed: 'LEAKED' }, remember: { me: 'LEAKED' }, decorators: { session: 'LEAKED' } }), [
-    'cookie.expires is not an option', 'cookie.signed is not an option', 'decorators.session is not an option', 'remember.me is not an option'
+    'cookie.expires is not an option: write absoluteTimeout for the end of a session that is in use', 'cookie.signed is not an option: the cookie is always signed. Leave it out', 'decorators.session is not an option', 'remember.me is not an option'
   ])
   t.strictSame(faultsOf(t, { secret, prefix: '/admin', logLevel: 'warn', logSerializers: {} }), [], 'but for those of register itself')
+})
+
+t.test('options that people bring from other libraries are refused at once, each with what to write', async (t) => {
+  const theirs = {
+    secret,
+    resave: false,
+    saveUninitialized: false,
+    rolling: true,
+    unset: 'destroy',
+    proxy: true,
+    name: 'LEAKED',
+    genid: () => 'LEAKED',
+    idGenerator: () => 'LEAKED',
+    cookiePrefix: 's:',
+    algorithm: 'LEAKED',
+    ttl: 5,
+    maxAge: 5,
+    client: 'LEAKED',
+    cookie: { secure: 'auto', sameSite: true, expires: new Date(), signed: true }
+  }
+  const NO = 'is not an option: '
+  t.strictSame(faultsOf(t, theirs), [
+    `algorithm ${NO}cookies are signed with HMAC-SHA-256. Leave it out`,
+    `client ${NO}write redis`,
+    `cookie.expires ${NO}write absoluteTimeout for the end of a session that is in use`,
+    'cookie.sameSite must be "lax" or "strict" or "none": "strict" is what true means elsewhere',
+    'cookie.secure must be true or false: \'auto\' sends the cookie over plain http to whoever asks',
+    `cookie.signed ${NO}the cookie is always signed. Leave it out`,
+    `cookiePrefix ${NO}leave it out. Sessions whose cookiePrefix was 's:' are taken over with adopt: 'express-session'`,
+    `genid ${NO}ids are of the package's own making. Leave it out`,
+    `idGenerator ${NO}ids are of the package's own making. Leave it out`,
+    `maxAge ${NO}write idleTimeout, and absoluteTimeout for the end of a session that is in use`,
+    `name ${NO}write cookieName`,
+    `proxy ${NO}set trustProxy in the options of Fastify`,
+    `resave ${NO}a session is written when its data has changed. Leave it out`,
+    `rolling ${NO}use extends a session, as touchAfter says (false: never)`,
+    `saveUninitialized ${NO}a session is stored when it gets data or a user, never before. Leave it out`,
+    'set it to false in development and use trustProxy behind a TLS proxy',
+    `ttl ${NO}write idleTimeout, and absoluteTimeout for the end of a session that is in use`,
+    `unset ${NO}call app.logout(request) to end a session, or request.session.destroy()`
+  ])
+  const known = new Set(Object.keys(SessionOptionsSchema.properties))
+  t.strictSame(Object.keys(theirs).filter((name) => known.has(name)), ['secret', 'cookie'])
+})
+
+t.test('a cookie.maxAge that stands alone is warned of: it is a hard end, and elsewhere use moves it', async (t) => {
+  const said = (options: object): string[] => resolveOptions({ secret, ...options }).warnings.map(({ message }) => message)
+  for (const maxAge of ['7d', 86_400_000]) {
+    const [warning, ...others] = said({ cookie: { maxAge } })
+    t.match(warning, /^cookie\.maxAge is how long the browser keeps the cookie, and use does not prolong it: .* write idleTimeout, .* absoluteTimeout$/)
+    t.strictSame(others, [])
+    for (const timeouts of [{ idleTimeout: '7d' }, { absoluteTimeout: '30d' }, { remember: { idleTimeout: '8d' } }]) t.strictSame(said({ cookie: { maxAge }, ...timeouts }), [])
+  }
+  for (const cookie of [{}, { maxAge: undefined }, { maxAge: false }]) t.strictSame(said({ cookie }), [])
 })
 
 t.test('secure: \'auto\' is refused with what to write instead', async (t) => {
