@@ -211,7 +211,7 @@ function costPanel ({ commands, ms }: Cost, backend: string): Html {
   <span><b>${milliseconds(ms)}</b> in all</span>
 </p>
 ${length > 0 && html`<ol class="commands">${commands.map(commandItem)}</ol>
-<p class="note">Once a minute another one says that the session is in use.</p>`}
+<p class="note">Once a minute one more keeps the session alive.</p>`}
 </section>`
 }
 

@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import axe from 'axe-core'
 import type { AxeResults } from 'axe-core'
@@ -9,6 +9,7 @@ import { startChromium } from '../helpers/chromium.ts'
 import { freePort, root, startProgram } from '../helpers/process.ts'
 import { startRedis } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
+import { smallPng } from '../helpers/small-png.ts'
 
 /*
  * What `npm run demo` shows. `npm run docs:screenshots` runs this file with SCREENSHOTS, the folder that the pictures of
@@ -494,7 +495,7 @@ test('the pictures of the documentation: three devices on the page of one, on a 
     // The mouse is nowhere, and nothing has the focus.
     await page.mouse.move(0, 0)
     await page.evaluate('document.activeElement?.blur()')
-    await page.screenshot({ path: join(root, folder, `${name}.png`) })
+    await writeFile(join(root, folder, `${name}.png`), smallPng(await page.screenshot()))
   }
   const screen = (width: number, height: number) => ({ viewport: { width, height } })
 
@@ -505,7 +506,7 @@ test('the pictures of the documentation: three devices on the page of one, on a 
   await take(firefox, 'sign-in')
   await signIn(firefox, { remember: true })
   await age(redis, 'Firefox', { began: 2 * HOUR, ip: '198.51.100.23' })
-  const page = await open(t, demo, { userAgent: CHROME, ...screen(1100, 800) })
+  const page = await open(t, demo, { userAgent: CHROME, ...screen(1100, 760) })
   await signIn(page, { remember: true })
   await age(redis, 'Chrome', { began: 4 * MINUTE, ip: '192.0.2.44' })
   const load = async (page: Page): Promise<number> => {
