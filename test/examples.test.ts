@@ -16,9 +16,10 @@ interface Example {
 
 const read = (...path: string[]) => readFileSync(join(root, 'examples', ...path), 'utf8')
 
-/** Every folder of examples with a `server.ts`. */
+/** Every folder of examples with a `server.ts`, but for the demo: that is a whole application, for `npm run demo`. */
 const examples: Example[] = readdirSync(join(root, 'examples'), { withFileTypes: true })
-  .filter((entry) => entry.isDirectory() && existsSync(join(root, 'examples', entry.name, 'server.ts')))
+  .filter((entry) => entry.isDirectory() && entry.name !== 'demo')
+  .filter(({ name }) => existsSync(join(root, 'examples', name, 'server.ts')))
   .map(({ name }) => {
     const files = readdirSync(join(root, 'examples', name)).filter((file) => file.endsWith('.ts'))
     const programs = Object.fromEntries(files.map((file) => [file, read(name, file)]))
