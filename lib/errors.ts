@@ -1,6 +1,9 @@
 import createError from '@fastify/error'
 import type { FastifyError } from '@fastify/error'
 
+/** The page that says of each code what it means and what to do, as a path that begins with the package's name. */
+const HELP = 'fastify-user-sessions/docs/reference/errors.md'
+
 interface DefinedError extends FastifyError {
   /** Status of the reply. */
   statusCode: number
@@ -11,6 +14,11 @@ interface DefinedError extends FastifyError {
     /** The code. */
     code: string
   }
+  /**
+   * Section of the documentation about the code: what it means, the likeliest causes, what to do. A path that begins
+   * with the package's name. Not enumerable: no reply and no log line holds it.
+   */
+  readonly help: string
 }
 
 interface SessionErrorConstructor {
@@ -46,6 +54,11 @@ function define (
     constructor (...args: unknown[]) {
       super(...args as [])
       if (headers !== undefined) Object.assign(this, { headers: { ...headers } })
+    }
+
+    // Of the prototype: an error costs no more for it, and nothing that copies members shows it.
+    get help (): string {
+      return `${HELP}#${code.toLowerCase()}`
     }
   }
   // It has every member of the interface; @fastify/error's own type cannot be extended by name.

@@ -23,6 +23,7 @@ declare module 'fastify' {
      * @throws ERR_SESSION_LIMIT_REACHED, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_INSECURE_CONNECTION
      * @throws ERR_SESSION_UNSUPPORTED in a request with a bearer token
      * @throws ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
+     * @see [Signing in](docs/guides/signing-in.md)
      */
     login: Login
     /**
@@ -34,6 +35,7 @@ declare module 'fastify' {
      * Checks credentials under the limits on failed logins, for login routes of your own and for resolvers. Calls
      * `verify` if there is room, and resolves with what that returns. Anything falsy is a failed login.
      * @throws ERR_SESSION_TOO_MANY_ATTEMPTS. `verify` was not called
+     * @see [Failed logins](docs/guides/rate-limits.md)
      */
     attemptLogin: AttemptLogin
     /**
@@ -41,7 +43,10 @@ declare module 'fastify' {
      * get 401 `ERR_SESSION_REAUTH_REQUIRED`.
      */
     requireRecentLogin: RequireRecentLogin
-    /** All sessions of all users: lists, ends, creates and watches them. */
+    /**
+     * All sessions of all users: lists, ends, creates and watches them.
+     * @see [Sessions](docs/reference/sessions.md)
+     */
     sessions: SessionManager
   }
 

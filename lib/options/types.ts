@@ -5,8 +5,8 @@ import type { RedisTarget } from '../store/open.ts'
 import type { Duration } from '../util/duration.ts'
 
 /*
- * The options, as applications give them. `npm run docs` makes the README's tables of these comments. `schema.ts`
- * checks the values, `defaults.ts` has the defaults; tests hold both equal to what stands here.
+ * The options, as applications give them. `npm run docs` makes the tables of docs/reference/ of these comments.
+ * `schema.ts` checks the values, `defaults.ts` has the defaults; tests hold both equal to what stands here.
  */
 
 /**
@@ -16,6 +16,7 @@ export interface SessionOptions {
   /**
    * **Required.** Secret that signs the cookie: 32 characters or more from a random source. Of an array the first signs
    * and all verify, so that a rotation signs nobody out. The others may be shorter, with a warning at boot.
+   * @see [Rotation](docs/guides/rotation.md)
    */
   secret: string | readonly string[] | undefined
   /**
@@ -23,10 +24,12 @@ export interface SessionOptions {
    * tls?, username?, password? }`, or an ioredis `Redis` or `Cluster`. The options of your client are copied, for a
    * connection of the plugin's own. Your client is not used, and you close it. Without `redis` and `store`, sessions
    * live in memory: a warning, and with `NODE_ENV=production` an error.
+   * @see [Connecting to Redis](docs/guides/redis.md)
    */
   redis?: RedisTarget | undefined
   /**
    * Store to use in place of `redis`: a `MemoryStore`, a `RedisStore`, or any store for express-session. You close it.
+   * @see [Other stores](docs/guides/other-stores.md)
    */
   store?: SessionStore | ExpressStore | undefined
   /**
@@ -40,6 +43,7 @@ export interface SessionOptions {
    * cookie is `secure`, has the path `/` and no `domain`; else `sid`; with `expressSession: 'share'` it is
    * `connect.sid`. With `adopt` the old cookie's default name is read as well.
    * @see OWASP ASVS 5.0 3.3.1, 3.3.3
+   * @see [Rotation](docs/guides/rotation.md)
    */
   cookieName?: string | string[] | undefined
   /** Attributes of the session cookie. */
@@ -79,6 +83,7 @@ export interface SessionOptions {
    * possible with `expressSession: 'share'`.
    * @default false
    * @see RFC 6750
+   * @see [Bearer tokens](docs/guides/bearer.md)
    */
   bearer?: boolean | undefined
   /**
@@ -98,13 +103,13 @@ export interface SessionOptions {
    * Returns the user's id from the data of `request.session`, as JSON has it. A value that appears or changes is a
    * login, one that disappears a logout. Default: `data.userId`, or else `data.user.id` if it is a string, a number or
    * a bigint.
-   * @see [Signing in by assignment](README.md#signing-in-by-assignment)
+   * @see [Signing in](docs/guides/signing-in.md)
    */
   userIdFrom?: ((data: Record<string, unknown>) => unknown) | undefined
   /**
    * TypeBox object schema of the data in `request.session`. Stored keys that do not fit any more are dropped when the
    * session is used, with a log line that names them. Default: any data.
-   * @see [Data of your own](README.md#data-of-your-own)
+   * @see [Session data](docs/guides/session-data.md)
    */
   sessionSchema?: TObject | undefined
   /**
@@ -124,33 +129,33 @@ export interface SessionOptions {
    * with their data, and nobody is signed out. Needs `redis`, with the `keyPrefix` of connect-redis, and among `secret`
    * the old one, which may be short. Reads the cookie by the library's default name as well: `connect.sid` or
    * `sessionId`.
-   * @see [Recipes](README.md#recipes)
+   * @see [From @fastify/session](docs/migration/fastify-session.md)
    */
   adopt?: 'express-session' | '@fastify/session' | undefined
   /**
    * `'share'`: an Express app that uses express-session and connect-redis, and this one, use the same sessions, in one
    * Redis, under one cookie. Needs `redis`. `'adopt'` is the former name of `adopt: 'express-session'`.
-   * @see [Recipes](README.md#recipes)
+   * @see [Beside an Express app](docs/guides/express.md)
    */
   expressSession?: 'share' | 'adopt' | undefined
   /**
    * Answers from this process's memory what was read a moment ago, and forgets it when Redis tells that it has changed.
    * `true`: with the defaults. Needs `redis` or a `RedisStore`; has no effect with a `MemoryStore`.
    * @default false
-   * @see [Near-cache](README.md#near-cache)
+   * @see [Near-cache](docs/concepts/near-cache.md)
    */
   nearCache?: boolean | NearCacheOptions | undefined
   /**
    * Confirmation of logins and logouts. `'default'`: when the master has it. `'replicated'`: when all replicas that
    * follow have it, at least one (`WAIT`), else it is answered 503; then the failure of the master undoes nothing.
    * @default 'default'
-   * @see [Guarantees](README.md#guarantees)
+   * @see [Guarantees](docs/security/guarantees.md)
    */
   durability?: 'default' | 'replicated' | undefined
   /**
    * Encrypts the data of sessions in the store: `{ keys, acceptPlain? }`. Not possible with `expressSession`
    * and `adopt`. Default: data is stored as it is.
-   * @see [Recipes](README.md#recipes)
+   * @see [Encryption](docs/guides/encryption.md)
    * @see OWASP ASVS 5.0 14.2.4
    */
   encryption?: EncryptionOptions | undefined
@@ -158,6 +163,7 @@ export interface SessionOptions {
    * Origins whose pages may send unsafe requests, such as `https://app.example.com`, without a path. Pages of the
    * request's own protocol and host always may. Default: no others.
    * @see OWASP ASVS 5.0 3.5.1
+   * @see [A front end on another origin](docs/guides/spa.md)
    */
   origins?: string[] | undefined
   /**
@@ -165,11 +171,12 @@ export interface SessionOptions {
    * 403 `ERR_SESSION_CSRF_REJECTED`. `config: { session: { csrf: false } }` exempts a route.
    * @default true
    * @see OWASP ASVS 5.0 3.5.1
+   * @see [Cookies and other sites](docs/concepts/cookies.md)
    */
   csrf?: boolean | undefined
   /**
    * Limits on failed logins, for `app.attemptLogin` and, if it has none of its own, `authRoutes`. `false`: no limits.
-   * @see [Failed logins](README.md#failed-logins)
+   * @see [Failed logins](docs/guides/rate-limits.md)
    * @see OWASP ASVS 5.0 6.3.1
    */
   attempts?: AttemptOptions | false | undefined

@@ -21,7 +21,7 @@ const SAFE_POLICIES = ['noeviction', 'volatile-ttl']
 /** How many kinds of refusals are told apart. They come from Redis, and are few. */
 const MAX_KINDS = 50
 
-const SEE_ACL = 'README, "What is in Redis", has the ACL'
+const SEE_ACL = 'docs/guides/production.md has the ACL'
 /** Advice for the operator about refusals of Redis. */
 const ADVICE: Array<[pattern: RegExp, advice: string]> = [
   [

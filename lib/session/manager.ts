@@ -213,6 +213,7 @@ export class SessionManager {
   /**
    * Lists the user's live sessions, newest first. Fewer than `limit` are all there are.
    * @throws TypeError for a `limit` that is none, and a `before` that is no session
+   * @see [Your devices](docs/guides/devices.md)
    */
   async listByUser (userId: string | number | bigint, options: ListSessions = {}): Promise<SessionInfo[]> {
     return toInfos(await inTime(this.#core.listByUser(userIdText(userId, 'userId'), pageOf(options))))
@@ -250,19 +251,26 @@ export class SessionManager {
     return await finished(this.#core.endByUser(userIdText(userId, 'userId'), except))
   }
 
-  /** Clears failed logins of an account, by the name that is typed in, after a password reset. Networks keep theirs. */
+  /**
+   * Clears failed logins of an account, by the name that is typed in, after a password reset. Networks keep theirs.
+   * @see [Failed logins](docs/guides/rate-limits.md)
+   */
   async unlock (account: string | number | bigint): Promise<void> {
     await inTime(forgetAttempts(this.#core.options.counters, account))
   }
 
-  /** Checks whether the store answers, for a readiness probe. Never throws. Answers within 600 ms. */
+  /**
+   * Checks whether the store answers, for a readiness probe. Never throws. Answers within 600 ms.
+   * @see [Production](docs/guides/production.md)
+   */
   async health (): Promise<Health> {
     return await healthOf(this.#core.ping())
   }
 
   /**
-   * Listens to events of all processes that share the store; see `SessionEvents`.
+   * Listens to an event: those of sessions come from all processes that share the store.
    * @throws TypeError for a name that is no event, a listener that is no function
+   * @see [Events](docs/reference/events.md)
    */
   on<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): this {
     assertOneOf(name, 'name', EVENT_NAMES)

@@ -62,11 +62,14 @@ export interface SessionInfo {
   /** What the application wanted to know about the session. */
   readonly meta: Readonly<JsonObject> | null
   /**
-   * When the session began, in milliseconds since 1970, by the store's clock. 0 if another library began it, and nobody
-   * knows.
+   * When the session began, in milliseconds since 1970, by the store's clock. 0 if another library began it, which
+   * does not say when.
    */
   readonly createdAt: number
-  /** When the user last proved who they are, in milliseconds since 1970. 0 if another library knows. */
+  /**
+   * When the user last proved who they are, in milliseconds since 1970. 0 if another library signed them in, which does
+   * not say when.
+   */
   readonly authenticatedAt: number
   /** When the session was last used, in milliseconds since 1970. As exact as `touchAfter`. */
   readonly lastSeenAt: number

@@ -184,7 +184,7 @@ export interface SessionLists {
  *
  * Members with a question mark are capabilities. Their comments say what is lost without them.
  *
- * @see docs/writing-a-store.md, and `testStore` of `fastify-user-sessions/testing`, which tests all of this
+ * @see docs/guides/writing-a-store.md, and `testStore` of `fastify-user-sessions/testing`, which tests all of this
  */
 export interface SessionStore extends Partial<SessionLists> {
   /** Returns the time by the clock that decides expiry, in milliseconds since 1970. */

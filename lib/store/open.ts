@@ -19,7 +19,7 @@ import type { RedisStoreParts } from '../redis/store.ts'
 export type { RedisTarget } from '../redis/connection.ts'
 
 const NOT_TOLD = 'Redis does not tell its user what changes, so each session is read from there: ' +
-  'README, "What is in Redis", has the ACL'
+  'docs/guides/production.md has the ACL'
 
 const IN_MEMORY = 'sessions are kept in this process\'s memory and end with it: set the redis option'
 

@@ -14,10 +14,11 @@ type Awaitable<T> = T | Promise<T>
 /** Options of `authRoutes`, besides `prefix`. Wrong ones fail at `register`, with one error that names all of them. */
 export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extends LoginUser = LoginUser> {
   /**
-   * **Required.** Checks the credentials. Returns the user, an object with an `id`, or `null`. Anything else that is
-   * truthy is a 500, and counts neither as a login nor as a failed one. Let it take as long for an unknown user as for
-   * a wrong password. An error with a `statusCode` goes to the client as it is; one below 500 counts as a failed login.
-   * @see [Failed logins](README.md#failed-logins)
+   * **Required.** Checks the credentials. Gets them and the request. Returns the user, an object with an `id`, or
+   * `null`. Anything else that is truthy is a 500, and counts neither as a login nor as a failed one. Let it take as
+   * long for an unknown user as for a wrong password. An error with a `statusCode` goes to the client as it is; one
+   * below 500 counts as a failed login.
+   * @see [Failed logins](docs/guides/rate-limits.md)
    */
   verify: (credentials: Credentials, request: FastifyRequest) => Awaitable<User | null | undefined>
   /**
@@ -41,8 +42,9 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
    */
   user?: TObject | undefined
   /**
-   * Returns how the session of a login begins: label, meta, timeouts. Default: `remember` of the body, if `credentials`
-   * declares it.
+   * Returns how the session of a login begins, as the options of `app.login`: label, meta, timeouts, `keep`. Gets the
+   * user, the credentials and the request. What it leaves out is as without it: `remember` is that of the body, if
+   * `credentials` declares it.
    */
   onLogin?: (
     (user: User, credentials: Credentials, request: FastifyRequest) => Awaitable<LoginOptions | undefined>

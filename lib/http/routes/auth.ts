@@ -13,7 +13,9 @@ import { requestSessionOf } from '../request-session.ts'
 import { checkAuthRoutesOptions } from './auth-options.ts'
 import type { AuthRoutesOptions } from './auth-options.ts'
 import { useOwnCompilers } from './compilers.ts'
-import { DefaultCredentials, DefaultUser, ErrorReply, NoContent, Redirect, SessionView, Token } from './schemas.ts'
+import {
+  DefaultCredentials, DefaultUser, errorReply, NoContent, OtherSite, Redirect, SessionView, Token, Unavailable
+} from './schemas.ts'
 import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
 /** One registration of the routes. */
@@ -53,8 +55,20 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
 const BY_NETWORK_ONLY = 'authRoutes: failed logins are limited by network only: set account, which tells whom' +
   ' credentials name'
 
+const FAULTY = 'The body does not fit its schema. `ERR_SESSION_AMBIGUOUS_CREDENTIALS`: a bearer token came along'
+
 const LOGIN_ERRORS = {
-  400: ErrorReply, 401: ErrorReply, 403: ErrorReply, 409: ErrorReply, 413: ErrorReply, 429: ErrorReply, 503: ErrorReply
+  401: errorReply(
+    '`ERR_SESSION_INVALID_CREDENTIALS`: the same whatever was wrong. `ERR_SESSION_UNAUTHENTICATED`: meanwhile the ' +
+    'user was signed out everywhere, or newer logins ended the session.'
+  ),
+  403: OtherSite,
+  409: errorReply('`ERR_SESSION_LIMIT_REACHED`: the user has as many sessions as they may.'),
+  413: errorReply('The body is too large. `ERR_SESSION_DATA_TOO_LARGE`: the data that goes along is.'),
+  429: errorReply('`ERR_SESSION_TOO_MANY_ATTEMPTS`: too many logins have failed. `Retry-After` has the seconds.'),
+  503: errorReply(
+    '`ERR_SESSION_STORE_UNAVAILABLE`: the store does not answer. `ERR_SESSION_STORE_FULL`: it has no room.'
+  )
 }
 
 function routesOf (context: PluginContext, options: AuthRoutesOptions): Routes {
@@ -94,7 +108,7 @@ function addLogin (app: FastifyInstance, routes: Routes): void {
     schema: {
       summary: 'Sign in',
       body: credentials,
-      response: { 200: signedIn, 303: Redirect, ...LOGIN_ERRORS }
+      response: { 200: signedIn, 303: Redirect, 400: errorReply(`${FAULTY}.`), ...LOGIN_ERRORS }
     }
   }, async (request, reply) => {
     // Its client keeps a token, and would not see the cookie.
@@ -122,7 +136,7 @@ function addToken (app: FastifyInstance, routes: Routes): void {
       summary: 'Get a bearer token',
       description: 'Signs in a client that keeps no cookies. The token is in no other reply.',
       body: credentials,
-      response: { 200: issuedReply, ...LOGIN_ERRORS }
+      response: { 200: issuedReply, 400: errorReply(`${FAULTY} with a session cookie.`), ...LOGIN_ERRORS }
     }
   }, async (request, reply) => {
     const user = await userOf(request)
@@ -146,7 +160,7 @@ function addInfo (app: FastifyInstance, { context, options: { findUser }, userSc
           user: Type.Optional(userSchema),
           session: Type.Optional(SessionView)
         }, { description: 'Whether somebody is signed in, and who.' }),
-        503: ErrorReply
+        503: Unavailable
       }
     }
   }, async (request, reply) => {
@@ -162,13 +176,17 @@ function addInfo (app: FastifyInstance, { context, options: { findUser }, userSc
   })
 }
 
+const NotConfirmed = errorReply(
+  '`ERR_SESSION_STORE_UNAVAILABLE`: the store does not confirm it. The cookie is taken back all the same.'
+)
+
 function addLogout (app: FastifyInstance, { context, redirects, onRequest }: Routes): void {
   app.post('/logout', {
     onRequest,
     schema: {
       summary: 'Sign out',
       description: 'Succeeds also when nobody was signed in.',
-      response: { 204: NoContent, 303: Redirect, 403: ErrorReply, 503: ErrorReply }
+      response: { 204: NoContent, 303: Redirect, 403: OtherSite, 503: NotConfirmed }
     }
   }, async (request, reply) => {
     await logout(context, request)

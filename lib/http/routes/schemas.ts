@@ -76,13 +76,28 @@ export const RevokedReply = Type.Object({
   revoked: Type.Integer({ description: 'How many sessions were ended.' })
 }, { description: 'All other sessions have ended.' })
 
-/** Schema of errors. Lenient: an application may have an error handler of its own. */
-export const ErrorReply = Type.Object({
+const errorMembers = {
   statusCode: Type.Optional(Type.Integer({ description: 'The HTTP status.' })),
   code: Type.Optional(Type.String({ description: 'What to match on, such as ERR_SESSION_INVALID_CREDENTIALS.' })),
   error: Type.Optional(Type.String({ description: 'The name of the HTTP status.' })),
   message: Type.Optional(Type.String({ description: 'What happened, for people.' }))
-}, { additionalProperties: true, description: 'An error, as Fastify or the application\'s own error handler says it.' })
+}
+
+/** Makes the schema of errors of one status. Lenient: an application may have an error handler of its own. */
+export function errorReply (description: string) {
+  return Type.Object(errorMembers, { additionalProperties: true, description })
+}
+
+/** Schema of the error that a page of another site gets. */
+export const OtherSite = errorReply('`ERR_SESSION_CSRF_REJECTED`: a page of another site asks.')
+/** Schema of the error while the store does not answer. */
+export const Unavailable = errorReply('`ERR_SESSION_STORE_UNAVAILABLE`: the store does not answer.')
+/** Schema of the error for a request without a session. */
+export const Nobody = errorReply('`ERR_SESSION_UNAUTHENTICATED`: nobody is signed in.')
+/** Schema of the error for a request without a session, or without a recent login. */
+export const NotRecent = errorReply(
+  '`ERR_SESSION_UNAUTHENTICATED`: nobody is signed in. `ERR_SESSION_REAUTH_REQUIRED`: the login is too long ago.'
+)
 
 /** Schema of a bearer token. */
 export const Token = Type.String({ description: 'What the client sends as Authorization: Bearer. Proves the session.' })

@@ -10,7 +10,8 @@ import type { RequestAuth } from '../request-auth.ts'
 import { requestSessionOf } from '../request-session.ts'
 import { useOwnCompilers } from './compilers.ts'
 import {
-  ErrorReply, ListedSession, NoContent, PageQuery, PendingReply, RevokedReply, SessionParams
+  errorReply, ListedSession, NoContent, Nobody, NotRecent, OtherSite, PageQuery, PendingReply, RevokedReply,
+  SessionParams, Unavailable
 } from './schemas.ts'
 import { checkSessionRoutesOptions } from './session-options.ts'
 import type { SessionRoutesOptions } from './session-options.ts'
@@ -18,6 +19,8 @@ import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from '
 
 /** Hides a route from @fastify/swagger's pages. Fastify's own types do not know it. */
 const HIDDEN = { hide: true }
+
+const NotTheirs = errorReply('`ERR_SESSION_NOT_FOUND`: there is none, or it is somebody else\'s.')
 
 const RECENT = 'may need a recent sign-in, and is 401 ERR_SESSION_REAUTH_REQUIRED without one.'
 
@@ -43,7 +46,7 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
       summary: 'End one of my sessions',
       description: `Ending another one than the one that asks ${RECENT}`,
       params: SessionParams,
-      response: { 204: NoContent, 401: ErrorReply, 403: ErrorReply, 404: ErrorReply, 503: ErrorReply }
+      response: { 204: NoContent, 401: NotRecent, 403: OtherSite, 404: NotTheirs, 503: Unavailable }
     }
   }, async (request, reply) => {
     // As the schema has it.
@@ -55,7 +58,7 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
   })
 
   // What is too long for a parameter, or has slashes, is no session's id either; the router would repeat it.
-  app.delete('/*', { onRequest, schema: { ...HIDDEN, response: { 404: ErrorReply } } }, async (request) => {
+  app.delete('/*', { onRequest, schema: { ...HIDDEN, response: { 404: NotTheirs } } }, async (request) => {
     requireRecent(request)
     throw new errors.NOT_FOUND()
   })
@@ -65,7 +68,7 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
     schema: {
       summary: 'End all my other sessions',
       description: `It ${RECENT}`,
-      response: { 200: RevokedReply, 202: PendingReply, 401: ErrorReply, 403: ErrorReply, 503: ErrorReply }
+      response: { 200: RevokedReply, 202: PendingReply, 401: NotRecent, 403: OtherSite, 503: Unavailable }
     }
   }, async (request, reply) => {
     const { id, userId } = requireRecent(request)
@@ -89,9 +92,9 @@ function addList (app: FastifyInstance, context: PluginContext, onRequest: OnReq
         200: Type.Array(ListedSession, {
           description: 'The caller\'s sessions, newest first. Where there may be more, the header Link says where.'
         }),
-        400: ErrorReply,
-        401: ErrorReply,
-        503: ErrorReply
+        400: errorReply('The query does not fit its schema.'),
+        401: Nobody,
+        503: Unavailable
       }
     }
   }, async (request, reply) => {
