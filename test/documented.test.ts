@@ -1,8 +1,9 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import { RedisStore as DropIn } from '../lib/express/redis-store.ts'
 import { destructuredDefaults, valueOf } from './helpers/comments.ts'
+import { anchorsOf } from './helpers/pages.ts'
 import { root } from './helpers/process.ts'
 import { entryPoints, hoverTexts, publicNames } from './helpers/public-api.ts'
 
@@ -101,13 +102,16 @@ t.test('an editor shows what an option, a method or a code means', async (t) => 
   t.match(recent, /^How long ago [^]*@default '10m'/)
 })
 
-t.test('a comment that names a section of the README names one that is there', async (t) => {
+t.test('a comment that names a page names one that is there, and a section that it has', async (t) => {
   const textOf = (path: string) => readFileSync(`${root}${path}`, 'utf8')
-  const titles = [...textOf('README.md').matchAll(/^#+ (.+)$/gm)].map(([, title = '']) => title)
-  const anchors = titles.map((title) => title.toLowerCase().replace(/[^\w -]/g, '').replaceAll(' ', '-'))
-  const files = readdirSync(`${root}lib`, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'))
-  const links = files.flatMap((name) => [...textOf(`lib/${name}`).matchAll(/\(README\.md#([\w-]+)\)/g)])
-  const named = links.map(([, anchor = '']) => anchor)
-  t.ok(named.length > 5)
-  t.strictSame(named.filter((anchor) => !anchors.includes(anchor)), [])
+  const files = ['lib', 'types'].flatMap((folder) => readdirSync(`${root}${folder}`, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts')).map((name) => `${folder}/${name}`))
+  const named = files.flatMap((file) => [...textOf(file).matchAll(/\b(docs\/[\w/-]+\.md)(?:#([\w-]+))?/g)]
+    .map(([link, page = '', anchor]) => ({ file, link, page, anchor })))
+  t.ok(named.length > 10)
+  const broken = named.filter(({ page, anchor }) => {
+    if (!existsSync(`${root}${page}`)) return true
+    return anchor !== undefined && !anchorsOf(textOf(page)).has(anchor)
+  })
+  t.strictSame(broken.map(({ file, link }) => `${file}: ${link}`), [])
 })

@@ -190,7 +190,7 @@ t.test('[16.2.5, 15.3.1] whatever of this package an application inspects, logs 
   }
 })
 
-t.test('[16.2.5] who logs whole requests and replies leaves out three headers, as the README says', async (t) => {
+t.test('[16.2.5] who logs whole requests and replies leaves out three headers, as the docs say', async (t) => {
   for (const redact of [['req.headers.cookie', 'req.headers.authorization', 'res.headers["set-cookie"]'], []]) {
     const sight = new Sight()
     const stream = { write: (line: string) => { sight.see(() => 'a log line', line) } }

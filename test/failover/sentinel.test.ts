@@ -53,7 +53,7 @@ async function signedIn (service: Service): Promise<{ id: string, headers: { coo
   return { id: login.json<{ id: string }>().id, headers: { cookie: `sid=${login.cookies[0]?.value ?? ''}` } }
 }
 
-/** As README advises it. */
+/** As docs/guides/planned-failover.md advises it. */
 const PLANNED = 'planned, the master hands over first'
 
 const FAULTS: Fault[] = [

@@ -2,22 +2,49 @@ import { runInThisContext } from 'node:vm'
 import ts from 'typescript'
 import { DEFAULT_PREFIX } from '../../lib/redis/keys.ts'
 
-/** A member of an interface, as its comment has it. */
+/** A member of an interface or a class, as its comment has it. */
 export interface Member {
   readonly name: string
+  /** Its type, without `undefined`. Of a method its signature from the first parenthesis on. */
+  readonly type: string
+  readonly isMethod: boolean
+  /** Whether it may be left out. */
+  readonly isOptional: boolean
   /** The comment without its tags, in one line. */
   readonly text: string
   /** Text of `@default`. */
   readonly default: string | undefined
   /** Text of each `@see`. */
   readonly see: readonly string[]
+  /** Text of each `@throws`. */
+  readonly throws: readonly string[]
 }
 
-/** Reads the members of the interfaces that a file exports, with their comments. */
+/** Reads the public members of the interfaces and classes of a file, with their comments. */
 export function interfacesOf (path: string): Map<string, Member[]> {
-  return new Map(parsed(path).statements.filter(ts.isInterfaceDeclaration).map((statement) => {
-    return [statement.name.text, statement.members.filter(ts.isPropertySignature).map(memberOf)]
-  }))
+  const { statements } = parsed(path)
+  const augmented = statements.filter(ts.isModuleDeclaration).map(({ body }) => body)
+    .filter((body) => body !== undefined && ts.isModuleBlock(body)).flatMap((body) => [...body.statements])
+  const all = [...statements, ...augmented]
+  const types = [...all.filter(ts.isInterfaceDeclaration), ...all.filter(ts.isClassDeclaration)]
+  return new Map(types.map(({ name, members }) => [name?.text ?? '', [...members].filter(isPublic).map(memberOf)]))
+}
+
+/** Reads a type that a file declares with `type`: its text, and its comment. */
+export function aliasOf (path: string, name: string): { node: ts.TypeNode, text: string } {
+  const statement = parsed(path).statements.filter(ts.isTypeAliasDeclaration).find((each) => each.name.text === name)
+  if (statement === undefined) throw new Error(`${path} has no type ${name}`)
+  return { node: statement.type, text: commentOf(statement).text }
+}
+
+/** Returns the signature of a function type: its parameters and its result. */
+export function signatureOf (node: ts.FunctionTypeNode | Method): string {
+  const generics = node.typeParameters === undefined ? '' : `<${node.typeParameters.map((each) => each.getText()).join(', ')}>`
+  const parameters = node.parameters.map(({ dotDotDotToken, name, questionToken, initializer, type }) => {
+    const isOptional = questionToken !== undefined || initializer !== undefined
+    return `${dotDotDotToken === undefined ? '' : '...'}${name.getText()}${isOptional ? '?' : ''}: ${type?.getText() ?? 'any'}`
+  })
+  return oneLine(`${generics}(${parameters.join(', ')}): ${node.type?.getText() ?? 'void'}`)
 }
 
 /**
@@ -52,20 +79,45 @@ function parsed (path: string): ts.SourceFile {
   return ts.createSourceFile(path, text, ts.ScriptTarget.Latest, true)
 }
 
-function memberOf (member: ts.PropertySignature): Member {
-  const comments = ts.getJSDocCommentsAndTags(member).filter(ts.isJSDoc)
+type Method = ts.MethodSignature | ts.MethodDeclaration
+type Property = ts.PropertySignature | ts.PropertyDeclaration
+
+function isPublic (member: ts.Node): member is Method | Property {
+  if (!ts.isMethodSignature(member) && !ts.isMethodDeclaration(member) && !ts.isPropertySignature(member)) return false
+  return !ts.isPrivateIdentifier(member.name)
+}
+
+function memberOf (member: Method | Property): Member {
+  const isMethod = ts.isMethodSignature(member) || ts.isMethodDeclaration(member)
+  return {
+    name: member.name.getText().replaceAll("'", ''),
+    type: isMethod ? signatureOf(member) : typeTextOf(member).replace(/ \| undefined$/, ''),
+    isMethod,
+    isOptional: member.questionToken !== undefined,
+    ...commentOf(member)
+  }
+}
+
+const printer = ts.createPrinter({ removeComments: true })
+
+function typeTextOf ({ type }: Property): string {
+  return type === undefined ? '' : oneLine(printer.printNode(ts.EmitHint.Unspecified, type, type.getSourceFile()))
+}
+
+function commentOf (node: ts.Node): Pick<Member, 'text' | 'default' | 'see' | 'throws'> {
+  const comments = ts.getJSDocCommentsAndTags(node).filter(ts.isJSDoc)
   const tags = comments.flatMap(({ tags = [] }) => [...tags])
   // TypeScript takes the first word of some tags for a name.
   const textsOf = (name: string) => tags.filter(({ tagName }) => tagName.text === name)
     .map((tag) => (tag.getText().split('\n', 1)[0] ?? '').slice(`@${name} `.length).replace(/\*\/$/, '').trim())
   return {
-    name: member.name.getText(),
-    text: comments.map(({ comment }) => line(comment)).join(' '),
+    text: comments.map(({ comment }) => oneLine(ts.getTextOfJSDocComment(comment) ?? '')).join(' '),
     default: textsOf('default')[0],
-    see: textsOf('see')
+    see: textsOf('see'),
+    throws: textsOf('throws')
   }
 }
 
-function line (comment: Parameters<typeof ts.getTextOfJSDocComment>[0]): string {
-  return (ts.getTextOfJSDocComment(comment) ?? '').replace(/\s+/g, ' ').trim()
+function oneLine (text: string): string {
+  return text.replace(/\s+/g, ' ').trim()
 }

@@ -11,7 +11,7 @@ import { root } from './process.ts'
  */
 
 /** The folders of files and tests that import packages of their own. */
-export const PEERS = ['bench', 'examples', 'test/interop']
+export const PEERS = ['bench', 'docs', 'examples', 'test/interop']
 
 /** Installs the packages of these folders, one after the other. */
 export function installPeers (folders: string[]): void {

@@ -7,9 +7,12 @@ import type { Test } from 'tap'
 /** The repository's folder. */
 export const root = fileURLToPath(new URL('../..', import.meta.url))
 
+/** Where a command runs, and with which variables besides those of this process. */
+interface Surroundings { env?: NodeJS.ProcessEnv, cwd?: string }
+
 /** Runs a command to its end. */
-export async function run (command: string, args: string[]): Promise<{ code: number | null, output: string }> {
-  const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+export async function run (command: string, args: string[], { env = {}, cwd = root }: Surroundings = {}): Promise<{ code: number | null, output: string }> {
+  const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   child.stdout.on('data', (chunk) => { output += String(chunk) })
   child.stderr.on('data', (chunk) => { output += String(chunk) })
@@ -24,8 +27,8 @@ export interface Program {
 }
 
 /** Starts a TypeScript program that listens on `PORT`, and waits until it answers HTTP. Killed when the test ends. */
-export async function startProgram (t: Test, file: string, port: number, env: NodeJS.ProcessEnv): Promise<Program> {
-  const child = spawn(process.execPath, ['--import', 'tsx', file], { cwd: root, env: { ...process.env, ...env, PORT: String(port) }, stdio: ['ignore', 'pipe', 'pipe'] })
+export async function startProgram (t: Test, file: string, port: number, env: NodeJS.ProcessEnv, cwd = root): Promise<Program> {
+  const child = spawn(process.execPath, ['--import', 'tsx', file], { cwd, env: { ...process.env, ...env, PORT: String(port) }, stdio: ['ignore', 'pipe', 'pipe'] })
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
   const stop = async (signal: NodeJS.Signals): Promise<number | null> => {
     child.kill(signal)

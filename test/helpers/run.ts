@@ -21,8 +21,8 @@ import { root } from './process.ts'
  * One file in a process of its own: `npx tap <file>`.
  */
 
-/** What `npm test` leaves to `npm run test:all`: other people's packages, and servers that fail. */
-const LONG = /^test\/(browser|express|failover|interop|outages)\/|^examples\//
+/** What `npm test` leaves to `npm run test:all`: other people's packages, servers that fail, and the programs of the docs. */
+const LONG = /^test\/(browser|express|failover|interop|outages)\/|^test\/docs\/programs|^examples\//
 /** What a browser does is `npm run test:browser`. */
 const BROWSER = /^test\/browser\//
 /** What takes longest begins first: who is done early has something to do. */

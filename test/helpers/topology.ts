@@ -100,7 +100,7 @@ export class SentinelTopology extends Topology {
     await this.#look({ everyMs: UNHURRIED.everyMs, publishEveryMs: 60_000 })
   }
 
-  /** Has a replica take over from the master, in the way that README gives to operators. `begins` is called before writes stop. */
+  /** Has a replica take over from the master, in the way that docs/guides/planned-failover.md gives to operators. `begins` is called before writes stop. */
   async handOver (master: Member, begins = () => {}): Promise<void> {
     const [next] = await this.replicasOf(master) as [Member]
     const values = { $MASTER: HOST, $NEXT: HOST, $NAME: NAME, 6379: String(next.port) }

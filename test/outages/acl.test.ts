@@ -18,15 +18,15 @@ import { beginMove } from '../helpers/slots.ts'
 
 withRealLimits(t)
 
-const README = await readFile(join(import.meta.dirname, '../../README.md'), 'utf8')
-/** The user that the README has the reader make: its name, and its rules. */
-const [, NAME = '', LINE = ''] = /^ACL SETUSER (\S+) (.*)$/m.exec(README) ?? []
+const PAGE = await readFile(join(import.meta.dirname, '../../docs/guides/production.md'), 'utf8')
+/** The user that the guide has the reader make: its name, and its rules. */
+const [, NAME = '', LINE = ''] = /^ACL SETUSER (\S+) (.*)$/m.exec(PAGE) ?? []
 const RULES = LINE.split(' ')
 const PASSWORD = RULES.find((rule) => rule.startsWith('>'))?.slice(1) ?? ''
 /** What it may do, one by one. */
 const COMMANDS = RULES.filter((rule) => rule.startsWith('+'))
 /** What it needs besides, for what not everybody uses. */
-const BESIDES = [...(/^Besides: .*$/m.exec(README)?.[0] ?? '').matchAll(/`([+&][^`]+)`/g)].map(([, rule = '']) => rule)
+const BESIDES = [...(/^Besides: .*$/m.exec(PAGE)?.[0] ?? '').matchAll(/`([+&][^`]+)`/g)].map(([, rule = '']) => rule)
 
 const redis = await startRedis(t)
 
@@ -132,7 +132,7 @@ async function failureOf (t: Test, server: TestRedis, eventWithinMs: number): Pr
   return failed
 }
 
-t.test('the user that the README makes may do all that is needed', async (t) => {
+t.test('the user that the guide makes may do all that is needed', async (t) => {
   t.equal(NAME, 'sessions')
   t.ok(COMMANDS.length > 20)
   // For the check at boot to have something to say.
@@ -185,7 +185,7 @@ t.test('a command that Redis refuses from now on is 503 and a line that says wha
     t.ok(named.length <= 5, `${named.length} lines without ${command}: one for it, and one for each script that needs it`)
     for (const { err, msg } of named) {
       t.match((err as { message: string }).message, /NOPERM|can't run/)
-      t.match(msg, 'README, "What is in Redis"')
+      t.match(msg, 'docs/guides/production.md has the ACL')
     }
     await redis.client.call('ACL', 'SETUSER', NAME, rule)
     t.equal((await ada.get('/me')).body, 'ada', `after ${command}`)
@@ -231,7 +231,7 @@ async function serves ({ signIn }: Service): Promise<boolean> {
 }
 
 t.test('who may not be told what changes is told so in one line, reads every session from Redis, and does not any more once it is granted', async (t) => {
-  const off = (line: string): boolean => line.includes('README, "What is in Redis", has the ACL') && /nearCache is off|does not tell/.test(line)
+  const off = (line: string): boolean => line.includes('docs/guides/production.md has the ACL') && /nearCache is off|does not tell/.test(line)
   await grant(redis.client)
   const service = await startService(t, { redis: target(redis), keyPrefix: 'sess:', nearCache: true })
   t.notOk(await serves(service))
@@ -241,7 +241,7 @@ t.test('who may not be told what changes is told so in one line, reads every ses
   }
   await reconnect()
   t.notOk(await serves(service))
-  t.strictSame(service.said().filter(off), ['nearCache is off: Redis does not tell its user what changes, so each session is read from there: README, "What is in Redis", has the ACL'])
+  t.strictSame(service.said().filter(off), ['nearCache is off: Redis does not tell its user what changes, so each session is read from there: docs/guides/production.md has the ACL'])
   await grant(redis.client, { besides: BESIDES })
   await reconnect()
   await until('the near-cache', () => serves(service))
@@ -249,7 +249,7 @@ t.test('who may not be told what changes is told so in one line, reads every ses
   // Taken away again, from the next connection on.
   await grant(redis.client)
   await reconnect()
-  await until('the line', () => service.said().filter((line) => line.includes('README')).length === 2)
+  await until('the line', () => service.said().filter((line) => line.includes('has the ACL')).length === 2)
   t.notOk(await serves(service))
 })
 

@@ -66,9 +66,9 @@ t.test('a store that revives what has ended, and one that forgets to list, fail 
   t.ok(pass > 20, 'and what has nothing to do with either passes')
 })
 
-t.test('the store of docs/writing-a-store.md compiles under strict, and passes the suite', async (t) => {
-  const page = readFileSync(`${folder}node_modules/fastify-user-sessions/docs/writing-a-store.md`, 'utf8')
-  const programs = [...page.matchAll(/<!-- program: (\S+) -->\n```ts\n([^]*?)```/g)]
+t.test('the store of docs/guides/writing-a-store.md compiles under strict, and passes the suite', async (t) => {
+  const page = readFileSync(`${folder}node_modules/fastify-user-sessions/docs/guides/writing-a-store.md`, 'utf8')
+  const programs = [...page.matchAll(/<!-- module: (\S+) -->\n```ts\n([^]*?)```/g)]
   t.equal(programs.length, page.match(/^```ts$/gm)?.length, 'every ts block has a name')
   for (const [, name, code = ''] of programs) writeFileSync(`${folder}${name}`, code)
   writeFileSync(`${folder}tsconfig.json`, JSON.stringify({

@@ -21,11 +21,11 @@ const maxStaleMs = nearCache?.maxStaleMs ?? 0
 const windowsMs = Object.values(attempts ?? {}).map((limit) => limit?.withinMs ?? 0)
 const longestPauseMs = RECONNECT.mostMs + RECONNECT.jitterMs
 
-/** The commands of a login, one after the other: README's table of commands has no longer way. */
+/** The commands of a login, one after the other: that of docs/concepts/redis.md is no longer. */
 const LOGIN_COMMANDS = 10
 
 const RULES: Record<string, boolean> = {
-  'README promises that a request waits for 600 ms': REQUEST_WAIT_MS === 600,
+  'the docs promise that a request waits for 600 ms': REQUEST_WAIT_MS === 600,
   'a request hears that a command failed': COMMAND_DEADLINE_MS + BUSY_GRACE_MS <= REQUEST_WAIT_MS,
   'a request hears that a foreign store failed': FOREIGN_CALL_MS + BUSY_GRACE_MS <= REQUEST_WAIT_MS,
   'what an operation gets in any case is part of what a request gets': LEAST_WAIT_MS < REQUEST_WAIT_MS,
