@@ -1,7 +1,7 @@
 import neostandard from 'neostandard'
 
 export default [
-  ...neostandard({ ts: true, ignores: ['dist', '.tap', '.tmp', 'node_modules'] }),
+  ...neostandard({ ts: true, ignores: ['dist', '.tap', '.tmp', 'node_modules', 'docs/.vitepress/{cache,dist}'] }),
   {
     rules: {
       // A TypeBox schema and its type have one name.
