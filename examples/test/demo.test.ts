@@ -2,6 +2,7 @@ import { test } from 'tap'
 import type { Test } from 'tap'
 import { freePort, root, startProgram } from '../../test/helpers/process.ts'
 import { startRedis } from '../../test/helpers/redis.ts'
+import { codeOf, stepOf } from '../demo/totp.ts'
 
 interface Demo { url: string, stop: (signal: NodeJS.Signals) => Promise<number | null>, output: () => string }
 
@@ -59,4 +60,16 @@ test('two demos on one Redis share sessions, which are there without their secre
   t.equal((await fetch(`${other.url}/auth/logout`, { method: 'POST', headers: { cookie } })).status, 204)
   t.same(await me(one, cookie), { status: 401 })
   t.same((await redis.client.keys('*')).filter((key) => !key.startsWith('@sess:tries:')), [])
+})
+
+test('the codes of the second factor are those of RFC 6238, and hold for their half minute and the next', async (t) => {
+  const secret = Buffer.from('12345678901234567890')
+  // Its table has eight digits for each of these seconds.
+  for (const [seconds, code] of [[59, '94287082'], [1111111109, '07081804'], [20000000000, '65353130']] as const) {
+    t.equal(codeOf(secret, Math.floor(seconds / 30)), code.slice(2))
+  }
+  const before = Math.floor(Date.now() / 30_000)
+  t.not(stepOf(secret, codeOf(secret)), null)
+  t.ok([null, before - 1].includes(stepOf(secret, codeOf(secret, before - 1))))
+  for (const wrong of [codeOf(secret, before - 2), codeOf(secret, before + 3), '', '12345']) t.equal(stepOf(secret, wrong), null)
 })

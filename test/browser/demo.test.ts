@@ -354,9 +354,10 @@ test('the keyboard is enough: every stop can be seen, and the focus stays when t
       const [found, outline] = await page.evaluate(`(() => {
         const { activeElement } = document
         const { innerText } = activeElement.labels?.[0] ?? activeElement
-        return [innerText.replace(/\\s+/g, ' '), getComputedStyle(activeElement).outlineStyle]
+        const { outlineStyle, outlineWidth } = getComputedStyle(activeElement)
+        return [innerText.replace(/\\s+/g, ' '), outlineStyle + ' ' + outlineWidth]
       })()`) as [string, string]
-      t.equal(outline, 'solid', found)
+      t.equal(outline, 'solid 3px', found)
       if (found.startsWith(text)) return
     }
     t.fail(`no way to ${text}`)
