@@ -7,7 +7,8 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { Cluster, Redis } from 'ioredis'
 import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5'
-import { createClient } from 'redis'
+import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
+import type { RedisClientOptions, RedisClusterOptions, RedisSentinelOptions } from 'redis'
 import { RedisStore as DropIn } from '../lib/express/redis-store.ts'
 import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore, sessionRoutes } from '../lib/index.ts'
 import type {
@@ -99,8 +100,32 @@ export async function dropIn (app: FastifyInstance): Promise<void> {
   new RedisStore({ client: {} }).close()
   // @ts-expect-error it is a client of another driver
   new RedisStore({ client: createClient() }).close()
-  // @ts-expect-error it is a client of another driver
-  await app.register(sessionPlugin, { secret: 'a', redis: createClient() })
+}
+
+/** A client of node-redis, or what it was made of. */
+export async function nodeRedis (app: FastifyInstance): Promise<void> {
+  const secret = 'a'
+  const cluster = createCluster({ rootNodes: [{ url: 'redis://h' }] })
+  for (const redis of [createClient(), cluster]) await app.register(sessionPlugin, { secret, redis })
+  const options: RedisClientOptions = { url: 'redis://h', RESP: 3 }
+  await app.register(sessionPlugin, { secret, redis: options })
+  const socket = { host: 'h', port: 1, tls: true, ca: '', servername: 'redis' }
+  await app.register(sessionPlugin, { secret, redis: { socket, database: 1, commandsQueueMaxLength: 5 } })
+  await app.register(sessionPlugin, { secret, redis: { socket: { path: '/redis.sock' } } })
+  const rootNodes = [{ url: 'redis://h' }, { socket: { host: 'h' } }]
+  await app.register(sessionPlugin, { secret, redis: { rootNodes, defaults: { password: 'p' } } })
+  const clusterOptions: RedisClusterOptions = { rootNodes, nodeAddressMap: () => undefined }
+  await app.register(sessionPlugin, { secret, redis: clusterOptions })
+  const sentinels = { name: 'sessions', sentinelRootNodes: [{ host: 'h', port: 1 }] }
+  await app.register(sessionPlugin, { secret, redis: { ...sentinels, nodeClientOptions: { password: 'p' } } })
+  const sentinelOptions: RedisSentinelOptions = { ...sentinels, sentinelClientOptions: { socket: { tls: true } } }
+  await app.register(sessionPlugin, { secret, redis: sentinelOptions })
+  // @ts-expect-error a pool does not show its options
+  await app.register(sessionPlugin, { secret, redis: createClientPool() })
+  // @ts-expect-error nor does a client behind Sentinel
+  await app.register(sessionPlugin, { secret, redis: createSentinel(sentinelOptions) })
+  // @ts-expect-error no driver has such an option
+  await app.register(sessionPlugin, { secret, redis: { url: 'redis://h', sockets: {} } })
 }
 
 export async function routes (app: FastifyInstance): Promise<void> {

@@ -1,7 +1,7 @@
 import { FormatRegistry, TypeGuard } from '@sinclair/typebox'
 import { durationMs } from '../util/duration.ts'
 import type { NearCacheOptions as NearCacheSize } from '../near/cache.ts'
-import { isClient } from '../redis/connection.ts'
+import { targetFault } from '../redis/target.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
 import { DataSchema } from '../session/data-schema.ts'
 import { RESERVED_NAMES } from '../session/data.ts'
@@ -165,7 +165,7 @@ function backendOf (
   if (redis === undefined && store === undefined && process.env.NODE_ENV === 'production') {
     faults.add('redis', IN_PRODUCTION)
   }
-  const fault = redis === undefined ? null : attempted(() => redisFault(redis), 'cannot be read')
+  const fault = redis === undefined ? null : attempted(() => targetFault(redis), 'cannot be read')
   if (fault !== null) faults.add('redis', fault)
   if (store !== undefined && !attempted(() => isSessionStore(store) || isExpressStore(store), false)) {
     faults.add('store', STORE)
@@ -188,23 +188,6 @@ function addPrefixFault (keyPrefix: string, store: Given['store'], faults: Fault
   } else if (/[{}]/.test(keyPrefix)) {
     faults.add('keyPrefix', 'must not contain braces: they would put all sessions on one Cluster node')
   }
-}
-
-const REDIS = 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client'
-const OTHER_DRIVER = 'must be an ioredis client: one of another driver will not do, but its URL will'
-
-/** Says what is wrong with the `redis` option, or returns `null`. ioredis takes what it does not know for localhost. */
-function redisFault (redis: unknown): string | null {
-  if (typeof redis === 'string') return /^rediss?:\/\//.test(redis) && URL.canParse(redis) ? null : REDIS
-  if (typeof redis !== 'object' || redis === null || Array.isArray(redis)) return REDIS
-  if (isClient(redis)) return null
-  const isFunction = (name: string) => typeof (redis as Record<string, unknown>)[name] === 'function'
-  if (['get', 'connect', 'sendCommand'].some(isFunction)) return OTHER_DRIVER
-  if ('url' in redis) return 'must be the URL itself, or ioredis options, which have no url'
-  if ('socket' in redis) return 'must be ioredis options: host and port stand in no socket there'
-  if (!('cluster' in redis)) return null
-  const { cluster } = redis
-  return Array.isArray(cluster) && cluster.length > 0 && !cluster.some((node) => node == null) ? null : REDIS
 }
 
 /**

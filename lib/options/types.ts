@@ -20,9 +20,10 @@ export interface SessionOptions {
    */
   secret: string | readonly string[] | undefined
   /**
-   * Redis that holds the sessions: a `redis://` or `rediss://` URL, options of ioredis, `{ cluster: [{ host, port }],
-   * tls?, username?, password? }`, or an ioredis `Redis` or `Cluster`. The options of your client are copied, for a
-   * connection of the plugin's own. Your client is not used, and you close it. Without `redis` and `store`, sessions
+   * Redis that holds the sessions: a `redis://`, `rediss://`, `valkey://`, `valkeys://` or `unix://` URL, options or a
+   * client of ioredis, iovalkey, or node-redis 5 or 6, or `{ cluster: [{ host, port }], tls?, username?, password? }`.
+   * The options of your client are copied, for a connection of the plugin's own. Your client is not used, and you close
+   * it. A pool or a Sentinel client of node-redis hides its options: give these. Without `redis` and `store`, sessions
    * live in memory: a warning, and with `NODE_ENV=production` an error.
    * @see [Connecting to Redis](docs/guides/redis.md)
    */

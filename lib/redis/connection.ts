@@ -1,41 +1,16 @@
 import { Cluster, Redis } from 'ioredis'
-import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis'
+import type { ClusterOptions, RedisOptions } from 'ioredis'
 import { withDeadline } from '../util/deadline.ts'
 import {
   CLUSTER_RECONNECT, CONNECT_TIMEOUT_MS, DISCONNECT_MS, KEEP_ALIVE_MS, QUIT_MS, RECONNECT, SEARCH_AGAIN_MS,
   SENTINEL_COMMAND_MS, SENTINEL_RECONNECT, SENTINEL_RETRY, SLOTS_REFRESH_EVERY_MS, SLOTS_REFRESH_MS, SOCKET_TIMEOUT_MS
 } from '../util/timings.ts'
 import { followSentinels, keepTrying, leaveReplicas, stayClosed, stopRefreshing } from './driver.ts'
+import { placeOf } from './target.ts'
+import type { RedisTarget } from './target.ts'
 
 /** A connection of the driver: one server (or Sentinel), or a Cluster. */
 export type Client = Redis | Cluster
-
-/** A Cluster, named by some of its nodes. */
-interface RedisClusterOptions {
-  /** Some of its nodes: URLs, ports, or `{ host, port }`. */
-  cluster: ClusterNode[]
-  /** TLS to every node. `{}`: with Node's defaults. */
-  tls?: RedisOptions['tls']
-  /** User of the ACL. */
-  username?: string | undefined
-  /** Password of that user. */
-  password?: string | undefined
-}
-
-/** An ioredis `Redis` or `Cluster`: the part of its types that all versions share. */
-export interface ClientLike {
-  /** Its options. */
-  readonly options: object
-  /** Makes another client with the same options. */
-  duplicate: (...options: never[]) => unknown
-  /** Defines a script as a command. Clients of other drivers do not have this. */
-  defineCommand: (...args: never[]) => unknown
-  /** Reads a key. */
-  get: (...args: never[]) => unknown
-}
-
-/** Value of the `redis` option: a URL, options of ioredis, nodes of a Cluster, or a client to copy the options of. */
-export type RedisTarget = string | RedisOptions | RedisClusterOptions | ClientLike
 
 /** Returns how long to wait before the next attempt. */
 function pause ({ stepMs, mostMs }: { stepMs: number, mostMs: number }, times: number): number {
@@ -119,14 +94,6 @@ const clusterNodeOptions = () => ({
   keyPrefix: ''
 }) satisfies RedisOptions
 
-/** Whether `value` is a client of ioredis, also of another copy of the package. */
-export function isClient (value: unknown): value is Client {
-  const client = value as Partial<Client> | null
-  if (typeof client !== 'object' || client === null) return false
-  // Other drivers' clients have the first two as well.
-  return [client.duplicate, client.get, client.defineCommand].every((method) => typeof method === 'function')
-}
-
 /** Whether a client is connected to a Cluster. */
 export function isCluster (client: Client): client is Cluster {
   return 'isCluster' in client && client.isCluster === true
@@ -165,27 +132,18 @@ function start (client: Redis): Redis {
 }
 
 function open (target: RedisTarget): { client: Client, keyPrefix: string } {
-  if (typeof target === 'string') {
-    return { client: new Redis(target, { ...nodeOptions(), enableAutoPipelining: true }), keyPrefix: '' }
+  const place = placeOf(target)
+  const { keyPrefix } = place
+  if ('url' in place) {
+    return { client: new Redis(place.url, { ...nodeOptions(), enableAutoPipelining: true }), keyPrefix }
   }
-  if (isClient(target)) return { client: ownClient(target), keyPrefix: target.options.keyPrefix ?? '' }
-  if ('cluster' in target) {
-    const { cluster, tls, username, password } = target
-    const redisOptions = merged({ tls, username, password }, clusterNodeOptions())
-    return { client: new Cluster(cluster, { ...clusterOptions, redisOptions }), keyPrefix: '' }
+  if ('nodes' in place) {
+    const redisOptions = merged(place.options.redisOptions, clusterNodeOptions())
+    const options = { ...place.options, ...clusterOptions, keyPrefix: '', redisOptions }
+    return { client: new Cluster(place.nodes, options), keyPrefix }
   }
-  // No URL, no client and no Cluster: plain options.
-  const { keyPrefix = '', ...options } = target as RedisOptions
-  return { client: new Redis(merged(options, { ...nodeOptions(options), enableAutoPipelining: true })), keyPrefix }
-}
-
-/** Makes a client of our own from the options of another. */
-function ownClient (client: Client): Client {
-  if (!isCluster(client)) {
-    return client.duplicate({ ...nodeOptions(client.options), enableAutoPipelining: true, keyPrefix: '' })
-  }
-  const redisOptions = merged(client.options.redisOptions, clusterNodeOptions())
-  return client.duplicate([], { ...clusterOptions, keyPrefix: '', redisOptions })
+  const options = { ...nodeOptions(place.server), enableAutoPipelining: true, keyPrefix: '' }
+  return { client: new Redis(merged(place.server, options)), keyPrefix }
 }
 
 /**

@@ -9,14 +9,16 @@ import { errors } from '../errors.ts'
 import { LIST_SLACK_MS } from '../util/timings.ts'
 import { RedisAttempts } from './attempts.ts'
 import { RedisBus } from './bus.ts'
-import { disconnect, isClient } from './connection.ts'
-import type { Client, ClientLike } from './connection.ts'
+import { disconnect } from './connection.ts'
+import type { Client } from './connection.ts'
 import { DEFAULT_PREFIX, Keys } from './keys.ts'
 import type { Names } from './keys.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { RedisLink } from './link.ts'
 import { Records } from './records.ts'
 import { Replication } from './replication.ts'
+import { isClient, isNodeRedis } from './target.ts'
+import type { ClientLike } from './target.ts'
 import { Tracking } from './tracking.ts'
 import { UserLists } from './user-lists.ts'
 
@@ -319,9 +321,11 @@ export function checkedOptions<Options extends { client: ClientLike }> (
 function copied<Options extends { client: ClientLike }> (
   options: Options
 ): Omit<Options, 'client'> & { client: Client } {
+  let hint = ''
   try {
     const { client, ...others } = options
     if (isClient(client)) return { ...others, client }
+    if (isNodeRedis(client)) hint = '; the plugin takes one of node-redis as redis'
   } catch {}
-  throw new errors.INVALID_OPTIONS('client must be a Redis or Cluster of ioredis')
+  throw new errors.INVALID_OPTIONS(`client must be a Redis or Cluster of ioredis${hint}`)
 }

@@ -12,11 +12,11 @@ import { MemoryStore } from './memory.ts'
 import { NearCacheStore } from '../near/cache.ts'
 import type { NearCacheOptions } from '../near/cache.ts'
 import { backendOf, connect, disconnect } from '../redis/connection.ts'
-import type { RedisTarget } from '../redis/connection.ts'
 import { RedisStore } from '../redis/store.ts'
 import type { RedisStoreParts } from '../redis/store.ts'
+import type { RedisTarget } from '../redis/target.ts'
 
-export type { RedisTarget } from '../redis/connection.ts'
+export type { RedisTarget } from '../redis/target.ts'
 
 const NOT_TOLD = 'Redis does not tell its user what changes, so each session is read from there: ' +
   'docs/guides/production.md has the ACL'

@@ -1,6 +1,7 @@
 import type { Test } from 'tap'
 import { connect, disconnectNow } from '../../lib/redis/connection.ts'
-import type { Client, RedisTarget } from '../../lib/redis/connection.ts'
+import type { Client } from '../../lib/redis/connection.ts'
+import type { RedisTarget } from '../../lib/redis/target.ts'
 import { ForeignAdoption } from '../../lib/express/adoption.ts'
 import { RedisStore as DropIn } from '../../lib/express/redis-store.ts'
 import type { RedisStoreOptions as DropInOptions } from '../../lib/express/redis-store.ts'

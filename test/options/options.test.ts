@@ -15,7 +15,7 @@ import { startRedis } from '../helpers/redis.ts'
 
 const DURATION = 'must be milliseconds or a string such as \'30m\''
 const COOKIE_PATH = 'must begin with / and be at most 1,024 characters of ASCII without space, comma, semicolon or <'
-const REDIS = 'must be a redis:// or rediss:// URL, ioredis options, { cluster: [...] } or an ioredis client'
+const REDIS = 'must be a redis://, rediss://, valkey://, valkeys:// or unix:// URL, the options or a client of ioredis, iovalkey or node-redis, or { cluster: [...] }'
 const STORE = 'must be a MemoryStore, a RedisStore or an express-session compatible store'
 const SHORT_SECRET = 'must have 32 characters or more: put a new one before it, as in [new, old], and nobody is signed out'
 const PREFIX = 'must be 1 to 128 printable characters, the first not @'
@@ -190,18 +190,19 @@ t.test('a near-cache goes with Redis, has no effect on memory, and is refused be
 
 t.test('what another driver takes for Redis is refused, and not taken for localhost', async (t) => {
   const faults: Array<[fault: RegExp, redis: unknown]> = [
-    [/an ioredis client/, nodeRedis],
-    [/an ioredis client/, { get () {}, set () {} }],
-    [/an ioredis client/, new (class Upstash { get () {} })()],
-    [/the URL itself/, { url: 'redis://LEAKED' }],
-    [/no socket/, { socket: { host: 'LEAKED' } }]
+    [/a client of ioredis, iovalkey or node-redis/, { get () {}, set () {} }],
+    [/a client of ioredis, iovalkey or node-redis/, new (class Upstash { get () {} })()],
+    [/GLIDE/, { addresses: [{ host: 'LEAKED' }] }],
+    [/options of one driver/, { url: 'redis://LEAKED', host: 'LEAKED' }],
+    [/true or false as socket.tls/, { socket: { host: 'LEAKED', tls: {} } }]
   ]
   for (const [fault, redis] of faults) t.match(faultsOf(t, { secret, redis }), [fault])
+  t.strictSame(resolveOptions({ secret, redis: nodeRedis }).redis, nodeRedis)
 })
 
 t.test('a RedisStore without a client of ioredis is refused in words', async (t) => {
   const broken = new Proxy({}, { get: () => { throw new Error('LEAKED') } })
-  for (const options of [undefined, null, {}, { client: null }, { client: 'redis://LEAKED' }, { client: nodeRedis }, broken, { client: broken }, { get client () { throw new Error('LEAKED') } }]) {
+  for (const options of [undefined, null, {}, { client: null }, { client: 'redis://LEAKED' }, broken, { client: broken }, { get client () { throw new Error('LEAKED') } }]) {
     try {
       // JavaScript has no types.
       const store = new RedisStore(options as never)
@@ -210,6 +211,7 @@ t.test('a RedisStore without a client of ioredis is refused in words', async (t)
       t.strictSame(told(t, error), ['client must be a Redis or Cluster of ioredis'])
     }
   }
+  t.throws(() => new RedisStore({ client: nodeRedis as never }), /client must be a Redis or Cluster of ioredis; the plugin takes one of node-redis as redis$/)
 })
 
 t.test('a key prefix that would not do is refused', async (t) => {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionStore } from '../../lib/index.ts'
-import type { RedisTarget } from '../../lib/redis/connection.ts'
+import type { RedisTarget } from '../../lib/redis/target.ts'
 import { isHeard, openNear, Watcher } from '../helpers/near.ts'
 import type { Near } from '../helpers/near.ts'
 import { withRealLimits } from '../helpers/patience.ts'
