@@ -1,7 +1,7 @@
 import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis'
 import { clusterPlace, sentinelPlace, serverPlace } from './node-redis.ts'
 import type { NodeRedisClusterOptions, NodeRedisOptions, NodeRedisSentinelOptions } from './node-redis.ts'
-import { inDriversWords, isRedisUrl, SCHEMES, TargetFault } from './place.ts'
+import { inDriversWords, isRedisUrl, isTlsUrl, SCHEMES, TargetFault } from './place.ts'
 import type { Place } from './place.ts'
 import type { Client } from './connection.ts'
 
@@ -9,7 +9,7 @@ import type { Client } from './connection.ts'
 interface RedisClusterOptions {
   /** Some of its nodes: URLs, ports, or `{ host, port }`. */
   cluster: ClusterNode[]
-  /** TLS to every node. `{}`: with Node's defaults. */
+  /** TLS to every node. `{}`: with Node's defaults. Default: where the URL of a node asks for it. */
   tls?: RedisOptions['tls']
   /** User of the ACL. */
   username?: string | undefined
@@ -156,9 +156,12 @@ function placeOfNodes ({ cluster, tls, username, password }: RedisClusterOptions
   if (!Array.isArray(cluster) || cluster.length === 0 || cluster.some((node) => node == null)) {
     throw new TargetFault(ANY)
   }
+  const urls = cluster.filter((node) => typeof node === 'string')
+  // The driver looks for hosts and passwords in these, and not for TLS.
+  const asked = urls.some(isTlsUrl) ? {} : undefined
   return {
     nodes: cluster.map((node) => typeof node === 'string' ? inDriversWords(node) : node),
-    options: { redisOptions: { tls, username, password } as RedisOptions },
+    options: { redisOptions: { tls: tls ?? asked, username, password } as RedisOptions },
     keyPrefix: ''
   }
 }

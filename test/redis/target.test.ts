@@ -44,7 +44,11 @@ t.test('a URL of every scheme names a server, a user and a database', async (t) 
 
 t.test('valkeys:// asks for TLS as rediss:// does, also for the nodes of a Cluster', async (t) => {
   t.strictSame(placeOf('valkeys://h:1/2'), { url: 'rediss://h:1/2', keyPrefix: '' })
-  t.match(placeOf({ cluster: ['valkeys://h'] }), { nodes: ['rediss://h'] })
+  const placeOfNode = (node: string, tls?: object) => placeOf({ cluster: [node], tls })
+  const placeWith = (tls: object | undefined) => ({ options: { redisOptions: { tls } } })
+  for (const node of ['valkeys://h', 'rediss://h']) t.match(placeOfNode(node), { nodes: ['rediss://h'], ...placeWith({}) })
+  for (const node of ['valkey://h', 'redis://h']) t.match(placeOfNode(node), { nodes: ['redis://h'], ...placeWith(undefined) })
+  t.match(placeOfNode('valkeys://h', { servername: 'n' }), placeWith({ servername: 'n' }))
 })
 
 t.test('options of node-redis lead where they lead node-redis', async (t) => {
