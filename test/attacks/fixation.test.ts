@@ -18,15 +18,32 @@ const stores: Record<string, () => Partial<SessionOptions>> = {
 }
 
 /** Every way there is to sign in. */
-const WAYS = ['/login', '/hand-written', '/keep', '/assigned', '/assigned-and-saved', '/regenerated', '/regenerated-with-all']
+const WAYS = ['/login', '/hand-written', '/keep', '/keep-cart', '/assigned', '/assigned-and-saved', '/regenerated', '/regenerated-with-cart']
+
+/** What lies in a session before somebody signs in with it. */
+const PLANTED = { cart: ['trap'], theme: 'dark' }
+/** What of that a sign-in takes along: from a session of nobody, and from one of another user. */
+const TAKEN: Record<string, { fromVisitor: object, fromUser: object }> = {
+  '/login': { fromVisitor: {}, fromUser: {} },
+  '/hand-written': { fromVisitor: {}, fromUser: {} },
+  '/keep-cart': { fromVisitor: { cart: ['trap'] }, fromUser: { cart: ['trap'] } },
+  '/keep': { fromVisitor: PLANTED, fromUser: PLANTED },
+  '/assigned': { fromVisitor: PLANTED, fromUser: {} },
+  '/assigned-and-saved': { fromVisitor: PLANTED, fromUser: {} },
+  '/regenerated': { fromVisitor: {}, fromUser: {} },
+  '/regenerated-with-cart': { fromVisitor: { cart: ['trap'] }, fromUser: { cart: ['trap'] } }
+}
 
 async function open (t: Test, options: Partial<SessionOptions>): Promise<FastifyInstance> {
   const app = await startApp(t, options)
   await app.register(authRoutes, { verify: () => ({ id: 'ada' }) })
   app.get('/me', async (request) => ({ userId: request.auth?.userId ?? null, cart: request.session.cart ?? null }))
+  app.get('/data', async ({ session }) => session)
   app.post('/cart', async ({ session }) => { session.cart = ['trap'] })
+  app.post('/plant', async ({ session }) => { Object.assign(session, PLANTED) })
   app.post('/hand-written', async (request) => { await app.login(request, { id: 'ada' }) })
   app.post('/keep', async (request) => { await app.login(request, { id: 'ada' }, { keep: true }) })
+  app.post('/keep-cart', async (request) => { await app.login(request, { id: 'ada' }, { keep: ['cart'] }) })
   app.post('/assigned', async ({ session }) => { session.userId = 'ada' })
   app.post('/assigned-and-saved', async ({ session }) => {
     session.userId = 'ada'
@@ -36,7 +53,7 @@ async function open (t: Test, options: Partial<SessionOptions>): Promise<Fastify
     await request.session.regenerate()
     request.session.userId = 'ada'
   })
-  app.post('/regenerated-with-all', async (request) => {
+  app.post('/regenerated-with-cart', async (request) => {
     await request.session.regenerate(['cart'])
     request.session.userId = 'ada'
   })
@@ -47,6 +64,13 @@ async function open (t: Test, options: Partial<SessionOptions>): Promise<Fastify
 const CREDENTIALS = { username: 'ada', password: 'lovelace' }
 const halves = (browser: Browser): string[] => (browser.cookies.get('sid') ?? '').split('.').slice(0, 2)
 const me = async (browser: Browser): Promise<{ userId: string | null, cart: unknown }> => (await browser.get('/me')).json()
+
+async function signedInMallory (app: FastifyInstance): Promise<Browser> {
+  const mallory = new Browser(app)
+  const { headers } = await app.sessions.create({ userId: 'mallory' })
+  mallory.cookies.set('sid', (headers.cookie ?? '').slice('sid='.length))
+  return mallory
+}
 
 function copyOf (app: FastifyInstance, browser: Browser): Browser {
   const copy = new Browser(app)
@@ -74,16 +98,29 @@ for (const [name, options] of Object.entries(stores)) {
   t.test(`[7.2.4] ${name}: signing in over mallory's signed-in session, or again, ends the one before`, async (t) => {
     const app = await open(t, options())
     for (const url of WAYS) {
-      const mallory = new Browser(app)
-      const { headers } = await app.sessions.create({ userId: 'mallory' })
-      mallory.cookies.set('sid', (headers.cookie ?? '').slice('sid='.length))
-      const ada = copyOf(app, mallory)
+      const ada = copyOf(app, await signedInMallory(app))
       for (let time = 0; time < 2; time++) {
         const before = copyOf(app, ada)
         t.equal((await ada.post(url, CREDENTIALS)).statusCode, 200, url)
         t.equal((await me(ada)).userId, 'ada')
         for (const half of [0, 1]) t.not(halves(ada)[half], halves(before)[half])
         t.equal((await me(before)).userId, null)
+      }
+    }
+  })
+
+  t.test(`[7.2.4] ${name}: data planted before a sign-in goes along as far as keep says, and at an assignment all of a visitor's and none of another user's`, async (t) => {
+    const app = await open(t, options())
+    t.strictSame(Object.keys(TAKEN).sort(), [...WAYS].sort())
+    for (const [url, { fromVisitor, fromUser }] of Object.entries(TAKEN)) {
+      for (const [mallory, taken] of [[new Browser(app), fromVisitor], [await signedInMallory(app), fromUser]] as const) {
+        await mallory.post('/plant')
+        t.match((await mallory.get('/data')).json(), PLANTED)
+        const ada = copyOf(app, mallory)
+        t.equal((await ada.post(url, CREDENTIALS)).statusCode, 200, url)
+        t.strictSame((await ada.get('/data')).json(), { ...taken, userId: 'ada' }, url)
+        await mallory.post('/plant')
+        t.strictSame((await ada.get('/data')).json(), { ...taken, userId: 'ada' }, 'and nothing of what is planted later')
       }
     }
   })
