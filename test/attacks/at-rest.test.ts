@@ -39,7 +39,7 @@ async function dump ({ client }: TestRedis): Promise<string[]> {
 }
 
 for (const [how, options] of Object.entries({ plain: {}, encrypted: { encryption: { keys: [KEY] } } })) {
-  t.test(`[3.3.1, 7.2.1, CVE-2023-20866] no token and no secret is in Redis, in no key, list, count or message (${how})`, async (t) => {
+  t.test(`[16.2.5, 7.2.1, CVE-2023-20866] no token and no secret is in Redis, in no key, list, count or message (${how})`, async (t) => {
     const redis = await startRedis(t)
     const listener = assertions(redis.port)
     const watcher = assertions(redis.port)

@@ -135,7 +135,7 @@ t.test('[CVE-2024-47764] whatever the options, they are refused, or the cookie h
   t.ok(taken > 0, `${taken} were taken`)
 })
 
-t.test('[6265bis] the longest name, path and domain there can be make a cookie that browsers take', async (t) => {
+t.test('[3.3.5, 6265bis] the longest name, path and domain there can be make a cookie that browsers take', async (t) => {
   const cookieName = 'x'.repeat(128)
   const path = `/${'p'.repeat(1023)}`
   const domain = `${`${'d'.repeat(62)}.`.repeat(4)}d`
