@@ -80,7 +80,7 @@ const FAULTS: Fault[] = [
 const [killed, frozen, , handedOver] = FAULTS as [Fault, Fault, Fault, Fault]
 const TAKEOVERS = [...FAULTS.map((fault) => [fault, 'default'] as const), ...[killed, frozen, handedOver].map((fault) => [fault, 'replicated'] as const)]
 
-/** How long Sentinels take to name another master. What they are later on a busy machine is not counted. */
+/** How long Sentinels take to name another master, and to give it a replica. What they are later on a busy machine is not counted. */
 const SENTINELS_TAKE_MS = 4_000
 
 for (const [{ name, strike }, durability] of TAKEOVERS) {
@@ -93,14 +93,17 @@ for (const [{ name, strike }, durability] of TAKEOVERS) {
       const old = await topology.master()
       let struckAt = performance.now()
       const end = await strike(old, () => { struckAt = performance.now() })
-      const { at } = await topology.takeover(old, topology.members)
+      const { at, master } = await topology.takeover(old, topology.members)
+      // With durability 'replicated' nobody signs in before the Sentinels have given the master a replica.
+      const followed = durability === 'replicated' ? topology.followed(master) : at
       const named = until('the Sentinels to name another', async () => await topology.master() !== old, 20_000).then(() => performance.now())
-      const [servedAt, namedAt] = [await load.served(at), await named]
+      const [servedAt, namedAt, followedAt] = [await load.served(at), await named, await followed]
+      const doneAt = Math.max(namedAt, followedAt)
       // Where it was planned the old one may have gone on serving.
       recoveryMs = Math.max(recoveryMs, servedAt - struckAt)
-      oursMs = Math.max(oursMs, servedAt - namedAt, 0)
-      countedMs = Math.max(countedMs, servedAt - struckAt - Math.max(0, namedAt - struckAt - SENTINELS_TAKE_MS))
-      t.comment(`${name}: another took over after ${(at - struckAt).toFixed()} ms, all Sentinels named it ${(namedAt - at).toFixed()} ms later, first login ${(servedAt - namedAt).toFixed()} ms after that`)
+      oursMs = Math.max(oursMs, servedAt - doneAt, 0)
+      countedMs = Math.max(countedMs, servedAt - struckAt - Math.max(0, doneAt - struckAt - SENTINELS_TAKE_MS))
+      t.comment(`${name}: another took over after ${(at - struckAt).toFixed()} ms, all Sentinels named it ${(namedAt - at).toFixed()} ms later, it was followed ${(followedAt - at).toFixed()} ms later, first login ${(servedAt - doneAt).toFixed()} ms after both`)
       await topology.calm()
       end?.()
       // Who was resumed takes itself for the master until a Sentinel tells it.

@@ -60,6 +60,15 @@ abstract class Topology {
     return { at: performance.now(), master: master as Member }
   }
 
+  /** When a replica follows this master. In ms as of `performance.now()`. */
+  async followed (master: Member): Promise<number> {
+    await until('a replica to follow', async () => {
+      const said = await master.replication()
+      return Object.entries(said).some(([name, value]) => /^slave\d+$/.test(name) && value.includes('state=online'))
+    }, HEALTHY_WITHIN_MS)
+    return performance.now()
+  }
+
   /** Waits until all replicas are there, have all, and everybody agrees on the masters. */
   abstract healthy (): Promise<void>
 }

@@ -35,9 +35,18 @@ const wait = async (ms: number): Promise<void> => { await new Promise((resolve) 
  * all the time in the process with the near-cache.
  */
 async function endDuring (t: Test, name: string, { near, other, on }: Outage, goWrong: () => Promise<void>, sessions = times(300, 60)): Promise<void> {
-  const records = Array.from({ length: sessions }, () => record({ now: other.now() }))
-  await Promise.all(records.map(async (each) => await other.begin(each)))
-  const ids = records.map(({ id }) => id)
+  /** Begins a session; on a machine that is busy, at another try. */
+  const begun = async (): Promise<string> => {
+    let id = ''
+    await until('a session to begin', async () => {
+      const session = record({ now: other.now() })
+      id = session.id
+      return await other.begin(session).then(() => true, () => false)
+    }, 30_000)
+    return id
+  }
+  const ids: string[] = []
+  while (ids.length < sessions) ids.push(await begun())
   const watcher = new Watcher(near.store, ids)
   t.teardown(() => watcher.stop())
   const isServed = async (id: string): Promise<boolean> => {
@@ -65,9 +74,8 @@ async function endDuring (t: Test, name: string, { near, other, on }: Outage, go
   await until('the last message', async () => (await Promise.all(ids.map((id) => near.store.find(id)))).every((found) => found === null), MAX_STALE_MS).catch(() => {})
   await watcher.stop()
   // Who lives is served from memory again.
-  const carol = record({ now: other.now() })
-  await other.begin(carol)
-  await until('the near-cache to be of use again', () => isServed(carol.id), 30_000)
+  const carol = await begun()
+  await until('the near-cache to be of use again', () => isServed(carol), 30_000)
   // An end that a master took with it was none: that is what `durability` is for.
   const undone = (await Promise.all(ids.map(async (id) => await other.find(id) === null ? null : id))).filter((id) => id !== null)
   const ended = ids.filter((id) => !undone.includes(id))
