@@ -88,6 +88,6 @@ t.test('[3.3.1, CVE-2024-47764] a cookie attribute is the one that was checked, 
 })
 
 t.test('[7.1.1] what the driver chokes on is refused in the same words as what it does not reach', async (t) => {
-  await t.rejects(register(sessionPlugin as never, { secret, redis: throwing('host') }), { code: 'ERR_SESSION_INVALID_OPTIONS', message: 'Invalid session options: redis: cannot be used' })
-  await t.rejects(register(sessionPlugin as never, { secret, redis: throwing('cluster') }), { code: 'ERR_SESSION_INVALID_OPTIONS', message: 'Invalid session options: redis cannot be read' })
+  await t.rejects(register(sessionPlugin as never, { secret, redis: { sentinels: 5, name: 'sessions' } }), { code: 'ERR_SESSION_INVALID_OPTIONS', message: 'Invalid session options: redis: cannot be used' })
+  await t.rejects(register(sessionPlugin as never, { secret, redis: throwing('host') }), { code: 'ERR_SESSION_INVALID_OPTIONS', message: 'Invalid session options: redis cannot be read' })
 })
