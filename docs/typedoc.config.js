@@ -39,8 +39,8 @@ export default {
     'lib/http/routes/schemas.ts:DefaultCredentials',
     'lib/redis/attempts.ts:RedisAttempts',
     'lib/redis/bus.ts:RedisBus',
-    'lib/redis/connection.ts:ClientLike',
-    'lib/redis/connection.ts:RedisTarget',
+    'lib/redis/target.ts:ClientLike',
+    'lib/redis/target.ts:RedisTarget',
     'lib/redis/tracking.ts:Tracking',
     'lib/session/store.ts:Adoption',
     'lib/store/memory-attempts.ts:MemoryAttempts'
