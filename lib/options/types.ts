@@ -42,7 +42,7 @@ export interface SessionOptions {
   /**
    * Name of the cookie. An array renames it: the first name is written, all are read. Default: `__Host-sid` if the
    * cookie is `secure`, has the path `/` and no `domain`; else `sid`; with `expressSession: 'share'` it is
-   * `connect.sid`. With `adopt` the old cookie's default name is read as well.
+   * `connect.sid`. With `adopt`, that of the old cookie is read as well.
    * @see OWASP ASVS 5.0 3.3.1, 3.3.3
    * @see [Rotation](docs/guides/rotation.md)
    */
@@ -128,8 +128,8 @@ export interface SessionOptions {
   /**
    * Library of the application that this one replaces. Its sessions in the same Redis become ours on their first use,
    * with their data, and nobody is signed out. Needs `redis`, with the `keyPrefix` of connect-redis, and among `secret`
-   * the old one, which may be short. Reads the cookie by the library's default name as well: `connect.sid` or
-   * `sessionId`.
+   * the old one, which may be short. Unless `cookieName` is given, reads the library's default cookie as well:
+   * `connect.sid` or `sessionId`.
    * @see [From @fastify/session](docs/migration/fastify-session.md)
    */
   adopt?: 'express-session' | '@fastify/session' | undefined

@@ -1,5 +1,5 @@
 import type { ClusterNode, NatMap, RedisOptions } from 'ioredis'
-import { isRedisUrl, isTlsUrl, partsOf, SCHEMES, TargetFault } from './place.ts'
+import { assertDatabase, isRedisUrl, isTlsUrl, partsOf, SCHEMES, TargetFault } from './place.ts'
 import type { Place } from './place.ts'
 
 /*
@@ -89,11 +89,15 @@ export function serverPlace (options: NodeRedisOptions): Place {
 export function clusterPlace (cluster: NodeRedisClusterOptions): Place {
   const { rootNodes, defaults = {}, nodeAddressMap } = cluster
   if (!Array.isArray(rootNodes) || rootNodes.length === 0) throw new TargetFault('must have some nodes as rootNodes')
+  assertNoServer(cluster, 'defaults')
   // node-redis would go to its host for every node.
   if (defaults.url !== undefined) throw new TargetFault('must have URLs in rootNodes, and none in defaults')
   const nodes = rootNodes.map((root) => ofCluster({ ...defaults, ...root, socket: bothSockets(defaults, root) }))
   // Nodes that the Cluster names have no more than the defaults.
   const { host, port, ...redisOptions } = ofCluster(defaults)
+  if (new Set([...nodes, redisOptions].map(({ tls }) => tls === undefined)).size > 1) {
+    throw new TargetFault('must ask for TLS in defaults.socket and in every root node, or in none')
+  }
   return { nodes, options: { redisOptions, ...natMapOf(nodeAddressMap) }, keyPrefix: prefixOf(cluster) }
 }
 
@@ -106,6 +110,12 @@ export function sentinelPlace (sentinel: NodeRedisSentinelOptions): Place {
   if (!Array.isArray(sentinelRootNodes) || sentinelRootNodes.length === 0) {
     throw new TargetFault('must have some Sentinels as sentinelRootNodes')
   }
+  // The driver takes what it does not know for localhost.
+  if (sentinelRootNodes.some((node) => typeof node?.host !== 'string' || !Number.isInteger(node.port))) {
+    throw new TargetFault('must have { host, port } for each of sentinelRootNodes')
+  }
+  if (typeof name !== 'string' || name === '') throw new TargetFault('must have the name of the master as name')
+  assertNoServer(sentinel, 'nodeClientOptions')
   if (nodeClientOptions.url !== undefined || sentinelClientOptions.url !== undefined) {
     throw new TargetFault('must have no url in nodeClientOptions and sentinelClientOptions')
   }
@@ -132,6 +142,15 @@ export function sentinelPlace (sentinel: NodeRedisSentinelOptions): Place {
   }
 }
 
+/** Options of one server. Beside those of many nobody reads them. */
+const OF_A_SERVER = ['url', 'socket', 'username', 'password', 'database', 'credentialsProvider', 'tls']
+
+/** @throws TargetFault for options of one server that stand beside `inside` */
+function assertNoServer (options: object, inside: string): void {
+  const misplaced = OF_A_SERVER.find((name) => (options as Record<string, unknown>)[name] !== undefined)
+  if (misplaced !== undefined) throw new TargetFault(`must have ${misplaced} in ${inside}`)
+}
+
 /** Options of the driver for one server. */
 type Server = Pick<RedisOptions,
   'host' | 'port' | 'path' | 'family' | 'tls' | 'username' | 'password' | 'db' | 'connectionName' |
@@ -141,6 +160,7 @@ function serverOf (given: NodeRedisOptions): Server {
   const read = withUrl(given)
   const { socket, username, password, database, name, disableClientInfo, clientInfoTag } = read
   const { host, port, path, family } = socket
+  assertDatabase(database)
   if (usesProvider(read)) {
     throw new TargetFault('must have username and password: our connection cannot ask a credentialsProvider')
   }

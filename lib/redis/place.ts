@@ -45,14 +45,18 @@ export function inDriversWords (url: string): string {
 
 /**
  * Returns the parts of a URL that `isRedisUrl` lets through.
- * @throws TargetFault if its database is no number
+ * @throws TargetFault if its database is no number, or something in it cannot be decoded or is not known
  */
 export function partsOf (url: string): UrlParts {
   const unix = UNIX.exec(url)
   if (unix !== null) {
     const [, username, password, path = '', query] = unix
-    const database = new URLSearchParams(query).get('db') ?? ''
-    return { path: decodeURIComponent(path), tls: false, ...userOf(username, password), ...databaseOf(database) }
+    const parameters = new URLSearchParams(query)
+    if ([...parameters.keys()].some((name) => name !== 'db')) {
+      throw new TargetFault('must have no parameter but db in a unix:// URL')
+    }
+    const database = parameters.get('db') ?? ''
+    return { path: decoded(path), tls: false, ...userOf(username, password), ...databaseOf(database) }
   }
   const { hostname, port, username, password, pathname } = new URL(url)
   return {
@@ -66,9 +70,23 @@ export function partsOf (url: string): UrlParts {
 
 function userOf (username = '', password = ''): Pick<UrlParts, 'username' | 'password'> {
   return {
-    ...username !== '' && { username: decodeURIComponent(username) },
-    ...password !== '' && { password: decodeURIComponent(password) }
+    ...username !== '' && { username: decoded(username) },
+    ...password !== '' && { password: decoded(password) }
   }
+}
+
+function decoded (text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw new TargetFault('must have % written as %25 in the URL')
+  }
+}
+
+/** @throws TargetFault for what is no number of a database: the driver would use another */
+export function assertDatabase (database: unknown): void {
+  const isOne = ['string', 'number'].includes(typeof database) && /^\d+$/.test(String(database))
+  if (database !== undefined && !isOne) throw new TargetFault('must have a number as database')
 }
 
 function databaseOf (text: string): Pick<UrlParts, 'database'> {

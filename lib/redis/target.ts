@@ -1,7 +1,7 @@
 import type { ClusterNode, ClusterOptions, RedisOptions } from 'ioredis'
 import { clusterPlace, sentinelPlace, serverPlace } from './node-redis.ts'
 import type { NodeRedisClusterOptions, NodeRedisOptions, NodeRedisSentinelOptions } from './node-redis.ts'
-import { inDriversWords, isRedisUrl, isTlsUrl, SCHEMES, TargetFault } from './place.ts'
+import { assertDatabase, inDriversWords, isRedisUrl, isTlsUrl, partsOf, SCHEMES, TargetFault } from './place.ts'
 import type { Place } from './place.ts'
 import type { Client } from './connection.ts'
 
@@ -56,6 +56,7 @@ export type RedisTarget =
 
 const ANY = `must be a ${SCHEMES} URL, the options or a client of ioredis, iovalkey or node-redis, ` +
   'or { cluster: [...] }'
+const NODE = 'must have a URL, a port or { host, port } for each node of cluster'
 const OTHER_DRIVER = 'must be a client of ioredis, iovalkey or node-redis: one of another driver will not do, ' +
   'but its URL will'
 const HIDES = 'must be the options given to createClientPool or createSentinel: what these return does not show them'
@@ -109,6 +110,8 @@ function has (value: object, name: string): boolean {
 
 function placeOfUrl (url: string): Place {
   if (!isRedisUrl(url) && !isSocketPath(url)) throw new TargetFault(ANY)
+  // Only for its faults: the driver would make another database of what is no number.
+  if (isRedisUrl(url)) partsOf(url)
   return url.startsWith('unix:') ? serverPlace({ url }) : { url: inDriversWords(url), keyPrefix: '' }
 }
 
@@ -149,19 +152,41 @@ function placeOfOptions (options: object): Place {
   }
   if (theirs !== undefined) return serverPlace(options)
   const { keyPrefix = '', ...others } = options as RedisOptions
+  assertDatabase(others.db)
   return { server: others, keyPrefix }
 }
 
-function placeOfNodes ({ cluster, tls, username, password }: RedisClusterOptions): Place {
+function placeOfNodes ({ cluster, tls, username, password, ...others }: RedisClusterOptions): Place {
   if (!Array.isArray(cluster) || cluster.length === 0 || cluster.some((node) => node == null)) {
     throw new TargetFault(ANY)
   }
-  const urls = cluster.filter((node) => typeof node === 'string')
-  // The driver looks for hosts and passwords in these, and not for TLS.
-  const asked = urls.some(isTlsUrl) ? {} : undefined
+  // What is left out without a word may be what asks for TLS.
+  if (Object.values(others).some((value) => value !== undefined)) {
+    throw new TargetFault('must have no more than tls, username and password beside cluster')
+  }
+  for (const node of cluster) assertNode(node)
+  // The driver looks for hosts and passwords in URLs, and not for TLS.
+  const asked = cluster.some((node) => typeof node === 'string' && isTlsUrl(node)) ? {} : undefined
+  if (asked !== undefined && (tls as unknown) === false) {
+    throw new TargetFault('must ask for TLS in tls and the URLs of cluster alike')
+  }
   return {
     nodes: cluster.map((node) => typeof node === 'string' ? inDriversWords(node) : node),
     options: { redisOptions: { tls: tls ?? asked, username, password } as RedisOptions },
     keyPrefix: ''
   }
+}
+
+/** @throws TargetFault for a node that the driver would take for localhost, or without TLS */
+function assertNode (node: unknown): void {
+  if (typeof node === 'number') return
+  if (typeof node === 'string') {
+    // Without a scheme it is `host:port`.
+    if (!node.includes('://') && node !== '' && !node.startsWith('/')) return
+    if (!isRedisUrl(node) || node.startsWith('unix:')) throw new TargetFault(NODE)
+    partsOf(node)
+    return
+  }
+  const { host, port, url, socket } = Object(node) as Record<string, unknown>
+  if ((host ?? port) == null || (url ?? socket) !== undefined) throw new TargetFault(NODE)
 }

@@ -135,6 +135,11 @@ const rootNodes = [{ url: 'redis://h' }]
 const sentinelRootNodes = [{ host: 'h', port: 1 }]
 const methods = (...names: string[]) => Object.fromEntries(names.map((name) => [name, () => {}]))
 
+t.test('a URL whose database or password cannot be read is a fault', async (t) => {
+  t.match(targetFault('redis://h/LEAKED'), /^must have the number of the database/)
+  t.match(targetFault('redis://:100%LEAKED@h'), /^must have % written as %25/)
+})
+
 t.test('what would lead elsewhere without a word is a fault, named', async (t) => {
   for (const [fault, target] of [
     [/username and password.*credentialsProvider/, { url: 'redis://h', credentialsProvider: provider }],
@@ -154,6 +159,25 @@ t.test('what would lead elsewhere without a word is a fault, named', async (t) =
     [/no database other than 0/, { rootNodes: [{ url: 'redis://h/1' }] }],
     [/no Unix sockets/, { rootNodes: [{ socket: { path: '/LEAKED' } }] }],
     [/none in defaults/, { rootNodes, defaults: { url: 'redis://h' } }],
+    [/no more than tls, username and password/, { cluster: [{ host: 'h' }], socket: { tls: true } }],
+    [/no more than tls, username and password/, { cluster: [{ host: 'h' }], redisOptions: { tls: {}, password: 'LEAKED' } }],
+    [/no more than tls, username and password/, { cluster: [{ host: 'h' }], keyPrefix: 'LEAKED' }],
+    [/tls and the URLs of cluster alike/, { cluster: ['rediss://h'], tls: false }],
+    ...['REDISS://:LEAKED@h', 'http://LEAKED', 'unix:///LEAKED', '/LEAKED', '', true, {}, { url: 'rediss://LEAKED' }, { host: 'h', socket: { tls: true } }]
+      .map((node) => [/each node of cluster/, { cluster: [node] }] satisfies [RegExp, object]),
+    [/% written as %25/, { cluster: ['rediss://:100%LEAKED@h'] }],
+    [/TLS in defaults\.socket and in every root node/, { rootNodes: [{ url: 'rediss://:LEAKED@h' }], defaults: { password: 'LEAKED' } }],
+    [/TLS in defaults\.socket and in every root node/, { rootNodes: [{ url: 'rediss://h' }, { url: 'redis://h' }] }],
+    [/password in defaults/, { rootNodes, password: 'LEAKED' }],
+    [/socket in nodeClientOptions/, { name: 'n', sentinelRootNodes, socket: { tls: true } }],
+    [/database in nodeClientOptions/, { name: 'n', sentinelRootNodes, database: 4 }],
+    [/each of sentinelRootNodes/, { name: 'n', sentinelRootNodes: ['LEAKED:1'] }],
+    [/each of sentinelRootNodes/, { name: 'n', sentinelRootNodes: [{ url: 'rediss://LEAKED' }] }],
+    [/name of the master/, { sentinelRootNodes }],
+    [/number as database/, { url: 'redis://h', database: NaN }],
+    [/number as database/, { host: 'h', db: -1 }],
+    [/no parameter but db/, { url: 'unix:///LEAKED?db=1&password=LEAKED' }],
+    [/% written as %25/, { url: 'redis://:100%LEAKED@h' }],
     [/as rootNodes/, { rootNodes: [] }],
     [/as sentinelRootNodes/, { name: 'n', sentinelRootNodes: {} }],
     [/no url in nodeClientOptions/, { name: 'n', sentinelRootNodes, sentinelClientOptions: { url: 'redis://h' } }],
