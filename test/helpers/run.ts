@@ -22,7 +22,7 @@ import { root } from './process.ts'
  */
 
 /** What `npm test` leaves to `npm run test:all`: other people's packages, servers that fail, and the programs of the docs. */
-const LONG = /^test\/(browser|express|failover|interop|outages)\/|^test\/docs\/programs|^examples\//
+const LONG = /^test\/(browser|express|failover|interop|outages)\/|^test\/docs\/(programs|tutorial)|^examples\//
 /** What a browser does is `npm run test:browser`. */
 const BROWSER = /^test\/browser\//
 /** What takes longest begins first: who is done early has something to do. */
