@@ -60,6 +60,11 @@ function define (
     get help (): string {
       return `${HELP}#${code.toLowerCase()}`
     }
+
+    // Without it, who gives errors a `help` of their own gets a TypeError.
+    set help (value: string) {
+      Object.defineProperty(this, 'help', { value, writable: true, configurable: true })
+    }
   }
   // It has every member of the interface; @fastify/error's own type cannot be extended by name.
   return SessionError as unknown as SessionErrorConstructor

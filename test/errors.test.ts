@@ -16,6 +16,13 @@ t.test('an error says where its documentation is, and shows that to nobody who d
   t.strictSame(error.extensions, { code: 'ERR_SESSION_UNAUTHENTICATED' }, 'what GraphQL servers show')
 })
 
+t.test('an application may give an error a help of its own', async (t) => {
+  const error = new errors.NOT_FOUND()
+  Object.assign(error, { help: 'ask ada' })
+  t.equal(error.help, 'ask ada')
+  t.equal(new errors.NOT_FOUND().help, 'fastify-user-sessions/docs/reference/errors.md#err_session_not_found')
+})
+
 t.test('what a store throws says it as well', async (t) => {
   const { help } = new storeErrors.STORE_UNAVAILABLE({ cause: new Error('the backend') })
   t.equal(help, 'fastify-user-sessions/docs/reference/errors.md#err_session_store_unavailable')
