@@ -56,7 +56,7 @@ export function adoptedCredential (
 
 /**
  * The token of the session that is made of the other library's session `sid`. It is the same for everybody who holds
- * the old cookie. It cannot be made without `secret`, which signed that cookie.
+ * the old cookie as `secret` signed it, and cannot be made without that.
  */
 export function adoptedToken (sid: string, secret: string): Token {
   const part = (use: string): string => {

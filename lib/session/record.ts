@@ -62,8 +62,8 @@ export interface SessionInfo {
   /** What the application wanted to know about the session. */
   readonly meta: Readonly<JsonObject> | null
   /**
-   * When the session began, in milliseconds since 1970, by the store's clock. 0 if another library began it, which
-   * does not say when.
+   * When the session began, in milliseconds since 1970, by the store's clock. With `adopt`, its first use here. 0 if an
+   * Express app that shares its sessions began it, which does not say when.
    */
   readonly createdAt: number
   /**
