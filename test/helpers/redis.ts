@@ -129,6 +129,12 @@ export async function until (what: string, condition: () => Promise<boolean> | b
   }
 }
 
+/** Waits until a replica has all, and its master knows. */
+export async function follows (replica: TestRedis, master: TestRedis): Promise<void> {
+  await until('the replica to follow', async () => (await replica.client.info('replication')).includes('master_link_status:up'))
+  await until('the master to hear of it', async () => await master.client.wait(1, 100) === 1)
+}
+
 /** A client of a test's own: waits for its server as long as it takes. */
 export function assertions (port: number): Redis {
   const client = new Redis({ host: HOST, port, retryStrategy: () => 10, maxRetriesPerRequest: null })

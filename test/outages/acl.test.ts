@@ -9,9 +9,9 @@ import { Jar, startExpress, startShop } from '../helpers/express-app.ts'
 import { openManager } from '../helpers/managers.ts'
 import { idOf, post, startService } from '../helpers/outage.ts'
 import type { Service } from '../helpers/outage.ts'
-import { withRealLimits } from '../helpers/patience.ts'
+import { withPatience, withRealLimits } from '../helpers/patience.ts'
 import { record } from '../helpers/record.ts'
-import { startCluster, startRedis, until } from '../helpers/redis.ts'
+import { follows, startCluster, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { openDropIn, openStore } from '../helpers/redis-store.ts'
 import { beginMove } from '../helpers/slots.ts'
@@ -254,6 +254,7 @@ t.test('who may not be told what changes is told so in one line, reads every ses
 })
 
 t.test('what only some need is named as well', async (t) => {
+  withPatience(t)
   const withoutChannels = BESIDES.filter((rule) => rule.startsWith('+'))
   t.strictSame(withoutChannels, ['+getdel', '+pttl', '+wait', '+role', '+expire', '+select', '+cluster|slots', '+cluster|info', '+asking', '+client|id', '+client|tracking'])
   const express = await startExpress(t, { client: redis.client, keyPrefix: 'sess:' })
@@ -292,7 +293,7 @@ t.test('what only some need is named as well', async (t) => {
   const works = async (t: Test, work: (t: Test) => Promise<boolean>): Promise<boolean> => await work(t).catch(() => false)
 
   const replica = await startRedis(t, { args: ['--replicaof', '127.0.0.1', String(redis.port)] })
-  await until('the replica to follow', async () => (await replica.client.info('replication')).includes('master_link_status:up'))
+  await follows(replica, redis)
   const confirmed = async (t: Test): Promise<boolean> => {
     const { app } = await startService(t, { redis: target(redis), keyPrefix: 'sess:', durability: 'replicated' })
     return await app.sessions.revoke((await app.sessions.create({ userId: 'ada' })).session.id)

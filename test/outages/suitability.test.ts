@@ -2,7 +2,7 @@ import t from 'tap'
 import { suitabilityWarnings } from '../../lib/redis/health.ts'
 import { startApp } from '../helpers/app.ts'
 import { withRealLimits } from '../helpers/patience.ts'
-import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
+import { follows, prefix, startCluster, startRedis } from '../helpers/redis.ts'
 
 withRealLimits(t)
 
@@ -48,7 +48,7 @@ t.test('every master of a Cluster is asked, and what several say is said once', 
 
 t.test('a replica is warned about', async (t) => {
   const replica = await startRedis(t, { args: ['--replicaof', '127.0.0.1', String(redis.port)] })
-  await until('the replica to follow', async () => (await replica.client.info('replication')).includes('master_link_status:up'))
+  await follows(replica, redis)
   const said = await warnings(t, { redis: replica.url })
   t.equal(said.length, 1)
   t.match(said[0], 'replica')

@@ -9,18 +9,12 @@ import { storeContract } from '../contract/store-contract.ts'
 import { Browser, startApp } from '../helpers/app.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { record } from '../helpers/record.ts'
-import { prefix, startRedis, until } from '../helpers/redis.ts'
-import type { TestRedis } from '../helpers/redis.ts'
+import { follows, prefix, startRedis, until } from '../helpers/redis.ts'
 import { age, openAdopting, openStore } from '../helpers/redis-store.ts'
 
 const master = await startRedis(t)
 const replica = await startRedis(t, { args: ['--replicaof', '127.0.0.1', String(master.port)] })
-await follows(replica)
-
-async function follows (replica: TestRedis): Promise<void> {
-  await until('the replica to follow', async () => (await replica.client.info('replication')).includes('master_link_status:up'))
-  await until('the master to hear of it', async () => await master.client.wait(1, 100) === 1)
-}
+await follows(replica, master)
 
 /** Nobody confirms what is written while `meanwhile` runs, nor is waited for longer than applications do. */
 async function withoutReplica (meanwhile: () => Promise<void>): Promise<void> {
@@ -32,7 +26,7 @@ async function withoutReplica (meanwhile: () => Promise<void>): Promise<void> {
   } finally {
     patience.factor = factor
     replica.resume()
-    await follows(replica)
+    await follows(replica, master)
   }
 }
 
