@@ -20,7 +20,7 @@ export type { SessionError, SessionErrorCode } from './errors.ts'
 export type { EndReason, EventName, LoginFailure, SessionEvent, SessionEvents } from './session/events.ts'
 export type {
   AttemptLimitOptions, AttemptOptions, CookieOptions, DecoratorOptions, EncryptionOptions, NearCacheOptions,
-  RememberOptions, SessionOptions
+  PagesOptions, RememberOptions, SessionOptions
 } from './options/types.ts'
 export type {
   CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike, RevokeOptions, RevokeUserOptions

@@ -20,6 +20,7 @@ export const DEFAULTS = {
     accountNetwork: { max: 10, within: '15m' },
     account: { max: 50, within: '30d' }
   },
+  pages: { login: '/login', home: '/' },
   decorators: {
     authenticate: 'authenticate',
     login: 'login',

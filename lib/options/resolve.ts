@@ -1,5 +1,6 @@
 import { FormatRegistry, TypeGuard } from '@sinclair/typebox'
 import { durationMs } from '../util/duration.ts'
+import { sitePath } from '../util/site-path.ts'
 import type { NearCacheOptions as NearCacheSize } from '../near/cache.ts'
 import { targetFault } from '../redis/target.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
@@ -15,7 +16,7 @@ import { adoptOf, cookieNameByDefault, expressSessionOf } from './other-librarie
 import { AttemptsSchema, SessionOptionsSchema } from './schema.ts'
 import { hasOption, timeoutsOf, warnOfCookieMaxAge, warnOfShortTimeouts } from './timeouts.ts'
 import type { ResolvedTimeouts } from './timeouts.ts'
-import type { AttemptOptions, DecoratorOptions, SessionOptions } from './types.ts'
+import type { AttemptOptions, DecoratorOptions, PagesOptions, SessionOptions } from './types.ts'
 
 interface CookieAttributes {
   secure: boolean
@@ -57,6 +58,8 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   limit: { max: number, evicts: boolean } | null
   /** Limits on failed logins. `null`: none. */
   attempts: AttemptLimits | null
+  /** Pages that browsers are sent to: paths of this site. */
+  pages: Record<keyof PagesOptions, string>
   decorators: Record<keyof DecoratorOptions, string>
   /** Warnings, to be logged once at boot. */
   warnings: Array<{ message: string }>
@@ -93,6 +96,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     origins: originsOf(options, faults),
     csrf: options.csrf ?? DEFAULTS.csrf,
     attempts: attemptsOf(options.attempts, faults),
+    pages: pagesOf(options, faults),
     decorators: decoratorsOf(options, faults),
     warnings: faults.warnings
   }
@@ -378,6 +382,15 @@ export function resolveAttempts (
   const { attempts } = fitting({ attempts: input }, AttemptsSchema, faults) as Given
   const limits = attemptsOf(attempts, faults, base)
   return { limits, faults: faults.texts }
+}
+
+const PAGE = 'must be a path of this site, such as /login, in ASCII: the plugin sends nobody to another site'
+
+function pagesOf ({ pages = {} }: Given, faults: Faults): ResolvedOptions['pages'] {
+  const { login = DEFAULTS.pages.login, home = DEFAULTS.pages.home } = pages
+  const resolved = { login, home }
+  for (const [name, path] of Object.entries(resolved)) if (sitePath(path) === null) faults.add(`pages.${name}`, PAGE)
+  return resolved
 }
 
 const IDENTIFIER = /^[A-Za-z_$][\w$]*$/

@@ -80,6 +80,7 @@ export const SessionOptionsSchema = closed({
   origins: optional(Type.Array(Type.String())),
   csrf: optional(Type.Boolean()),
   ...AttemptsSchema.properties,
+  pages: optional(closed({ login: optional(Type.String()), home: optional(Type.String()) })),
   decorators: optional(closed({
     authenticate: optional(Type.String()),
     login: optional(Type.String()),

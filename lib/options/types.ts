@@ -182,6 +182,11 @@ export interface SessionOptions {
    */
   attempts?: AttemptOptions | false | undefined
   /**
+   * Pages that the plugin sends browsers to: `{ login, home }`.
+   * @see [Plain HTML forms](docs/guides/forms.md)
+   */
+  pages?: PagesOptions | undefined
+  /**
    * Other names for `authenticate`, `login`, `logout`, `attemptLogin`, `requireRecentLogin` and `sessions` of the
    * instance, and `auth` and `requireAuth` of requests. For applications that have these already.
    */
@@ -302,6 +307,20 @@ export interface AttemptLimitOptions {
   max?: number | undefined
   /** How long a failed login counts, in milliseconds or as `'15m'`. Default: that of the limit. */
   within?: Duration | undefined
+}
+
+/** Pages that the plugin sends browsers to: paths of this site, which begin with one `/`, in ASCII. */
+export interface PagesOptions {
+  /**
+   * Path of the page with the login form. Who is signed out goes there.
+   * @default '/login'
+   */
+  login?: string | undefined
+  /**
+   * Path of the page for who is signed in. They go there if no other page was asked for.
+   * @default '/'
+   */
+  home?: string | undefined
 }
 
 /** Names of what the plugin adds to the Fastify instance and to requests: identifiers, all different. */

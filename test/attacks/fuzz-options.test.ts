@@ -29,8 +29,8 @@ const notFastifys = (options: unknown): boolean => {
   }
 }
 
-const OPTIONS = ['secret', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'assurance', 'touchAfter', 'bearer', 'maxSessionsPerUser', 'onLimit', 'userIdFrom', 'sessionSchema', 'migrate', 'maxDataSize', 'adopt', 'expressSession', 'nearCache', 'durability', 'encryption', 'origins', 'csrf', 'attempts', 'decorators', '__proto__', 'constructor']
-const MEMBERS = ['secure', 'sameSite', 'httpOnly', 'path', 'domain', 'partitioned', 'maxAge', 'idleTimeout', 'absoluteTimeout', 'authenticate', 'login', 'auth', 'network', 'account', 'max', 'within', 'keys', 'acceptPlain', '__proto__', 'constructor', 'a/b']
+const OPTIONS = ['secret', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'assurance', 'touchAfter', 'bearer', 'maxSessionsPerUser', 'onLimit', 'userIdFrom', 'sessionSchema', 'migrate', 'maxDataSize', 'adopt', 'expressSession', 'nearCache', 'durability', 'encryption', 'origins', 'csrf', 'attempts', 'pages', 'decorators', '__proto__', 'constructor']
+const MEMBERS = ['secure', 'sameSite', 'httpOnly', 'path', 'domain', 'partitioned', 'maxAge', 'idleTimeout', 'absoluteTimeout', 'authenticate', 'login', 'home', 'auth', 'network', 'account', 'max', 'within', 'keys', 'acceptPlain', '__proto__', 'constructor', 'a/b']
 const AUTH = ['verify', 'credentials', 'findUser', 'user', 'onLogin', 'redirects', 'attempts', 'account', '__proto__', 'constructor']
 const SESSIONS = ['recentLogin', 'exemptBearer', '__proto__', 'constructor']
 const SCHEMA = ['type', 'properties', 'login', 'failure', 'logout', 'network', 'max', 'within', 'username']

@@ -49,6 +49,7 @@ const TABLES: Record<string, Table> = {
   attempts: optionTable(TYPES, 'AttemptOptions'),
   'attempt limit': optionTable(TYPES, 'AttemptLimitOptions'),
   encryption: optionTable(TYPES, 'EncryptionOptions'),
+  pages: optionTable(TYPES, 'PagesOptions'),
   decorators: optionTable(TYPES, 'DecoratorOptions'),
   'memory store': optionTable('lib/store/memory.ts', 'MemoryStoreOptions'),
   'redis store': optionTable('lib/redis/store.ts', 'RedisStoreOptions'),

@@ -14,13 +14,14 @@ const USED: Record<string, Record<string, object>> = {
     NearCacheOptions: NEAR_CACHE_DEFAULTS,
     AttemptOptions: DEFAULTS.attempts,
     AttemptLimitOptions: {},
+    PagesOptions: DEFAULTS.pages,
     DecoratorOptions: DEFAULTS.decorators
   },
   'lib/http/routes/session-options.ts': { SessionRoutesOptions: SESSION_ROUTES_DEFAULTS }
 }
 
 /** Options whose own members have defaults. */
-const BY_MEMBER = ['cookie', 'attempts', 'decorators']
+const BY_MEMBER = ['cookie', 'attempts', 'pages', 'decorators']
 
 t.test('the comment of each option names the default that the code uses', async (t) => {
   for (const [file, used] of Object.entries(USED)) {

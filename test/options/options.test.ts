@@ -15,6 +15,7 @@ import { startRedis } from '../helpers/redis.ts'
 
 const DURATION = 'must be milliseconds or a string such as \'30m\''
 const COOKIE_PATH = 'must begin with / and be at most 1,024 characters of ASCII without space, comma, semicolon or <'
+const PAGE = 'must be a path of this site, such as /login, in ASCII: the plugin sends nobody to another site'
 const REDIS = 'must be a redis://, rediss://, valkey://, valkeys:// or unix:// URL, the options or a client of ioredis, iovalkey or node-redis, or { cluster: [...] }'
 const STORE = 'must be a MemoryStore, a RedisStore or an express-session compatible store'
 const SHORT_SECRET = 'must have 32 characters or more: put a new one before it, as in [new, old], and nobody is signed out'
@@ -132,6 +133,14 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
     [`attempts.${name}`, 'must be an object or false', [null, true, 'LEAKED', 5, []]]
   ]),
   ['cookie', 'must be an object', [null, true, 'LEAKED', 5, [], () => ({})]],
+  ['pages', 'must be an object', [null, true, '/login', 5, [], () => ({})]],
+  ...['login', 'home'].flatMap((name): typeof WRONG => [
+    [`pages.${name}`, 'must be a string', [null, 5, true, [], ['/login'], () => '/login']],
+    [`pages.${name}`, PAGE, [
+      '', 'LEAKED', 'login', '//LEAKED.example', '///LEAKED.example', '/\\LEAKED.example', '\\/LEAKED.example', '/.//LEAKED.example', '/x/..//LEAKED.example', '/./\\LEAKED.example', '/%2e//LEAKED.example',
+      'https://LEAKED.example/login', 'https:LEAKED', 'javascript:LEAKED', '/a b', ' /login', '/\tLEAKED', '/\r\nLocation: LEAKED', '/\u0000', '/né', '?LEAKED', '#LEAKED'
+    ]]
+  ]),
   ['decorators', 'must be an object', [null, true, 'LEAKED', 5, [], () => ({})]],
   ['secret', 'must be a string or an array of strings', [null, 5, {}, [], [5], [secret, 5], [null], [undefined], [secret, [secret]], new Array(2), Buffer.alloc(64), Symbol('LEAKED')]],
   ['secret', 'is required: 32 characters or more from a random source', [undefined]],
@@ -404,6 +413,7 @@ t.test('these are the defaults', async (t) => {
     expressSession: null,
     limit: { max: 1000, evicts: true },
     attempts: { network: { max: 100, withinMs: 15 * 60_000 }, accountNetwork: { max: 10, withinMs: 15 * 60_000 }, account: { max: 50, withinMs: 30 * 24 * 3_600_000 } },
+    pages: { login: '/login', home: '/' },
     decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
     warnings: []
   }
@@ -422,6 +432,7 @@ t.test('these are the defaults', async (t) => {
     onLimit: undefined,
     cookie: { ...members(defaults.cookie), maxAge: undefined },
     remember: { idleTimeout: undefined, absoluteTimeout: undefined },
+    pages: { login: undefined, home: undefined },
     decorators: members(defaults.decorators)
   }), defaults, 'undefined is absent, for every option')
 })
@@ -533,8 +544,10 @@ t.test('what is given is taken', async (t) => {
     touchAfter: 0,
     userIdFrom,
     origins: ['https://app.example.com', 'http://localhost:3000', 'https://[::1]:8443'],
+    pages: { login: '/account/login?lang=en' },
     decorators: { login: 'signIn', auth: '$auth' }
   })
+  t.strictSame(resolved.pages, { login: '/account/login?lang=en', home: '/' })
   t.strictSame(resolved.secrets, [secret, 'older'.repeat(10)])
   t.equal(resolved.store, store)
   t.strictSame(resolved.cookieNames, ['app', 'old'])
@@ -554,7 +567,7 @@ t.test('what is given is taken', async (t) => {
 })
 
 t.test('whatever is given as options, the answer is options or one error that repeats nothing', async (t) => {
-  const names = ['secret', 'redis', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'touchAfter', 'userIdFrom', 'origins', 'csrf', 'attempts', 'decorators', 'prefix']
+  const names = ['secret', 'redis', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'touchAfter', 'userIdFrom', 'origins', 'csrf', 'attempts', 'pages', 'decorators', 'prefix']
   const members = ['secure', 'sameSite', 'httpOnly', 'path', 'domain', 'partitioned', 'maxAge', 'idleTimeout', 'absoluteTimeout', 'authenticate', 'login', 'auth', 'network', 'account', 'max', 'cluster', '__proto__', 'a/b']
   const marker = fc.string({ unit: 'binary' }).map((text) => `LEAKED${text}`)
   const anything = fc.oneof(

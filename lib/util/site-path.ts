@@ -1,0 +1,17 @@
+/** A path, with or without a query, as it stands in an HTTP request: ASCII without spaces and control characters. */
+const PATH = /^\/[\x21-\x7E]*$/
+
+/** The site of a path: any, as it is compared with itself. */
+const SITE = 'http://site.invalid'
+
+/**
+ * Returns a path of this site as browsers read it, with its query and fragment in their members. `null` for what could
+ * lead to another site, in this form or in the one that browsers or servers make of it: `//evil.example`,
+ * `/\evil.example`, `/.//evil.example`.
+ * @see WHATWG URL Standard 4.4, the states "relative" and "relative slash"
+ */
+export function sitePath (text: string): URL | null {
+  if (!PATH.test(text) || !URL.canParse(text, SITE)) return null
+  const url = new URL(text, SITE)
+  return url.origin === SITE && !url.pathname.startsWith('//') ? url : null
+}
