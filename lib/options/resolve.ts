@@ -14,7 +14,7 @@ import { DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS } from './defaults.t
 import { attempted, Faults, fitting } from './faults.ts'
 import { adoptOf, cookieNameByDefault, expressSessionOf } from './other-libraries.ts'
 import { AttemptsSchema, SessionOptionsSchema } from './schema.ts'
-import { hasOption, timeoutsOf, warnOfCookieMaxAge, warnOfShortTimeouts } from './timeouts.ts'
+import { hasOption, timeoutsOf, warnOfCookieMaxAge, warnOfLongCookies, warnOfShortTimeouts } from './timeouts.ts'
 import type { ResolvedTimeouts } from './timeouts.ts'
 import type { AttemptOptions, DecoratorOptions, PagesOptions, SessionOptions } from './types.ts'
 
@@ -107,6 +107,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
   faults.throwIfAny()
   warnOfShortTimeouts(options, faults)
   warnOfCookieMaxAge(options, faults)
+  warnOfLongCookies(resolved, faults)
   if (hasOption(options.store, 'disableTTL')) {
     faults.warn('sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work')
   }

@@ -5,6 +5,7 @@ import type { SessionStore } from '../session/store.ts'
 import { DEFAULTS } from './defaults.ts'
 import { attempted } from './faults.ts'
 import type { Faults } from './faults.ts'
+import type { ResolvedOptions } from './resolve.ts'
 import type { RememberOptions, SessionOptions } from './types.ts'
 
 /** The timeouts of sessions, in milliseconds. */
@@ -105,4 +106,26 @@ export function warnOfCookieMaxAge (
 ): void {
   const isAlone = [idleTimeout, absoluteTimeout, remember].every((each) => each === undefined)
   if (isAlone && cookie?.maxAge !== undefined && cookie.maxAge !== false) faults.warn(HARD_END)
+}
+
+/** RFC 6265bis 5.5: browsers keep no cookie longer. */
+const LONGEST_COOKIE_MS = durationMs('400d')
+
+/**
+ * Warns of timeouts that lead to a cookie which browsers cut. With `bearer` they may be meant for tokens, unless there
+ * is a `cookie.maxAge`.
+ */
+export function warnOfLongCookies (
+  { absoluteTimeoutMs, remember, cookieMaxAgeMs, bearer }: ResolvedOptions, faults: Faults
+): void {
+  if (bearer && typeof cookieMaxAgeMs !== 'number') return
+  const lives = {
+    absoluteTimeout: cookieMaxAgeMs === false ? 0 : absoluteTimeoutMs,
+    'remember.absoluteTimeout': remember.absoluteTimeoutMs
+  }
+  for (const [name, ms] of Object.entries(lives)) {
+    if (Math.min(ms, cookieMaxAgeMs || Infinity) <= LONGEST_COOKIE_MS) continue
+    faults.warn(`${name} leads to a cookie of more than 400 days, and browsers keep none longer: write '400d' at ` +
+      'most, or cookie.maxAge: \'400d\' where sessions are to outlive it')
+  }
 }

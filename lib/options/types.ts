@@ -56,7 +56,8 @@ export interface SessionOptions {
    */
   idleTimeout?: Duration | undefined
   /**
-   * How long a session lives in all, however busy it is, in milliseconds or as `'7d'`. Less than ten years.
+   * How long a session lives in all, however busy it is, in milliseconds or as `'7d'`. Less than ten years. Browsers
+   * keep no cookie longer than 400 days: more is warned of at boot, unless `bearer` is set.
    * @default '7d'
    * @see OWASP ASVS 5.0 7.3.2
    */
@@ -232,7 +233,7 @@ export interface CookieOptions {
   partitioned?: boolean | undefined
   /**
    * How long the browser keeps the cookie at most, in milliseconds or as `'1d'`. `false`: until it closes. Default: as
-   * long as the session may live.
+   * long as the session may live. Browsers keep no cookie longer than 400 days.
    */
   maxAge?: Duration | false | undefined
 }

@@ -646,6 +646,25 @@ t.test('a name of Fastify\'s own is refused', async (t) => {
   for (const [decorators, name] of [[{ login: 'register' }, 'app.register'], [{ auth: 'body' }, 'request.body'], [{ auth: 'log' }, 'request.log'], [{ login: '__proto__' }, 'app.__proto__'], [{ logout: 'constructor' }, 'app.constructor']] as const) {
     t.strictSame(await bootFaults(t, { secret, decorators }), [`decorators: ${name} exists already`, 'give the decorator another name here'])
   }
+t.test('timeouts that lead to a cookie of more than 400 days are warned of, but not those of bearer tokens', async (t) => {
+  const said = (options: object): string[] => resolveOptions({ secret, ...options }).warnings.map(({ message }) => message)
+  const warningOf = (name: string): string => `${name} leads to a cookie of more than 400 days, and browsers keep none longer: write '400d' at most, or cookie.maxAge: '400d' where sessions are to outlive it`
+  const [ordinary, remembered] = [warningOf('absoluteTimeout'), warningOf('remember.absoluteTimeout')]
+  const [long, remember] = [{ absoluteTimeout: '401d' }, { absoluteTimeout: '2y' }]
+  t.strictSame(said(long), [ordinary])
+  t.strictSame(said({ idleTimeout: '500d', absoluteTimeout: '500d' }), [ordinary])
+  t.strictSame(said({ remember }), [remembered])
+  t.strictSame(said({ ...long, remember, cookie: { maxAge: '500d' } }), [ordinary, remembered])
+  t.strictSame(said({ ...long, remember, cookie: { maxAge: false } }), [remembered], 'with remember the cookie lasts')
+  for (const options of [{ absoluteTimeout: '400d', remember: { absoluteTimeout: '400d' } }, { ...long, remember, cookie: { maxAge: '400d' } }, { idleTimeout: '1h', cookie: { maxAge: '2y' } }]) {
+    t.strictSame(said(options), [], 'no cookie is longer')
+  }
+  t.strictSame(said({ ...long, remember, bearer: true }), [])
+  t.strictSame(said({ ...long, bearer: true, cookie: { maxAge: false } }), [])
+  t.strictSame(said({ ...long, bearer: true, cookie: { maxAge: '2y' } }), [ordinary], 'which says that cookies are meant')
+  t.strictSame(await siblingWarnings(t, long), [ordinary], 'at boot')
+})
+
 })
 
 t.test('the plugin is not registered twice in one context, nor below itself', async (t) => {
