@@ -231,22 +231,41 @@ function cookieMaxAgeOf ({ cookie }: Given, faults: Faults): number | null | fal
 /** RFC 6265bis 4.1.1: a cookie name is a token. */
 const COOKIE_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}$/
 
-function cookieNamesOf (
-  options: Given, { secure, path, domain }: CookieAttributes, faults: Faults
-): string[] {
-  const isHostOnly = secure && path === '/' && domain === undefined
-  const ours = isHostOnly ? '__Host-sid' : 'sid'
+function isHostOnly ({ secure, path, domain }: CookieAttributes): boolean {
+  return secure && path === '/' && domain === undefined
+}
+
+/**
+ * Beginnings of names, in upper or lower case, whose cookies browsers drop without these attributes: RFC 6265bis 4.1.3
+ * and, from Chromium 140 on, those with `Http`, which no script can set. The first that fits counts.
+ */
+const COOKIE_PREFIXES = [
+  {
+    prefix: '__Host-Http-',
+    isMet: (cookie: CookieAttributes) => isHostOnly(cookie) && cookie.httpOnly,
+    says: 'cookie.secure, cookie.httpOnly, path / and no domain'
+  },
+  { prefix: '__Host-', isMet: isHostOnly, says: 'cookie.secure, path / and no domain' },
+  {
+    prefix: '__Http-',
+    isMet: ({ secure, httpOnly }: CookieAttributes) => secure && httpOnly,
+    says: 'cookie.secure and cookie.httpOnly'
+  },
+  { prefix: '__Secure-', isMet: ({ secure }: CookieAttributes) => secure, says: 'cookie.secure' }
+]
+
+function cookieNamesOf (options: Given, cookie: CookieAttributes, faults: Faults): string[] {
+  const ours = isHostOnly(cookie) ? '__Host-sid' : 'sid'
   const { cookieName = cookieNameByDefault(options, ours) } = options
   const cookieNames = [cookieName].flat()
   const [written = ''] = cookieNames
+  const need = COOKIE_PREFIXES.find(({ prefix }) => written.toLowerCase().startsWith(prefix.toLowerCase()))
   if (cookieNames.length === 0 || !cookieNames.every((name) => COOKIE_NAME.test(name))) {
     faults.add('cookieName', 'must be a cookie name or an array of them')
   } else if (new Set(cookieNames).size !== cookieNames.length) {
     faults.add('cookieName', 'must not name one twice')
-  } else if (/^__Host-/i.test(written) && !isHostOnly) {
-    faults.add('cookieName', '__Host- needs cookie.secure, path / and no domain')
-  } else if (/^__Secure-/i.test(written) && !secure) {
-    faults.add('cookieName', '__Secure- needs cookie.secure')
+  } else if (need?.isMet(cookie) === false) {
+    faults.add('cookieName', `${need.prefix} needs ${need.says}`)
   }
   return cookieNames
 }

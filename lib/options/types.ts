@@ -42,7 +42,8 @@ export interface SessionOptions {
   /**
    * Name of the cookie. An array renames it: the first name is written, all are read. Default: `__Host-sid` if the
    * cookie is `secure`, has the path `/` and no `domain`; else `sid`; with `expressSession: 'share'` it is
-   * `connect.sid`. With `adopt`, that of the old cookie is read as well.
+   * `connect.sid`. With `adopt`, that of the old cookie is read as well. In Chromium no script can set
+   * `__Host-Http-sid`.
    * @see OWASP ASVS 5.0 3.3.1, 3.3.3
    * @see [Rotation](docs/guides/rotation.md)
    */

@@ -49,6 +49,31 @@ t.test('[3.3.4] no script sees the cookie, sees it set, or can replace it', asyn
   t.equal(await who(page, site), 'ada')
 })
 
+t.test('[3.3.3] a script can plant a cookie called __Host-sid where there is none, and none called __Host-Http-sid', async (t) => {
+  for (const [cookieName, isPlanted] of [['__Host-sid', true], ['__Host-Http-sid', false], ['__Http-sid', false]] as const) {
+    const site = await startSite(t, { tls, session: { cookieName } })
+    const { context, page } = await newVisitor(t, browser)
+    const { headers } = await site.app.sessions.create({ userId: 'mallory' })
+    const plant = async (): Promise<void> => {
+      await page.goto(site.url)
+      await page.evaluate(`document.cookie = '${headers.cookie as string}; Secure; Path=/'`)
+      await page.evaluate(`cookieStore.set({ name: '${cookieName}', value: '${(headers.cookie as string).split('=')[1] as string}' }).catch(() => {})`)
+    }
+    await plant()
+    t.strictSame((await jar(context)).map(({ name }) => name), isPlanted ? [cookieName] : [], cookieName)
+    t.equal(await who(page, site), isPlanted ? 'mallory' : 'nobody')
+    await context.clearCookies()
+    await signIn(page, site)
+    t.match(await jar(context), [{ name: cookieName, httpOnly: true, secure: true, path: '/' }], 'a reply sets it')
+    const before = await values(context, site.url)
+    await plant()
+    t.strictSame(await values(context, site.url), before)
+    t.equal(await who(page, site), 'ada')
+    await signOut(page, site)
+    t.strictSame(await jar(context), [], 'and takes it back')
+  }
+})
+
 t.test('[3.3.3, 7.4.1, 7.4.4] signing out by a form empties the jar, and what was in it is worth nothing', async (t) => {
   const site = await startSite(t, { tls })
   const { context, page } = await newVisitor(t, browser)

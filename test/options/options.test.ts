@@ -345,6 +345,17 @@ t.test('cookies that a browser would drop are refused', async (t) => {
   }
   t.strictSame(faultsOf(t, { secret, cookieName: '__Secure-sid', cookie: { secure: false } }), ['cookieName __Secure- needs cookie.secure'])
   t.strictSame(faultsOf(t, { secret, cookieName: '__Secure-sid', cookie: { domain: 'example.com', path: '/app' } }), [])
+  for (const cookieName of ['__Host-Http-sid', '__HOST-http-sid']) {
+    for (const cookie of [{ secure: false }, { path: '/app' }, { domain: 'example.com' }, { httpOnly: false }]) {
+      t.strictSame(faultsOf(t, { secret, cookieName, cookie }), ['cookieName __Host-Http- needs cookie.secure, cookie.httpOnly, path / and no domain'])
+    }
+    t.strictSame(faultsOf(t, { secret, cookieName }), [])
+  }
+  for (const cookie of [{ secure: false }, { httpOnly: false }]) {
+    t.strictSame(faultsOf(t, { secret, cookieName: '__http-sid', cookie }), ['cookieName __Http- needs cookie.secure and cookie.httpOnly'])
+  }
+  t.strictSame(faultsOf(t, { secret, cookieName: '__Http-sid', cookie: { domain: 'example.com', path: '/app' } }), [])
+  t.strictSame(faultsOf(t, { secret, cookieName: '__Host-sid', cookie: { httpOnly: false } }), [], 'which only its name with Http- rules out')
   t.strictSame(faultsOf(t, { secret, cookieName: ['sid', '__Host-sid'], cookie: { secure: false } }), [], 'an older name is only read')
 })
 
@@ -635,17 +646,6 @@ t.test('a timeout of less than a minute as a bare number is warned of, as it is 
   t.strictSame(warned, [warningOf('idleTimeout')], 'at boot')
 })
 
-t.test('two decorators cannot have one name', async (t) => {
-  for (const decorators of [{ login: 'logout' }, { authenticate: 'x', logout: 'x' }, { auth: 'requireAuth' }, { auth: 'session' }, { requireAuth: 'session' }]) {
-    t.strictSame(faultsOf(t, { secret, decorators }), ['decorators must differ'])
-  }
-  t.strictSame(faultsOf(t, { secret, decorators: { login: 'auth', auth: 'login' } }), [], 'but on the instance and on the request')
-})
-
-t.test('a name of Fastify\'s own is refused', async (t) => {
-  for (const [decorators, name] of [[{ login: 'register' }, 'app.register'], [{ auth: 'body' }, 'request.body'], [{ auth: 'log' }, 'request.log'], [{ login: '__proto__' }, 'app.__proto__'], [{ logout: 'constructor' }, 'app.constructor']] as const) {
-    t.strictSame(await bootFaults(t, { secret, decorators }), [`decorators: ${name} exists already`, 'give the decorator another name here'])
-  }
 t.test('timeouts that lead to a cookie of more than 400 days are warned of, but not those of bearer tokens', async (t) => {
   const said = (options: object): string[] => resolveOptions({ secret, ...options }).warnings.map(({ message }) => message)
   const warningOf = (name: string): string => `${name} leads to a cookie of more than 400 days, and browsers keep none longer: write '400d' at most, or cookie.maxAge: '400d' where sessions are to outlive it`
@@ -665,6 +665,17 @@ t.test('timeouts that lead to a cookie of more than 400 days are warned of, but 
   t.strictSame(await siblingWarnings(t, long), [ordinary], 'at boot')
 })
 
+t.test('two decorators cannot have one name', async (t) => {
+  for (const decorators of [{ login: 'logout' }, { authenticate: 'x', logout: 'x' }, { auth: 'requireAuth' }, { auth: 'session' }, { requireAuth: 'session' }]) {
+    t.strictSame(faultsOf(t, { secret, decorators }), ['decorators must differ'])
+  }
+  t.strictSame(faultsOf(t, { secret, decorators: { login: 'auth', auth: 'login' } }), [], 'but on the instance and on the request')
+})
+
+t.test('a name of Fastify\'s own is refused', async (t) => {
+  for (const [decorators, name] of [[{ login: 'register' }, 'app.register'], [{ auth: 'body' }, 'request.body'], [{ auth: 'log' }, 'request.log'], [{ login: '__proto__' }, 'app.__proto__'], [{ logout: 'constructor' }, 'app.constructor']] as const) {
+    t.strictSame(await bootFaults(t, { secret, decorators }), [`decorators: ${name} exists already`, 'give the decorator another name here'])
+  }
 })
 
 t.test('the plugin is not registered twice in one context, nor below itself', async (t) => {
