@@ -14,7 +14,7 @@ t.test('everything that users see in their editor has a comment', async (t) => {
   const seen = new Set(names.map(({ name }) => name))
   const some = [
     'sessionPlugin', 'SessionOptions.nearCache', 'NearCacheOptions.maxStale', 'SessionManager.revokeUser',
-    'FastifyInstance.login', 'FastifyContextConfig.session'
+    'InstanceDecorators.login', 'FastifyContextConfig.session'
   ]
   for (const name of some) t.ok(seen.has(name), name)
   const silent = names.filter(({ comment }) => comment === '')

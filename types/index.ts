@@ -1,5 +1,6 @@
 import type {} from '@fastify/cookie'
 import type {} from '@fastify/session'
+import type { SessionDecorators } from 'fastify'
 import type { AttemptLogin } from '../lib/http/attempts.ts'
 import type { Authenticate } from '../lib/http/guards.ts'
 import type { RouteSessionConfig } from '../lib/http/context.ts'
@@ -9,59 +10,81 @@ import type { RequestAuth } from '../lib/http/request-auth.ts'
 import type { RequireRecentLogin } from '../lib/http/guards.ts'
 import type { SessionManager } from '../lib/session/manager.ts'
 
-declare module 'fastify' {
-  interface FastifyInstance {
-    /**
-     * A `preHandler` or `onRequest` that lets only signed-in requests pass; others get 401
-     * `ERR_SESSION_UNAUTHENTICATED`.
-     */
-    authenticate: Authenticate
-    /**
-     * Signs `user` in, under a new session id. Resolves when the session is stored and the one before it has ended. The
-     * cookie goes out with the reply, whatever its status.
-     * @throws TypeError for a user without an id, or a wrong option
-     * @throws ERR_SESSION_LIMIT_REACHED, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_INSECURE_CONNECTION
-     * @throws ERR_SESSION_UNSUPPORTED in a request with a bearer token
-     * @throws ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
-     * @see [Signing in](docs/guides/signing-in.md)
-     */
-    login: Login
-    /**
-     * Ends the request's session and takes its cookie back. Does nothing if nobody is signed in.
-     * @throws ERR_SESSION_STORE_UNAVAILABLE if the store does not confirm it. The cookie is taken back all the same
-     */
-    logout: Logout
-    /**
-     * Checks credentials under the limits on failed logins, for login routes of your own and for resolvers. Calls
-     * `verify` if there is room, and resolves with what that returns. Anything falsy is a failed login.
-     * @throws ERR_SESSION_TOO_MANY_ATTEMPTS. `verify` was not called
-     * @see [Failed logins](docs/guides/rate-limits.md)
-     */
-    attemptLogin: AttemptLogin
-    /**
-     * Makes a `preHandler` that lets only those pass who signed in within a time: `requireRecentLogin('10m')`. Others
-     * get 401 `ERR_SESSION_REAUTH_REQUIRED`.
-     */
-    requireRecentLogin: RequireRecentLogin
-    /**
-     * All sessions of all users: lists, ends, creates and watches them.
-     * @see [Sessions](docs/reference/sessions.md)
-     */
-    sessions: SessionManager
-  }
+/** What the plugin adds to the Fastify instance. */
+interface InstanceDecorators {
+  /**
+   * A `preHandler` or `onRequest` that lets only signed-in requests pass; others get 401
+   * `ERR_SESSION_UNAUTHENTICATED`.
+   */
+  authenticate: Authenticate
+  /**
+   * Signs `user` in, under a new session id. Resolves when the session is stored and the one before it has ended. The
+   * cookie goes out with the reply, whatever its status.
+   * @throws TypeError for a user without an id, or a wrong option
+   * @throws ERR_SESSION_LIMIT_REACHED, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_INSECURE_CONNECTION
+   * @throws ERR_SESSION_UNSUPPORTED in a request with a bearer token
+   * @throws ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
+   * @see [Signing in](docs/guides/signing-in.md)
+   */
+  login: Login
+  /**
+   * Ends the request's session and takes its cookie back. Does nothing if nobody is signed in.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE if the store does not confirm it. The cookie is taken back all the same
+   */
+  logout: Logout
+  /**
+   * Checks credentials under the limits on failed logins, for login routes of your own and for resolvers. Calls
+   * `verify` if there is room, and resolves with what that returns. Anything falsy is a failed login.
+   * @throws ERR_SESSION_TOO_MANY_ATTEMPTS. `verify` was not called
+   * @see [Failed logins](docs/guides/rate-limits.md)
+   */
+  attemptLogin: AttemptLogin
+  /**
+   * Makes a `preHandler` that lets only those pass who signed in within a time: `requireRecentLogin('10m')`. Others
+   * get 401 `ERR_SESSION_REAUTH_REQUIRED`.
+   */
+  requireRecentLogin: RequireRecentLogin
+  /**
+   * All sessions of all users: lists, ends, creates and watches them.
+   * @see [Sessions](docs/reference/sessions.md)
+   */
+  sessions: SessionManager
+}
 
-  interface FastifyRequest {
-    /**
-     * The signed-in session, or `null`.
-     * @throws ERR_SESSION_STORE_UNAVAILABLE if the session could not be loaded
-     */
-    readonly auth: RequestAuth | null
-    /**
-     * Returns the signed-in session.
-     * @throws ERR_SESSION_UNAUTHENTICATED if nobody is signed in
-     */
-    requireAuth (): RequestAuth
-  }
+/** What the plugin adds to requests, besides `session`. */
+interface RequestDecorators {
+  /**
+   * The signed-in session, or `null`.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE if the session could not be loaded
+   */
+  readonly auth: RequestAuth | null
+  /**
+   * Returns the signed-in session.
+   * @throws ERR_SESSION_UNAUTHENTICATED if nobody is signed in
+   */
+  requireAuth (): RequestAuth
+}
+
+/** Names that an application has declared for a decorator. */
+type NamesOf<Name> = Name extends keyof SessionDecorators ? Extract<SessionDecorators[Name], string> : never
+
+/** The decorator's own name, unless it is called otherwise. */
+type Kept<Name> = Name extends keyof SessionDecorators ? Extract<SessionDecorators[Name], Name> : Name
+
+/** Decorators under their names. `Pick` keeps the documentation that editors show. */
+type Named<Decorators> = Pick<Decorators, Kept<keyof Decorators>> & {
+  [Name in keyof Decorators as NamesOf<Name>]: Decorators[Name]
+}
+
+declare module 'fastify' {
+  /**
+   * Other names of decorators, as the option `decorators` has them: `{ authenticate: 'requireLogin' }`. TypeScript then
+   * knows `app.requireLogin`, and `app.authenticate` no more. A union has several names, one for each registration.
+   */
+  interface SessionDecorators {}
+
+  interface FastifyInstance extends Named<InstanceDecorators> {}
+  interface FastifyRequest extends Named<RequestDecorators> {}
 
   interface FastifyContextConfig {
     /**

@@ -16,9 +16,7 @@ import type {
 } from '../lib/index.ts'
 import type { DefaultCredentials } from '../lib/http/routes/schemas.ts'
 import type { SessionOptionsSchema } from '../lib/options/schema.ts'
-
-type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
-const is = <Expected>() => <Actual>(_value: Actual, _equal: Equal<Actual, Expected>): void => {}
+import { is } from './equal.ts'
 
 /** `SessionOptions` with another type of one member. */
 type With<Name extends keyof SessionOptions, Type> = {

@@ -190,7 +190,9 @@ export interface SessionOptions {
   pages?: PagesOptions | undefined
   /**
    * Other names for `authenticate`, `login`, `logout`, `attemptLogin`, `requireRecentLogin` and `sessions` of the
-   * instance, and `auth` and `requireAuth` of requests. For applications that have these already.
+   * instance, and `auth` and `requireAuth` of requests. For applications that have these already. TypeScript learns
+   * them from `interface SessionDecorators`.
+   * @see [Decorators](docs/reference/options.md#decorators)
    */
   decorators?: DecoratorOptions | undefined
 }
