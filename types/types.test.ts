@@ -10,7 +10,9 @@ import { Cluster as Cluster5, Redis as Redis5 } from 'ioredis5'
 import { createClient, createClientPool, createCluster, createSentinel } from 'redis'
 import type { RedisClientOptions, RedisClusterOptions, RedisSentinelOptions } from 'redis'
 import { RedisStore as DropIn } from '../lib/express/redis-store.ts'
-import sessionPlugin, { authRoutes, authRoutesOptions, MemoryStore, RedisStore, sessionRoutes } from '../lib/index.ts'
+import sessionPlugin, {
+  authenticate, authRoutes, authRoutesOptions, MemoryStore, RedisStore, requireAuth, requireRecentLogin, sessionRoutes
+} from '../lib/index.ts'
 import type {
   CookieOptions, RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionOptions, SessionRoutesOptions
 } from '../lib/index.ts'
@@ -221,6 +223,26 @@ export function decorators (): void {
     await app.login(request, { name: 'Ada' })
   })
   app.get('/ping', { config: { session: false } }, async () => 'pong')
+}
+
+export function guards (app: FastifyInstance): void {
+  const recent = requireRecentLogin('10m')
+  app.addHook('onRequest', authenticate)
+  app.get('/me', { onRequest: recent, preParsing: authenticate, preHandler: [authenticate, recent] }, (request) => {
+    is<RequestAuth>()(requireAuth(request), true)
+    return 'ok'
+  })
+  app.get<{ Params: { id: string } }>('/:id', { preHandler: authenticate }, async (request, reply) => {
+    await authenticate(request, reply)
+    return requireAuth(request).userId
+  })
+  // @ts-expect-error a guard has to be made first
+  app.get('/', { preHandler: requireRecentLogin }, () => 'ok')
+  // @ts-expect-error the hook is authenticate
+  app.get('/', { preHandler: requireAuth }, () => 'ok')
+  const secure = Fastify({ http2: true, https: { key: '', cert: '' } })
+  const all = { preHandler: authenticate, onRequest: [recent], preParsing: recent }
+  secure.get('/me', all, async (request) => requireAuth(request).userId)
 }
 
 export async function http2 (): Promise<void> {

@@ -1,6 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
-import type { Duration } from '../util/duration.ts'
 import { attemptLogin } from './attempts.ts'
 import { kContext, kReply, kRequestSession } from './context.ts'
 import type { PluginContext } from './context.ts'
@@ -36,13 +35,13 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
     })
   }
   app.decorateRequest(names.auth, { getter () { return authOf(context, this) } })
-  app.decorateRequest(names.requireAuth, function (this: FastifyRequest) { return requireAuth(context, this) })
-  app.decorate(names.authenticate, authenticate(context))
+  app.decorateRequest(names.requireAuth, function (this: FastifyRequest) { return requireAuth(this) })
+  app.decorate(names.authenticate, authenticate)
   app.decorate(names.login, (request: FastifyRequest, user: LoginUser, options?: LoginOptions) =>
     reported(context, request, () => login(context, request, user, options)))
   app.decorate(names.logout, (request: FastifyRequest) => reported(context, request, () => logout(context, request)))
   app.decorate(names.attemptLogin, (request: FastifyRequest, account: unknown, verify: () => unknown) =>
     reported(context, request, () => attemptLogin(context, request, account, verify)))
-  app.decorate(names.requireRecentLogin, (within: Duration) => requireRecentLogin(context, within))
+  app.decorate(names.requireRecentLogin, requireRecentLogin)
   app.decorate(names.sessions, context.sessions)
 }

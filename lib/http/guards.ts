@@ -4,7 +4,12 @@ import { timeoutMs } from '../util/duration.ts'
 import type { Duration } from '../util/duration.ts'
 import type { AnyReply, AnyRequest, PluginContext } from './context.ts'
 import type { RequestAuth } from './request-auth.ts'
-import { reported, requestSessionOf } from './request-session.ts'
+import { registrationOf, reported, requestSessionOf } from './request-session.ts'
+
+/*
+ * The guards are the same functions where they are imported and where they are on the application. Each finds the
+ * registration of the plugin by the request, so they can be named before there is one.
+ */
 
 /** A hook that refuses a request, or lets it through. */
 export type Authenticate = (request: AnyRequest, reply: AnyReply) => Promise<void>
@@ -23,28 +28,36 @@ export function authOf (context: PluginContext, request: FastifyRequest): Reques
 }
 
 /**
- * Returns who is signed in.
+ * Returns who is signed in, in handlers and resolvers. It is `request.requireAuth()`.
  * @throws ERR_SESSION_UNAUTHENTICATED when nobody is, ERR_SESSION_STORE_UNAVAILABLE when that cannot be told
+ * @throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered, TypeError for what is no request
  */
-export function requireAuth (context: PluginContext, request: FastifyRequest): RequestAuth {
-  const auth = authOf(context, request)
+export const requireAuth: (request: AnyRequest) => RequestAuth = (request, ...others: unknown[]) => {
+  const auth = authOf(registrationOf(request), request)
   if (auth === null) throw new errors.UNAUTHENTICATED()
+  // Given as a hook, in place of `authenticate`: Fastify waits for one that returns no promise to call back.
+  const done = others.at(-1)
+  if (typeof done === 'function') done()
   return auth
 }
 
-/** Makes the `authenticate` hook. */
-export function authenticate (context: PluginContext): Authenticate {
-  return guard(context, (request) => { requireAuth(context, request) })
-}
+/**
+ * A `preHandler` or `onRequest` that lets only signed-in requests pass. Others get 401 `ERR_SESSION_UNAUTHENTICATED`.
+ * It is `app.authenticate`, and can be named before there is an application.
+ * @throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered
+ */
+export const authenticate: Authenticate = guard((_context, request) => { requireAuth(request) })
 
 /**
- * Makes a `requireRecentLogin` hook. It refuses with ERR_SESSION_UNAUTHENTICATED or ERR_SESSION_REAUTH_REQUIRED.
+ * Makes a `preHandler` that lets only those pass who signed in within a time: `requireRecentLogin('10m')`. Others get
+ * 401 `ERR_SESSION_UNAUTHENTICATED` or `ERR_SESSION_REAUTH_REQUIRED`. It is `app.requireRecentLogin`, and can be called
+ * before there is an application. The hook throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered.
  * @throws TypeError when `within` is no duration
  */
-export function requireRecentLogin (context: PluginContext, within: Duration): Authenticate {
+export const requireRecentLogin: RequireRecentLogin = (within) => {
   const withinMs = timeoutMs('requireRecentLogin', within, NaN)
   if (Number.isNaN(withinMs)) throw new TypeError('requireRecentLogin needs a duration such as \'10m\'')
-  return guard(context, (request) => { assertRecent(context, requireAuth(context, request), withinMs) })
+  return guard((context, request) => { assertRecent(context, requireAuth(request), withinMs) })
 }
 
 /** @throws ERR_SESSION_REAUTH_REQUIRED when the sign-in of a session is longer ago than this */
@@ -54,11 +67,15 @@ export function assertRecent (context: PluginContext, { authenticatedAt }: Reque
 
 const PASSED = Promise.resolve()
 
-/** Makes a hook that lets through whom `check` does not refuse. It may also be called by hand, and not awaited. */
-function guard (context: PluginContext, check: (request: FastifyRequest) => void): Authenticate {
+/**
+ * Makes a hook that lets through whom `check` does not refuse. It may also be called by hand, and not awaited. Where
+ * no reply could tell of a failure, it throws: nobody would hear of a promise.
+ */
+function guard (check: (context: PluginContext, request: FastifyRequest) => void): Authenticate {
   return (request) => {
+    const context = registrationOf(request)
     try {
-      check(request)
+      check(context, request)
       return PASSED
     } catch (error) {
       return reported(context, request, async () => { throw error })

@@ -1,11 +1,12 @@
 import type { FastifySessionObject } from '@fastify/session'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { errors } from '../errors.ts'
 import { isObject } from '../session/arguments.ts'
 import { assertShallow, copyOf, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { looksSignedIn } from '../session/user-id.ts'
-import { kReply, kRequestSession, warnOnce } from './context.ts'
+import { kContext, kReply, kRequestSession, warnOnce } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { Outcomes } from './outcomes.ts'
 import { Assignments, Baseline } from './object-changes.ts'
@@ -375,12 +376,26 @@ export class RequestSession implements SessionOwner {
 export function requestSessionOf (
   context: PluginContext, request: FastifyRequest, options: RequestSessionOptions = {}
 ): RequestSession {
-  if (!isRequest(request)) {
-    throw new TypeError('request must be a Fastify request of a context that the plugin is registered in')
-  }
+  if (!isRequest(request)) throw new TypeError(NO_REQUEST)
   request[kRequestSession] ??= new RequestSession(context, request, options)
   return request[kRequestSession]
 }
+
+/**
+ * Returns the registration of the plugin that a request belongs to.
+ * @throws ERR_SESSION_SKIPPED for a request of a context that has none, TypeError for what is no request
+ */
+export function registrationOf (request: FastifyRequest): PluginContext {
+  // A context that is older than the registration has it, but none of its hooks.
+  const context = isRequest(request) ? (request.server as { [kContext]?: PluginContext })[kContext] : undefined
+  if (context !== undefined) return context
+  if (!isAnyRequest(request)) throw new TypeError(NO_REQUEST)
+  throw new errors.SKIPPED(`here: ${NOT_REGISTERED}`)
+}
+
+const NO_REQUEST = 'request must be a Fastify request of a context that the plugin is registered in'
+const NOT_REGISTERED = 'sessionPlugin is not registered in this context or above:' +
+  ' await app.register(sessionPlugin, …) first'
 
 /** Makes a call about a request's session. Where nobody awaits it, the request's reply reports its failure. */
 export function reported<T> (context: PluginContext, request: FastifyRequest, call: () => Promise<T>): Promise<T> {
@@ -396,6 +411,15 @@ function isRequest (request: unknown): request is SessionRequest {
     return isObject(request) && kRequestSession in request && 'server' in request
   } catch {
     // It cannot be looked at.
+    return false
+  }
+}
+
+/** Whether a value is a request of any context. A reply has one of these members, but not the other. */
+function isAnyRequest (request: unknown): boolean {
+  try {
+    return isObject(request) && 'originalUrl' in request && 'server' in request
+  } catch {
     return false
   }
 }

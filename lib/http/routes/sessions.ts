@@ -52,7 +52,7 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
     // As the schema has it.
     const { id: which } = request.params as { id: string }
     // One's own goes as by a logout: its cookie with it.
-    if (which === requireAuth(context, request).id) await requestSessionOf(context, request).end()
+    if (which === requireAuth(request).id) await requestSessionOf(context, request).end()
     else if (!await sessions.revoke(which, { userId: requireRecent(request).userId })) throw new errors.NOT_FOUND()
     return reply.code(204).send()
   })
@@ -98,7 +98,7 @@ function addList (app: FastifyInstance, context: PluginContext, onRequest: OnReq
       }
     }
   }, async (request, reply) => {
-    const { id, userId } = requireAuth(context, request)
+    const { id, userId } = requireAuth(request)
     // As the schema has it.
     const { limit, before } = request.query as PageQuery
     const mine = await context.sessions.listByUser(userId, { limit, before: placeOf(before) })
@@ -115,7 +115,7 @@ function requireRecentAuth (
   context: PluginContext, request: FastifyRequest,
   { recentLoginMs, exemptBearer }: ReturnType<typeof checkSessionRoutesOptions>
 ): RequestAuth {
-  const auth = requireAuth(context, request)
+  const auth = requireAuth(request)
   if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, auth, recentLoginMs)
   return auth
 }
