@@ -97,6 +97,12 @@ function objectIndex ({ anyOf = [] }: TSchema): number {
   return (anyOf as TSchema[]).findIndex(({ type }) => type === 'object')
 }
 
+/** Whether an option is one of Fastify's own. A prefix that is no path was meant for the keys in Redis. */
+function isOfFastify (name: string, value: unknown): boolean {
+  if (name === 'prefix' && typeof value === 'string' && !/^(\/|$)/.test(value)) return false
+  return FASTIFY_OPTIONS.includes(name)
+}
+
 /** Reads each option once: what is checked is what is used, whatever getter or proxy returned it. */
 function readOnce (input: object, withMembers: Set<string>, faults: Faults): Record<string, unknown> {
   const options: Array<[string, unknown]> = []
@@ -109,11 +115,11 @@ function readOnce (input: object, withMembers: Set<string>, faults: Faults): Rec
     }
   }
   try {
-    for (const name of Object.keys(input)) if (!FASTIFY_OPTIONS.includes(name)) read(name)
+    for (const name of Object.keys(input)) read(name)
   } catch {
     faults.add('options', 'cannot be read')
   }
-  return Object.fromEntries(options)
+  return Object.fromEntries(options.filter(([name, value]) => !isOfFastify(name, value)))
 }
 
 /** Copies a value, as deep as options go. */

@@ -1,3 +1,5 @@
+import { isSessionStore } from '../session/store.ts'
+import { attempted } from './faults.ts'
 import type { Faults } from './faults.ts'
 import type { ResolvedOptions } from './resolve.ts'
 import type { SessionOptions } from './types.ts'
@@ -19,7 +21,7 @@ function adoptedLibrary ({ adopt, expressSession }: Given): ResolvedOptions['ado
 
 /** Resolves `adopt`, and its former name. */
 export function adoptOf (options: Given, faults: Faults): ResolvedOptions['adopt'] {
-  const { adopt, expressSession, redis } = options
+  const { adopt, expressSession, redis, cookieName } = options
   const library = adoptedLibrary(options)
   if (library === null) return null
   if (adopt === undefined) faults.warn('expressSession: \'adopt\' is called adopt: \'express-session\' now')
@@ -27,7 +29,24 @@ export function adoptOf (options: Given, faults: Faults): ResolvedOptions['adopt
   if (redis === undefined) {
     faults.add(adopt === undefined ? 'expressSession' : 'adopt', 'needs redis: that of the application before')
   }
+  if (typeof cookieName === 'string' && cookieName !== COOKIES[library]) {
+    faults.warn('cookieName is one name, and the cookie of the application before is read under that alone: write ' +
+      `[your name, its name], such as ['__Host-sid', '${COOKIES[library]}']`)
+  }
   return library
+}
+
+/** Warns of a store of connect-redis, as it stands in the registration of another library. */
+export function warnOfConnectRedis ({ store }: Given, faults: Faults): void {
+  const isTheirs = attempted(() => isConnectRedis(store), false)
+  if (!isTheirs) return
+  faults.warn('store is one of connect-redis: it keeps fewer promises, and finds nobody who signed in with another ' +
+    'library. Write redis with its client, keyPrefix with its prefix, and adopt with the name of that library')
+}
+
+function isConnectRedis (store: Given['store']): boolean {
+  if (store === undefined || isSessionStore(store)) return false
+  return store.constructor.name === 'RedisStore' && 'prefix' in store && 'client' in store
 }
 
 /** Resolves whether an Express app shares the sessions. */
@@ -49,6 +68,9 @@ export function cookieNameByDefault (options: Given, ours: string): string | str
   return library === null ? ours : [ours, COOKIES[library]]
 }
 
+const TIMEOUTS = 'write idleTimeout, and absoluteTimeout for the end of a session that is in use. A number is in ' +
+  'milliseconds'
+
 const INSTEAD = new Map(Object.entries({
   rolling: 'use extends a session, as touchAfter says (false: never)',
   saveUninitialized: 'a session is stored when it gets data or a user, never before. Leave it out',
@@ -59,9 +81,15 @@ const INSTEAD = new Map(Object.entries({
   cookiePrefix: 'leave it out. Sessions whose cookiePrefix was \'s:\' are taken over with adopt: \'express-session\'',
   algorithm: 'cookies are signed with HMAC-SHA-256. Leave it out',
   name: 'write cookieName',
-  ttl: 'write idleTimeout, and absoluteTimeout for the end of a session that is in use',
-  maxAge: 'write idleTimeout, and absoluteTimeout for the end of a session that is in use',
+  ttl: TIMEOUTS,
+  maxAge: TIMEOUTS,
+  expiry: TIMEOUTS,
   client: 'write redis',
+  prefix: 'write keyPrefix. The prefix that Fastify takes begins with /',
+  key: 'write secret, of 32 characters or more',
+  salt: 'the secret is used without one. Leave it out',
+  sessionName: 'the session is request.session. For a second one register the plugin in another context',
+  cookieOptions: 'write cookie',
   proxy: 'set trustProxy in the options of Fastify',
   'cookie.expires': 'write absoluteTimeout for the end of a session that is in use',
   'cookie.signed': 'the cookie is always signed. Leave it out'
@@ -75,11 +103,14 @@ export function insteadOf (option: string): string | null {
 const NOT_AUTO = 'must be true or false: \'auto\' sends the cookie over plain http to whoever asks; set it to false ' +
   'in development and use trustProxy behind a TLS proxy'
 
+const STATELESS = 'takes over no cookies of @fastify/secure-session: a copy would outlive a logout. Leave it out'
+
 const SAME_SITE = 'must be "lax" or "strict" or "none"'
 
 /** Says what to write for a value that other libraries take. Returns `null` for any other. */
 export function meantBy (option: string, value: unknown): string | null {
   if (option === 'cookie.secure' && value === 'auto') return NOT_AUTO
+  if (option === 'adopt' && value === '@fastify/secure-session') return STATELESS
   if (option !== 'cookie.sameSite') return null
   if (value === true) return `${SAME_SITE}: "strict" is what true means elsewhere`
   if (value === false) return `${SAME_SITE}: leave it out for "lax", the default of browsers`

@@ -12,7 +12,7 @@ import { isExpressStore } from '../store/foreign.ts'
 import { canBeNear } from '../store/open.ts'
 import { DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS } from './defaults.ts'
 import { attempted, Faults, fitting } from './faults.ts'
-import { adoptOf, cookieNameByDefault, expressSessionOf } from './other-libraries.ts'
+import { adoptOf, cookieNameByDefault, expressSessionOf, warnOfConnectRedis } from './other-libraries.ts'
 import { AttemptsSchema, SessionOptionsSchema } from './schema.ts'
 import { hasOption, timeoutsOf, warnOfCookieMaxAge, warnOfLongCookies, warnOfShortTimeouts } from './timeouts.ts'
 import type { ResolvedTimeouts } from './timeouts.ts'
@@ -108,6 +108,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
   warnOfShortTimeouts(options, faults)
   warnOfCookieMaxAge(options, faults)
   warnOfLongCookies(resolved, faults)
+  warnOfConnectRedis(options, faults)
   if (hasOption(options.store, 'disableTTL')) {
     faults.warn('sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work')
   }

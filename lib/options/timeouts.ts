@@ -76,10 +76,17 @@ export function hasOption (store: unknown, name: 'disableTTL' | 'disableTouch'):
   return attempted(() => isSessionStore(store) && isSet(store), false)
 }
 
-/** A number below this was more likely meant as seconds or minutes. */
-const SHORT_MS = 60_000
+const MINUTE_MS = 60_000
+const DAY_S = 86_400
 
-/** Warns of timeouts that are numbers, and short. */
+/** Says what a number of milliseconds looks like that was more likely meant as seconds or minutes. */
+function likeness (ms: number): string | null {
+  if (ms < MINUTE_MS) return 'less than a minute'
+  // 86,400 milliseconds are 86.4 seconds: nobody means that.
+  return ms % DAY_S === 0 && ms % MINUTE_MS !== 0 ? 'looks like days in seconds' : null
+}
+
+/** Warns of timeouts that are numbers, and look like seconds or minutes. */
 export function warnOfShortTimeouts (
   { idleTimeout, absoluteTimeout, remember, cookie }: Partial<SessionOptions>, faults: Faults
 ): void {
@@ -91,8 +98,9 @@ export function warnOfShortTimeouts (
     'cookie.maxAge': cookie?.maxAge
   }
   for (const [name, value] of Object.entries(timeouts)) {
-    if (typeof value !== 'number' || value >= SHORT_MS) continue
-    faults.warn(`${name} is a number, which means milliseconds, and less than a minute: ` +
+    const like = typeof value === 'number' ? likeness(value) : null
+    if (like === null) continue
+    faults.warn(`${name} is a number, which means milliseconds, and ${like}: ` +
       'where seconds or minutes are meant, say so in a string such as \'30m\'')
   }
 }

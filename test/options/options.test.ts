@@ -1,6 +1,7 @@
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import fc from 'fast-check'
+import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { Redis } from 'ioredis'
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
@@ -166,6 +167,7 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['cookie.sameSite', 'must be "lax" or "strict" or "none": "strict" is what true means elsewhere', [true]],
   ['cookie.sameSite', 'must be "lax" or "strict" or "none": leave it out for "lax", the default of browsers', [false]],
   ['cookie.sameSite', 'must be "lax" or "strict" or "none", in lower case', ['Lax', 'Strict', 'NONE']],
+  ['adopt', 'takes over no cookies of @fastify/secure-session: a copy would outlive a logout. Leave it out', ['@fastify/secure-session']],
   ['adopt', 'must be "express-session" or "@fastify/session"', [null, true, 'LEAKED', 'express', 'share', ['express-session']]],
   ['cookie.path', 'must be a string', [null, 5, ['/']]],
   ['cookie.path', COOKIE_PATH, ['', 'LEAKED', '/; Domain=LEAKED', '/;LEAKED', '/a b', '/\r\nSet-Cookie: LEAKED=1', '/\u0000', '/né', '//evil; Secure']],
@@ -289,8 +291,15 @@ t.test('options that people bring from other libraries are refused at once, each
     ttl: 5,
     maxAge: 5,
     client: 'LEAKED',
+    key: Buffer.alloc(32),
+    salt: 'LEAKED',
+    expiry: 5,
+    sessionName: 'LEAKED',
+    cookieOptions: { path: 'LEAKED' },
+    prefix: 'LEAKED:',
     cookie: { secure: 'auto', sameSite: true, expires: new Date(), signed: true }
   }
+  const TIMEOUTS = 'write idleTimeout, and absoluteTimeout for the end of a session that is in use. A number is in milliseconds'
   const NO = 'is not an option: '
   t.strictSame(faultsOf(t, theirs), [
     `algorithm ${NO}cookies are signed with HMAC-SHA-256. Leave it out`,
@@ -299,21 +308,53 @@ t.test('options that people bring from other libraries are refused at once, each
     'cookie.sameSite must be "lax" or "strict" or "none": "strict" is what true means elsewhere',
     'cookie.secure must be true or false: \'auto\' sends the cookie over plain http to whoever asks',
     `cookie.signed ${NO}the cookie is always signed. Leave it out`,
+    `cookieOptions ${NO}write cookie`,
     `cookiePrefix ${NO}leave it out. Sessions whose cookiePrefix was 's:' are taken over with adopt: 'express-session'`,
+    `expiry ${NO}${TIMEOUTS}`,
     `genid ${NO}ids are of the package's own making. Leave it out`,
     `idGenerator ${NO}ids are of the package's own making. Leave it out`,
-    `maxAge ${NO}write idleTimeout, and absoluteTimeout for the end of a session that is in use`,
+    `key ${NO}write secret, of 32 characters or more`,
+    `maxAge ${NO}${TIMEOUTS}`,
     `name ${NO}write cookieName`,
+    `prefix ${NO}write keyPrefix. The prefix that Fastify takes begins with /`,
     `proxy ${NO}set trustProxy in the options of Fastify`,
     `resave ${NO}a session is written when its data has changed. Leave it out`,
     `rolling ${NO}use extends a session, as touchAfter says (false: never)`,
+    `salt ${NO}the secret is used without one. Leave it out`,
     `saveUninitialized ${NO}a session is stored when it gets data or a user, never before. Leave it out`,
+    `sessionName ${NO}the session is request.session. For a second one register the plugin in another context`,
     'set it to false in development and use trustProxy behind a TLS proxy',
-    `ttl ${NO}write idleTimeout, and absoluteTimeout for the end of a session that is in use`,
+    `ttl ${NO}${TIMEOUTS}`,
     `unset ${NO}call app.logout(request) to end a session, or request.session.destroy()`
   ])
   const known = new Set(Object.keys(SessionOptionsSchema.properties))
   t.strictSame(Object.keys(theirs).filter((name) => known.has(name)), ['secret', 'cookie'])
+})
+
+t.test('a prefix that is none of routes was meant for the keys, and would sign everybody out', async (t) => {
+  for (const prefix of ['sess:', 'app', 'app/']) t.strictSame(faultsOf(t, { secret, prefix }), ['prefix is not an option: write keyPrefix. The prefix that Fastify takes begins with /'])
+  for (const prefix of ['', '/', '/v1', undefined]) t.strictSame(faultsOf(t, { secret, prefix }), [])
+  t.equal((await bootFaults(t, { secret, prefix: 'sess:' })).length, 1)
+})
+
+t.test('a store of connect-redis is warned of, with what to write in its place', async (t) => {
+  const client = new Redis({ lazyConnect: true })
+  t.teardown(() => client.disconnect())
+  const said = (store: unknown): string[] => resolveOptions({ secret, store }).warnings.map(({ message }) => message)
+  t.match(said(new ConnectRedisStore({ client, prefix: 'app:' })), [/^store is one of connect-redis: .* finds nobody who signed in with another library\. Write redis .* keyPrefix .* adopt/])
+  const own = new DropIn({ client })
+  t.teardown(() => own.close())
+  class RedisStore { get () {} set () {} destroy () {} }
+  const hostile = { get () {}, set () {}, destroy () {}, get constructor () { throw new Error('LEAKED') } }
+  for (const store of [own, new MemoryStore(), new RedisStore(), hostile, { get () {}, set () {}, destroy () {} }]) t.strictSame(said(store), [])
+})
+
+t.test('one cookieName beside adopt is warned of: the old cookie may have another', async (t) => {
+  const said = (options: object): string[] => resolveOptions({ secret, redis: {}, ...options }).warnings.map(({ message }) => message)
+  const warning = (name: string): string => `cookieName is one name, and the cookie of the application before is read under that alone: write [your name, its name], such as ['__Host-sid', '${name}']`
+  t.strictSame(said({ adopt: '@fastify/session', cookieName: 'sid' }), [warning('sessionId')])
+  t.strictSame(said({ adopt: 'express-session', cookieName: 'sessionId' }), [warning('connect.sid')])
+  for (const options of [{ adopt: '@fastify/session' }, { adopt: '@fastify/session', cookieName: 'sessionId' }, { adopt: '@fastify/session', cookieName: ['sid'] }, { cookieName: 'sid' }]) t.strictSame(said(options), [])
 })
 
 t.test('a cookie.maxAge that stands alone is warned of: it is a hard end, and elsewhere use moves it', async (t) => {
@@ -638,7 +679,7 @@ t.test('a timeout of less than a minute as a bare number is warned of, as it is 
   const said = (options: object): string[] => resolveOptions({ secret, ...options }).warnings.map(({ message }) => message)
   const warningOf = (name: string): string => `${name} is a number, which means milliseconds, and less than a minute: where seconds or minutes are meant, say so in a string such as '30m'`
   t.strictSame(said({ idleTimeout: 30, absoluteTimeout: 59_999 }), ['idleTimeout', 'absoluteTimeout'].map(warningOf))
-  t.strictSame(said({ remember: { idleTimeout: 3_600, absoluteTimeout: 86_400 }, cookie: { maxAge: 1 } }), ['remember.idleTimeout', 'cookie.maxAge'].map(warningOf))
+  t.strictSame(said({ remember: { idleTimeout: 3_600, absoluteTimeout: 90_000 }, cookie: { maxAge: 1 } }), ['remember.idleTimeout', 'cookie.maxAge'].map(warningOf))
   t.strictSame(said({ idleTimeout: 60_000, absoluteTimeout: 86_400_000, cookie: { maxAge: false }, remember: {} }), [])
   t.strictSame(said({ idleTimeout: '30s', absoluteTimeout: '59s', cookie: { maxAge: '1s' } }), [], 'who says seconds means them')
   t.strictSame(said({ touchAfter: 0, nearCache: { maxStale: 1_000 } }), [], 'which are short as a rule')
@@ -663,6 +704,17 @@ t.test('timeouts that lead to a cookie of more than 400 days are warned of, but 
   t.strictSame(said({ ...long, bearer: true, cookie: { maxAge: false } }), [])
   t.strictSame(said({ ...long, bearer: true, cookie: { maxAge: '2y' } }), [ordinary], 'which says that cookies are meant')
   t.strictSame(await siblingWarnings(t, long), [ordinary], 'at boot')
+})
+
+t.test('a timeout that is days in seconds is warned of, as it is in milliseconds', async (t) => {
+  const said = (options: object): string[] => resolveOptions({ secret, ...options }).warnings.map(({ message }) => message)
+  const warningOf = (name: string): string => `${name} is a number, which means milliseconds, and looks like days in seconds: where seconds or minutes are meant, say so in a string such as '30m'`
+  const DAY = 86_400
+  for (const days of [1, 7, 14, 30, 90]) t.strictSame(said({ idleTimeout: days * DAY }), [warningOf('idleTimeout')])
+  t.strictSame(said({ idleTimeout: '1m', absoluteTimeout: DAY, cookie: { maxAge: 30 * DAY }, remember: { idleTimeout: DAY, absoluteTimeout: 365 * DAY } }), [
+    'absoluteTimeout', 'remember.idleTimeout', 'remember.absoluteTimeout', 'cookie.maxAge'
+  ].map(warningOf))
+  for (const ms of [90_000, 36 * 60_000, 3 * 3_600_000, 1_000 * DAY]) t.strictSame(said({ idleTimeout: ms }), [], 'which is meant')
 })
 
 t.test('two decorators cannot have one name', async (t) => {
