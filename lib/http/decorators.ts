@@ -8,6 +8,12 @@ import { login, logout } from './login.ts'
 import type { LoginOptions, LoginUser } from './login.ts'
 import { reported, requestSessionOf } from './request-session.ts'
 
+/** Members of a request in other libraries, with what to use instead. TypeScript knows the first. */
+const GONE = {
+  sessionStore: 'app.sessions finds, lists, changes and ends sessions',
+  sessionID: 'request.session.sessionId is the public id of the session'
+}
+
 /** Puts what applications use on the instance and on the request: `app.authenticate`, `request.auth` … */
 export function addDecorators (app: FastifyInstance, context: PluginContext): void {
   const names = context.options.decorators
@@ -21,13 +27,9 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
       throw new TypeError('request.session cannot be replaced: assign its members, or end it with destroy()')
     }
   })
-  // TypeScript knows it from @fastify/session, and so does code that comes from there.
-  if (!app.hasRequestDecorator('sessionStore')) {
-    app.decorateRequest('sessionStore', {
-      getter () {
-        throw new errors.UNSUPPORTED('request.sessionStore: app.sessions finds, lists, changes and ends sessions')
-      }
-    })
+  for (const [name, instead] of Object.entries(GONE)) {
+    if (app.hasRequestDecorator(name)) continue
+    app.decorateRequest(name, { getter () { throw new errors.UNSUPPORTED(`request.${name}: ${instead}`) } })
   }
   if (!app.hasDecorator('decryptSession')) {
     app.decorate('decryptSession', () => {

@@ -136,7 +136,9 @@ function prototypeOver (blankSession: BlankSession, context: PluginContext): obj
     const get = () => name === '__proto__' ? prototype : Object.hasOwn(methods, name) ? methods[name] : base[name]
     return [name, { get, set: () => refuse(name), ...Object.hasOwn(members, name) && members[name] }]
   })
-  const prototype = Object.create(base, { ...members, ...Object.fromEntries(reserved) }) as object
+  // Of @fastify/secure-session. Data may have the name.
+  const gone = { delete: { value: isGone, writable: true, configurable: true } }
+  const prototype = Object.create(base, { ...gone, ...members, ...Object.fromEntries(reserved) }) as object
   return prototype
 }
 
@@ -164,8 +166,12 @@ function readOnly (cookie: FastifySessionObject['cookie']): NonNullable<Internal
   return { own: cookie, shown: new Proxy(cookie, { set: fixed, defineProperty: fixed, deleteProperty: fixed }) }
 }
 
+function isGone (): never {
+  throw new errors.UNSUPPORTED('request.session.delete(): await request.session.destroy()')
+}
+
 function fixed (): never {
-  const advice = 'give remember or timeouts to login, or the cookie option to the plugin'
+  const advice = 'give remember or timeouts to login, or timeouts and cookie to the plugin'
   throw new errors.UNSUPPORTED(`changing request.session.cookie: ${advice}`)
 }
 

@@ -842,6 +842,34 @@ t.test('request.sessionStore, which @fastify/session has, says what to use inste
   t.match(JSON.parse(body), { code: 'ERR_SESSION_UNSUPPORTED', message: /app\.sessions/ })
 })
 
+t.test('request.sessionID, which express-session has, says what to use instead', async (t) => {
+  const app = await startApp(t)
+  const sessionID = (request: unknown): unknown => (request as { sessionID?: unknown }).sessionID
+  app.get('/id', async (request) => sessionID(request))
+  const { statusCode, body } = await app.inject('/id')
+  t.equal(statusCode, 500)
+  t.match(JSON.parse(body), { code: 'ERR_SESSION_UNSUPPORTED', message: /request\.session\.sessionId/ })
+  const own = Fastify()
+  t.teardown(() => own.close())
+  own.decorateRequest('sessionID', 'theirs')
+  await own.register(sessionPlugin, { secret, store: new MemoryStore() })
+  own.get('/id', async (request) => sessionID(request))
+  t.equal((await own.inject('/id')).body, 'theirs', 'one of the application stays')
+})
+
+t.test('session.delete(), which @fastify/secure-session has, says what to use instead, and data may have its name', async (t) => {
+  const app = await startApp(t)
+  app.post('/delete', async ({ session }) => session.delete())
+  app.post('/name', async ({ session }) => { session.delete = ['a'] })
+  app.get('/data', async ({ session }) => session)
+  const ada = new Browser(app)
+  const { statusCode, body } = await ada.post('/delete')
+  t.equal(statusCode, 500)
+  t.match(JSON.parse(body), { code: 'ERR_SESSION_UNSUPPORTED', message: /request\.session\.delete\(\): await request\.session\.destroy\(\)/ })
+  t.equal((await ada.post('/name')).statusCode, 200)
+  t.strictSame((await ada.get('/data')).json(), { delete: ['a'] })
+})
+
 t.test('app.decryptSession, which @fastify/session has, says what to use instead', async (t) => {
   const app = await startApp(t)
   t.throws(() => app.decryptSession('', {}, () => {}), { code: 'ERR_SESSION_UNSUPPORTED', message: /app\.sessions\.fromCookieHeader/ })
