@@ -87,7 +87,18 @@ export function ofUser (data: Data, { userId, previous, userIdFrom }: Users): Da
 const FLAG = /^(is)?(auth|authenticated|logged|logged_?in|signed_?in)$/i
 
 /** Names of members that, in other libraries, say who is signed in. */
-const NAME = /^(user_?id|uid|user_?name)$/i
+const NAME = /^((auth|current|logged(_?in)?|session)_?)?user(_?(id|name|data|info))?$|^uid$/i
+
+/** Names of the users of applications that have several kinds. */
+const KIND = /^(admin|account|customer|employee|member|student|teacher)(_?(id|user))?$/i
+
+function isSomebody (value: unknown): boolean {
+  return isUserId(value) || (typeof value === 'object' && value !== null)
+}
+
+function isKind (value: unknown): boolean {
+  return value === true || isSomebody(value)
+}
 
 /** Returns the member that makes data look signed in while it names nobody, or `undefined`. */
 export function looksSignedIn (data: Data): string | undefined {
@@ -95,7 +106,7 @@ export function looksSignedIn (data: Data): string | undefined {
   if ((data.passport as { user?: unknown } | undefined)?.user != null) return 'passport'
   const keys = Object.keys(data)
   const flag = keys.find((key) => FLAG.test(key) && data[key] === true)
-  return flag ?? keys.find((key) => NAME.test(key) && isUserId(data[key]))
+  return flag ?? keys.find((key) => (NAME.test(key) && isSomebody(data[key])) || (KIND.test(key) && isKind(data[key])))
 }
 
 /**

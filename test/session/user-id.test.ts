@@ -1,5 +1,5 @@
 import t from 'tap'
-import { userIdText } from '../../lib/session/user-id.ts'
+import { looksSignedIn, userIdText } from '../../lib/session/user-id.ts'
 import { startApp } from '../helpers/app.ts'
 import { throwing } from '../helpers/hostile.ts'
 
@@ -43,4 +43,15 @@ t.test('an ObjectId signs in nobody, and every place that takes a user says why'
   for (const url of ['/login', '/assign']) replies.push(await app.inject({ method: 'POST', url }))
   t.strictSame(replies.map((reply) => [reply.statusCode, reply.json().message, reply.headers['set-cookie']]), [[500, `user.id ${ADVICE}`, undefined], [500, `userId ${ADVICE}`, undefined]])
   t.ok(await sessions.create({ userId: String(id) }))
+})
+
+t.test('data that signs somebody in with other libraries is told from data of visitors', async (t) => {
+  const user = { id: 1 }
+  for (const data of [
+    { user: 'ada' }, { user }, { passport: { user: 1 } }, { authenticated: true }, { isLoggedIn: true }, { logged: true }, { uid: 7 }, { userName: 'ada' }, { username: 'ada' }, { user_id: 1 },
+    { userdata: user }, { authUser: user }, { loggedUser: user }, { currentUser: 'ada' }, { student: user }, { admin: user }, { admin: true }, { adminId: 1 }, { account_id: 'a' }, { cart: [], memberId: 2 }
+  ]) t.equal(looksSignedIn(data), Object.keys(data).at(-1), JSON.stringify(data))
+  for (const data of [
+    {}, { cart: { id: 1 } }, { userAgent: 'x' }, { userId: null }, { student: undefined, admin: null }, { admin: false }, { email: 'ada@example.com' }, { returnTo: '/user' }, { users: 5 }, { uid: '' }, { authenticated: false }, { accounting: 1 }
+  ]) t.equal(looksSignedIn(data), undefined, JSON.stringify(data))
 })
