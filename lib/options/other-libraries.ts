@@ -1,5 +1,4 @@
 import { isSessionStore } from '../session/store.ts'
-import { attempted } from './faults.ts'
 import type { Faults } from './faults.ts'
 import type { ResolvedOptions } from './resolve.ts'
 import type { SessionOptions } from './types.ts'
@@ -36,10 +35,12 @@ export function adoptOf (options: Given, faults: Faults): ResolvedOptions['adopt
   return library
 }
 
-/** Warns of a store of connect-redis, as it stands in the registration of another library. */
+/**
+ * Warns of a store of connect-redis, as it stands in the registration of another library.
+ * @throws what getters of the store throw
+ */
 export function warnOfConnectRedis ({ store }: Given, faults: Faults): void {
-  const isTheirs = attempted(() => isConnectRedis(store), false)
-  if (!isTheirs) return
+  if (!isConnectRedis(store)) return
   faults.warn('store is one of connect-redis: it keeps fewer promises, and finds nobody who signed in with another ' +
     'library. Write redis with its client, keyPrefix with its prefix, and adopt with the name of that library')
 }

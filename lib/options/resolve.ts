@@ -108,7 +108,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
   warnOfShortTimeouts(options, faults)
   warnOfCookieMaxAge(options, faults)
   warnOfLongCookies(resolved, faults)
-  warnOfConnectRedis(options, faults)
+  attempted(() => warnOfConnectRedis(options, faults), undefined)
   if (hasOption(options.store, 'disableTTL')) {
     faults.warn('sessions never expire in a RedisStore with disableTTL: ending them is the application\'s work')
   }
