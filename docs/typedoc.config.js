@@ -31,6 +31,7 @@ export default {
   // Parts of exported types, which nobody needs by name.
   intentionallyNotExported: [
     'lib/errors.ts:errors',
+    'lib/http/context.ts:AnyReply',
     'lib/http/context.ts:AnyRequest',
     'lib/http/routes/auth-options.ts:Awaitable',
     'lib/http/routes/auth-options.ts:Shown',
