@@ -70,13 +70,9 @@ function define (
   return SessionError as unknown as SessionErrorConstructor
 }
 
-const INSECURE_CONNECTION = 'A session cookie is needed on a plain http request while cookie.secure is true. ' +
-  'Behind a TLS proxy set Fastify\'s trustProxy; for local development set cookie.secure to false; ' +
-  'app.inject() is http unless a trusted x-forwarded-proto says https'
-
 /**
- * The closed list of errors. Messages hold no input, no id, no secret and no text of a driver. The original error, if
- * there is one, is the `cause`.
+ * The closed list of errors. Messages go to clients, and hold no input, no id, no secret and no text of a driver. The
+ * `cause`, if there is one, is the original error, or says what was compared and what to change.
  */
 export const errors = {
   /** At boot, options are wrong. The message names each of them and shows no value. */
@@ -92,7 +88,7 @@ export const errors = {
   /** A request from another site would have used the session cookie, or signed somebody in or out. */
   CSRF_REJECTED: define('CSRF_REJECTED', 'Cross-site request rejected', 403),
   /** A `Secure` cookie has to be sent, but the request came over plain http: the browser would drop it. */
-  INSECURE_CONNECTION: define('INSECURE_CONNECTION', INSECURE_CONNECTION, 500),
+  INSECURE_CONNECTION: define('INSECURE_CONNECTION', 'A session cookie cannot be sent over plain http', 500),
   /** The user has as many sessions as they may, and new ones are refused. */
   LIMIT_REACHED: define('LIMIT_REACHED', 'Too many sessions', 409),
   /** One request carries a bearer token and a session cookie: whose is it? */

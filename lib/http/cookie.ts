@@ -3,6 +3,7 @@ import { errors } from '../errors.ts'
 import { cookieValues } from '../session/headers.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type { Token } from '../session/token.ts'
+import { plainHttp } from './advice.ts'
 import { kReply } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { keepPrivate, liftHeaders, onHead } from './reply-head.ts'
@@ -21,7 +22,8 @@ export function assertCookieCanBeSet ({ options }: PluginContext, request: Fasti
   if (hasReplied(request)) {
     throw new errors.UNSUPPORTED('a new session after the reply has gone: its cookie would be in none')
   }
-  if (options.cookie.secure && request.protocol !== 'https') throw new errors.INSECURE_CONNECTION()
+  if (!options.cookie.secure || request.protocol === 'https') return
+  throw new errors.INSECURE_CONNECTION({ cause: plainHttp(request) })
 }
 
 /** How long a cookie lives, from when it was set and from now on, in milliseconds. */

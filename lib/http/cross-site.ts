@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
+import { otherSite } from './advice.ts'
 import { routeConfig } from './context.ts'
 import type { PluginContext } from './context.ts'
 
@@ -24,7 +25,7 @@ export function opensWebSocket (request: FastifyRequest): boolean {
  * set, decides where the browser sends it; else `Origin`. A request with neither comes from no
  * browser: browsers send `Origin` with every cross-site request that can change something.
  *
- * @throws ERR_SESSION_CSRF_REJECTED
+ * @throws ERR_SESSION_CSRF_REJECTED; its cause says what was compared
  */
 export function assertSameSite ({ options, core }: PluginContext, request: FastifyRequest): void {
   // No page of another site can send a bearer token it does not have.
@@ -35,7 +36,7 @@ export function assertSameSite ({ options, core }: PluginContext, request: Fasti
   if (site === 'same-origin' || (origin !== undefined && options.origins.includes(origin))) return
   // Where the browser says that it is another site, what the host says is nothing.
   if ((site === undefined || site === 'none') && (origin === undefined || isOwn(origin, request))) return
-  throw new errors.CSRF_REJECTED()
+  throw new errors.CSRF_REJECTED({ cause: otherSite(options, request) })
 }
 
 /** Whether an origin is the request's own protocol and host. */
