@@ -48,7 +48,7 @@ class Worker {
   constructor () {
     this.#child = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), [String(Number(values.timeout) * 1_000)], {
       // As tap itself starts them: the mock is for t.mockImport.
-      execArgv: ['--import=tsx', '--import=@tapjs/mock/import', '--import=./test/helpers/patience.ts'],
+      execArgv: ['--import=tsx', '--import=./test/helpers/worker-hooks.ts', '--import=@tapjs/mock/import', '--import=./test/helpers/patience.ts'],
       env: { ...process.env, TAP_TIMEOUT: '0', ...values.all && { TEST_ALL: '1' } },
       stdio: ['ignore', 'pipe', 'inherit', 'ipc']
     })

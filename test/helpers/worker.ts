@@ -1,4 +1,3 @@
-import { register } from 'node:module'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -10,24 +9,30 @@ import type { Test } from 'tap'
 
 /** How long a file may take, in milliseconds. */
 const timeout = Number(process.argv[2])
-
-// A module of each file's own, made while the file is imported.
-const tap = 'const t = globalThis.testOfFile; export default t; export const test = t.test.bind(t)'
-const hooks = `export async function resolve (specifier, context, next) {
-  const { parentURL } = context
-  if (specifier !== 'tap' || !parentURL.endsWith('.test.ts')) return await next(specifier, context)
-  return { url: 'data:text/javascript,' + encodeURIComponent(${JSON.stringify(tap)} + '// ' + parentURL), shortCircuit: true }
-}`
-register(`data:text/javascript,${encodeURIComponent(hooks)}`)
+/** The test that runs, of those within each other the innermost. */
+let running: Test
 
 t.pipe(process.stdout)
 // tap has let go of it, and this process would end between two files.
 process.channel?.ref()
 process.on('message', (file: string) => {
   void t.test(file, { timeout }, async (t) => {
+    follow(t)
     Object.assign(globalThis as { testOfFile?: Test }, { testOfFile: t })
     await import(pathToFileURL(file).href)
   })
+})
+
+function follow (test: Test): void {
+  running = test
+  test.on('subtestStart', (child) => follow(child as Test))
+  test.on('subtestEnd', (child) => { if (running === child) running = test })
+}
+
+// Of an error that nobody caught tap does not know whose it is: see worker-hooks.ts.
+process.on('uncaughtException', (error) => {
+  // Who listens too has expected it.
+  if (process.listenerCount('uncaughtException') === 1) running.threw(error)
 })
 
 process.once('disconnect', () => {
