@@ -7,17 +7,19 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { startChecks } from './checks.ts'
 import { installPeers, PEERS } from './peers.ts'
 import { root } from './process.ts'
 
 /*
  * Runs test files and says in its last line how many tests passed: `8 passed, 1 failed`.
  *
- *     tsx test/helpers/run.ts [--jobs=2] [--timeout=300] [--all] [files…]
+ *     tsx test/helpers/run.ts [--jobs=2] [--timeout=300] [--all] [--checks] [files…]
  *
  * Without files: those of `npm test`, or of `npm run test:all`, which tries more often what depends on chance. Files
  * share a few processes, as starting one takes longer than most of them. What a file's folder needs of packages of its
  * own is installed first. One line per file as it ends; of a file that failed, everything said in its tests that failed.
+ * `--checks`: lint, types and the package too, as one of the jobs; those that fail count as failed.
  * One file in a process of its own: `npx tap <file>`.
  */
 
@@ -26,13 +28,18 @@ const LONG = /^test\/(browser|express|failover|interop|outages)\/|^test\/docs\/(
 /** What a browser does is `npm run test:browser`. */
 const BROWSER = /^test\/browser\//
 /** What takes longest begins first: who is done early has something to do. */
-const EARLY = /^test\/(races|redis|near|store|readme)/
+const EARLY = /^test\/(documented|http\/signal|near|package|races|readme|redis|session\/events|store|testing)/
 /** How long a process may take to end when all its files have. */
 const ENDS_WITHIN_MS = 20_000
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { jobs: { type: 'string', default: '2' }, timeout: { type: 'string', default: '300' }, all: { type: 'boolean', default: false } }
+  options: {
+    jobs: { type: 'string', default: '2' },
+    timeout: { type: 'string', default: '300' },
+    all: { type: 'boolean', default: false },
+    checks: { type: 'boolean', default: false }
+  }
 })
 const files = positionals.length > 0 ? positionals : filesOf(values.all ? BROWSER : LONG)
 const counts = { passed: 0, failed: 0, skipped: 0 }
@@ -90,8 +97,19 @@ class Worker {
   }
 }
 
-const queue = [...files]
-await Promise.all(Array.from({ length: Math.min(Number(values.jobs), files.length) }, async () => {
+const checks = values.checks ? await startChecks() : undefined
+const queue = checks?.isBuilt === false ? [] : [...files]
+await Promise.all(Array.from({ length: Math.min(Number(values.jobs), files.length) }, async (_, job) => {
+  if (job === 0 && checks !== undefined) counts.failed += await checks.failed
+  await runQueue()
+}))
+
+const { passed, failed, skipped } = counts
+console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+process.exitCode = failed > 0 || passed + skipped === 0 ? 1 : 0
+
+/** Runs the files that are left, in one process as long as they pass. */
+async function runQueue (): Promise<void> {
   let worker: Worker | undefined
   for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
     worker ??= new Worker()
@@ -101,11 +119,7 @@ await Promise.all(Array.from({ length: Math.min(Number(values.jobs), files.lengt
     worker = undefined
   }
   await worker?.end()
-}))
-
-const { passed, failed, skipped } = counts
-console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
-process.exitCode = failed > 0 || passed + skipped === 0 ? 1 : 0
+}
 
 function filesOf (leftOut: RegExp): string[] {
   return ['examples/test', 'test'].flatMap(filesIn)
