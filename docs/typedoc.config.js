@@ -38,6 +38,8 @@ export default {
     'lib/http/routes/auth-options.ts:WithPrefix',
     'lib/http/routes/auth-options.ts:WithSchemas',
     'lib/http/routes/schemas.ts:DefaultCredentials',
+    ...['Schema', 'Props', 'Types', 'Result', 'Success', 'Failure', 'Issue', 'PathSegment']
+      .map((name) => `lib/http/routes/standard-schema.ts:Standard${name}`),
     'lib/redis/attempts.ts:RedisAttempts',
     'lib/redis/bus.ts:RedisBus',
     'lib/redis/target.ts:ClientLike',

@@ -308,7 +308,7 @@ function dataSchemaOf ({ sessionSchema, migrate, userIdFrom }: Given, faults: Fa
     }
     return new DataSchema(sessionSchema, { migrate: migrate ?? null, userIdFrom: userIdFrom ?? null })
   } catch {
-    faults.add('sessionSchema', 'must be a Type.Object(…) of @sinclair/typebox')
+    faults.add('sessionSchema', 'must be a Type.Object(…) of @sinclair/typebox: it declares which data is kept')
     return null
   }
 }

@@ -620,14 +620,25 @@ t.test('wrong options of the routes are boot errors, named at once', async (t) =
   const refused = (...faults: string[]) => `ERR_SESSION_INVALID_OPTIONS Invalid session options: ${faults.map((fault) => `authRoutes: ${fault}`).join('; ')}`
   const VERIFY = 'verify is required: a function'
   const REDIRECTS = 'redirects must be paths or URLs'
+  const SCHEMAS = {
+    credentials: 'credentials must be a TypeBox object schema, or implement Standard Schema',
+    user: 'user must be a TypeBox object schema: it declares what replies may show'
+  }
   t.equal(await message(undefined), refused(VERIFY))
   t.equal(await message({ prefix: '/auth' }), refused(VERIFY))
   for (const wrong of [null, 'LEAKED', {}, true]) t.equal(await message({ verify: wrong }), refused(VERIFY))
   t.equal(await message({ verify: 'LEAKED', findUser: 'LEAKED', onLogin: 'LEAKED', credentials: 'LEAKED', user: 'LEAKED', redirects: { login: 5, logout: '' } }), refused(
-    VERIFY, 'findUser must be a function', 'onLogin must be a function', 'credentials must be a TypeBox object schema', 'user must be a TypeBox object schema', REDIRECTS, REDIRECTS
+    VERIFY, 'findUser must be a function', 'onLogin must be a function', SCHEMAS.credentials, SCHEMAS.user, REDIRECTS, REDIRECTS
   ))
-  for (const name of ['credentials', 'user']) {
-    for (const wrong of [null, Type.String(), Type.Array(Type.Object({})), { username: 'string' }, []]) t.equal(await message({ verify, findUser: verify, [name]: wrong }), refused(`${name} must be a TypeBox object schema`))
+  const standard = { version: 1, vendor: 'test', validate: (value: unknown) => ({ value }) }
+  const noSchemas = [null, Type.String(), Type.Array(Type.Object({})), { username: 'string' }, [], verify]
+  const others = [null, true, {}, { ...standard, version: 2 }, { ...standard, validate: 'LEAKED' }].map((each) => ({ '~standard': each }))
+  for (const [name, fault] of Object.entries(SCHEMAS)) {
+    for (const wrong of [...noSchemas, ...others]) t.equal(await message({ verify, findUser: verify, [name]: wrong }), refused(fault))
+  }
+  for (const of of [{ '~standard': standard }, Object.assign(() => {}, { '~standard': standard })]) {
+    t.equal(await message({ verify, credentials: of }), null)
+    t.equal(await message({ verify, findUser: verify, user: of }), refused(SCHEMAS.user), 'it does not declare what may be shown')
   }
   for (const name of ['findUser', 'onLogin']) t.equal(await message({ verify, [name]: null }), refused(`${name} must be a function`))
   for (const redirects of [null, 5, true, { login: null }, { logout: ['/'] }]) t.equal(await message({ verify, redirects }), refused(REDIRECTS))

@@ -517,8 +517,9 @@ t.test('an assurance level holds for single sessions, too', async (t) => {
 })
 
 t.test('a schema of session data is one of TypeBox, and knows its formats', async (t) => {
-  const OBJECT = 'sessionSchema must be a Type.Object(…) of @sinclair/typebox'
-  for (const sessionSchema of [null, 'LEAKED', {}, [], Type.String(), { type: 'object', properties: {} }, () => {}]) t.strictSame(faultsOf(t, { secret, sessionSchema }), [OBJECT])
+  const OBJECT = 'sessionSchema must be a Type.Object(…) of @sinclair/typebox: it declares which data is kept'
+  const ofStandard = { '~standard': { version: 1, vendor: 'test', validate: (value: unknown) => ({ value }) } }
+  for (const sessionSchema of [null, 'LEAKED', {}, [], Type.String(), { type: 'object', properties: {} }, () => {}, ofStandard, Object.assign(() => {}, ofStandard)]) t.strictSame(faultsOf(t, { secret, sessionSchema }), [OBJECT])
   t.strictSame(faultsOf(t, { secret, sessionSchema: Type.Object({ mail: Type.Optional(Type.Array(Type.String({ format: 'email' }))) }) }), ['sessionSchema uses the format "email", which TypeBox has to be told of: FormatRegistry.Set(…)'])
   for (const migrate of [null, 'LEAKED', {}]) t.strictSame(faultsOf(t, { secret, sessionSchema: Type.Object({}), migrate }), ['migrate must be a function'])
   t.strictSame(faultsOf(t, { secret, migrate: () => ({}) }), ['migrate goes with sessionSchema'])

@@ -8,6 +8,8 @@ import { isObject } from '../../session/arguments.ts'
 import type { AttemptLimits } from '../../session/attempts.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
 import type { DefaultCredentials, DefaultUser } from './schemas.ts'
+import { isStandardSchema } from './standard-schema.ts'
+import type { OutputOf, StandardSchema } from './standard-schema.ts'
 
 type Awaitable<T> = T | Promise<T>
 
@@ -22,10 +24,12 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
    */
   verify: (credentials: Credentials, request: FastifyRequest) => Awaitable<User | null | undefined>
   /**
-   * TypeBox schema of the body of a login. Default: `{ username, password, remember? }`. `remember` counts only if the
-   * schema declares it.
+   * Schema of the body of a login: of TypeBox, or of any library that implements Standard Schema (Zod, Valibot,
+   * ArkType). `verify`, `account` and `onLogin` get what it gives out, an object. Default: `{ username, password,
+   * remember? }`. `remember` counts only if the schema declares it.
+   * @see [Schemas](docs/guides/signing-in.md#schemas-of-zod-valibot-or-arktype)
    */
-  credentials?: TObject | undefined
+  credentials?: TObject | StandardSchema<unknown, object> | undefined
   /** Limits on failed logins. What is left out is as in the `attempts` of the plugin. `false`: no limits. */
   attempts?: AttemptOptions | false | undefined
   /**
@@ -80,11 +84,18 @@ type ShownValue<T> =
 
 type FindUser<Found> = (id: string, request: FastifyRequest) => Awaitable<(LoginUser & Found) | null | undefined>
 
+type CredentialsSchema = NonNullable<AuthRoutesOptions['credentials']>
+type CredentialsOf<Schema extends CredentialsSchema> =
+  Schema extends StandardSchema ? OutputOf<Schema> : Schema extends TObject ? Schema['static'] : never
+
 /** `AuthRoutesOptions`, and what the schemas say of them. */
-interface WithSchemas<Credentials extends TObject, View extends TObject, User extends LoginUser>
-  extends Omit<AuthRoutesOptions<Static<Credentials>, User>, 'credentials' | 'user' | 'findUser'> {
-  /** TypeBox schema of the body of a login. Default: `{ username, password, remember? }`. */
-  credentials?: Credentials | undefined
+interface WithSchemas<Schema extends CredentialsSchema, View extends TObject, User extends LoginUser>
+  extends Omit<AuthRoutesOptions<CredentialsOf<Schema>, User>, 'credentials' | 'user' | 'findUser'> {
+  /**
+   * Schema of the body of a login: of TypeBox, or of any library that implements Standard Schema (Zod, Valibot,
+   * ArkType). Default: `{ username, password, remember? }`.
+   */
+  credentials?: Schema | undefined
   /** TypeBox schema of what replies show of a user: an allow-list. Default: `{ id }`. */
   user?: View | undefined
   /** Finds the user of a session, for `GET /info`. `null` ends the session. Required with `user`. */
@@ -105,9 +116,9 @@ interface WithPrefix {
  */
 export function authRoutesOptions<
   User extends LoginUser & Shown<Static<View>>,
-  Credentials extends TObject = typeof DefaultCredentials,
+  Schema extends CredentialsSchema = typeof DefaultCredentials,
   View extends TObject = typeof DefaultUser
-> (options: WithSchemas<Credentials, View, User>): AuthRoutesOptions & WithPrefix {
+> (options: WithSchemas<Schema, View, User>): AuthRoutesOptions & WithPrefix {
   // Fastify's register is not generic over a plugin's options: the body's type is known here only.
   return options as unknown as AuthRoutesOptions
 }
@@ -115,7 +126,12 @@ export function authRoutesOptions<
 type Fault = string | null
 
 const functionFault = (value: unknown): Fault => typeof value === 'function' ? null : 'must be a function'
-const schemaFault = (value: unknown): Fault => isObjectSchema(value) ? null : 'must be a TypeBox object schema'
+const credentialsFault = (value: unknown): Fault => isStandardSchema(value) || isObjectSchema(value)
+  ? null
+  : 'must be a TypeBox object schema, or implement Standard Schema'
+const userFault = (value: unknown): Fault => isObjectSchema(value)
+  ? null
+  : 'must be a TypeBox object schema: it declares what replies may show'
 
 type Checked = Exclude<keyof AuthRoutesOptions, 'verify' | 'attempts' | 'redirects'>
 
@@ -124,8 +140,8 @@ const CHECKS: Record<Checked, (value: unknown) => Fault> = {
   findUser: functionFault,
   onLogin: functionFault,
   account: functionFault,
-  credentials: schemaFault,
-  user: schemaFault
+  credentials: credentialsFault,
+  user: userFault
 }
 const REDIRECTS: Record<keyof AuthRedirects, true> = { login: true, failure: true, logout: true }
 const NAMES = ['verify', 'attempts', 'redirects', ...Object.keys(CHECKS), ...FASTIFY_OPTIONS]

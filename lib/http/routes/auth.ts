@@ -3,6 +3,7 @@ import type { TObject } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import { assertObject } from '../../session/arguments.ts'
+import type { AttemptLimits } from '../../session/attempts.ts'
 import { userIdText } from '../../session/user-id.ts'
 import { attemptLogin } from '../attempts.ts'
 import type { PluginContext } from '../context.ts'
@@ -13,6 +14,8 @@ import { requestSessionOf } from '../request-session.ts'
 import { checkAuthRoutesOptions } from './auth-options.ts'
 import type { AuthRoutesOptions } from './auth-options.ts'
 import { useOwnCompilers } from './compilers.ts'
+import { loginBodyOf, memberOf } from './login-body.ts'
+import type { LoginBody } from './login-body.ts'
 import {
   DefaultCredentials, DefaultUser, errorReply, NoContent, OtherSite, Redirect, SessionView, Token, Unavailable
 } from './schemas.ts'
@@ -22,7 +25,7 @@ import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from '
 interface Routes {
   readonly context: PluginContext
   readonly options: AuthRoutesOptions
-  readonly credentials: TObject
+  readonly body: LoginBody
   readonly userSchema: TObject
   readonly redirects: NonNullable<AuthRoutesOptions['redirects']>
   readonly onRequest: Array<ReturnType<typeof sameSiteOnly>>
@@ -74,40 +77,56 @@ const LOGIN_ERRORS = {
 function routesOf (context: PluginContext, options: AuthRoutesOptions): Routes {
   const limits = checked('authRoutes', () => checkAuthRoutesOptions(options, context.options.attempts))
   const { verify, onLogin, redirects = {}, credentials = DefaultCredentials, user: userSchema = DefaultUser } = options
-  const declares = (name: string): boolean => Object.hasOwn(credentials.properties as object, name)
-  const account = options.account ?? (declares('username') ? ({ username }: DefaultCredentials) => username : null)
-  if (account === null && limits !== null) context.log.warn(BY_NETWORK_ONLY)
+  const body = loginBodyOf(credentials)
+  const account = options.account ?? usernameOf(context, body, limits)
   const userOf = async (request: FastifyRequest): Promise<LoginUser | null> => {
-    const body = request.body as DefaultCredentials
+    const given = request.body as DefaultCredentials
     // Checked before it counts as a success: what is no user is the server's fault, and no login.
-    const verified = async (): Promise<LoginUser | null> => checkedUser(await verify(body, request))
-    return await attemptLogin(context, request, account?.(body), verified, { limits, defaultStatus: 500 })
+    const verified = async (): Promise<LoginUser | null> => checkedUser(await verify(given, request))
+    return await attemptLogin(context, request, account(given), verified, { limits, defaultStatus: 500 })
   }
   const optionsOf = async (user: LoginUser, request: FastifyRequest): Promise<LoginOptions> => {
-    const body = request.body as DefaultCredentials
-    // Fastify hands on what a schema does not declare: that is the client's word, and not the application's.
-    const said = declares('remember') ? body.remember : undefined
+    const given = request.body as DefaultCredentials
+    const said = memberOf(body, given, 'remember')
     const remember = said === undefined ? undefined : said === true || said === 'on'
-    const given = await onLogin?.(user, body, request) ?? {}
-    assertObject(given, 'what onLogin returns')
-    return { remember, ...given }
+    const loginOptions = await onLogin?.(user, given, request) ?? {}
+    assertObject(loginOptions, 'what onLogin returns')
+    return { remember, ...loginOptions }
   }
   const names = Object.keys(userSchema.properties as object)
   const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, names)
   const onRequest = [sameSiteOnly(context)]
-  return { context, options, credentials, userSchema, redirects, onRequest, shown, userOf, optionsOf }
+  return { context, options, body, userSchema, redirects, onRequest, shown, userOf, optionsOf }
+}
+
+/** Makes the default of `account`: `username`. Warns once that there is none: at boot if the schema can tell. */
+function usernameOf (
+  context: PluginContext, body: LoginBody, limits: AttemptLimits | null
+): NonNullable<AuthRoutesOptions['account']> {
+  let warns = limits !== null
+  const warn = (): void => {
+    if (warns) context.log.warn(BY_NETWORK_ONLY)
+    warns = false
+  }
+  if (body.declares('username') === false) warn()
+  return (credentials) => {
+    const username = memberOf(body, credentials, 'username')
+    if (username === undefined && body.declares('username') === null) warn()
+    return username as DefaultCredentials['username'] | undefined
+  }
 }
 
 function addLogin (app: FastifyInstance, routes: Routes): void {
-  const { context, credentials, userSchema, redirects, onRequest, shown, userOf, optionsOf } = routes
+  const { context, body, userSchema, redirects, onRequest, shown, userOf, optionsOf } = routes
   const signedIn = Type.Object({ user: userSchema, session: SessionView }, {
     description: 'Who is signed in, and the session.'
   })
   app.post('/login', {
     onRequest,
+    ...body.options,
     schema: {
       summary: 'Sign in',
-      body: credentials,
+      body: body.schema,
       response: { 200: signedIn, 303: Redirect, 400: errorReply(`${FAULTY}.`), ...LOGIN_ERRORS }
     }
   }, async (request, reply) => {
@@ -126,16 +145,17 @@ function addLogin (app: FastifyInstance, routes: Routes): void {
 }
 
 function addToken (app: FastifyInstance, routes: Routes): void {
-  const { context, credentials, userSchema, onRequest, shown, userOf, optionsOf } = routes
+  const { context, body, userSchema, onRequest, shown, userOf, optionsOf } = routes
   const issuedReply = Type.Object({ token: Token, user: userSchema, session: SessionView }, {
     description: 'The token, who it speaks for, and the session.'
   })
   app.post('/token', {
     onRequest,
+    ...body.options,
     schema: {
       summary: 'Get a bearer token',
       description: 'Signs in a client that keeps no cookies. The token is in no other reply.',
-      body: credentials,
+      body: body.schema,
       response: { 200: issuedReply, 400: errorReply(`${FAULTY} with a session cookie.`), ...LOGIN_ERRORS }
     }
   }, async (request, reply) => {
