@@ -15,7 +15,8 @@ export function withDeadline<T> (promise: Promise<T>, ms: number): Promise<T | t
   // One promise and one timer: every request that reads its session waits here.
   return new Promise((resolve, reject) => {
     const startedAt = performance.now()
-    const longestMs = ms * patience.factor
+    // Where a caller's time is over. Node.js warns of negative timers.
+    const longestMs = Math.max(0, ms) * patience.factor
     // Timers run before network input. Two turns of the event loop let an answer that has arrived be read and handled.
     const giveUp = (): void => { setImmediate(() => setImmediate(resolve, TIMED_OUT)) }
     let timer = setTimeout(() => {
