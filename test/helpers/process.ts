@@ -28,7 +28,12 @@ export interface Program {
 
 /** Starts a TypeScript program that listens on `PORT`, and waits until it answers HTTP. Killed when the test ends. */
 export async function startProgram (t: Test, file: string, port: number, env: NodeJS.ProcessEnv, cwd = root): Promise<Program> {
-  const child = spawn(process.execPath, ['--import', 'tsx', file], { cwd, env: { ...process.env, ...env, PORT: String(port) }, stdio: ['ignore', 'pipe', 'pipe'] })
+  return await startCommand(t, [process.execPath, '--import', 'tsx', file], port, { env, cwd })
+}
+
+/** The same of a program that any command starts. */
+export async function startCommand (t: Test, [command = '', ...args]: string[], port: number, { env = {}, cwd = root }: Surroundings): Promise<Program> {
+  const child = spawn(command, args, { cwd, env: { ...process.env, ...env, PORT: String(port) }, stdio: ['ignore', 'pipe', 'pipe'] })
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
   const stop = async (signal: NodeJS.Signals): Promise<number | null> => {
     child.kill(signal)
@@ -39,11 +44,11 @@ export async function startProgram (t: Test, file: string, port: number, env: No
   child.stdout.on('data', (chunk) => { output += String(chunk) })
   child.stderr.on('data', (chunk) => { output += String(chunk) })
   for (const giveUpAt = Date.now() + 30_000; Date.now() < giveUpAt;) {
-    if (child.exitCode !== null) throw new Error(`${file} ended with ${child.exitCode}: ${output}`)
+    if (child.exitCode !== null) throw new Error(`${args.join(' ')} ended with ${child.exitCode}: ${output}`)
     if (await fetch(`http://127.0.0.1:${port}/`).then(() => true, () => false)) return { output: () => output, stop }
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
-  throw new Error(`${file} does not answer: ${output}`)
+  throw new Error(`${args.join(' ')} does not answer: ${output}`)
 }
 
 export async function freePort (): Promise<number> {

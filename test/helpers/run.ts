@@ -24,9 +24,9 @@ import { root } from './process.ts'
  */
 
 /** What `npm test` leaves to `npm run test:all`: other people's packages, servers that fail, and the programs of the docs. */
-const LONG = /^test\/(browser|express|failover|interop|outages)\/|^test\/docs\/(programs|tutorial)|^examples\//
-/** What a browser does is `npm run test:browser`. */
-const BROWSER = /^test\/browser\//
+const LONG = /^test\/(browser|express|failover|interop|outages|runtimes)\/|^test\/docs\/(programs|tutorial)|^examples\//
+/** Tests with commands of their own: `npm run test:browser`, `npm run test:runtimes`. */
+const APART = /^test\/(browser|runtimes)\//
 /** What takes longest begins first: who is done early has something to do. */
 const EARLY = /^test\/(documented|http\/signal|near|package|races|readme|redis|session\/events|store|testing)/
 /** How long a process may take to end when all its files have. */
@@ -41,7 +41,7 @@ const { values, positionals } = parseArgs({
     checks: { type: 'boolean', default: false }
   }
 })
-const files = positionals.length > 0 ? positionals : filesOf(values.all ? BROWSER : LONG)
+const files = positionals.length > 0 ? positionals : filesOf(values.all ? APART : LONG)
 const counts = { passed: 0, failed: 0, skipped: 0 }
 installPeers(PEERS.filter((folder) => files.some((file) => file.startsWith(`${folder}/`))))
 
