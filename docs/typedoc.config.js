@@ -40,6 +40,7 @@ export default {
     'lib/http/routes/schemas.ts:DefaultCredentials',
     ...['Schema', 'Props', 'Types', 'Result', 'Success', 'Failure', 'Issue', 'PathSegment']
       .map((name) => `lib/http/routes/standard-schema.ts:Standard${name}`),
+    'lib/http/session-data.ts:DeclaredData',
     'lib/redis/attempts.ts:RedisAttempts',
     'lib/redis/bus.ts:RedisBus',
     'lib/redis/target.ts:ClientLike',

@@ -1,4 +1,5 @@
 import { errors } from './errors.ts'
+import type { SessionData } from './http/session-data.ts'
 import { ownLayout } from './options/layout.ts'
 import type { SessionOptions } from './options/types.ts'
 import { resolveOptions } from './options/resolve.ts'
@@ -19,7 +20,7 @@ export interface SessionManagerOptions extends Pick<SessionOptions, SharedOption
 }
 
 /** `app.sessions` without Fastify: in a worker, a script, beside another framework. */
-export class SessionManager extends Sessions {
+export class SessionManager extends Sessions<SessionData> {
   // No members of its own: one type for this and for `app.sessions`.
 
   /** @throws ERR_SESSION_INVALID_OPTIONS */

@@ -7,6 +7,7 @@ import type { RouteSessionConfig } from '../lib/http/context.ts'
 import type { Login } from '../lib/http/login.ts'
 import type { Logout } from '../lib/http/login.ts'
 import type { RequestAuth } from '../lib/http/request-auth.ts'
+import type { SessionData } from '../lib/http/session-data.ts'
 import type { RequireRecentLogin } from '../lib/http/guards.ts'
 import type { SessionManager } from '../lib/session/manager.ts'
 
@@ -21,6 +22,7 @@ interface InstanceDecorators {
    * Signs `user` in, under a new session id. Resolves when the session is stored and the one before it has ended. The
    * cookie goes out with the reply, whatever its status.
    * @throws TypeError for a user without an id, or a wrong option
+   * @throws ERR_SESSION_RESERVED_KEY for such a key of `data`
    * @throws ERR_SESSION_LIMIT_REACHED, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_INSECURE_CONNECTION
    * @throws ERR_SESSION_UNSUPPORTED in a request with a bearer token
    * @throws ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
@@ -48,7 +50,7 @@ interface InstanceDecorators {
    * All sessions of all users: lists, ends, creates and watches them.
    * @see [Sessions](docs/reference/sessions.md)
    */
-  sessions: SessionManager
+  sessions: SessionManager<SessionData>
 }
 
 /** What the plugin adds to requests, besides `session`. */

@@ -77,6 +77,8 @@ export function resolveOptions (input: unknown): ResolvedOptions {
   // What the schema lets through has the types of the interface that it is held equal to.
   const options = fitting(input, SessionOptionsSchema, faults) as Given
   const cookie = cookieOf(options, faults)
+  // It gets what is stored, whatever type the application declares.
+  const userIdFrom = (options.userIdFrom ?? null) as ResolvedOptions['userIdFrom']
   const resolved: ResolvedOptions = {
     secrets: secretsOf(options, faults),
     ...backendOf(options, faults),
@@ -86,8 +88,8 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     cookie,
     cookieMaxAgeMs: cookieMaxAgeOf(options, faults),
     ...timeoutsOf(options, faults),
-    userIdFrom: options.userIdFrom ?? null,
-    dataSchema: dataSchemaOf(options, faults),
+    userIdFrom,
+    dataSchema: dataSchemaOf(options, userIdFrom, faults),
     maxDataSize: options.maxDataSize ?? DEFAULTS.maxDataSize,
     bearer: options.bearer ?? DEFAULTS.bearer,
     adopt: adoptOf(options, faults),
@@ -290,7 +292,9 @@ function lackingMethod (store: Given['store']): string | null {
 }
 
 /** Resolves what `sessionSchema` and `migrate` say of session data. */
-function dataSchemaOf ({ sessionSchema, migrate, userIdFrom }: Given, faults: Faults): DataSchema | null {
+function dataSchemaOf (
+  { sessionSchema, migrate }: Given, userIdFrom: ResolvedOptions['userIdFrom'], faults: Faults
+): DataSchema | null {
   if (migrate !== undefined && typeof migrate !== 'function') faults.add('migrate', 'must be a function')
   else if (migrate !== undefined && sessionSchema === undefined) faults.add('migrate', 'goes with sessionSchema')
   if (sessionSchema === undefined) return null
@@ -306,7 +310,7 @@ function dataSchemaOf ({ sessionSchema, migrate, userIdFrom }: Given, faults: Fa
     if (reserved !== undefined) {
       faults.add('sessionSchema', `has ${reserved}, a name that is reserved on request.session`)
     }
-    return new DataSchema(sessionSchema, { migrate: migrate ?? null, userIdFrom: userIdFrom ?? null })
+    return new DataSchema(sessionSchema, { migrate: migrate ?? null, userIdFrom })
   } catch {
     faults.add('sessionSchema', 'must be a Type.Object(…) of @sinclair/typebox: it declares which data is kept')
     return null

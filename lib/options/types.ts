@@ -1,4 +1,5 @@
 import type { TObject } from '@sinclair/typebox'
+import type { SessionData } from '../http/session-data.ts'
 import type { SessionStore } from '../session/store.ts'
 import type { ExpressStore } from '../store/foreign.ts'
 import type { RedisTarget } from '../store/open.ts'
@@ -108,7 +109,7 @@ export interface SessionOptions {
    * a bigint.
    * @see [Signing in](docs/guides/signing-in.md)
    */
-  userIdFrom?: ((data: Record<string, unknown>) => unknown) | undefined
+  userIdFrom?: ((data: SessionData<Record<string, unknown>>) => unknown) | undefined
   /**
    * TypeBox object schema of the data in `request.session`. Stored keys that do not fit any more are dropped when the
    * session is used, with a log line that names them. Default: any data.

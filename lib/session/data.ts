@@ -36,14 +36,17 @@ export function dataOf (text: string): JsonObject {
 }
 
 /**
- * Returns data as it is stored.
- * @throws TypeError for what is no object, or has no JSON; ERR_SESSION_RESERVED_KEY
+ * Returns a copy of data as it is stored. Getters and proxies are read once: what is checked is what is stored.
+ * @throws TypeError for what is no object, has no JSON, or is nested too deep; ERR_SESSION_RESERVED_KEY
  */
-export function dataText (data: unknown): string {
+export function storedData (data: unknown): Data {
   assertObject(data, 'data')
+  // Also what JSON leaves out: a method of such a name would be missed.
   assertNotReserved(data)
-  assertShallow(data as Data)
-  return objectText(data, 'data must be an object that JSON can hold')
+  const stored = JSON.parse(objectText(data, 'data must be an object that JSON can hold')) as Data
+  assertNotReserved(stored)
+  assertShallow(stored)
+  return stored
 }
 
 /** Most bytes of UTF-8 that a character of JavaScript takes. */

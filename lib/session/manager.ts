@@ -7,7 +7,7 @@ import { forgetAttempts } from './attempts.ts'
 import type { ListOptions } from './store.ts'
 import type { SessionCore } from './core.ts'
 import type { Credential, Credentials } from './credentials.ts'
-import { dataOf, dataText } from './data.ts'
+import { dataOf, storedData } from './data.ts'
 import { EVENT_NAMES } from './events.ts'
 import type { EventName, SessionEvents } from './events.ts'
 import { header } from './headers.ts'
@@ -16,10 +16,10 @@ import { toInfo, toInfos } from './record.ts'
 import type { JsonObject, SessionInfo, SessionKind, SessionRecord } from './record.ts'
 import { finished } from './revocations.ts'
 import { toBearer } from './token.ts'
-import { userIdText, userOf } from './user-id.ts'
+import { assertOfUser, userIdText, userMember, userOf } from './user-id.ts'
 
-/** A session that `create` begins. */
-export interface CreateSession {
+/** A session that `create` begins. `Data`: what `request.session` holds. */
+export interface CreateSession<Data extends object = JsonObject> {
   /** The user whom it signs in. */
   userId: string | number | bigint
   /**
@@ -33,7 +33,7 @@ export interface CreateSession {
   /** Notes of the application about the session, at most 4,096 bytes of JSON. */
   meta?: Readonly<JsonObject> | null | undefined
   /** The application's data: what `request.session` holds. */
-  data?: JsonObject | undefined
+  data?: Data | undefined
   /** Default the plugin's. Never longer than the absolute timeout. */
   idleTimeout?: Duration | undefined
   /** Default the plugin's. */
@@ -101,9 +101,9 @@ export interface Health {
 /**
  * Finds, lists and ends every session of every user, anywhere in an application. A session that is unknown, expired or
  * of the other kind is absent, and so is an id or a token that is none. That is no error. Methods that ask the store,
- * except `health`, throw ERR_SESSION_STORE_UNAVAILABLE when it does not answer.
+ * except `health`, throw ERR_SESSION_STORE_UNAVAILABLE when it does not answer. `Data`: what `request.session` holds.
  */
-export class SessionManager {
+export class SessionManager<Data extends object = JsonObject> {
   readonly #core: SessionCore
   readonly #closeStore: () => Promise<void>
 
@@ -118,21 +118,20 @@ export class SessionManager {
    * @throws TypeError for an unusable user id, kind, label, meta, timeout or data, and for data that names another user
    * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_FULL
    */
-  async create (session: CreateSession): Promise<CreatedSession> {
+  async create (session: CreateSession<Data>): Promise<CreatedSession> {
     assertMembers(session, 'session', NEW_SESSION)
     const { userId: id, kind = 'cookie', data = {}, label, meta } = session
     assertOneOf(kind, 'kind', ['cookie', 'bearer'])
     const userId = userIdText(id, 'userId')
-    assertObject(data, 'data')
     const { userIdFrom } = this.#core.options
-    const named = userIdFrom === null ? null : userOf(data, userIdFrom)
-    if (named !== null && named !== userId) throw new TypeError('data must not name another user than userId')
+    const given = storedData(data)
+    assertOfUser(given, { userId, previous: null, userIdFrom }, 'userId')
     const creation = this.#core.create({
       kind,
       userId,
       label,
       meta,
-      data: dataText(userIdFrom === null ? { ...data, userId: typeof id === 'bigint' ? userId : id } : data),
+      data: JSON.stringify({ ...given, ...userMember(id, userIdFrom) }),
       ...sessionTimeouts(session, this.#core.options, this.#core.options.longest),
       replaces: null
     })
@@ -179,7 +178,7 @@ export class SessionManager {
   }
 
   /** Returns a copy of the application's data of a session, or `null` when there is no such session. */
-  async data (id: string): Promise<JsonObject | null> {
+  async data (id: string): Promise<Data | null> {
     const record = await inTime(this.#record(id))
     return record === null ? null : this.#dataOf(record.data)
   }
@@ -191,14 +190,14 @@ export class SessionManager {
    * @throws TypeError when `change` is no function, and when its result is no object or names a different user
    * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_DATA_TOO_LARGE
    */
-  async update (id: string, change: (data: JsonObject) => JsonObject | undefined | void): Promise<JsonObject | null> {
+  async update (id: string, change: (data: Data) => Data | undefined | void): Promise<Data | null> {
     assertFunction(change, 'change')
     const { userIdFrom } = this.#core.options
     const updating = this.#record(id).then((record) => record && this.#core.update(record, (text) => {
       const data = this.#dataOf(text)
-      const user = userOf(data, userIdFrom)
-      const written = dataText(change(data) ?? data)
-      if (userOf(dataOf(written), userIdFrom) === user) return written
+      const user = userOf(data as Record<string, unknown>, userIdFrom)
+      const written = storedData(change(data) ?? data)
+      if (userOf(written, userIdFrom) === user) return JSON.stringify(written)
       throw new TypeError('update cannot change who is signed in: end the session and create another')
     }))
     const updated = await inTime(updating)
@@ -293,9 +292,10 @@ export class SessionManager {
     await this.#closeStore()
   }
 
-  #dataOf (text: string): JsonObject {
+  /** Returns stored data as the application declares it: its word, unless it has a `sessionSchema`. */
+  #dataOf (text: string): Data {
     const data = dataOf(text)
-    return (this.#core.options.dataSchema?.fit(data).data ?? data) as JsonObject
+    return (this.#core.options.dataSchema?.fit(data).data ?? data) as Data
   }
 
   async #record (id: string): Promise<SessionRecord | null> {

@@ -55,6 +55,11 @@ export function userOrNull (...args: Parameters<typeof userOf>): string | null {
   }
 }
 
+/** Returns what data says of its user by itself: by default `userId`, with a bigint as text. */
+export function userMember (id: string | number | bigint, userIdFrom: UserIdFrom): Data {
+  return userIdFrom === null ? { userId: typeof id === 'bigint' ? String(id) : id } : {}
+}
+
 /** A user who signs in, and who was signed in before. */
 interface Users {
   userId: string
@@ -81,6 +86,18 @@ export function ofUser (data: Data, { userId, previous, userIdFrom }: Users): Da
     if (userOrNull(others, userIdFrom) !== named) delete kept[key]
   }
   return kept
+}
+
+/**
+ * Checks data that the application gives to a session of its own accord: nothing of it may be somebody else's. `id`:
+ * the argument that names the user.
+ * @throws TypeError for data that `ofUser` would take something out of; the errors of `userIdFrom`
+ */
+export function assertOfUser (data: Data, users: Users, id: string): void {
+  // Where that cannot be told, nobody is signed in.
+  if (users.userIdFrom !== null) userOf(data, users.userIdFrom)
+  const isAll = Object.keys(ofUser(data, users)).length === Object.keys(data).length
+  if (!isAll) throw new TypeError(`data must not name another user than ${id}`)
 }
 
 /** Names of members that, in other libraries, say that somebody is signed in. */
