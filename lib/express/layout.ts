@@ -68,4 +68,4 @@ export function keepable (session: NewSession, userIdFrom: UserIdFrom): NewSessi
 }
 
 const UNNAMED = 'signing in beside an Express app, which reads the user from the data: put it where userIdFrom looks,' +
-  ' as in request.session.user = { id } (and keep: [\'user\'] for app.login)'
+  ' as in request.session.user = { id }, or data: { user: { id } } for app.login'

@@ -2,17 +2,19 @@ import type { FastifyRequest } from 'fastify'
 import { assertBoolean, assertMembers } from '../session/arguments.ts'
 import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
+import { storedData } from '../session/data.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { toInfo } from '../session/record.ts'
 import type { JsonObject, SessionInfo } from '../session/record.ts'
 import { toBearer } from '../session/token.ts'
-import { ofUser, userIdText } from '../session/user-id.ts'
+import { assertOfUser, ofUser, userIdText, userMember } from '../session/user-id.ts'
 import { sessionTimeouts } from '../util/duration.ts'
 import type { Duration } from '../util/duration.ts'
 import type { AnyReply, AnyRequest, PluginContext } from './context.ts'
 import { assertSameSite } from './cross-site.ts'
 import type { RequestAuth } from './request-auth.ts'
 import { requestSessionOf } from './request-session.ts'
+import type { SessionData } from './session-data.ts'
 import { CSRF_SECRET } from './session-object.ts'
 
 /** Who signs in. Only `id` is read, and nothing else is stored. */
@@ -34,13 +36,19 @@ export interface LoginOptions {
    * all.
    */
   keep?: readonly string[] | true | undefined
+  /**
+   * Data that `request.session` has from then on, key by key over what goes along. Stored together with the session.
+   * Must be JSON, and must not name another user.
+   * @see [Session data](docs/guides/session-data.md#data-of-a-sign-in)
+   */
+  data?: SessionData | undefined
   /** Milliseconds or a string such as `'30m'`; default the plugin's. Never longer than the absolute timeout. */
   idleTimeout?: Duration | undefined
   /** Milliseconds or a string such as `'7d'`; default the plugin's. */
   absoluteTimeout?: Duration | undefined
 }
 
-const NAMES = ['label', 'meta', 'remember', 'keep', 'idleTimeout', 'absoluteTimeout']
+const NAMES = ['label', 'meta', 'remember', 'keep', 'data', 'idleTimeout', 'absoluteTimeout']
 
 /** Signs a user in: `app.login`. */
 export type Login = (request: AnyRequest, user: LoginUser, options?: LoginOptions) => Promise<RequestAuth>
@@ -50,7 +58,8 @@ export type Logout = (request: AnyRequest, reply?: AnyReply) => Promise<void>
 
 /**
  * Signs a user in: a new session takes the place of the request's, and the reply sets its cookie.
- * @throws TypeError when the user has no usable id, or an option is of the wrong type
+ * @throws TypeError when the user has no usable id, or an option is of the wrong type; the errors of `userIdFrom`
+ * @throws ERR_SESSION_RESERVED_KEY for such a key of `data`
  * @throws ERR_SESSION_UNSUPPORTED in a bearer request
  * @throws ERR_SESSION_INSECURE_CONNECTION, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_LIMIT_REACHED
  * @throws ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
@@ -65,7 +74,10 @@ export async function login (
   const previous = session.stored.record
   const keys = previous?.userId === userId || keep === true ? null : keep
   const users = { userId, previous: previous?.userId ?? null, userIdFrom: context.options.userIdFrom }
-  const kept = (present: Data): Data => ({ ...ofUser(withoutCsrfSecret(picked(present, keys)), users), ...own })
+  const given = checkedData(options.data, users)
+  const kept = (present: Data): Data => {
+    return { ...ofUser(withoutCsrfSecret({ ...picked(present, keys), ...given }), users), ...own }
+  }
   const changes = diff(session.stored.data, session.data)
   const data = kept(session.data)
   assertShallow(data)
@@ -87,7 +99,8 @@ export async function issueToken (
 ): Promise<{ token: string, session: SessionInfo }> {
   const { userId, own } = checkedUser(context, user, options)
   checkedKeep(options.keep)
-  const begun = { userId, ...newSessionOptions(context, options), data: JSON.stringify(own) }
+  const given = checkedData(options.data, { userId, previous: null, userIdFrom: context.options.userIdFrom })
+  const begun = { userId, ...newSessionOptions(context, options), data: JSON.stringify({ ...given, ...own }) }
   const { record, token } = await requestSessionOf(context, request).stored.issue(begun)
   return { token: toBearer(token), session: toInfo(record) as SessionInfo }
 }
@@ -111,7 +124,7 @@ function checkedUser (
   assertMembers(options, 'options', NAMES)
   const { id } = user
   const userId = userIdText(id, 'user.id')
-  return { userId, own: context.options.userIdFrom === null ? { userId: typeof id === 'bigint' ? userId : id } : {} }
+  return { userId, own: userMember(id, context.options.userIdFrom) }
 }
 
 function checkedKeep (keep: LoginOptions['keep'] = []): readonly string[] | true {
@@ -119,6 +132,14 @@ function checkedKeep (keep: LoginOptions['keep'] = []): readonly string[] | true
   const isKeys = Array.isArray(keep) && keep.every((key) => typeof key === 'string')
   if (keep !== true && !isKeys) throw new TypeError('keep must be true or an array of strings')
   return keep
+}
+
+/** Returns the data that the session begins with, as it is stored. */
+function checkedData (data: LoginOptions['data'], users: Parameters<typeof assertOfUser>[1]): Data {
+  if (data === undefined) return {}
+  const given = storedData(data)
+  assertOfUser(given, users, 'user.id')
+  return given
 }
 
 type NewSessionOptions = Pick<NewSession, 'label' | 'meta' | 'idleTimeoutMs' | 'absoluteTimeoutMs' | 'persistent'>

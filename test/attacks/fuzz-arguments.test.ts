@@ -188,6 +188,8 @@ const REFUSED: Array<[says: string, call: (scene: Scene, wrong: any) => unknown,
   ['name must be created, revoked, expired, login-failed, store-down or store-up', ({ app }, name) => app.sessions.off(name, () => {}), MARK, undefined],
   ['options must be an object', ({ app, request }, options) => app.login(request, { id: 'bob' }, options), null, 5, [], () => {}],
   ['keep must be true or an array of strings', ({ app, request }, keep) => app.login(request, { id: 'bob' }, { keep }), 'cart', null, false, [1], { 0: 'cart', length: 1 }],
+  ['data must be an object', ({ app, request }, data) => app.login(request, { id: 'bob' }, { data }), MARK, null, 1, [MARK], Promise.resolve({})],
+  ['data must be an object that JSON can hold', ({ app, request }, data) => app.login(request, { id: 'bob' }, { data }), { count: 1n }],
   ['remember must be true or false', ({ app, request }, remember) => app.login(request, { id: 'bob' }, { remember }), 'yes', null, 1],
   ['verify must be a function', ({ app, request }, verify) => app.attemptLogin(request, 'ada', verify), undefined, null, { id: MARK }],
   ...(['login', 'attemptLogin', 'logout', 'authenticate'] as const).map((name): typeof REFUSED[number] => [
@@ -221,7 +223,7 @@ t.test('a misspelt option is refused: without it more would be ended, or less', 
     ['userId', ({ app, id }: Scene) => app.sessions.revoke(id, { userID: 'bob' } as object)],
     ['except', ({ app, id }) => app.sessions.revokeUser('ada', { expect: id } as object)],
     ['touch', ({ app, token }) => app.sessions.find(token, { touched: true } as object)],
-    ['label, meta, remember, keep, idleTimeout, absoluteTimeout', ({ app, request }) => app.login(request, { id: 'bob' }, { idletimeout: '5m' } as object)]
+    ['label, meta, remember, keep, data, idleTimeout, absoluteTimeout', ({ app, request }) => app.login(request, { id: 'bob' }, { idletimeout: '5m' } as object)]
   ] satisfies Array<[string, (scene: Scene) => unknown]>) {
     const { before, after } = await scene(async (usual) => {
       await t.rejects(async () => await call(usual), { name: 'TypeError', message: `options must have no members but ${members}` })

@@ -271,7 +271,7 @@ t.test('what onLogin gives is looked at as what app.login is given, and nobody i
     [true, 'what onLogin returns must be an object'],
     [{ keep: 'LEAKED' }, 'keep must be true or an array of strings'],
     [{ remember: 'LEAKED' }, 'remember must be true or false'],
-    [{ LEAKED: 1 }, 'options must have no members but label, meta, remember, keep, idleTimeout, absoluteTimeout']
+    [{ LEAKED: 1 }, 'options must have no members but label, meta, remember, keep, data, idleTimeout, absoluteTimeout']
   ] as const) {
     const { app, ada, store } = await routes(t, { onLogin: (() => wrong) as unknown as AuthRoutesOptions['onLogin'] }, { bearer: true })
     for (const url of ['/login', '/token']) {

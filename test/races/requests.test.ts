@@ -125,6 +125,7 @@ for (const [name, makeOptions] of Object.entries(stores)) {
       },
       login: async (request) => await app.login(request, { id: 'ada' }, { keep: true }),
       loginWithKeys: async (request) => await app.login(request, { id: 'ada' }, { keep: ['cart', 'visits'] }),
+      loginWithData: async (request) => await app.login(request, { id: 'ada' }, { keep: ['cart'], data: { visits: 1 } }),
       regenerated: async ({ session }) => { await session.regenerate(['cart', 'visits']) },
       regeneratedAndSignedIn: async (request) => {
         await request.session.regenerate(['cart', 'visits'])
@@ -156,7 +157,8 @@ for (const [name, makeOptions] of Object.entries(stores)) {
       request.session.userId = 'ada'
     }
     actions.loginWithout = async (request) => await app.login(request, { id: 'ada' })
-    for (const [kind, cart] of [['signIn', ['pen']], ['loginWithout', undefined]] as const) {
+    actions.loginWithData = async (request) => await app.login(request, { id: 'ada' }, { keep: true, data: { cart: ['pen'] } })
+    for (const [kind, cart] of [['signIn', ['pen']], ['loginWithout', undefined], ['loginWithData', ['pen']]] as const) {
       const ada = new Browser(app)
       await ada.post('/do/visit')
       const otherTab = copyOf(ada)

@@ -46,9 +46,9 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
    */
   user?: TObject | undefined
   /**
-   * Returns how the session of a login begins, as the options of `app.login`: label, meta, timeouts, `keep`. Gets the
-   * user, the credentials and the request. What it leaves out is as without it: `remember` is that of the body, if
-   * `credentials` declares it.
+   * Returns how the session of a login begins, as the options of `app.login`: label, meta, timeouts, `keep`,
+   * `data`. Gets the user, the credentials and the request. What it leaves out is as without it: `remember` is that of
+   * the body, if `credentials` declares it.
    */
   onLogin?: (
     (user: User, credentials: Credentials, request: FastifyRequest) => Awaitable<LoginOptions | undefined>
