@@ -12,7 +12,7 @@ export { RedisStore } from './redis/store.ts'
 
 export type { AttemptLogin } from './http/attempts.ts'
 export type { AuthRedirects, AuthRoutesOptions } from './http/routes/auth-options.ts'
-export type { SessionRoutesOptions } from './http/routes/session-options.ts'
+export type { SessionRedirects, SessionRoutesOptions } from './http/routes/session-options.ts'
 export type { RouteSessionConfig } from './http/context.ts'
 export type { Authenticate, RequireRecentLogin } from './http/guards.ts'
 export type { LoginOptions, LoginUser } from './http/login.ts'

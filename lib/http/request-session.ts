@@ -52,6 +52,8 @@ export class RequestSession implements SessionOwner {
   /** The reply has gone, or its client has. */
   #isOver = false
   #isAssignedLate = false
+  /** The reply tells of a failure, whatever its status says. */
+  #hasFailed = false
   /** Payload of the reply, while that waits for the changes of this request. */
   waiting: WaitingPayload | null = null
   /** The last save under way: saves of one request follow each other. */
@@ -207,6 +209,20 @@ export class RequestSession implements SessionOwner {
     return this.#saveBeforeReply(reply, isFirst)
   }
 
+  /**
+   * Notes that the reply tells of a failure whatever its status says: nobody is signed in by it. Stores what else the
+   * request has changed. Resolves with what went wrong at that, if anything did.
+   */
+  async fail (reply: FastifyReply): Promise<unknown[]> {
+    this.#hasFailed = true
+    try {
+      await this.beforeReply(reply)
+      return []
+    } catch (error) {
+      return [error]
+    }
+  }
+
   /** Notes that the reply has gone, or that its client has. */
   afterReply (reply: FastifyReply): void {
     if (reply.sent) {
@@ -257,7 +273,7 @@ export class RequestSession implements SessionOwner {
   }
 
   #isError (reply: FastifyReply): boolean {
-    return this.stored.statusOf(reply) >= 400
+    return this.#hasFailed || this.stored.statusOf(reply) >= 400
   }
 
   #isChanged (): boolean {

@@ -32,8 +32,8 @@ const notFastifys = (options: unknown): boolean => {
 const OPTIONS = ['secret', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'assurance', 'touchAfter', 'bearer', 'maxSessionsPerUser', 'onLimit', 'userIdFrom', 'sessionSchema', 'migrate', 'maxDataSize', 'adopt', 'expressSession', 'nearCache', 'durability', 'encryption', 'origins', 'csrf', 'attempts', 'pages', 'decorators', '__proto__', 'constructor']
 const MEMBERS = ['secure', 'sameSite', 'httpOnly', 'path', 'domain', 'partitioned', 'maxAge', 'idleTimeout', 'absoluteTimeout', 'authenticate', 'login', 'home', 'auth', 'network', 'account', 'max', 'within', 'keys', 'acceptPlain', '__proto__', 'constructor', 'a/b']
 const AUTH = ['verify', 'credentials', 'findUser', 'user', 'onLogin', 'redirects', 'attempts', 'account', '__proto__', 'constructor']
-const SESSIONS = ['recentLogin', 'exemptBearer', '__proto__', 'constructor']
-const SCHEMA = ['type', 'properties', 'login', 'failure', 'logout', 'network', 'max', 'within', 'username']
+const SESSIONS = ['recentLogin', 'exemptBearer', 'redirects', '__proto__', 'constructor']
+const SCHEMA = ['type', 'properties', 'login', 'failure', 'logout', 'done', 'network', 'max', 'within', 'username']
 
 /** What is wrong with how options were refused, if they were; `[]` is taken or refused as it has to be. */
 async function refusal (attempt: () => unknown): Promise<string[]> {

@@ -1,6 +1,7 @@
 import formbody from '@fastify/formbody'
 import t from 'tap'
 import type { Test } from 'tap'
+import { errors } from '../../lib/errors.ts'
 import { authRoutes, MemoryStore, sessionRoutes } from '../../lib/index.ts'
 import type { AuthRoutesOptions } from '../../lib/index.ts'
 import { Browser, startApp } from '../helpers/app.ts'
@@ -17,11 +18,22 @@ const NAMES = ['next', 'redirect', 'redirect_to', 'redirect_uri', 'redirects', '
 const FORM = 'application/x-www-form-urlencoded'
 const REDIRECTS: NonNullable<AuthRoutesOptions['redirects']> = { login: '/welcome', failure: '/login?failed', logout: '/bye' }
 
+const PAGES = { login: '/sign-in?x', home: '/start' }
+
+/** All pages that an application with these redirects may send a form to, whatever came of it. */
+function pagesOf (redirects: AuthRoutesOptions['redirects']): Set<unknown> {
+  if (redirects === undefined) return new Set([undefined])
+  const { login = PAGES.home, failure = PAGES.login, logout = PAGES.login } = redirects
+  const codes = Object.keys(errors).map((name) => name.toLowerCase()).concat('bad_request')
+  const failures = [failure, PAGES.login, '/devices'].flatMap((page) => codes.map((code) => `${page}${page.includes('?') ? '&' : '?'}error=${code}`))
+  return new Set([undefined, login, logout, PAGES.login, '/devices', ...failures])
+}
+
 async function pages (t: Test, redirects: AuthRoutesOptions['redirects']) {
-  const app = await startApp(t, { store: new MemoryStore(), bearer: true })
+  const app = await startApp(t, { store: new MemoryStore(), bearer: true, pages: PAGES })
   await app.register(formbody)
   await app.register(authRoutes, { verify: ({ password }) => password === 'lovelace' ? { id: 'ada' } : null, attempts: false, ...redirects !== undefined && { redirects } })
-  await app.register(sessionRoutes, { prefix: '/sessions' })
+  await app.register(sessionRoutes, { prefix: '/sessions', ...redirects !== undefined && { redirects: { done: '/devices' } } })
   return app
 }
 
@@ -31,9 +43,9 @@ const seen = ({ headers, body }: { headers: Record<string, unknown>, body: strin
 t.test('[3.7.2] no parameter, header or body of a request sends anybody to another site', async (t) => {
   const wrong: string[] = []
   let requests = 0
-  for (const redirects of [undefined, REDIRECTS, { login: '/welcome' }]) {
+  for (const redirects of [undefined, REDIRECTS, { login: '/welcome' }] satisfies Array<AuthRoutesOptions['redirects']>) {
     const app = await pages(t, redirects)
-    const allowed = new Set([undefined, ...Object.values(redirects ?? {})])
+    const allowed = pagesOf(redirects)
     for (const evil of EVIL) {
       const printable = evil.replace(/[^!-~]/g, '')
       const headers = { referer: printable, 'x-forwarded-host': 'evil.example', 'x-forwarded-prefix': printable, 'x-original-url': printable, 'x-rewrite-url': printable, 'x-forwarded-uri': printable }
@@ -42,7 +54,7 @@ t.test('[3.7.2] no parameter, header or body of a request sends anybody to anoth
         const body = { username: 'ada', password, ...Object.fromEntries(NAMES.map((name) => [name, evil])) }
         const payload = type === FORM ? new URLSearchParams(body).toString() : JSON.stringify(body)
         const browser = new Browser(app)
-        for (const [method, url] of [['POST', '/login'], ['GET', '/info'], ['POST', '/token'], ['DELETE', '/sessions'], ['DELETE', '/sessions/x'], ['POST', '/logout']] as const) {
+        for (const [method, url] of [['POST', '/login'], ['GET', '/info'], ['POST', '/token'], ['DELETE', '/sessions'], ['DELETE', '/sessions/x'], ['POST', '/sessions/x/revoke'], ['POST', `/sessions/${encodeURIComponent(evil)}/revoke`], ['POST', '/sessions/revoke-others'], ['POST', '/logout'], ['POST', '/sessions/revoke-others']] as const) {
           const response = await browser.request(method, `${url}?${query}`, { ...method !== 'GET' && { payload }, headers: { ...headers, ...method !== 'GET' && { 'content-type': type } } })
           requests++
           const isSafe = allowed.has(response.headers.location) && !/evil|alert/.test(seen(response)) && response.statusCode < 500
@@ -52,12 +64,12 @@ t.test('[3.7.2] no parameter, header or body of a request sends anybody to anoth
     }
   }
   t.strictSame(wrong, [])
-  t.equal(requests, 3 * EVIL.length * 4 * 6)
+  t.equal(requests, 3 * EVIL.length * 4 * 10)
 })
 
 t.test('[3.7.2] paths that look like another site\'s lead to none', async (t) => {
   const app = await pages(t, REDIRECTS)
-  for (const path of ['//evil.example/login', '/%2f%2fevil.example/login', '/\\evil.example/login', '/login//evil.example', '/login/%2f%2fevil.example', '/login/', '//evil.example/logout', '/logout//evil.example/']) {
+  for (const path of ['//evil.example/login', '/%2f%2fevil.example/login', '/\\evil.example/login', '/login//evil.example', '/login/%2f%2fevil.example', '/login/', '//evil.example/logout', '/logout//evil.example/', '//evil.example/sessions/x/revoke', '/sessions//evil.example', '//evil.example/revoke-others']) {
     for (const method of ['GET', 'POST'] as const) {
       const response = await app.inject({ method, url: { pathname: path }, ...method === 'POST' && { payload: 'username=ada&password=lovelace', headers: { 'content-type': FORM } } })
       t.equal(response.headers.location, undefined, path)
@@ -69,7 +81,7 @@ t.test('[3.7.2] the pages that the application named are gone to', async (t) => 
   const app = await pages(t, REDIRECTS)
   const ada = new Browser(app)
   const headers = { 'content-type': FORM }
-  t.equal((await ada.post('/login?next=//evil.example', 'username=ada&password=wrong', { headers })).headers.location, REDIRECTS.failure)
+  t.equal((await ada.post('/login?next=//evil.example', 'username=ada&password=wrong', { headers })).headers.location, '/login?failed&error=invalid_credentials')
   t.equal((await ada.post('/login?next=//evil.example', 'username=ada&password=lovelace', { headers })).headers.location, REDIRECTS.login)
   t.equal((await ada.post('/logout?next=//evil.example', '', { headers })).headers.location, REDIRECTS.logout)
 })

@@ -57,6 +57,7 @@ const TABLES: Record<string, Table> = {
   'auth options': optionTable(AUTH, 'AuthRoutesOptions'),
   redirects: optionTable(AUTH, 'AuthRedirects'),
   'session options': optionTable('lib/http/routes/session-options.ts', 'SessionRoutesOptions'),
+  'session redirects': optionTable('lib/http/routes/session-options.ts', 'SessionRedirects'),
   instance: sections(FASTIFY, 'InstanceDecorators', 'app.'),
   request: sections(FASTIFY, 'RequestDecorators', 'request.'),
   'route config': memberTable(FASTIFY, 'FastifyContextConfig'),

@@ -270,12 +270,15 @@ t.test('an application whose attemptLogin is renamed has it under that name', as
   t.strictSame((await app.inject({ method: 'POST', url: '/in' })).json(), { id: 'ada' })
 })
 
-t.test('a form that is refused for its many tries is told so, not sent away', async (t) => {
+t.test('a form that is refused for its many tries is sent to the page that says so, and when to come again', async (t) => {
   const app = await startApp(t)
   await app.register(formbody)
-  await app.register(authRoutes, { verify: () => null, redirects: { failure: '/login?failed' }, attempts: { accountNetwork: { max: 1 } } })
+  await app.register(authRoutes, { verify: () => null, redirects: { failure: '/login' }, attempts: { accountNetwork: { max: 1 } } })
   const headers = { 'content-type': 'application/x-www-form-urlencoded' }
-  t.strictSame(await inTurn(2, async () => (await app.inject({ method: 'POST', url: '/login', headers, payload: 'username=ada&password=wrong' })).statusCode), [303, 429])
+  const replies = await inTurn(2, async () => (await app.inject({ method: 'POST', url: '/login', headers, payload: 'username=ada&password=wrong' })))
+  t.strictSame(replies.map(({ statusCode, headers }) => [statusCode, headers.location, 'retry-after' in headers]), [
+    [303, '/login?error=invalid_credentials', false], [303, '/login?error=too_many_attempts', true]
+  ])
 })
 
 t.test('counting costs a login seven commands and a failed one three, each of one key', async (t) => {

@@ -448,7 +448,9 @@ t.test('the API\'s description has the routes, and a word on everything in them'
   t.strictSame(Object.fromEntries(Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, { responses }]) => [`${method} ${path}`, Object.keys(responses)]))), {
     'get /sessions/': ['200', '400', '401', '503'],
     'delete /sessions/{id}': ['204', '401', '403', '404', '503'],
-    'delete /sessions/': ['200', '202', '401', '403', '503']
+    'delete /sessions/': ['200', '202', '401', '403', '503'],
+    'post /sessions/{id}/revoke': ['204', '303', '401', '403', '404', '503'],
+    'post /sessions/revoke-others': ['200', '202', '303', '401', '403', '503']
   })
   t.match(paths['/sessions/{id}']?.delete?.description, /another.*recent sign-in.*ERR_SESSION_REAUTH_REQUIRED/)
   t.match(paths['/sessions/']?.delete?.description, /recent sign-in.*ERR_SESSION_REAUTH_REQUIRED/)

@@ -7,6 +7,7 @@ import type { AttemptOptions } from '../../options/types.ts'
 import { isObject } from '../../session/arguments.ts'
 import type { AttemptLimits } from '../../session/attempts.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
+import { redirectFaults } from './forms.ts'
 import type { DefaultCredentials, DefaultUser } from './schemas.ts'
 import { isStandardSchema } from './standard-schema.ts'
 import type { OutputOf, StandardSchema } from './standard-schema.ts'
@@ -54,19 +55,23 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
     (user: User, credentials: Credentials, request: FastifyRequest) => Awaitable<LoginOptions | undefined>
   ) | undefined
   /**
-   * Pages to which a browser's form is sent afterwards, with 303: `{ login, failure, logout }`, fixed paths or URLs.
-   * Requests with JSON get JSON. Default: forms get JSON as well.
+   * Pages to which a browser's form is sent with 303, whatever came of it: `{ login, failure, logout }`, fixed paths or
+   * URLs. `{}`: those of the plugin's `pages`. Requests with JSON get JSON. Default: forms get JSON as well.
+   * @see [Plain HTML forms](docs/guides/forms.md)
    */
   redirects?: AuthRedirects | undefined
 }
 
 /** Fixed paths or URLs to which forms are sent. */
 export interface AuthRedirects {
-  /** Target after a login. */
+  /** Target after a login. Default: the `home` of the plugin's `pages`. */
   login?: string | undefined
-  /** Target after a login that failed. */
+  /**
+   * Target after a login or a logout that failed. `error` in its query says why, such as `error=invalid_credentials`.
+   * Default: the `login` of the plugin's `pages`.
+   */
   failure?: string | undefined
-  /** Target after a logout. */
+  /** Target after a logout. Default: the `login` of the plugin's `pages`. */
   logout?: string | undefined
 }
 
@@ -161,19 +166,10 @@ export function checkAuthRoutesOptions (options: AuthRoutesOptions, base: Attemp
   if (options.user !== undefined && options.findUser === undefined) {
     faults.push('findUser is required with user: a session knows no more of its user than the id')
   }
-  faults.push(...redirectFaults(options.redirects))
+  faults.push(...redirectFaults(options.redirects, Object.keys(REDIRECTS)))
   for (const name of Object.keys(options)) if (!NAMES.includes(name)) faults.push(`${name} is not an option`)
   if (faults.length > 0) throw new errors.INVALID_OPTIONS(faults.map((fault) => `authRoutes: ${fault}`).join('; '))
   return limits
-}
-
-function redirectFaults (redirects: unknown = {}): string[] {
-  const FAULT = 'redirects must be paths or URLs'
-  if (typeof redirects !== 'object' || redirects === null) return [FAULT]
-  return Object.entries(redirects).flatMap(([name, target]) => {
-    if (!Object.hasOwn(REDIRECTS, name)) return [`redirects.${name} is not an option`]
-    return target === undefined || (typeof target === 'string' && target.length > 0) ? [] : [FAULT]
-  })
 }
 
 function isObjectSchema (value: unknown): value is TObject {

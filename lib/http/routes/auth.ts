@@ -14,6 +14,7 @@ import { requestSessionOf } from '../request-session.ts'
 import { checkAuthRoutesOptions } from './auth-options.ts'
 import type { AuthRoutesOptions } from './auth-options.ts'
 import { useOwnCompilers } from './compilers.ts'
+import { failedForms, isForm, seeOther, warnWithoutParser } from './forms.ts'
 import { loginBodyOf, memberOf } from './login-body.ts'
 import type { LoginBody } from './login-body.ts'
 import {
@@ -27,7 +28,8 @@ interface Routes {
   readonly options: AuthRoutesOptions
   readonly body: LoginBody
   readonly userSchema: TObject
-  readonly redirects: NonNullable<AuthRoutesOptions['redirects']>
+  /** Pages that forms are sent to. `null`: they get JSON. */
+  readonly redirects: { login: string, failure: string, logout: string } | null
   readonly onRequest: Array<ReturnType<typeof sameSiteOnly>>
   /** Picks the members of a user that may be shown. */
   readonly shown: (user: LoginUser) => object
@@ -44,6 +46,7 @@ interface Routes {
 export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, options) => {
   const context = contextOf(app, 'authRoutes')
   const routes = routesOf(context, options)
+  if (routes.redirects !== null) warnWithoutParser(context, app)
   await useOwnCompilers(app)
   privateReplies(app)
   addLogin(app, routes)
@@ -76,7 +79,7 @@ const LOGIN_ERRORS = {
 
 function routesOf (context: PluginContext, options: AuthRoutesOptions): Routes {
   const limits = checked('authRoutes', () => checkAuthRoutesOptions(options, context.options.attempts))
-  const { verify, onLogin, redirects = {}, credentials = DefaultCredentials, user: userSchema = DefaultUser } = options
+  const { verify, onLogin, credentials = DefaultCredentials, user: userSchema = DefaultUser } = options
   const body = loginBodyOf(credentials)
   const account = options.account ?? usernameOf(context, body, limits)
   const userOf = async (request: FastifyRequest): Promise<LoginUser | null> => {
@@ -96,6 +99,7 @@ function routesOf (context: PluginContext, options: AuthRoutesOptions): Routes {
   const names = Object.keys(userSchema.properties as object)
   const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, names)
   const onRequest = [sameSiteOnly(context)]
+  const redirects = redirectsOf(context, options)
   return { context, options, body, userSchema, redirects, onRequest, shown, userOf, optionsOf }
 }
 
@@ -116,6 +120,18 @@ function usernameOf (
   }
 }
 
+function redirectsOf (context: PluginContext, { redirects }: AuthRoutesOptions): Routes['redirects'] {
+  if (redirects === undefined) return null
+  const { pages } = context.options
+  const { login = pages.home, failure = pages.login, logout = pages.login } = redirects
+  return { login, failure, logout }
+}
+
+/** Returns the error handler of a route that forms are sent to, as a part of its options. */
+function onFailure ({ context, redirects }: Routes) {
+  return redirects === null ? {} : { errorHandler: failedForms(context, () => redirects.failure) }
+}
+
 function addLogin (app: FastifyInstance, routes: Routes): void {
   const { context, body, userSchema, redirects, onRequest, shown, userOf, optionsOf } = routes
   const signedIn = Type.Object({ user: userSchema, session: SessionView }, {
@@ -124,6 +140,7 @@ function addLogin (app: FastifyInstance, routes: Routes): void {
   app.post('/login', {
     onRequest,
     ...body.options,
+    ...onFailure(routes),
     schema: {
       summary: 'Sign in',
       body: body.schema,
@@ -133,13 +150,10 @@ function addLogin (app: FastifyInstance, routes: Routes): void {
     // Its client keeps a token, and would not see the cookie.
     if (context.core.credentials.isBearer(request.headers)) throw new errors.AMBIGUOUS_CREDENTIALS()
     const user = await userOf(request)
-    if (user === null) {
-      if (redirects.failure !== undefined && isForm(request)) return reply.redirect(redirects.failure, 303)
-      throw new errors.INVALID_CREDENTIALS()
-    }
+    if (user === null) throw new errors.INVALID_CREDENTIALS()
     const view = shown(user)
     const session = await login(context, request, user, await optionsOf(user, request))
-    if (redirects.login !== undefined && isForm(request)) return reply.redirect(redirects.login, 303)
+    if (redirects !== null && isForm(request)) return seeOther(reply, redirects.login)
     return reply.send({ user: view, session })
   })
 }
@@ -200,9 +214,11 @@ const NotConfirmed = errorReply(
   '`ERR_SESSION_STORE_UNAVAILABLE`: the store does not confirm it. The cookie is taken back all the same.'
 )
 
-function addLogout (app: FastifyInstance, { context, redirects, onRequest }: Routes): void {
+function addLogout (app: FastifyInstance, routes: Routes): void {
+  const { context, redirects, onRequest } = routes
   app.post('/logout', {
     onRequest,
+    ...onFailure(routes),
     schema: {
       summary: 'Sign out',
       description: 'Succeeds also when nobody was signed in.',
@@ -210,7 +226,7 @@ function addLogout (app: FastifyInstance, { context, redirects, onRequest }: Rou
     }
   }, async (request, reply) => {
     await logout(context, request)
-    if (redirects.logout !== undefined && isForm(request)) return reply.redirect(redirects.logout, 303)
+    if (redirects !== null && isForm(request)) return seeOther(reply, redirects.logout)
     return reply.code(204).send()
   })
 }
@@ -225,11 +241,6 @@ function checkedUser (user: unknown): LoginUser | null {
   const { id } = user as { id?: unknown }
   userIdText(id, 'user.id')
   return user as LoginUser
-}
-
-/** Whether a browser's form was sent, and not something of a script. */
-function isForm (request: FastifyRequest): boolean {
-  return /^(application\/x-www-form-urlencoded|multipart\/form-data)\b/i.test(request.headers['content-type'] ?? '')
 }
 
 function pick (user: object, names: string[]): object {

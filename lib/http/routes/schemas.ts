@@ -105,4 +105,6 @@ export const Token = Type.String({ description: 'What the client sends as Author
 /** Schema of a reply without a body. */
 export const NoContent = Type.Null({ description: 'Done; no body.' })
 /** Schema of a redirect. */
-export const Redirect = Type.Null({ description: 'Done; go to the configured page.' })
+export const Redirect = Type.Null({
+  description: 'For a form, where redirects are configured: go to that page. Of a failure it has error in its query.'
+})

@@ -1,17 +1,20 @@
 import { Type } from '@sinclair/typebox'
+import type { TObject, TSchema } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import { finished } from '../../session/revocations.ts'
 import { TIMED_OUT, withDeadline } from '../../util/deadline.ts'
 import { REVOCATION_WAIT_MS } from '../../util/timings.ts'
 import type { PluginContext } from '../context.ts'
-import { assertRecent, requireAuth } from '../guards.ts'
+import { assertSameSite } from '../cross-site.ts'
+import { assertRecent, authOf, requireAuth } from '../guards.ts'
 import type { RequestAuth } from '../request-auth.ts'
 import { requestSessionOf } from '../request-session.ts'
 import { useOwnCompilers } from './compilers.ts'
+import { failedForms, isForm, seeOther } from './forms.ts'
 import {
-  errorReply, ListedSession, NoContent, Nobody, NotRecent, OtherSite, PageQuery, PendingReply, RevokedReply,
-  SessionParams, Unavailable
+  errorReply, ListedSession, NoContent, Nobody, NotRecent, OtherSite, PageQuery, PendingReply, Redirect,
+  RevokedReply, SessionParams, Unavailable
 } from './schemas.ts'
 import { checkSessionRoutesOptions } from './session-options.ts'
 import type { SessionRoutesOptions } from './session-options.ts'
@@ -25,64 +28,138 @@ const NotTheirs = errorReply('`ERR_SESSION_NOT_FOUND`: there is none, or it is s
 const RECENT = 'may need a recent sign-in, and is 401 ERR_SESSION_REAUTH_REQUIRED without one.'
 
 /**
- * `GET /` the caller's sessions, page by page, `DELETE /:id` one of them, `DELETE /` all others. Ending others than
- * the one that asks needs a recent sign-in. Register it after `sessionPlugin`, in its context or below.
+ * `GET /` the caller's sessions, page by page, `DELETE /:id` one of them, `DELETE /` all others. `POST /:id/revoke` and
+ * `POST /revoke-others` do the same for forms. Ending others than the one that asks needs a recent sign-in. Register it
+ * after `sessionPlugin`, in its context or below.
  */
 export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (app, options) => {
-  const limits = checked('sessionRoutes', () => checkSessionRoutesOptions(options))
+  const checkedOptions = checked('sessionRoutes', () => checkSessionRoutesOptions(options))
   const context = contextOf(app, 'sessionRoutes')
-  const { sessions } = context
-  const requireRecent = (request: FastifyRequest): RequestAuth => requireRecentAuth(context, request, limits)
-  const onRequest = [sameSiteOnly(context)]
+  const { pages } = context.options
+  const { done = pages.home, failure = done } = checkedOptions.redirects ?? {}
+  const toFailure = (code: string): string => code === 'unauthenticated' ? pages.login : failure
+  const routes: Routes = {
+    context,
+    onRequest: [sameSiteOnly(context)],
+    requireRecent: (request) => requireRecentAuth(context, request, checkedOptions),
+    redirects: checkedOptions.redirects === undefined ? null : { done, onFailure: failedForms(context, toFailure) }
+  }
   await useOwnCompilers(app)
   privateReplies(app)
   ignoreBodies(app)
+  addList(app, routes)
+  addEndOne(app, routes)
+  addEndOthers(app, routes)
+  addNoIds(app, routes)
+}
 
-  addList(app, context, onRequest)
+/** One registration of the routes. */
+interface Routes {
+  readonly context: PluginContext
+  readonly onRequest: Array<ReturnType<typeof sameSiteOnly>>
+  /** Requires a recent login for ending others than the session that asks. */
+  readonly requireRecent: (request: FastifyRequest) => RequestAuth
+  /** What becomes of forms. `null`: they get JSON. */
+  readonly redirects: { done: string, onFailure: ReturnType<typeof failedForms> } | null
+}
 
-  app.delete('/:id', {
+/** What ends sessions: for scripts with DELETE, for forms with POST. */
+interface Ending {
+  readonly paths: { delete: string, post: string }
+  readonly schema: { summary: string, description: string, params?: TObject, response: Record<number, TSchema> }
+  /** Ends them. Returns the reply of a script. */
+  readonly end: (request: FastifyRequest) => Promise<{ status: number, body?: object }>
+}
+
+function addEnding (app: FastifyInstance, routes: Routes, { paths, schema, end }: Ending): void {
+  const { context, onRequest, redirects } = routes
+  const response: Ending['schema']['response'] = { ...schema.response, 303: Redirect }
+  app.delete(paths.delete, { onRequest, schema }, async (request, reply) => {
+    const { status, body } = await end(request)
+    return reply.code(status).send(body)
+  })
+  app.post(paths.post, {
     onRequest,
+    ...errorHandlerOf(routes),
+    schema: {
+      ...schema,
+      summary: `${schema.summary}, with a form`,
+      description: `As \`DELETE ${paths.delete}\`. ${schema.description}`,
+      response
+    }
+  }, async (request, reply) => {
+    const { status, body } = await end(request)
+    if (redirects === null || !isForm(request)) return reply.code(status).send(body)
+    // Who has ended the session that asks is signed out.
+    return seeOther(reply, authOf(context, request) === null ? context.options.pages.login : redirects.done)
+  })
+}
+
+function errorHandlerOf ({ redirects }: Routes) {
+  return redirects === null ? {} : { errorHandler: redirects.onFailure }
+}
+
+function addEndOne (app: FastifyInstance, routes: Routes): void {
+  const { context, requireRecent } = routes
+  addEnding(app, routes, {
+    paths: { delete: '/:id', post: '/:id/revoke' },
     schema: {
       summary: 'End one of my sessions',
       description: `Ending another one than the one that asks ${RECENT}`,
       params: SessionParams,
       response: { 204: NoContent, 401: NotRecent, 403: OtherSite, 404: NotTheirs, 503: Unavailable }
+    },
+    end: async (request) => {
+      // As the schema has it.
+      const { id: which } = request.params as { id: string }
+      // One's own goes as by a logout: its cookie with it.
+      if (which === requireAuth(request).id) await requestSessionOf(context, request).end()
+      else if (!await context.sessions.revoke(which, { userId: requireRecent(request).userId })) {
+        throw new errors.NOT_FOUND()
+      }
+      return { status: 204 }
     }
-  }, async (request, reply) => {
-    // As the schema has it.
-    const { id: which } = request.params as { id: string }
-    // One's own goes as by a logout: its cookie with it.
-    if (which === requireAuth(request).id) await requestSessionOf(context, request).end()
-    else if (!await sessions.revoke(which, { userId: requireRecent(request).userId })) throw new errors.NOT_FOUND()
-    return reply.code(204).send()
   })
+}
 
-  // What is too long for a parameter, or has slashes, is no session's id either; the router would repeat it.
-  app.delete('/*', { onRequest, schema: { ...HIDDEN, response: { 404: NotTheirs } } }, async (request) => {
-    requireRecent(request)
-    throw new errors.NOT_FOUND()
-  })
-
-  app.delete('/', {
-    onRequest,
+function addEndOthers (app: FastifyInstance, routes: Routes): void {
+  addEnding(app, routes, {
+    paths: { delete: '/', post: '/revoke-others' },
     schema: {
       summary: 'End all my other sessions',
       description: `It ${RECENT}`,
       response: { 200: RevokedReply, 202: PendingReply, 401: NotRecent, 403: OtherSite, 503: Unavailable }
+    },
+    end: async (request) => {
+      const { id, userId } = routes.requireRecent(request)
+      const revocation = routes.context.core.endByUser(userId, id)
+      const revoked = await withDeadline(revocation.done, REVOCATION_WAIT_MS)
+      if (revoked !== TIMED_OUT) return { status: 200, body: { revoked } }
+      if (revocation.steps === 0) return { status: 200, body: { revoked: await finished(revocation) } }
+      return { status: 202, body: { revoked: revocation.ended, pending: true } }
     }
-  }, async (request, reply) => {
-    const { id, userId } = requireRecent(request)
-    const revocation = context.core.endByUser(userId, id)
-    const revoked = await withDeadline(revocation.done, REVOCATION_WAIT_MS)
-    if (revoked !== TIMED_OUT) return reply.send({ revoked })
-    if (revocation.steps === 0) return reply.send({ revoked: await finished(revocation) })
-    return reply.code(202).send({ revoked: revocation.ended, pending: true })
   })
 }
 
-type OnRequest = Array<ReturnType<typeof sameSiteOnly>>
+/** Adds what is too long for a parameter, or has slashes: no session's id either. The router would repeat it. */
+function addNoIds (app: FastifyInstance, routes: Routes): void {
+  const { context, onRequest, requireRecent } = routes
+  const schema = { ...HIDDEN, response: { 404: NotTheirs } }
+  app.delete('/*', { onRequest, schema }, async (request) => {
+    requireRecent(request)
+    throw new errors.NOT_FOUND()
+  })
+  app.post('/*', { ...errorHandlerOf(routes), schema }, async (request, reply) => {
+    const { '*': path } = request.params as { '*': string }
+    // Other paths are none of ours, also where these routes have no prefix.
+    if (!path.endsWith('/revoke')) return reply.callNotFound()
+    assertSameSite(context, request)
+    requireRecent(request)
+    throw new errors.NOT_FOUND()
+  })
+}
 
-function addList (app: FastifyInstance, context: PluginContext, onRequest: OnRequest): void {
+function addList (app: FastifyInstance, { context, onRequest }: Routes): void {
   app.get('/', {
     onRequest,
     schema: {
