@@ -2,6 +2,7 @@ import '../types/index.ts'
 
 export { sessionPlugin, sessionPlugin as default } from './plugin.ts'
 export { authenticate, requireAuth, requireRecentLogin } from './http/guards.ts'
+export { authenticatePage, guestOnly } from './http/pages.ts'
 export { authRoutes } from './http/routes/auth.ts'
 export { authRoutesOptions } from './http/routes/auth-options.ts'
 export { sessionRoutes } from './http/routes/sessions.ts'

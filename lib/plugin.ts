@@ -5,6 +5,7 @@ import { assertFree, claim, proxyWarnings } from './http/boot-checks.ts'
 import type { PluginContext } from './http/context.ts'
 import { addDecorators } from './http/decorators.ts'
 import { addHooks } from './http/hooks.ts'
+import { pathSignature } from './http/return-path.ts'
 import { sessionObjects } from './http/session-object.ts'
 import { layoutOf } from './options/layout.ts'
 import type { SessionOptions } from './options/types.ts'
@@ -30,6 +31,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
     core,
     sessions: new SessionManager(core),
     log: app.log,
+    pathSignature: pathSignature(options),
     build: () => { throw new Error('the plugin is not ready yet') },
     warned: new Set()
   }

@@ -9,6 +9,7 @@ import type { Logout } from '../lib/http/login.ts'
 import type { RequestAuth } from '../lib/http/request-auth.ts'
 import type { SessionData } from '../lib/http/session-data.ts'
 import type { RequireRecentLogin } from '../lib/http/guards.ts'
+import type { TakeReturnPath } from '../lib/http/return-path.ts'
 import type { SessionManager } from '../lib/session/manager.ts'
 
 /** What the plugin adds to the Fastify instance. */
@@ -46,6 +47,24 @@ interface InstanceDecorators {
    * get 401 `ERR_SESSION_REAUTH_REQUIRED`.
    */
   requireRecentLogin: RequireRecentLogin
+  /**
+   * A `preHandler` or `onRequest` for pages: it lets only signed-in requests pass. Others are sent to `pages.login`,
+   * with 303, and the page that they asked for is remembered. A script or a bearer client gets 401
+   * `ERR_SESSION_UNAUTHENTICATED` instead. Nothing that follows runs for them.
+   * @see [Plain HTML forms](docs/guides/forms.md)
+   */
+  authenticatePage: Authenticate
+  /**
+   * A `preHandler` or `onRequest` for the pages of a sign-in: it lets only requests pass that are not signed in. Others
+   * are sent to `pages.home`, with 303.
+   */
+  guestOnly: Authenticate
+  /**
+   * Returns the page that a person asked for before `authenticatePage` sent them to the login page: a path of this
+   * site, with its query. If there is none, it is `pages.home`. For login routes of your own: call it after
+   * `app.login`. The reply makes the browser forget the page, which it otherwise remembers for ten minutes.
+   */
+  takeReturnPath: TakeReturnPath
   /**
    * All sessions of all users: lists, ends, creates and watches them.
    * @see [Sessions](docs/reference/sessions.md)

@@ -11,7 +11,8 @@ import { createClient, createClientPool, createCluster, createSentinel } from 'r
 import type { RedisClientOptions, RedisClusterOptions, RedisSentinelOptions } from 'redis'
 import { RedisStore as DropIn } from '../lib/express/redis-store.ts'
 import sessionPlugin, {
-  authenticate, authRoutes, authRoutesOptions, MemoryStore, RedisStore, requireAuth, requireRecentLogin, sessionRoutes
+  authenticate, authenticatePage, authRoutes, authRoutesOptions, guestOnly, MemoryStore, RedisStore, requireAuth,
+  requireRecentLogin, sessionRoutes
 } from '../lib/index.ts'
 import type {
   CookieOptions, RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionOptions, SessionRoutesOptions
@@ -231,6 +232,11 @@ export function guards (app: FastifyInstance): void {
   app.get('/me', { onRequest: recent, preParsing: authenticate, preHandler: [authenticate, recent] }, (request) => {
     is<RequestAuth>()(requireAuth(request), true)
     return 'ok'
+  })
+  app.get('/login', { onRequest: guestOnly, preHandler: [app.guestOnly] }, () => 'the form')
+  app.post('/login', { preHandler: authenticatePage }, async (request, reply) => {
+    is<string>()(app.takeReturnPath(request), true)
+    await app.authenticatePage(request, reply)
   })
   app.get<{ Params: { id: string } }>('/:id', { preHandler: authenticate }, async (request, reply) => {
     await authenticate(request, reply)

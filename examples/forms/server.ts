@@ -43,7 +43,7 @@ export async function buildApp ({ redis = process.env.REDIS_URL, users = new Use
   })
   app.addHook('onRequest', async (_, reply) => { reply.headers(HEADERS) })
 
-  app.get('/', { preHandler: app.authenticate }, async (request, reply) => {
+  app.get('/', { preHandler: app.authenticatePage }, async (request, reply) => {
     const { userId, createdAt } = request.requireAuth()
     const user = users.find(userId)
     if (user !== undefined) return homePage(user.username, new Date(createdAt))
@@ -52,8 +52,7 @@ export async function buildApp ({ redis = process.env.REDIS_URL, users = new Use
     return await reply.redirect('/login', 303)
   })
 
-  app.get('/login', async (request, reply) => {
-    if (request.auth !== null) return await reply.redirect('/', 303)
+  app.get('/login', { preHandler: app.guestOnly }, async (request) => {
     // A cookie whose session is gone. After a sign-out there is no cookie.
     const hasEnded = request.cookies[cookieName] !== undefined
     return loginPage(hasEnded ? { problem: 'Your session has ended. Please sign in again.' } : {})
@@ -68,10 +67,10 @@ export async function buildApp ({ redis = process.env.REDIS_URL, users = new Use
       return loginPage({ username, problem: 'Wrong username or password.' })
     }
     await app.login(request, user, { remember: remember === 'on' })
-    return await reply.redirect('/', 303)
+    return await reply.redirect(app.takeReturnPath(request), 303)
   })
 
-  app.get('/register', async () => registerPage())
+  app.get('/register', { preHandler: app.guestOnly }, async () => registerPage())
 
   app.post<{ Body: Fields }>('/register', { schema }, async (request, reply) => {
     const { username, password } = request.body
@@ -84,7 +83,7 @@ export async function buildApp ({ redis = process.env.REDIS_URL, users = new Use
     const user = await users.add(username, password)
     if (user === null) return refuse(409, 'This username is taken.')
     await app.login(request, user)
-    return await reply.redirect('/', 303)
+    return await reply.redirect(app.takeReturnPath(request), 303)
   })
 
   app.post('/logout', async (request, reply) => {
@@ -98,7 +97,6 @@ export async function buildApp ({ redis = process.env.REDIS_URL, users = new Use
   app.setNotFoundHandler(async (_, reply) => await reply.code(404).send(errorPage('There is no such page.')))
   app.setErrorHandler<SessionError>(async (error, request, reply) => {
     const { code, statusCode = 500, headers = {} } = error
-    if (code === 'ERR_SESSION_UNAUTHENTICATED') return await reply.redirect('/login', 303)
     if (statusCode >= 500) request.log.error(error)
     reply.code(statusCode).headers(headers)
     if (code === 'ERR_SESSION_TOO_MANY_ATTEMPTS') {

@@ -7,6 +7,8 @@ import { freePort, root, startProgram } from '../../test/helpers/process.ts'
 import { age } from '../../test/helpers/redis-store.ts'
 import { startRedis, until } from '../../test/helpers/redis.ts'
 import type { TestRedis } from '../../test/helpers/redis.ts'
+import { Reader } from '../../test/helpers/visitor.ts'
+import type { Answer as Reply } from '../../test/helpers/visitor.ts'
 
 const MINUTE = 60_000
 const DAY_S = 24 * 60 * 60
@@ -31,39 +33,40 @@ interface Answer {
   /** Where the reply leads. */
   location: string | null
   headers: Headers
+  /** What it makes of the session cookie. */
   setCookie: string | null
   /** What the page says in its `role="alert"`. */
   alert: string | undefined
   text: string
 }
 
-/** A person's browser: keeps the one cookie there is, and follows no redirect by itself. */
+/** A person's browser: keeps its cookies, and follows no redirect by itself. */
 class Browser {
-  cookie: string
-  readonly #url: string
+  readonly #reader: Reader
 
-  constructor ({ url }: Pick<Server, 'url'>, cookie = '') {
-    this.#url = url
-    this.cookie = cookie
+  constructor ({ url }: Pick<Server, 'url'>) {
+    this.#reader = new Reader(url)
+  }
+
+  /** Another browser with the same cookies. */
+  copy (): Browser {
+    const copy = new Browser(this.#reader)
+    for (const [name, value] of this.#reader.cookies) copy.#reader.cookies.set(name, value)
+    return copy
   }
 
   async open (path: string): Promise<Answer> {
-    return await this.#send(path, {})
+    return seen(await this.#reader.get(path))
   }
 
   async submit (path: string, fields: Record<string, string> = {}, headers: Record<string, string> = {}): Promise<Answer> {
-    return await this.#send(path, { method: 'POST', body: new URLSearchParams(fields), headers })
+    return seen(await this.#reader.form(path, fields, headers))
   }
+}
 
-  async #send (path: string, init: RequestInit): Promise<Answer> {
-    const headers = { ...init.headers as Record<string, string>, ...this.cookie !== '' && { cookie: this.cookie } }
-    const response = await fetch(this.#url + path, { ...init, headers, redirect: 'manual' })
-    const setCookie = response.headers.get('set-cookie')
-    if (setCookie !== null) this.cookie = setCookie.includes('Max-Age=0') ? '' : setCookie.split(';')[0] ?? ''
-    const text = await response.text()
-    const alert = /role="alert">([^<]*)</.exec(text)?.[1]
-    return { status: response.status, location: response.headers.get('location'), headers: response.headers, setCookie, alert, text }
-  }
+function seen ({ status, headers, cookies, body: text }: Reply): Answer {
+  const alert = /role="alert">([^<]*)</.exec(text)?.[1]
+  return { status, location: headers.get('location'), headers, setCookie: cookies.find((line) => line.startsWith('sid=')) ?? null, alert, text }
 }
 
 const TO_HOME = { status: 303, location: '/' }
@@ -77,7 +80,7 @@ test('ada signs in, is greeted by her name and signs out, and a copy of her cook
   t.match(await browser.submit('/login', ada), { ...TO_HOME, setCookie: /^sid=[\w-]{22}\..*HttpOnly; SameSite=Lax$/ })
   t.match(await browser.open('/'), { status: 200, text: 'Hello, <strong>ada</strong>' })
   t.match(await browser.open('/login'), TO_HOME)
-  const copy = new Browser(server, browser.cookie)
+  const copy = browser.copy()
   t.match(await browser.submit('/logout'), { ...TO_LOGIN, setCookie: /^sid=; Max-Age=0;/ })
   t.match(await browser.open('/login'), { status: 200, alert: undefined }, 'a sign-out is no session that ended')
   t.match(await copy.open('/'), TO_LOGIN)
@@ -97,6 +100,14 @@ test('bob registers and is signed in, and nobody else gets his name', async (t) 
   for (const fields of [{ ...bob, username: 'Bob' }, { ...bob, username: 'bo' }, { username: 'robert', password: 'builder' }, { ...bob, password: 'b'.repeat(129) }, { username: 'robert' }] as Array<Record<string, string>>) {
     t.match(await visitor.submit('/register', fields), { status: 400, alert: /\w/, setCookie: null }, JSON.stringify(fields))
   }
+})
+
+test('ada is sent to the form from the page that she asked for, and back after she signed in', async (t) => {
+  const browser = new Browser(await startServer(t))
+  t.match(await browser.open('/?from=mail'), TO_LOGIN)
+  t.equal((await browser.submit('/login', { ...ada, password: 'babbage1' })).status, 401)
+  t.match(await browser.submit('/login', ada), { status: 303, location: '/?from=mail' })
+  for (const path of ['/login', '/register']) t.match(await browser.open(path), TO_HOME)
 })
 
 test('a wrong password and an unknown name get the same page, which keeps the name that was typed in', async (t) => {

@@ -9,10 +9,9 @@ export interface BootWarning {
 
 /** @throws ERR_SESSION_INVALID_OPTIONS when the application has a name already that we would take */
 export function assertFree (app: FastifyInstance, names: ResolvedOptions['decorators']): void {
-  const { authenticate, login, logout, attemptLogin, requireRecentLogin, sessions, auth, requireAuth } = names
-  const onInstance = [authenticate, login, logout, attemptLogin, requireRecentLogin, sessions]
+  const { auth, requireAuth, ...onInstance } = names
   const taken = [
-    ...onInstance.filter((name) => app.hasDecorator(name)).map((name) => `app.${name}`),
+    ...Object.values(onInstance).filter((name) => app.hasDecorator(name)).map((name) => `app.${name}`),
     ...['session', auth, requireAuth].filter((name) => app.hasRequestDecorator(name)).map((name) => `request.${name}`)
   ]
   if (taken.length === 0) return

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import type { SessionCore } from '../session/core.ts'
 import type { SessionManager } from '../session/manager.ts'
+import type { Signature } from '../session/token.ts'
 import type { RequestSession } from './request-session.ts'
 import type { BuildSession } from './session-object.ts'
 
@@ -16,6 +17,8 @@ export interface PluginContext {
   readonly core: SessionCore
   readonly sessions: SessionManager
   readonly log: FastifyBaseLogger
+  /** Signs the paths that people are sent back to. */
+  readonly pathSignature: Signature
   /** Builds session objects. Set once @fastify/session is registered. */
   build: BuildSession
   /** Warnings given so far. */

@@ -6,7 +6,9 @@ import type { PluginContext } from './context.ts'
 import { authenticate, authOf, requireAuth, requireRecentLogin } from './guards.ts'
 import { login, logout } from './login.ts'
 import type { LoginOptions, LoginUser } from './login.ts'
+import { authenticatePage, guestOnly } from './pages.ts'
 import { reported, requestSessionOf } from './request-session.ts'
+import { takeReturnPath } from './return-path.ts'
 
 /** Members of a request in other libraries, with what to use instead. TypeScript knows the first. */
 const GONE = {
@@ -45,5 +47,8 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
   app.decorate(names.attemptLogin, (request: FastifyRequest, account: unknown, verify: () => unknown) =>
     reported(context, request, () => attemptLogin(context, request, account, verify)))
   app.decorate(names.requireRecentLogin, requireRecentLogin)
+  app.decorate(names.authenticatePage, authenticatePage)
+  app.decorate(names.guestOnly, guestOnly)
+  app.decorate(names.takeReturnPath, takeReturnPath)
   app.decorate(names.sessions, context.sessions)
 }

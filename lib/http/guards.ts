@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import { timeoutMs } from '../util/duration.ts'
 import type { Duration } from '../util/duration.ts'
@@ -67,16 +67,18 @@ export function assertRecent (context: PluginContext, { authenticatedAt }: Reque
 
 const PASSED = Promise.resolve()
 
+/** Refuses a request by throwing, or by a reply: then it returns a promise that does not resolve. */
+type Check = (context: PluginContext, request: FastifyRequest, reply: FastifyReply) => Promise<never> | void
+
 /**
  * Makes a hook that lets through whom `check` does not refuse. It may also be called by hand, and not awaited. Where
  * no reply could tell of a failure, it throws: nobody would hear of a promise.
  */
-function guard (check: (context: PluginContext, request: FastifyRequest) => void): Authenticate {
-  return (request) => {
+export function guard (check: Check): Authenticate {
+  return (request, reply) => {
     const context = registrationOf(request)
     try {
-      check(context, request)
-      return PASSED
+      return check(context, request, reply) ?? PASSED
     } catch (error) {
       return reported(context, request, async () => { throw error })
     }

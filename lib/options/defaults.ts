@@ -27,6 +27,9 @@ export const DEFAULTS = {
     logout: 'logout',
     attemptLogin: 'attemptLogin',
     requireRecentLogin: 'requireRecentLogin',
+    authenticatePage: 'authenticatePage',
+    guestOnly: 'guestOnly',
+    takeReturnPath: 'takeReturnPath',
     sessions: 'sessions',
     auth: 'auth',
     requireAuth: 'requireAuth'

@@ -87,6 +87,9 @@ export const SessionOptionsSchema = closed({
     logout: optional(Type.String()),
     attemptLogin: optional(Type.String()),
     requireRecentLogin: optional(Type.String()),
+    authenticatePage: optional(Type.String()),
+    guestOnly: optional(Type.String()),
+    takeReturnPath: optional(Type.String()),
     sessions: optional(Type.String()),
     auth: optional(Type.String()),
     requireAuth: optional(Type.String())

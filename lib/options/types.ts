@@ -190,9 +190,9 @@ export interface SessionOptions {
    */
   pages?: PagesOptions | undefined
   /**
-   * Other names for `authenticate`, `login`, `logout`, `attemptLogin`, `requireRecentLogin` and `sessions` of the
-   * instance, and `auth` and `requireAuth` of requests. For applications that have these already. TypeScript learns
-   * them from `interface SessionDecorators`.
+   * Other names for `authenticate`, `login`, `logout`, `attemptLogin`, `requireRecentLogin`, `authenticatePage`,
+   * `guestOnly`, `takeReturnPath` and `sessions` of the instance, and `auth` and `requireAuth` of requests. For
+   * applications that have these already. TypeScript learns them from `interface SessionDecorators`.
    * @see [Decorators](docs/reference/options.md#decorators)
    */
   decorators?: DecoratorOptions | undefined
@@ -355,6 +355,21 @@ export interface DecoratorOptions {
    * @default 'requireRecentLogin'
    */
   requireRecentLogin?: string | undefined
+  /**
+   * Name of `app.authenticatePage`.
+   * @default 'authenticatePage'
+   */
+  authenticatePage?: string | undefined
+  /**
+   * Name of `app.guestOnly`.
+   * @default 'guestOnly'
+   */
+  guestOnly?: string | undefined
+  /**
+   * Name of `app.takeReturnPath`.
+   * @default 'takeReturnPath'
+   */
+  takeReturnPath?: string | undefined
   /**
    * Name of `app.sessions`.
    * @default 'sessions'

@@ -1,4 +1,4 @@
-import { createHmac, hash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, hash, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 
 /** 128 bits name a session, 192 bits prove it (OWASP ASVS 5.0 7.2.3 asks for 128). */
 const ID_BYTES = 16
@@ -91,6 +91,12 @@ export class Signature {
 
   constructor (secrets: readonly string[]) {
     this.#secrets = secrets
+  }
+
+  /** Makes a signature for one purpose: what it signs is no token, and nothing that another one verifies. */
+  static of (secrets: readonly string[], purpose: string): Signature {
+    const info = `fastify-user-sessions ${purpose}`
+    return new Signature(secrets.map((secret) => Buffer.from(hkdfSync('sha256', secret, '', info, 32)).toString('hex')))
   }
 
   sign (value: string): string {

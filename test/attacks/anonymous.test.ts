@@ -39,6 +39,8 @@ async function startShop (t: Test): Promise<FastifyInstance> {
     return 'bye'
   })
   app.get('/me', { preHandler: app.authenticate }, async (request) => request.auth)
+  app.get('/orders', { preHandler: app.authenticatePage }, async () => 'orders')
+  app.get('/login', { preHandler: app.guestOnly }, async () => 'the form')
   await app.ready()
   return app
 }
@@ -47,7 +49,7 @@ interface Visit { status: number, method: 'GET' | 'HEAD' | 'POST' | 'DELETE', ur
 const visit = (status: number, method: Visit['method'], url: string): Visit => ({ status, method, url })
 const VISITS = [
   visit(200, 'GET', '/'), visit(200, 'GET', '/auth'), visit(200, 'GET', '/cart'), visit(401, 'GET', '/me'), visit(200, 'GET', '/auth/info'),
-  visit(200, 'HEAD', '/cart'), visit(200, 'POST', '/empty'), visit(404, 'GET', '/nowhere'), visit(401, 'GET', '/auth/sessions'), visit(401, 'DELETE', '/auth/sessions')
+  visit(200, 'GET', '/login'), visit(200, 'HEAD', '/cart'), visit(200, 'POST', '/empty'), visit(404, 'GET', '/nowhere'), visit(401, 'GET', '/auth/sessions'), visit(401, 'DELETE', '/auth/sessions')
 ]
 const SIGN_OUTS = [visit(204, 'POST', '/auth/logout'), visit(200, 'POST', '/leave'), visit(200, 'POST', '/app-logout')]
 
@@ -97,6 +99,22 @@ const pick = <T>(choices: readonly T[], index: number): T => choices[index % cho
 
 t.test('[7.6.2] visitors cost no Redis command, no key and no cookie', async (t) => {
   await costsNothing(t, 'requests of visitors', times(100_000), (index) => pick(VISITS, index))
+})
+
+t.test('[7.6.2] visitors of a guarded page are sent to the login page, which costs no command and no key', async (t) => {
+  const app = await startShop(t)
+  const keys = await redis.client.dbsize()
+  const seen = new Set<string>()
+  const commands = await commandsDuring(redis.client, async () => {
+    await inBatches(times(10_000), async (index) => {
+      const headers = index % 2 === 0 ? {} : pick(BAD.slice(0, 8), index >> 1)()
+      const { statusCode, headers: { location, 'set-cookie': cookie } } = await app.inject({ url: `/orders?page=${index}`, headers })
+      seen.add(`${statusCode} ${location} ${String(cookie).replace(/=.*/, '')}`)
+    })
+  })
+  t.strictSame([...seen], ['303 /login sid-return'])
+  t.strictSame(commands, {})
+  t.equal(await redis.client.dbsize(), keys)
 })
 
 t.test('[7.6.2, 7.2.1] nor do those who bring a cookie or a token that was never issued', async (t) => {

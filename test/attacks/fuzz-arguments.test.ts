@@ -36,7 +36,7 @@ const LOGIN = ['id', 'label', 'meta', 'remember', 'keep', 'idleTimeout', 'absolu
 
 // Type assertions because plain JavaScript can pass anything.
 const sessions = (name: keyof FastifyInstance['sessions']) => ({ app }: Scene): Call => (app.sessions[name] as Call).bind(app.sessions)
-const onApp = (name: 'login' | 'attemptLogin' | 'logout' | 'authenticate' | 'requireRecentLogin') => ({ app }: Scene): Call => app[name] as Call
+const onApp = (name: 'login' | 'attemptLogin' | 'logout' | 'authenticate' | 'authenticatePage' | 'takeReturnPath' | 'requireRecentLogin') => ({ app }: Scene): Call => app[name] as Call
 
 const METHODS: Record<string, Method> = {
   'app.sessions.create': { call: sessions('create'), usual: () => [{ userId: 'ada' }], members: NEW },
@@ -59,6 +59,10 @@ const METHODS: Record<string, Method> = {
   'app.attemptLogin': { call: onApp('attemptLogin'), usual: ({ request }) => [request, 'ada', () => ({ id: 'ada' })] },
   'app.logout': { call: onApp('logout'), usual: ({ request }) => [request], members: ['headers', 'raw', 'method'] },
   'app.authenticate': { call: onApp('authenticate'), usual: ({ request }) => [request, {}] },
+  'app.authenticatePage': { call: onApp('authenticatePage'), usual: ({ request }) => [request, {}] },
+  // Ada is sent to another page, and what follows never runs.
+  'app.guestOnly': { call: ({ app }) => async (...args) => await Promise.race([(app.guestOnly as Call)(...args), setImmediate()]), usual: ({ request }) => [request, {}] },
+  'app.takeReturnPath': { call: onApp('takeReturnPath'), usual: ({ request }) => [request] },
   'app.requireRecentLogin': { call: onApp('requireRecentLogin'), usual: () => ['10m'] },
   'the hook of app.requireRecentLogin': { call: ({ app }) => app.requireRecentLogin('10m') as Call, usual: ({ request }) => [request, {}] }
 }
@@ -192,7 +196,7 @@ const REFUSED: Array<[says: string, call: (scene: Scene, wrong: any) => unknown,
   ['data must be an object that JSON can hold', ({ app, request }, data) => app.login(request, { id: 'bob' }, { data }), { count: 1n }],
   ['remember must be true or false', ({ app, request }, remember) => app.login(request, { id: 'bob' }, { remember }), 'yes', null, 1],
   ['verify must be a function', ({ app, request }, verify) => app.attemptLogin(request, 'ada', verify), undefined, null, { id: MARK }],
-  ...(['login', 'attemptLogin', 'logout', 'authenticate'] as const).map((name): typeof REFUSED[number] => [
+  ...(['login', 'attemptLogin', 'logout', 'authenticate', 'authenticatePage', 'guestOnly', 'takeReturnPath'] as const).map((name): typeof REFUSED[number] => [
     'request must be a Fastify request of a context that the plugin is registered in',
     ({ app }, request) => (app[name] as Call)(request, name === 'attemptLogin' ? 'ada' : { id: 'bob' }, name === 'attemptLogin' ? () => true : {}),
     undefined, null, MARK, {}, { headers: {} }

@@ -5,6 +5,8 @@ import { errors } from '../../lib/errors.ts'
 import { authRoutes, MemoryStore, sessionRoutes } from '../../lib/index.ts'
 import type { AuthRoutesOptions } from '../../lib/index.ts'
 import { Browser, startApp } from '../helpers/app.ts'
+import { exchange } from '../helpers/raw-http.ts'
+import { listen, Reader } from '../helpers/visitor.ts'
 
 const EVIL = [
   '//evil.example', '///evil.example', '////evil.example', '/\\evil.example', '\\/evil.example', '\\\\evil.example', 'https:evil.example', 'https:/evil.example', 'https://evil.example', 'http:evil.example',
@@ -84,4 +86,65 @@ t.test('[3.7.2] the pages that the application named are gone to', async (t) => 
   t.equal((await ada.post('/login?next=//evil.example', 'username=ada&password=wrong', { headers })).headers.location, '/login?failed&error=invalid_credentials')
   t.equal((await ada.post('/login?next=//evil.example', 'username=ada&password=lovelace', { headers })).headers.location, REDIRECTS.login)
   t.equal((await ada.post('/logout?next=//evil.example', '', { headers })).headers.location, REDIRECTS.logout)
+})
+
+/** A site of which everything but the login page is guarded. */
+async function guarded (t: Test): Promise<{ port: number, url: string, home: string }> {
+  const app = await startApp(t, { store: new MemoryStore(), pages: { home: '/home' } })
+  await app.register(formbody)
+  await app.register(authRoutes, { verify: ({ password }) => password === 'lovelace' ? { id: 'ada' } : null, attempts: false, redirects: { ...REDIRECTS, login: '/welcome' } })
+  app.post('/sign-in', async (request, reply) => {
+    await app.login(request, { id: 'ada' })
+    return await reply.redirect(app.takeReturnPath(request), 303)
+  })
+  app.get('/*', { preHandler: app.authenticatePage }, async () => 'for ada')
+  const url = await listen(app)
+  return { port: Number(new URL(url).port), url, home: '/home' }
+}
+
+t.test('[3.7.2] whatever address a request names, the page that is gone to after a sign-in is of this site', async (t) => {
+  const { port, url } = await guarded(t)
+  const targets = EVIL.flatMap((evil) => [evil, `/${evil}`, `/orders/${evil}`, `/orders?next=${evil}`, `/orders#${evil}`, `http://evil.example/${evil}`])
+    .map((target) => Buffer.from(target).toString('latin1')).filter((target) => !/[ \t\r\n]/.test(target))
+  let [remembered, refused] = [0, 0]
+  for (const target of targets) {
+    const { status, head } = await exchange(port, Buffer.from(`GET ${target} HTTP/1.1\r\nHost: evil.example\r\nReferer: https://evil.example/\r\nX-Original-URL: //evil.example\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Prefix: //evil.example\r\nConnection: close\r\n\r\n`, 'latin1'))
+    const [, location] = /\r\nlocation: ([^\r]*)/i.exec(head) ?? []
+    if (status >= 400) {
+      t.equal(location, undefined)
+      continue
+    }
+    t.strictSame([status, location], [303, '/login'], target)
+    const [, cookie] = /\r\nset-cookie: sid-return=([^;]*)/i.exec(head) ?? []
+    for (const [path, otherwise] of [['/login', '/welcome'], ['/sign-in', '/home']] as const) {
+      const ada = new Reader(url)
+      if (cookie !== undefined) ada.cookies.set('sid-return', cookie)
+      const answer = await ada.form(`${path}?next=//evil.example`, { username: 'ada', password: 'lovelace', next: '//evil.example' })
+      const to = answer.headers.get('location') ?? ''
+      t.equal(new URL(to, `${url}${path}`).origin, url, target)
+      t.ok(to === otherwise || to === target, `${target}: ${to}`)
+      if (to === otherwise) refused++
+      else remembered++
+    }
+  }
+  t.ok(remembered > 50, `${remembered}`)
+  t.ok(refused > 50, `${refused}`)
+})
+
+t.test('[3.7.2] nor does a cookie that was planted lead anywhere', async (t) => {
+  const { url } = await guarded(t)
+  const until = Math.floor(Date.now() / 1000) + 300
+  const mine = new Reader(url)
+  await mine.get('/orders')
+  const mac = mine.cookies.get('sid-return')?.split('.')[2] ?? ''
+  for (const evil of EVIL) {
+    const encoded = Buffer.from(evil).toString('base64url')
+    for (const value of [encodeURIComponent(evil), encoded, `${until}.${encoded}`, `${until}.${encoded}.${mac}`, `${until}.${encoded}.${'A'.repeat(43)}`, `${mine.cookies.get('sid-return')}.${encoded}`]) {
+      for (const [path, otherwise] of [['/login', '/welcome'], ['/sign-in', '/home']] as const) {
+        const ada = new Reader(url)
+        ada.cookies.set('sid-return', value)
+        t.equal((await ada.form(path, { username: 'ada', password: 'lovelace' })).headers.get('location'), otherwise, value)
+      }
+    }
+  }
 })

@@ -28,7 +28,8 @@ const FUNCTIONS: Record<string, string> = {
   RequireRecentLogin: 'lib/http/guards.ts',
   Login: 'lib/http/login.ts',
   Logout: 'lib/http/login.ts',
-  AttemptLogin: 'lib/http/attempts.ts'
+  AttemptLogin: 'lib/http/attempts.ts',
+  TakeReturnPath: 'lib/http/return-path.ts'
 }
 
 /** The options in the README. */

@@ -173,7 +173,7 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['cookie.path', COOKIE_PATH, ['', 'LEAKED', '/; Domain=LEAKED', '/;LEAKED', '/a b', '/\r\nSet-Cookie: LEAKED=1', '/\u0000', '/né', '//evil; Secure']],
   ['cookie.domain', 'must be a string', [null, 5, ['example.com']]],
   ['cookie.domain', 'must be a host name', ['', '.', 'example.com; Path=/LEAKED', 'example.com\r\nLEAKED', 'exa mple.com', 'example..com', '-example.com', 'example.com/', 'https://example.com', `${'a.'.repeat(200)}com`]],
-  ...['authenticate', 'login', 'logout', 'attemptLogin', 'requireRecentLogin', 'sessions', 'auth', 'requireAuth'].flatMap((name): typeof WRONG => [
+  ...['authenticate', 'login', 'logout', 'attemptLogin', 'requireRecentLogin', 'authenticatePage', 'guestOnly', 'takeReturnPath', 'sessions', 'auth', 'requireAuth'].flatMap((name): typeof WRONG => [
     [`decorators.${name}`, 'must be a string', [null, 5, true, [], () => 'x']],
     [`decorators.${name}`, 'must be an identifier', ['', 'sign-in', '1st', 'LEAKED it', 'a.b', 'né']]
   ])
@@ -466,7 +466,7 @@ t.test('these are the defaults', async (t) => {
     limit: { max: 1000, evicts: true },
     attempts: { network: { max: 100, withinMs: 15 * 60_000 }, accountNetwork: { max: 10, withinMs: 15 * 60_000 }, account: { max: 50, withinMs: 30 * 24 * 3_600_000 } },
     pages: { login: '/login', home: '/' },
-    decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
+    decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', authenticatePage: 'authenticatePage', guestOnly: 'guestOnly', takeReturnPath: 'takeReturnPath', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
     warnings: []
   }
   t.strictSame(resolveOptions({ secret }), defaults)
@@ -613,7 +613,7 @@ t.test('what is given is taken', async (t) => {
   t.equal(resolved.userIdFrom, userIdFrom)
   t.strictSame(resolved.origins, ['https://app.example.com', 'http://localhost:3000', 'https://[::1]:8443'])
   t.equal(resolveOptions({ secret, csrf: false }).csrf, false)
-  t.strictSame(resolved.decorators, { authenticate: 'authenticate', login: 'signIn', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', sessions: 'sessions', auth: '$auth', requireAuth: 'requireAuth' })
+  t.strictSame(resolved.decorators, { authenticate: 'authenticate', login: 'signIn', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', authenticatePage: 'authenticatePage', guestOnly: 'guestOnly', takeReturnPath: 'takeReturnPath', sessions: 'sessions', auth: '$auth', requireAuth: 'requireAuth' })
   t.equal(resolveOptions({ secret, touchAfter: false }).touchAfterMs, false)
   t.equal(resolveOptions({ secret, cookie: { maxAge: '1d' } }).cookieMaxAgeMs, 86_400_000)
   t.strictSame(resolved.warnings, [])
@@ -732,7 +732,7 @@ t.test('a name of Fastify\'s own is refused', async (t) => {
 })
 
 t.test('the plugin is not registered twice in one context, nor below itself', async (t) => {
-  const twice = ['decorators: app.authenticate, app.login, app.logout, app.attemptLogin, app.requireRecentLogin, app.sessions, request.session, request.auth, request.requireAuth exist already', 'do not register another session plugin, or this one twice, in one context']
+  const twice = ['decorators: app.authenticate, app.login, app.logout, app.attemptLogin, app.requireRecentLogin, app.authenticatePage, app.guestOnly, app.takeReturnPath, app.sessions, request.session, request.auth, request.requireAuth exist already', 'do not register another session plugin, or this one twice, in one context']
   const again = async (context: FastifyInstance) => { await context.register(sessionPlugin, { secret, cookieName: 'other' }) }
   for (const where of [again, async (context: FastifyInstance) => { await context.register(again) }]) {
     const app = await startApp(t)

@@ -11,6 +11,7 @@ import { authOf } from '../guards.ts'
 import { issueToken, login, logout } from '../login.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
 import { requestSessionOf } from '../request-session.ts'
+import { takePath } from '../return-path.ts'
 import { checkAuthRoutesOptions } from './auth-options.ts'
 import type { AuthRoutesOptions } from './auth-options.ts'
 import { useOwnCompilers } from './compilers.ts'
@@ -153,7 +154,7 @@ function addLogin (app: FastifyInstance, routes: Routes): void {
     if (user === null) throw new errors.INVALID_CREDENTIALS()
     const view = shown(user)
     const session = await login(context, request, user, await optionsOf(user, request))
-    if (redirects !== null && isForm(request)) return seeOther(reply, redirects.login)
+    if (redirects !== null && isForm(request)) return seeOther(reply, takePath(context, request) ?? redirects.login)
     return reply.send({ user: view, session })
   })
 }

@@ -1,0 +1,75 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { errors } from '../errors.ts'
+import { sitePath } from '../util/site-path.ts'
+import { kReply, warnOnce } from './context.ts'
+import type { PluginContext, SessionRequest } from './context.ts'
+import { opensWebSocket } from './cross-site.ts'
+import { authOf, guard } from './guards.ts'
+import type { Authenticate } from './guards.ts'
+import { keepPrivate } from './reply-head.ts'
+import { rememberPath } from './return-path.ts'
+
+const GUARDED_LOGIN = 'authenticatePage guards the login page: who is signed out cannot get there. Take it off' +
+  ' that route, or set pages.login to the path of another'
+const GUARDED_HOME = 'guestOnly guards the home page: who is signed in would be sent there again and again. Set' +
+  ' pages.home to the path of a page for who is signed in'
+
+/**
+ * A `preHandler` or `onRequest` for pages: it lets only signed-in requests pass. Others are sent to `pages.login`, with
+ * 303, and the page that they asked for is remembered. A script or a bearer client gets 401
+ * `ERR_SESSION_UNAUTHENTICATED`. It is `app.authenticatePage`, and can be named before there is an application.
+ * @throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered
+ */
+export const authenticatePage: Authenticate = guard((context, request, reply) => {
+  if (authOf(context, request) !== null) return
+  if (!asksForPage(context, request)) throw new errors.UNAUTHENTICATED()
+  const { login } = context.options.pages
+  if (isPage(request, login)) {
+    warnOnce(context, GUARDED_LOGIN)
+    throw new errors.UNAUTHENTICATED()
+  }
+  rememberPath(context, request, replyOf(request, reply))
+  return redirected(replyOf(request, reply), login)
+})
+
+/**
+ * A `preHandler` or `onRequest` for the pages of a sign-in: it lets only requests pass that are not signed in. Others
+ * are sent to `pages.home`, with 303. It is `app.guestOnly`, and can be named before there is an application.
+ * @throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered
+ */
+export const guestOnly: Authenticate = guard((context, request, reply) => {
+  if (authOf(context, request) === null) return
+  const { home } = context.options.pages
+  if (!isPage(request, home)) return redirected(replyOf(request, reply), home)
+  warnOnce(context, GUARDED_HOME)
+})
+
+/**
+ * Whether a request is for a page that somebody looks at. A script would follow a redirect and take the login page for
+ * its answer: browsers say what a script asks for, and a bearer client is none.
+ * @see W3C Fetch Metadata 2.2, Sec-Fetch-Mode
+ */
+function asksForPage ({ core }: PluginContext, request: FastifyRequest): boolean {
+  const mode = request.headers['sec-fetch-mode'] ?? 'navigate'
+  return mode === 'navigate' && !core.credentials.isBearer(request.headers) && !opensWebSocket(request)
+}
+
+/** Whether a request is for this page itself, whatever its query: a redirect there would go in a circle. */
+function isPage (request: FastifyRequest, page: string): boolean {
+  return sitePath(request.originalUrl)?.pathname === sitePath(page)?.pathname
+}
+
+/** Returns the reply of a request, whatever a caller by hand gave. `given`: that of a hook before the plugin's own. */
+function replyOf (request: FastifyRequest, given: FastifyReply): FastifyReply {
+  return (request as SessionRequest)[kReply] ?? given
+}
+
+/**
+ * Sends a request to another page. Returns a promise that does not resolve: nothing that follows may run. Waiting for
+ * the reply would not do, which is over as well when its client closes the connection.
+ */
+function redirected (reply: FastifyReply, page: string): Promise<never> {
+  keepPrivate(reply)
+  reply.redirect(page, 303)
+  return new Promise(() => {})
+}
