@@ -459,21 +459,23 @@ t.test('a login that Express would not see is refused, and says how to do it', a
   await jar.post(refused.express, '/put/cart', 1)
   for (const [path, body] of [['/in/ada'], ['/auth/login', { username: 'ada', password: 'x' }]] as const) {
     const answer = await jar.post(refused.shop, path, body)
-    t.match(answer, { status: 500, body: { code: 'ERR_SESSION_UNSUPPORTED', message: /request\.session\.user = \{ id \}/ } })
+    t.match(answer, { status: 500, body: { code: 'ERR_SESSION_UNSUPPORTED', message: /request\.session\.user = \{ id \}, or data: \{ user: \{ id \} \} for app\.login/ } })
     t.strictSame(answer.setCookies, [])
   }
   t.same((await jar.get(refused.express, '/data')).body, { cart: 1 }, 'nothing has ended')
 
-  const right = await open(t, {
-    userIdFrom: (data: any) => data.user?.id,
-    onLogin: (user: { id: string | number | bigint }, _credentials: unknown, request: any) => {
-      request.session.user = { id: user.id }
-      return { keep: ['user'], label: 'phone' }
-    }
-  })
-  t.equal((await jar.post(right.shop, '/auth/login', { username: 'ada', password: 'x' })).status, 200)
-  t.same((await jar.get(right.express, '/data')).body, { user: { id: 'ada' } })
-  t.match(await jar.get(right.shop, '/me'), { body: { userId: 'ada', label: 'phone' } })
+  type OnLogin = (user: { id: string | number | bigint }, credentials: unknown, request: any) => object
+  const assigned: OnLogin = ({ id }, _credentials, request) => {
+    request.session.user = { id }
+    return { keep: ['user'], label: 'phone' }
+  }
+  const given: OnLogin = ({ id }) => ({ data: { user: { id } }, label: 'phone' })
+  for (const onLogin of [assigned, given]) {
+    const right = await open(t, { userIdFrom: (data: any) => data.user?.id, onLogin })
+    t.equal((await jar.post(right.shop, '/auth/login', { username: 'ada', password: 'x' })).status, 200)
+    t.same((await jar.get(right.express, '/data')).body, { user: { id: 'ada' } })
+    t.match(await jar.get(right.shop, '/me'), { body: { userId: 'ada', label: 'phone' } })
+  }
 })
 
 t.test('numbers and texts of one user are one user', async (t) => {
