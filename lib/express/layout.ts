@@ -20,6 +20,7 @@ function adoptingLayout (options: ResolvedOptions): SessionLayout {
   return {
     tokens: new SignedTokens(options.secrets),
     readForeignCookie: (value) => adoptedCredential(value, options),
+    cookieForms: ['fastify-user-sessions', ...options.adopt === null ? [] : [options.adopt]],
     shared: null,
     parts: { adoption: (base) => new ForeignAdoption(base, options) }
   }
@@ -33,6 +34,7 @@ function sharedLayout (options: ResolvedOptions): SessionLayout {
   return {
     tokens,
     readForeignCookie: null,
+    cookieForms: ['express-session'],
     shared: { keepable: (session) => keepable(session, userIdFrom) },
     parts: {
       // '\0' is the key of no session: what is no id is absent.

@@ -2,6 +2,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import { timeoutMs } from '../util/duration.ts'
 import type { Duration } from '../util/duration.ts'
+import { REFUSALS } from '../session/refusals.ts'
+import type { Refusal } from '../session/refusals.ts'
 import type { AnyReply, AnyRequest, PluginContext } from './context.ts'
 import type { RequestAuth } from './request-auth.ts'
 import { registrationOf, reported, requestSessionOf } from './request-session.ts'
@@ -27,14 +29,21 @@ export function authOf (context: PluginContext, request: FastifyRequest): Reques
   return auth !== null && session.signsOut ? null : auth
 }
 
+/** Returns who is signed in, or refuses the request. Throws as `requireAuth` does. */
+function authOrRefusal (context: PluginContext, request: FastifyRequest): RequestAuth {
+  const auth = authOf(context, request)
+  if (auth !== null) return auth
+  explain(request, () => requestSessionOf(context, request).stored.whyNobody())
+  throw new errors.UNAUTHENTICATED()
+}
+
 /**
  * Returns who is signed in, in handlers and resolvers. It is `request.requireAuth()`.
  * @throws ERR_SESSION_UNAUTHENTICATED when nobody is, ERR_SESSION_STORE_UNAVAILABLE when that cannot be told
  * @throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered, TypeError for what is no request
  */
 export const requireAuth: (request: AnyRequest) => RequestAuth = (request, ...others: unknown[]) => {
-  const auth = authOf(registrationOf(request), request)
-  if (auth === null) throw new errors.UNAUTHENTICATED()
+  const auth = authOrRefusal(registrationOf(request), request)
   // Given as a hook, in place of `authenticate`: Fastify waits for one that returns no promise to call back.
   const done = others.at(-1)
   if (typeof done === 'function') done()
@@ -46,7 +55,7 @@ export const requireAuth: (request: AnyRequest) => RequestAuth = (request, ...ot
  * It is `app.authenticate`, and can be named before there is an application.
  * @throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered
  */
-export const authenticate: Authenticate = guard((_context, request) => { requireAuth(request) })
+export const authenticate: Authenticate = guard((context, request) => { authOrRefusal(context, request) })
 
 /**
  * Makes a `preHandler` that lets only those pass who signed in within a time: `requireRecentLogin('10m')`. Others get
@@ -57,12 +66,23 @@ export const authenticate: Authenticate = guard((_context, request) => { require
 export const requireRecentLogin: RequireRecentLogin = (within) => {
   const withinMs = timeoutMs('requireRecentLogin', within, NaN)
   if (Number.isNaN(withinMs)) throw new TypeError('requireRecentLogin needs a duration such as \'10m\'')
-  return guard((context, request) => { assertRecent(context, requireAuth(request), withinMs) })
+  return guard((context, request) => { assertRecent(context, request, withinMs) })
 }
 
-/** @throws ERR_SESSION_REAUTH_REQUIRED when the sign-in of a session is longer ago than this */
-export function assertRecent (context: PluginContext, { authenticatedAt }: RequestAuth, withinMs: number): void {
-  if (context.core.now() - authenticatedAt > withinMs) throw new errors.REAUTH_REQUIRED()
+/** @throws ERR_SESSION_UNAUTHENTICATED when nobody is signed in, ERR_SESSION_REAUTH_REQUIRED when that is longer ago */
+export function assertRecent (context: PluginContext, request: FastifyRequest, withinMs: number): void {
+  if (context.core.now() - authOrRefusal(context, request).authenticatedAt <= withinMs) return
+  explain(request, () => ({ reason: 'old-sign-in' }))
+  throw new errors.REAUTH_REQUIRED()
+}
+
+/** Logs at `debug` why a guard refuses a request. The reason is looked for only where the log shows it. */
+function explain ({ log }: FastifyRequest, find: () => Refusal): void {
+  // Not every logger can say what it shows.
+  const { isLevelEnabled } = log as { isLevelEnabled?: (level: string) => boolean }
+  if (isLevelEnabled?.call(log, 'debug') === false) return
+  const refusal = find()
+  log.debug(refusal, REFUSALS[refusal.reason])
 }
 
 const PASSED = Promise.resolve()

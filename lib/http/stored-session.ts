@@ -5,6 +5,8 @@ import type { Changes, Data } from '../session/changes.ts'
 import type { Credential } from '../session/credentials.ts'
 import type { HeldSession, NewSession } from '../session/new-record.ts'
 import type { SessionRecord } from '../session/record.ts'
+import { noCredential } from '../session/refusals.ts'
+import type { Refusal } from '../session/refusals.ts'
 import type { Token } from '../session/token.ts'
 import { routeConfig, warnOnce } from './context.ts'
 import type { PluginContext } from './context.ts'
@@ -49,6 +51,8 @@ export class StoredSession {
   #failure: Error | null = null
   #auth: RequestAuth | null | undefined
   #isNew = false
+  /** Whether this request has ended its session. */
+  #isEnded = false
   /** Whether this use of the session was written down, or was tried to be. */
   #touched = false
   /** Made for the few requests that say something about the cookie. */
@@ -108,6 +112,16 @@ export class StoredSession {
     return this.#auth
   }
 
+  /** Says why nobody is signed in by this request. Asks no store. */
+  whyNobody (): Refusal {
+    const { core } = this.#context
+    if (this.#refusal !== null) return { reason: 'turned-away' }
+    if (this.#isEnded) return { reason: 'signed-out' }
+    if (this.#record !== null) return { reason: this.#record.userId === null ? 'no-user' : 'signed-out' }
+    if (this.#sent === null) return noCredential(this.#request.headers, core.options)
+    return { reason: core.isEnding(this.#sent) ? 'ending' : 'unknown-session' }
+  }
+
   /** Whether the session was begun by this request: its client does not hold the token yet. */
   get isNew (): boolean {
     return this.#isNew
@@ -159,6 +173,7 @@ export class StoredSession {
     const failure = this.#mayEnd ? null : this.#failure
     this.#pendingCookie.clear()
     this.#setSession(null, null)
+    this.#isEnded = true
     this.#failure = null
     if (failure !== null) throw failure
     if (mine !== null) await this.budget.within(this.#context.core.logout(mine, this.#sent?.adopts))

@@ -1,6 +1,7 @@
 import type { RedisStoreParts } from '../redis/store.ts'
 import type { SharedSessions } from '../session/core.ts'
 import type { ForeignCredential } from '../session/credentials.ts'
+import type { CookieForm } from '../session/refusals.ts'
 import { SignedTokens } from '../session/token.ts'
 import type { TokenFormat } from '../session/token.ts'
 import type { ResolvedOptions } from './resolve.ts'
@@ -11,6 +12,8 @@ export interface SessionLayout {
   tokens: TokenFormat
   /** Reads cookies of another session library whose sessions are adopted. `null`: none are. */
   readForeignCookie: ((value: string) => ForeignCredential | null) | null
+  /** Forms of cookies that are read. */
+  cookieForms: readonly CookieForm[]
   /** Rules of an Express app for the sessions that it shares. `null`: none does. */
   shared: SharedSessions | null
   /** Parts of the Redis store that are different. */
@@ -26,5 +29,7 @@ export async function layoutOf (options: ResolvedOptions): Promise<SessionLayout
 
 /** The layout without another library. */
 export function ownLayout ({ secrets }: Pick<ResolvedOptions, 'secrets'>): SessionLayout {
-  return { tokens: new SignedTokens(secrets), readForeignCookie: null, shared: null }
+  return {
+    tokens: new SignedTokens(secrets), readForeignCookie: null, cookieForms: ['fastify-user-sessions'], shared: null
+  }
 }

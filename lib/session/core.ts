@@ -112,6 +112,11 @@ export class SessionCore {
     return record === undefined ? undefined : this.#isRefused(record) ? null : proven(record, credential)
   }
 
+  /** Whether the end of a credential's session has been asked for here, and is not confirmed yet. */
+  isEnding ({ id, secretHash }: Credential): boolean {
+    return this.#ends.has(id, secretHash)
+  }
+
   /** Finds the live session of this id, or `null`. */
   async get (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null> {
     if (this.#ends.has(id)) return null

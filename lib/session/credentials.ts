@@ -2,6 +2,7 @@ import { errors } from '../errors.ts'
 import { bearerOf, cookieValues, isBearer } from './headers.ts'
 import { Recent } from '../util/recent.ts'
 import type { SessionKind, SessionRecord } from './record.ts'
+import type { CookieForm } from './refusals.ts'
 import { fromBearer, isSameHash } from './token.ts'
 import type { Token, TokenFormat } from './token.ts'
 
@@ -14,6 +15,8 @@ export interface CredentialsOptions {
   bearer: boolean
   /** Reads the cookie of another session library whose sessions are taken over; `null`: none are. */
   readForeignCookie: ((value: string) => ForeignCredential | null) | null
+  /** Forms of cookies that are read. */
+  cookieForms: readonly CookieForm[]
 }
 
 /** A verified cookie of another session library: the id of its session, and the token that stands for it here. */

@@ -32,7 +32,7 @@ function isId (value: unknown): value is string {
 }
 
 /** Prefix that tells a bearer token from other strings, also to a scanner for leaked secrets. */
-const BEARER_PREFIX = 'fus_'
+export const BEARER_PREFIX = 'fus_'
 const CHECKSUM_LENGTH = 6
 
 /**

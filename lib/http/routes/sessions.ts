@@ -193,7 +193,7 @@ function requireRecentAuth (
   { recentLoginMs, exemptBearer }: ReturnType<typeof checkSessionRoutesOptions>
 ): RequestAuth {
   const auth = requireAuth(request)
-  if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, auth, recentLoginMs)
+  if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, request, recentLoginMs)
   return auth
 }
 
