@@ -144,7 +144,7 @@ export async function startShop (t: Test, options: Partial<SessionOptions> & { o
   return Object.assign(app, { url, events })
 }
 
-export interface Answer { status: number, body: any, setCookies: string[] }
+export interface Answer { status: number, body: any, setCookies: string[], location: string | null }
 
 /** A person's browser: one jar for all applications of one host, as browsers have it. */
 export class Jar {
@@ -177,7 +177,7 @@ export class Jar {
     }
     const text = await response.text()
     this.seen.push(text, ...[...response.headers].filter(([name]) => name !== 'set-cookie').map(([, value]) => value))
-    return { status: response.status, body: /^[[{"]/.test(text) ? JSON.parse(text) : text, setCookies }
+    return { status: response.status, location: response.headers.get('location'), body: /^[[{"]/.test(text) ? JSON.parse(text) : text, setCookies }
   }
 
   async get (app: { url: string }, path: string): Promise<Answer> {
