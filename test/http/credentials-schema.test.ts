@@ -333,6 +333,7 @@ t.test('a schema that describes itself is shown, and still checks the body itsel
   const described = { $schema: 'http://json-schema.org/draft-07/schema#', type: 'object', properties: { code: { type: 'string', description: 'The code.' } }, required: ['code'] }
   const shows: Array<[jsonSchema: unknown, shown: object | undefined]> = [
     [{ input: (options: unknown) => { asked.push(options); return described }, output: () => { throw new Error('not this one') } }, { type: 'object', properties: described.properties, required: ['code'] }],
+    [{ input: () => ({ ...described, properties: { code: { $ref: '#/definitions/Code' } }, definitions: { Code: { type: 'string' } } }), output: () => ({}) }, {}],
     [undefined, {}],
     [{ input: () => { throw new Error('not this one') } }, {}],
     [{ input: () => 'LEAKED', output: () => [] }, {}]
