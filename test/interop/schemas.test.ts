@@ -6,6 +6,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import * as v from 'valibot'
 import { z } from 'zod'
+import * as mini from 'zod/mini'
+import { z as z3 } from 'zod/v3'
 import { authRoutes, authRoutesOptions } from '../../lib/index.ts'
 import type { AuthRoutesOptions } from '../../lib/index.ts'
 import { Browser, startApp } from '../helpers/app.ts'
@@ -131,7 +133,11 @@ t.test('an asynchronous check runs once, and ends no process if it fails', async
     calls++
     throw new Error('no database: LEAKED')
   }
-  for (const credentials of [z.object({ code: z.string().refine(failing) }), v.objectAsync({ code: v.pipeAsync(v.string(), v.checkAsync(failing)) })]) {
+  const checking = [
+    z.object({ code: z.string().refine(failing) }), mini.object({ code: mini.string().check(mini.refine(failing)) }), z3.object({ code: z3.string().refine(failing) }),
+    v.objectAsync({ code: v.pipeAsync(v.string(), v.checkAsync(failing)) })
+  ]
+  for (const credentials of checking) {
     calls = 0
     const { ada, logged } = await open(t, { credentials, account: () => null, verify: () => ({ id: 'ada' }) })
     const reply = await ada.post('/login', { code: 'LEAKED' })
