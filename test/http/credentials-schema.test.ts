@@ -313,6 +313,16 @@ t.test('a key __proto__ that a server lets through goes no further than the sche
   t.ok(app)
 })
 
+t.test('a form that does not fit, and one whose schema fails, is sent to the page of failures', async (t) => {
+  const failing: Validate = (value) => { throw new Error(secretOf(value)) }
+  for (const [validate, code] of [[strict, 'bad_request'], [failing, 'server_error']] as const) {
+    const { ada, logged } = await open(t, schemaOf(validate), { options: { account: () => null, redirects: { failure: '/sign-in' } }, prepare: async (app) => { await app.register(formbody) } })
+    const reply = await ada.post('/login', `password=${WRONG.password}`, { headers: { 'content-type': 'application/x-www-form-urlencoded' } })
+    t.strictSame([reply.statusCode, reply.headers.location], [303, `/sign-in?error=${code}`])
+    t.notMatch(reply.body + logged(), WRONG.password)
+  }
+})
+
 t.test('it is the same in an application with validation of its own', async (t) => {
   const custom: Setting[] = [
     { prepare: (app) => { app.setValidatorCompiler(() => () => ({ error: new Error('not ours') })) } },
