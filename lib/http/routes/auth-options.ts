@@ -19,8 +19,8 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
   /**
    * **Required.** Checks the credentials. Gets them and the request. Returns the user, an object with an `id`, or
    * `null`. Anything else that is truthy is a 500, and counts neither as a login nor as a failed one. Let it take as
-   * long for an unknown user as for a wrong password. An error with a `statusCode` goes to the client as it is; one
-   * below 500 counts as a failed login.
+   * long for an unknown user as for a wrong password. An error with a `statusCode` goes to the client as it is, unless
+   * `redirects` send its form to a page; one below 500 counts as a failed login.
    * @see [Failed logins](docs/guides/rate-limits.md)
    */
   verify: (credentials: Credentials, request: FastifyRequest) => Awaitable<User | null | undefined>
