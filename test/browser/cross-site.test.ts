@@ -54,6 +54,19 @@ t.test('[3.5.1, 3.5.2] a form of another site signs ada neither out nor in as so
   })
 })
 
+t.test('[3.5.1, 3.5.2] where forms are sent to pages, one of another site is sent to that of failures', async (t) => {
+  const site = await startSite(t, { tls })
+  const page = await newPage(t)
+  await signIn(page, site)
+  await unharmed(t, { page, site }, async () => {
+    for (const [path, fields] of [['/forms/logout', {}], ['/forms/login', MALLORY]] as const) {
+      await page.goto(pages.add('evil.example', trap(site.url + path, fields)), { waitUntil: 'commit' })
+      await page.waitForURL(`${site.url}/?failed&error=csrf_rejected`)
+      t.equal(await page.textContent('#who'), 'ada')
+    }
+  })
+})
+
 t.test('[3.5.1] a form of another site signs no visitor in as mallory', async (t) => {
   const site = await startSite(t, { tls })
   const page = await newPage(t)

@@ -148,7 +148,7 @@ t.test('[6.3.8] a wrong password by the form leads back to it, with no cookie', 
   const site = await startSite(t, { tls })
   const { context, page } = await newVisitor(t, browser)
   await signIn(page, site, { password: 'guessed' })
-  t.equal(page.url(), `${site.url}/?failed`)
+  t.equal(page.url(), `${site.url}/?failed&error=invalid_credentials`)
   t.equal(await page.textContent('#who'), 'nobody')
   t.strictSame(await jar(context), [])
 })

@@ -4,7 +4,7 @@ import websocket from '@fastify/websocket'
 import Fastify from 'fastify'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import sessionPlugin, { authRoutes, MemoryStore, sessionRoutes } from '../../lib/index.ts'
-import type { SessionOptions } from '../../lib/index.ts'
+import type { AuthRoutesOptions, SessionOptions } from '../../lib/index.ts'
 import { secret } from '../helpers/app.ts'
 import type { Certificate } from '../helpers/certificate.ts'
 import type { Owner } from '../helpers/redis.ts'
@@ -63,11 +63,10 @@ export async function startSite (t: Owner, { tls, host = 'app.example', session 
   await app.register(formbody)
   await app.register(websocket)
   await app.register(sessionPlugin, { secret, store: new MemoryStore(), ...session })
-  await app.register(authRoutes, {
-    prefix: '/auth',
-    verify: async ({ username, password }) => password === `${username}'s password` ? { id: username } : null,
-    redirects: { login: '/', failure: '/?failed', logout: '/' }
-  })
+  const verify: AuthRoutesOptions['verify'] = async ({ username, password }) => password === `${username}'s password` ? { id: username } : null
+  await app.register(authRoutes, { prefix: '/auth', verify })
+  // For the page's own forms.
+  await app.register(authRoutes, { prefix: '/forms', verify, redirects: { login: '/', failure: '/?failed', logout: '/' } })
   await app.register(sessionRoutes, { prefix: '/auth/sessions' })
 
   app.get('/', async (request, reply) => {
@@ -96,11 +95,11 @@ const page = (body: string): string => `<!doctype html><title>Notes</title>${bod
 
 const VISITOR = `
   <p id="who">nobody</p>
-  <form id="sign-in" method="post" action="/auth/login">
+  <form id="sign-in" method="post" action="/forms/login">
     <input name="username"><input name="password" type="password"><input name="remember" type="checkbox"><button>Sign in</button>
   </form>`
 
 const member = (userId: string): string => `
   <p id="who">${userId}</p>
   <form id="note" method="post" action="/notes"><input name="text"><button>Keep</button></form>
-  <form id="sign-out" method="post" action="/auth/logout"><button>Sign out</button></form>`
+  <form id="sign-out" method="post" action="/forms/logout"><button>Sign out</button></form>`
