@@ -33,7 +33,7 @@ export function authOf (context: PluginContext, request: FastifyRequest): Reques
 function authOrRefusal (context: PluginContext, request: FastifyRequest): RequestAuth {
   const auth = authOf(context, request)
   if (auth !== null) return auth
-  explain(request, () => requestSessionOf(context, request).stored.whyNobody())
+  explainNobody(context, request)
   throw new errors.UNAUTHENTICATED()
 }
 
@@ -74,6 +74,11 @@ export function assertRecent (context: PluginContext, request: FastifyRequest, w
   if (context.core.now() - authOrRefusal(context, request).authenticatedAt <= withinMs) return
   explain(request, () => ({ reason: 'old-sign-in' }))
   throw new errors.REAUTH_REQUIRED()
+}
+
+/** Logs at `debug` why nobody is signed in by a request, where a guard refuses it or sends it to the login page. */
+export function explainNobody (context: PluginContext, request: FastifyRequest): void {
+  explain(request, () => requestSessionOf(context, request).stored.whyNobody())
 }
 
 /** Logs at `debug` why a guard refuses a request. The reason is looked for only where the log shows it. */

@@ -4,7 +4,7 @@ import { sitePath } from '../util/site-path.ts'
 import { kReply, warnOnce } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { opensWebSocket } from './cross-site.ts'
-import { authOf, guard } from './guards.ts'
+import { authOf, explainNobody, guard } from './guards.ts'
 import type { Authenticate } from './guards.ts'
 import { keepPrivate } from './reply-head.ts'
 import { rememberPath } from './return-path.ts'
@@ -22,6 +22,7 @@ const GUARDED_HOME = 'guestOnly guards the home page: who is signed in would be 
  */
 export const authenticatePage: Authenticate = guard((context, request, reply) => {
   if (authOf(context, request) !== null) return
+  explainNobody(context, request)
   if (!asksForPage(context, request)) throw new errors.UNAUTHENTICATED()
   const { login } = context.options.pages
   if (isPage(request, login)) {

@@ -232,6 +232,17 @@ t.test('where sessions are taken over or shared, the reason is that of the cooki
   for (const { ada } of sites.values()) t.equal((await ada.get('/me')).body, 'ada')
 })
 
+t.test('a guard of pages says it as well, where it redirects', async (t) => {
+  const app = await startApp(t)
+  app.get('/', { preHandler: app.authenticatePage }, async () => 'ok')
+  const visitor = new Visitor(await listen(app))
+  for (const [mode, status] of [['navigate', 303], ['cors', 401]] as const) {
+    t.equal((await app.inject({ url: '/', headers: { 'sec-fetch-mode': mode } })).statusCode, status)
+  }
+  t.equal((await visitor.get('/', { cookie: 'sid=x' })).status, 401)
+  t.strictSame(app.lines.flatMap(({ reason }) => reason ?? []), ['no-cookie', 'no-cookie', 'malformed'])
+})
+
 t.test('sessionRoutes say it as guards do', async (t) => {
   const app = await startApp(t)
   await app.register(sessionRoutes, { prefix: '/sessions' })
