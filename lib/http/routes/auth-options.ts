@@ -64,7 +64,9 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
 
 /** Fixed paths or URLs to which forms are sent. */
 export interface AuthRedirects {
-  /** Target after a login. Default: the `home` of the plugin's `pages`. */
+  /**
+   * Target after a login, if `app.authenticatePage` remembers none. Default: the `home` of the plugin's `pages`.
+   */
   login?: string | undefined
   /**
    * Target after a login or a logout that failed. `error` in its query says why, such as `error=invalid_credentials`.
