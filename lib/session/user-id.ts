@@ -1,3 +1,4 @@
+import { isObject } from './arguments.ts'
 import { isUserIdText, USER_ID_LENGTH } from './record.ts'
 
 /** Whether a value can be a user's id: a well-formed string of 1 to 255 characters, a finite number or a bigint. */
@@ -113,8 +114,9 @@ function isSomebody (value: unknown): boolean {
   return isUserId(value) || (typeof value === 'object' && value !== null)
 }
 
+/** Whether a value is a user of a kind. Without an id it may be what a visitor has typed in, as in a guest checkout. */
 function isKind (value: unknown): boolean {
-  return value === true || isSomebody(value)
+  return value === true || isUserId(value) || (isObject(value) && ('id' in value || '_id' in value))
 }
 
 /** Returns the member that makes data look signed in while it names nobody, or `undefined`. */

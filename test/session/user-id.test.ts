@@ -52,6 +52,6 @@ t.test('data that signs somebody in with other libraries is told from data of vi
     { userdata: user }, { authUser: user }, { loggedUser: user }, { currentUser: 'ada' }, { student: user }, { admin: user }, { admin: true }, { adminId: 1 }, { account_id: 'a' }, { cart: [], memberId: 2 }
   ]) t.equal(looksSignedIn(data), Object.keys(data).at(-1), JSON.stringify(data))
   for (const data of [
-    {}, { cart: { id: 1 } }, { userAgent: 'x' }, { userId: null }, { student: undefined, admin: null }, { admin: false }, { email: 'ada@example.com' }, { returnTo: '/user' }, { users: 5 }, { uid: '' }, { authenticated: false }, { accounting: 1 }
+    {}, { cart: { id: 1 } }, { userAgent: 'x' }, { userId: null }, { student: undefined, admin: null }, { admin: false }, { email: 'ada@example.com' }, { returnTo: '/user' }, { users: 5 }, { uid: '' }, { authenticated: false }, { accounting: 1 }, { customer: { name: 'Ada', email: 'ada@example.com' } }
   ]) t.equal(looksSignedIn(data), undefined, JSON.stringify(data))
 })
