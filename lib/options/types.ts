@@ -133,7 +133,7 @@ export interface SessionOptions {
    * with their data, and nobody is signed out. Needs `redis`, with the `keyPrefix` of connect-redis, and among `secret`
    * the old one, which may be short. Unless `cookieName` is given, reads the library's default cookie as well:
    * `connect.sid` or `sessionId`.
-   * @see [From @fastify/session](docs/migration/fastify-session.md)
+   * @see [Moving here](docs/migration/fastify-session.md)
    */
   adopt?: 'express-session' | '@fastify/session' | undefined
   /**
