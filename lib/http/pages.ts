@@ -29,18 +29,19 @@ export const authenticatePage: Authenticate = guard((context, request, reply) =>
     warnOnce(context, GUARDED_LOGIN)
     throw new errors.UNAUTHENTICATED()
   }
-  rememberPath(context, request, replyOf(request, reply))
+  rememberPath(context, request, replyOf(request, reply), pageOf(request))
   return redirected(replyOf(request, reply), login)
 })
 
 /**
  * A `preHandler` or `onRequest` for the pages of a sign-in: it lets only requests pass that are not signed in. Others
- * are sent to `pages.home`, with 303. It is `app.guestOnly`, and can be named before there is an application.
+ * are sent to `pages.home`, with 303; but for who is told of a failure on the login page, by `error=` in its query. It
+ * is `app.guestOnly`, and can be named before there is an application.
  * @throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered
  */
 export const guestOnly: Authenticate = guard((context, request, reply) => {
-  if (authOf(context, request) === null) return
-  const { home } = context.options.pages
+  const { home, login } = context.options.pages
+  if (authOf(context, request) === null || (isPage(request, login) && tellsOfFailure(request))) return
   if (!isPage(request, home)) return redirected(replyOf(request, reply), home)
   warnOnce(context, GUARDED_HOME)
 })
@@ -53,6 +54,16 @@ export const guestOnly: Authenticate = guard((context, request, reply) => {
 function asksForPage ({ core }: PluginContext, request: FastifyRequest): boolean {
   const mode = request.headers['sec-fetch-mode'] ?? 'navigate'
   return mode === 'navigate' && !core.credentials.isBearer(request.headers) && !opensWebSocket(request)
+}
+
+/** Returns the page that a request is for. `null` for what a form posts to, or a script. */
+function pageOf ({ method, originalUrl }: FastifyRequest): string | null {
+  return method === 'GET' || method === 'HEAD' ? originalUrl : null
+}
+
+/** Whether a page is to say what went wrong, as the ready routes have it do. */
+function tellsOfFailure ({ originalUrl }: FastifyRequest): boolean {
+  return sitePath(originalUrl)?.searchParams.has('error') === true
 }
 
 /** Whether a request is for this page itself, whatever its query: a redirect there would go in a circle. */

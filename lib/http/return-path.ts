@@ -30,11 +30,11 @@ export function pathSignature (options: Pick<ResolvedOptions, 'secrets' | 'cooki
   return Signature.of(options.secrets, `return path ${cookieName(options)}`)
 }
 
-/** Has the client remember the page that it asked for, for ten minutes. It forgets an earlier one in any case. */
-export function rememberPath (context: PluginContext, request: FastifyRequest, reply: FastifyReply): void {
-  const { method, originalUrl: path } = request
-  const isPage = method === 'GET' || method === 'HEAD'
-  if (!isPage || !isReturnPath(context, path)) return forgetPath(context, request, reply)
+/** Has the client remember a page of this site, for ten minutes. It forgets an earlier one in any case. */
+export function rememberPath (
+  context: PluginContext, request: FastifyRequest, reply: FastifyReply, path: string | null
+): void {
+  if (path === null || !isReturnPath(context, path)) return forgetPath(context, request, reply)
   // By the clock of this process: to ask the store's can be a command.
   const until = Math.floor(Date.now() / 1000) + MAX_AGE
   const value = context.pathSignature.sign(`${until}.${Buffer.from(path).toString('base64url')}`)

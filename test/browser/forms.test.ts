@@ -32,9 +32,9 @@ async function startForms (t: Test) {
   await app.register(authRoutes, { prefix: '/auth', verify: ({ username, password }) => password === 'lovelace' ? { id: username } : null, attempts: { accountNetwork: { max: 3 } }, redirects: {} })
   await app.register(sessionRoutes, { prefix: '/sessions', redirects: { done: '/devices' } })
   app.addHook('onRequest', async (_request, reply) => { reply.type('text/html') })
-  app.get<Query>('/login', async ({ query }) => pageOf('Sign in', query.error, LOGIN))
+  app.get<Query>('/login', { preHandler: app.guestOnly }, async ({ query }) => pageOf('Sign in', query.error, LOGIN))
   app.get('/', async (request, reply) => request.auth === null ? await reply.redirect('/login', 303) : pageOf(`Hello, ${request.auth.userId}`, undefined, '<form method="post" action="/auth/logout"><button>Sign out</button></form>'))
-  app.get<Query>('/devices', { preHandler: app.authenticate }, async (request) => {
+  app.get<Query>('/devices', { preHandler: app.authenticatePage }, async (request) => {
     const { id: current, userId } = request.requireAuth()
     const devices = (await app.sessions.listByUser(userId)).map(({ id }) => `
       <li><form method="post" action="/sessions/${id}/revoke"><button class="${id === current ? 'here' : 'elsewhere'}">End</button></form></li>`)
@@ -113,18 +113,26 @@ t.test('forms sign in and out, end one device, all others, and this one', async 
   t.strictSame(await here.context().cookies(), [])
 })
 
-t.test('a page of devices from long ago says that a sign-in is needed, and that of somebody signed out asks for it', async (t) => {
+t.test('a page of devices from long ago asks for a sign-in and is shown again, and that of somebody signed out as well', async (t) => {
   const { url, signedIn, age } = await startForms(t)
   const [phone, here] = [await signedIn(), await signedIn()]
   await here.goto(`${url}/devices`)
   age(11 * MINUTE)
   await here.click('#others')
-  t.strictSame([pathOf(here), await alertOf(here)], ['/devices?error=reauth_required', 'reauth_required'])
+  t.strictSame([pathOf(here), await alertOf(here)], ['/login?error=reauth_required', 'reauth_required'])
+  await here.goto(`${url}/login`)
+  t.equal(pathOf(here), '/', 'a guest page is not shown to who is signed in and is told nothing')
+  await here.goto(`${url}/devices`)
+  await here.click('#others')
+  await signIn(here, 'wrong')
+  t.equal(pathOf(here), '/login?error=invalid_credentials', 'nor is a failure hidden')
+  await signIn(here)
+  t.equal(pathOf(here), '/devices')
   await phone.goto(url)
   t.equal(await phone.innerText('h1'), 'Hello, ada')
   await phone.click('text=Sign out')
   await here.click('.elsewhere')
-  t.strictSame([pathOf(here), await alertOf(here)], ['/devices?error=reauth_required', 'reauth_required'])
+  t.strictSame([pathOf(here), await alertOf(here)], ['/devices?error=not_found', 'not_found'])
   await here.context().clearCookies()
   await here.click('#others')
   t.strictSame([pathOf(here), await alertOf(here)], ['/login?error=unauthenticated', 'unauthenticated'])

@@ -75,6 +75,7 @@ function isRedirect (t: Test, answer: Answer, location: string, { cookies = [], 
 }
 
 const CLEARED = [/^sid=; Max-Age=0/i]
+const REMEMBERED = [/^sid-return=[^;]/]
 const failed = (code: string): string => `/login?from=form&error=${code}#top`
 
 t.test('a form that signs in or out is sent to the page of its outcome', async (t) => {
@@ -411,14 +412,14 @@ t.test('a form ends one session, all others, or this one', async (t) => {
 /** The paths of both forms, and of ids that are none. */
 const ENDINGS = ['/sessions/revoke-others', `/sessions/${newId()}/revoke`, '/sessions/x/revoke', `/sessions/${'x'.repeat(101)}/revoke`, `/sessions/${'x'.repeat(5000)}/revoke`, '/sessions/a/b/revoke', '/sessions/%2f/revoke', '/sessions/__proto__/revoke']
 
-t.test('a form that ends sessions and fails is sent to its page; who is not signed in to the login', async (t) => {
+t.test('a form that ends sessions and fails is sent to its page; who has to sign in, to the login and back', async (t) => {
   let now = Date.now()
   const { signIn, visitor } = await open(t, { plugin: { store: new MemoryStore({ now: () => now }), idleTimeout: '1d', bearer: true } })
   const [ada, phone, bob] = [await signIn(), await signIn(), await signIn('bob')]
   const again = (code: string): string => `/devices?again&error=${code}`
   for (const path of [...ENDINGS, `/sessions/${idOf(bob)}/revoke`]) {
     const name = path.slice(0, 40)
-    isRedirect(t, await visitor().form(path, {}), '/login?error=unauthenticated', { name })
+    isRedirect(t, await visitor().form(path, {}), '/login?error=unauthenticated', { name, cookies: REMEMBERED })
     isRedirect(t, await ada.form(path, {}, { authorization: 'Bearer x' }), again('ambiguous_credentials'), { name })
     for (const headers of CROSS_SITE) {
       for (const each of [ada, visitor()]) isRedirect(t, await each.form(path, {}, headers), again('csrf_rejected'), { name })
@@ -427,7 +428,8 @@ t.test('a form that ends sessions and fails is sent to its page; who is not sign
   }
   t.strictSame(await Promise.all([ada, phone, bob].map(isSignedIn)), [true, true, true])
   now += 11 * MINUTE
-  for (const path of [...ENDINGS, `/sessions/${idOf(phone)}/revoke`]) isRedirect(t, await ada.form(path, {}), again('reauth_required'))
+  for (const path of [...ENDINGS, `/sessions/${idOf(phone)}/revoke`]) isRedirect(t, await ada.form(path, {}), '/login?error=reauth_required', { cookies: REMEMBERED })
+  isRedirect(t, await ada.form('/auth/login', ADA), '/devices', { cookies: [/^sid-return=; Max-Age=0/, /^sid=[^;]/] })
   isRedirect(t, await ada.form(`/sessions/${idOf(ada)}/revoke`, {}), '/login', { cookies: CLEARED })
   t.strictSame(await Promise.all([phone, bob].map(isSignedIn)), [true, true])
 })

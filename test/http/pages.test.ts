@@ -128,6 +128,13 @@ t.test('who is signed in is sent from the login page to the home page, and other
   t.equal((await visitor.get('/login')).body, 'the form')
 })
 
+t.test('who is told of a failure on the login page sees it, signed in or not', async (t) => {
+  const { visitor } = await open(t)
+  await signIn(visitor)
+  for (const query of ['?error=invalid_credentials', '?x=1&error=']) t.equal((await visitor.get(`/login${query}`)).body, 'the form')
+  for (const query of ['?errors=1', '?x=error', '#error=1']) t.strictSame(place(await visitor.get(`/login${query}`)), [303, '/'])
+})
+
 t.test('while the store is down nobody is taken for signed out or in, and visitors are answered as ever', async (t) => {
   const { store, visitor, url, ran } = await open(t)
   await signIn(visitor)

@@ -42,14 +42,17 @@ export function seeOther (reply: FastifyReply, target: string): FastifyReply {
   return reply.redirect(target, 303)
 }
 
+/** Returns the page to which the form of a request is sent after a failure with this code. */
+type TargetOf = (code: string, request: FastifyRequest, reply: FastifyReply) => string
+
 /** Handles the errors of a route. */
 type ErrorHandler = (error: unknown, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
 
 /**
- * Makes an error handler that sends forms to a page with `error=` in its query. `targetOf` gets that code. Everything
- * else goes to the error handler of the application.
+ * Makes an error handler that sends forms to a page with `error=` in its query. Everything else goes to the error
+ * handler of the application.
  */
-export function failedForms (context: PluginContext, targetOf: (code: string) => string): ErrorHandler {
+export function failedForms (context: PluginContext, targetOf: TargetOf): ErrorHandler {
   return async (error, request, reply) => {
     // Rejected, not thrown: Fastify would take what is thrown, and no Error, for the body of the reply.
     if (!isForm(request)) throw error
@@ -58,7 +61,7 @@ export function failedForms (context: PluginContext, targetOf: (code: string) =>
     const [told = error] = unsaved
     const { headers } = (told ?? {}) as { headers?: Record<string, string> }
     const code = codeOf(told, reply)
-    return seeOther(reply.headers(headers ?? {}), withError(targetOf(code), code))
+    return seeOther(reply.headers(headers ?? {}), withError(targetOf(code, request, reply), code))
   }
 }
 

@@ -24,7 +24,8 @@ export interface SessionRoutesOptions {
   exemptBearer?: boolean | undefined
   /**
    * Pages to which a browser's form is sent with 303, whatever came of it: `{ done, failure }`, fixed paths or URLs.
-   * Who is not signed in, or not any more, is sent to the `login` of the plugin's `pages`. Default: forms get JSON.
+   * Who has to sign in, or to sign in again, is sent to the `login` of the plugin's `pages`, and then back to `done`.
+   * Default: forms get JSON.
    * @see [Your devices](docs/guides/devices.md)
    */
   redirects?: SessionRedirects | undefined
@@ -34,7 +35,7 @@ export interface SessionRoutesOptions {
 export interface SessionRedirects {
   /** Target after other sessions have ended, or are being ended. Default: the `home` of the plugin's `pages`. */
   done?: string | undefined
-  /** Target after a failure. `error` in its query says why, such as `error=reauth_required`. Default: as `done`. */
+  /** Target after any other failure. `error` in its query says why, such as `error=not_found`. Default: as `done`. */
   failure?: string | undefined
 }
 

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { TObject, TSchema } from '@sinclair/typebox'
-import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import { finished } from '../../session/revocations.ts'
 import { TIMED_OUT, withDeadline } from '../../util/deadline.ts'
@@ -10,6 +10,7 @@ import { assertSameSite } from '../cross-site.ts'
 import { assertRecent, authOf, requireAuth } from '../guards.ts'
 import type { RequestAuth } from '../request-auth.ts'
 import { requestSessionOf } from '../request-session.ts'
+import { rememberPath } from '../return-path.ts'
 import { useOwnCompilers } from './compilers.ts'
 import { failedForms, isForm, seeOther } from './forms.ts'
 import {
@@ -37,7 +38,12 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
   const context = contextOf(app, 'sessionRoutes')
   const { pages } = context.options
   const { done = pages.home, failure = done } = checkedOptions.redirects ?? {}
-  const toFailure = (code: string): string => code === 'unauthenticated' ? pages.login : failure
+  const toFailure = (code: string, request: FastifyRequest, reply: FastifyReply): string => {
+    if (code !== 'unauthenticated' && code !== 'reauth_required') return failure
+    // Once signed in they are back where they can try again.
+    rememberPath(context, request, reply, done)
+    return pages.login
+  }
   const routes: Routes = {
     context,
     onRequest: [sameSiteOnly(context)],
