@@ -1,8 +1,9 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Credential } from '../session/credentials.ts'
 import { kReply, kRequestSession, routeConfig } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { assertSameSite, opensWebSocket } from './cross-site.ts'
+import { keepPrivate } from './reply-head.ts'
 import { requestSessionOf } from './request-session.ts'
 import { WaitingPayload } from './waiting-payload.ts'
 
@@ -29,6 +30,7 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
 
   app.addHook('onSend', (request, reply, payload, done) => {
     const session = (request as SessionRequest)[kRequestSession]
+    if (session?.turnedAwayTo != null) payload = redirectOnly(reply, session.turnedAwayTo, payload)
     // Fastify waits for none of them: the one that waits is the reply.
     if (session?.waiting != null) return session.waiting.replace(payload)
     const work = session?.beforeReply(reply)
@@ -51,6 +53,22 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     done()
   })
 }
+
+/**
+ * Makes a reply the redirect to a page, whatever its route has sent: a route whose guard nobody awaits goes on, and
+ * what it sends is not for this client. An error of the server is told. Returns the payload.
+ */
+function redirectOnly (reply: FastifyReply, page: string, payload: unknown): unknown {
+  if (reply.statusCode >= 500) return payload
+  new WaitingPayload(payload).destroy()
+  for (const name of Object.keys(reply.getHeaders())) if (OF_CONTENT.test(name)) reply.removeHeader(name)
+  reply.code(303).header('location', page)
+  keepPrivate(reply)
+  return null
+}
+
+/** Headers that describe a payload. */
+const OF_CONTENT = /^(content-(?!security)|etag$|last-modified$)/
 
 /**
  * Returns the credential of a request, `null` if it has none.

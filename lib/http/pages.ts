@@ -7,17 +7,20 @@ import { opensWebSocket } from './cross-site.ts'
 import { authOf, explainNobody, guard } from './guards.ts'
 import type { Authenticate } from './guards.ts'
 import { keepPrivate } from './reply-head.ts'
+import { requestSessionOf } from './request-session.ts'
 import { rememberPath } from './return-path.ts'
 
-const GUARDED_LOGIN = 'authenticatePage guards the login page: who is signed out cannot get there. Take it off' +
-  ' that route, or set pages.login to the path of another'
-const GUARDED_HOME = 'guestOnly guards the home page: who is signed in would be sent there again and again. Set' +
-  ' pages.home to the path of a page for who is signed in'
+const GUARDED_LOGIN = 'authenticatePage guards the login page: people who are signed out cannot get there. Take it' +
+  ' off that route, or set pages.login to the path of another'
+const GUARDED_HOME = 'guestOnly guards the home page: people who are signed in would be sent there again and again.' +
+  ' Set pages.home to the path of a page for them'
 
 /**
  * A `preHandler` or `onRequest` for pages: it lets only signed-in requests pass. Others are sent to `pages.login`, with
  * 303, and the page that they asked for is remembered. A script or a bearer client gets 401
  * `ERR_SESSION_UNAUTHENTICATED`. It is `app.authenticatePage`, and can be named before there is an application.
+ * Called by hand, its promise does not resolve for people whom it redirects: what follows an `await` does not run, and
+ * nor does a `finally`.
  * @throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered
  */
 export const authenticatePage: Authenticate = guard((context, request, reply) => {
@@ -30,7 +33,7 @@ export const authenticatePage: Authenticate = guard((context, request, reply) =>
     throw new errors.UNAUTHENTICATED()
   }
   rememberPath(context, request, replyOf(request, reply), pageOf(request))
-  return redirected(replyOf(request, reply), login)
+  return turnedAway(context, request, reply, { page: login, isFailure: true })
 })
 
 /**
@@ -41,8 +44,8 @@ export const authenticatePage: Authenticate = guard((context, request, reply) =>
  */
 export const guestOnly: Authenticate = guard((context, request, reply) => {
   const { home, login } = context.options.pages
-  if (authOf(context, request) === null || (isPage(request, login) && tellsOfFailure(request))) return
-  if (!isPage(request, home)) return redirected(replyOf(request, reply), home)
+  if ((isPage(request, login) && tellsOfFailure(request)) || authOf(context, request) === null) return
+  if (!isPage(request, home)) return turnedAway(context, request, reply, { page: home, isFailure: false })
   warnOnce(context, GUARDED_HOME)
 })
 
@@ -80,7 +83,12 @@ function replyOf (request: FastifyRequest, given: FastifyReply): FastifyReply {
  * Sends a request to another page. Returns a promise that does not resolve: nothing that follows may run. Waiting for
  * the reply would not do, which is over as well when its client closes the connection.
  */
-function redirected (reply: FastifyReply, page: string): Promise<never> {
+function turnedAway (
+  context: PluginContext, request: FastifyRequest, given: FastifyReply,
+  { page, isFailure }: { page: string, isFailure: boolean }
+): Promise<never> {
+  const reply = replyOf(request, given)
+  requestSessionOf(context, request).turnAway(page, { isFailure })
   keepPrivate(reply)
   reply.redirect(page, 303)
   return new Promise(() => {})

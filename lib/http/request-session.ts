@@ -54,6 +54,8 @@ export class RequestSession implements SessionOwner {
   #isAssignedLate = false
   /** The reply tells of a failure, whatever its status says. */
   #hasFailed = false
+  /** Page that the client is sent to, in place of what its route sends. */
+  turnedAwayTo: string | null = null
   /** Payload of the reply, while that waits for the changes of this request. */
   waiting: WaitingPayload | null = null
   /** The last save under way: saves of one request follow each other. */
@@ -221,6 +223,12 @@ export class RequestSession implements SessionOwner {
     } catch (error) {
       return [error]
     }
+  }
+
+  /** Has the reply be a redirect to a page, whatever the route sends. `isFailure`: nobody is signed in by it. */
+  turnAway (page: string, { isFailure }: { isFailure: boolean }): void {
+    this.turnedAwayTo = page
+    if (isFailure) this.#hasFailed = true
   }
 
   /** Notes that the reply has gone, or that its client has. */

@@ -1,12 +1,13 @@
 import { once } from 'node:events'
 import { request as send } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
 import formbody from '@fastify/formbody'
 import Fastify from 'fastify'
-import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, FastifyServerOptions } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import { authRoutes, sessionPlugin } from '../../lib/index.ts'
+import { authRoutes, MemoryStore, sessionPlugin } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { Signature } from '../../lib/session/token.ts'
 import { secret, startApp } from '../helpers/app.ts'
@@ -199,6 +200,50 @@ t.test('nothing of a guarded route runs for who is signed out, also if they clos
   const visitor = new Reader(`http://127.0.0.1:${port}`)
   for (const path of ['/', '/by-hand']) t.strictSame(place(await visitor.post(path)), [303, '/login'])
   t.strictSame(ran, [])
+})
+
+t.test('whoever is redirected sees nothing of a guarded route, also where nobody waits for the guard, and is not signed in', async (t) => {
+  let now = Date.now()
+  const app = await startApp(t, { store: new MemoryStore({ now: () => now }), touchAfter: 1 })
+  app.post('/cart', async ({ session }) => { session.cart = ['tea'] })
+  app.get('/me', async ({ auth }) => ({ user: auth?.userId ?? null }))
+  const payload = (mode: string): unknown => {
+    if (mode === 'stream') return Readable.from(['SECRET'])
+    return mode === 'error' ? Object.assign(new Error('SECRET'), { statusCode: 404 }) : 'SECRET'
+  }
+  const routes = (prefix: string, before: (request: FastifyRequest) => void): void => {
+    for (const mode of ['text', 'stream', 'error']) {
+      app.get(`${prefix}/by-hand/${mode}`, (request, reply) => {
+        before(request)
+        void app.authenticatePage(request, reply)
+        void reply.code(200).type('text/plain').header('etag', 'SECRET').send(payload(mode))
+      })
+      const preHandler = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+        before(request)
+        void app.authenticatePage(request, reply)
+        done()
+      }
+      app.get(`${prefix}/callback/${mode}`, { preHandler }, async (_request, reply) => {
+        void reply.code(200)
+        return payload(mode)
+      })
+    }
+  }
+  routes('/untouched', () => { now += 10_000 })
+  routes('/changed', ({ session }) => { session.cart = ['tea', 'milk'] })
+  routes('/assigned', ({ session }) => { session.userId = 7 })
+  const url = await listen(app)
+  const seen: string[] = []
+  for (const prefix of ['/untouched', '/changed', '/assigned']) {
+    for (const path of ['by-hand/text', 'by-hand/stream', 'by-hand/error', 'callback/text', 'callback/stream', 'callback/error']) {
+      const visitor = new Reader(url)
+      await visitor.post('/cart')
+      const answer = await visitor.get(`${prefix}/${path}`)
+      const said = JSON.stringify([answer.status, answer.headers.get('location'), answer.body, answer.headers.get('etag'), (await visitor.get('/me')).body])
+      if (said !== JSON.stringify([303, '/login', '', null, '{"user":null}'])) seen.push(`${prefix}/${path} ${said}`)
+    }
+  }
+  t.strictSame(seen, [])
 })
 
 t.test('a redirect saves what the visitor put into the session', async (t) => {
