@@ -31,7 +31,13 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
   })
   for (const [name, instead] of Object.entries(GONE)) {
     if (app.hasRequestDecorator(name)) continue
-    app.decorateRequest(name, { getter () { throw new errors.UNSUPPORTED(`request.${name}: ${instead}`) } })
+    app.decorateRequest(name, {
+      getter () { throw new errors.UNSUPPORTED(`request.${name}: ${instead}`) },
+      // An application may have one of its own.
+      setter (value: unknown) {
+        Object.defineProperty(this, name, { value, writable: true, configurable: true, enumerable: true })
+      }
+    })
   }
   if (!app.hasDecorator('decryptSession')) {
     app.decorate('decryptSession', () => {

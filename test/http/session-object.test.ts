@@ -855,6 +855,10 @@ t.test('request.sessionID, which express-session has, says what to use instead',
   await own.register(sessionPlugin, { secret, store: new MemoryStore() })
   own.get('/id', async (request) => sessionID(request))
   t.equal((await own.inject('/id')).body, 'theirs', 'one of the application stays')
+  const late = await startApp(t)
+  late.addHook('onRequest', async (request) => { Object.assign(request, { sessionID: 'mine' }) })
+  late.get('/id', async (request) => sessionID(request))
+  t.equal((await late.inject('/id')).body, 'mine', 'and one that a hook gives')
 })
 
 t.test('session.delete(), which @fastify/secure-session has, says what to use instead, and data may have its name', async (t) => {
