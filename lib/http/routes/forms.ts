@@ -59,11 +59,16 @@ export function failedForms (context: PluginContext, targetOf: TargetOf): ErrorH
     const unsaved = await requestSessionOf(context, request).fail(reply)
     for (const failure of [error, ...unsaved]) logFailure(failure, request, reply)
     const [told = error] = unsaved
-    const { headers } = (told ?? {}) as { headers?: Record<string, string> }
+    const { headers = {} } = (told ?? {}) as { headers?: Record<string, string> }
+    // With a redirect it would say when to follow that (RFC 9110 10.2.3).
+    const { 'retry-after': retryAfter, ...others } = headers
     const code = codeOf(told, reply)
-    return seeOther(reply.headers(headers ?? {}), withError(targetOf(code, request, reply), code))
+    const query = { error: code, ...SECONDS.test(String(retryAfter)) && { retry_after: String(retryAfter) } }
+    return seeOther(reply.headers(others), withQuery(targetOf(code, request, reply), query))
   }
 }
+
+const SECONDS = /^\d{1,9}$/
 
 /** Returns the status that the error of a reply has, as Fastify reads it. */
 function statusOf (error: unknown, reply: FastifyReply): number {
@@ -82,17 +87,18 @@ function codeOf (error: unknown, reply: FastifyReply): string {
   return statusOf(error, reply) < 500 ? 'bad_request' : 'server_error'
 }
 
-/** Adds a code to the query of a path or URL, in place of an `error` that is there. */
-function withError (target: string, code: string): string {
+/** Adds members to the query of a path or URL, in place of those that are there. */
+function withQuery (target: string, members: Record<string, string>): string {
   const [, page = '', query = '', fragment = ''] = /^([^?#]*)\??([^#]*)(#.*)?$/.exec(target) ?? []
-  const others = query.split('&').filter((each) => each !== '' && !/^error(=|$)/.test(each))
-  return `${page}?${[...others, `error=${code}`].join('&')}${fragment}`
+  const others = query.split('&').filter((each) => each !== '' && !Object.hasOwn(members, each.split('=')[0] as string))
+  return `${page}?${[...others, new URLSearchParams(members)].join('&')}${fragment}`
 }
 
-/** Logs an error as Fastify's own error handler does, which this one is in place of. */
+/** Logs an error, with its status, as Fastify's own error handler does by default, which this one is in place of. */
 function logFailure (error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const { message } = (error ?? {}) as { message?: string }
-  if (statusOf(error, reply) >= 500) request.log.error({ req: request, res: reply, err: error }, message)
+  reply.code(statusOf(error, reply))
+  if (reply.statusCode >= 500) request.log.error({ req: request, res: reply, err: error }, message)
   else if (request.server.initialConfig.disableRequestLogging !== true) {
     request.log.info({ res: reply, err: error }, message)
   }

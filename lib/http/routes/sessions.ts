@@ -6,7 +6,6 @@ import { finished } from '../../session/revocations.ts'
 import { TIMED_OUT, withDeadline } from '../../util/deadline.ts'
 import { REVOCATION_WAIT_MS } from '../../util/timings.ts'
 import type { PluginContext } from '../context.ts'
-import { assertSameSite } from '../cross-site.ts'
 import { assertRecent, authOf, requireAuth } from '../guards.ts'
 import type { RequestAuth } from '../request-auth.ts'
 import { requestSessionOf } from '../request-session.ts'
@@ -149,17 +148,9 @@ function addEndOthers (app: FastifyInstance, routes: Routes): void {
 
 /** Adds what is too long for a parameter, or has slashes: no session's id either. The router would repeat it. */
 function addNoIds (app: FastifyInstance, routes: Routes): void {
-  const { context, onRequest, requireRecent } = routes
+  const { onRequest, requireRecent } = routes
   const schema = { ...HIDDEN, response: { 404: NotTheirs } }
   app.delete('/*', { onRequest, schema }, async (request) => {
-    requireRecent(request)
-    throw new errors.NOT_FOUND()
-  })
-  app.post('/*', { ...errorHandlerOf(routes), schema }, async (request, reply) => {
-    const { '*': path } = request.params as { '*': string }
-    // Other paths are none of ours, also where these routes have no prefix.
-    if (!path.endsWith('/revoke')) return reply.callNotFound()
-    assertSameSite(context, request)
     requireRecent(request)
     throw new errors.NOT_FOUND()
   })
