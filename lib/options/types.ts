@@ -317,12 +317,12 @@ export interface AttemptLimitOptions {
 /** Pages that the plugin sends browsers to: paths of this site, which begin with one `/`, in ASCII. */
 export interface PagesOptions {
   /**
-   * Path of the page with the login form. Who is signed out goes there.
+   * Path of the page with the login form. People who are signed out go there.
    * @default '/login'
    */
   login?: string | undefined
   /**
-   * Path of the page for who is signed in. They go there if no other page was asked for.
+   * Path of the page for people who are signed in. They go there if they asked for no other page.
    * @default '/'
    */
   home?: string | undefined
