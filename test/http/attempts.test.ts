@@ -276,8 +276,8 @@ t.test('a form that is refused for its many tries is sent to the page that says 
   await app.register(authRoutes, { verify: () => null, redirects: { failure: '/login' }, attempts: { accountNetwork: { max: 1 } } })
   const headers = { 'content-type': 'application/x-www-form-urlencoded' }
   const replies = await inTurn(2, async () => (await app.inject({ method: 'POST', url: '/login', headers, payload: 'username=ada&password=wrong' })))
-  t.strictSame(replies.map(({ statusCode, headers }) => [statusCode, headers.location, 'retry-after' in headers]), [
-    [303, '/login?error=invalid_credentials', false], [303, '/login?error=too_many_attempts', true]
+  t.match(replies.map(({ statusCode, headers }) => [statusCode, headers.location]), [
+    [303, '/login?error=invalid_credentials'], [303, /^\/login\?error=too_many_attempts&retry_after=(900|8\d\d)$/]
   ])
 })
 
