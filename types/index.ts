@@ -56,7 +56,7 @@ interface InstanceDecorators {
   authenticatePage: Authenticate
   /**
    * A `preHandler` or `onRequest` for the pages of a sign-in: it lets only requests pass that are not signed in. Others
-   * are sent to `pages.home`, with 303.
+   * are sent to `pages.home`, with 303; but for who is told of a failure on the login page, by `error=` in its query.
    */
   guestOnly: Authenticate
   /**

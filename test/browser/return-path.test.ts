@@ -20,6 +20,7 @@ const SIGN_OUT = '<form id="sign-out" method="post" action="/auth/logout"><butto
 
 /** A shop whose pages are for customers, with the forms of the ready routes. Its address in the browser. */
 async function startShop (t: Test, isSecure: boolean): Promise<string> {
+  // Fastify's types of one with TLS and one without do not fit each other.
   const app = Fastify({ https: isSecure ? tls : null, forceCloseConnections: true } as FastifyServerOptions) as unknown as FastifyInstance
   t.teardown(async () => { await app.close() })
   await app.register(formbody)

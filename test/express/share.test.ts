@@ -3,7 +3,7 @@ import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { RedisStore } from '../../lib/express/redis-store.ts'
-import type { SessionOptions } from '../../lib/index.ts'
+import type { AuthRoutesOptions, SessionOptions } from '../../lib/index.ts'
 import { signExpressCookie, unsignExpressCookie } from '../../lib/express/tokens.ts'
 import { secret, startApp } from '../helpers/app.ts'
 import { Gate, Jar, startExpress, startShop } from '../helpers/express-app.ts'
@@ -464,14 +464,14 @@ t.test('a login that Express would not see is refused, and says how to do it', a
   }
   t.same((await jar.get(refused.express, '/data')).body, { cart: 1 }, 'nothing has ended')
 
-  type OnLogin = (user: { id: string | number | bigint }, credentials: unknown, request: any) => object
+  type OnLogin = NonNullable<AuthRoutesOptions['onLogin']>
   const assigned: OnLogin = ({ id }, _credentials, request) => {
     request.session.user = { id }
     return { keep: ['user'], label: 'phone' }
   }
   const given: OnLogin = ({ id }) => ({ data: { user: { id } }, label: 'phone' })
   for (const onLogin of [assigned, given]) {
-    const right = await open(t, { userIdFrom: (data: any) => data.user?.id, onLogin })
+    const right = await open(t, { userIdFrom: (data) => data.user?.id, onLogin })
     t.equal((await jar.post(right.shop, '/auth/login', { username: 'ada', password: 'x' })).status, 200)
     t.same((await jar.get(right.express, '/data')).body, { user: { id: 'ada' } })
     t.match(await jar.get(right.shop, '/me'), { body: { userId: 'ada', label: 'phone' } })

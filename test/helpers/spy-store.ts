@@ -88,3 +88,16 @@ export class SpyStore extends MemoryStore {
     return await answer()
   }
 }
+
+/** Makes a store that has begun to end the sessions of a user, and goes on when the gate is open. */
+export function slowToEnd (): { store: MemoryStore, gate: Gate } {
+  const store = new MemoryStore()
+  const gate = new Gate()
+  const end = store.deleteByUser.bind(store)
+  store.deleteByUser = async (userId, options) => {
+    options?.onEnded?.([])
+    await gate.pass()
+    return await end(userId, options)
+  }
+  return { store, gate }
+}

@@ -13,7 +13,7 @@ import type { LogLine } from '../helpers/app.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { MINUTE } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
-import { Gate, SpyStore } from '../helpers/spy-store.ts'
+import { Gate, slowToEnd, SpyStore } from '../helpers/spy-store.ts'
 import { listen, Visitor } from '../helpers/visitor.ts'
 import type { Answer } from '../helpers/visitor.ts'
 
@@ -439,14 +439,7 @@ t.test('a form that ends sessions and fails is sent to its page; who has to sign
 
 t.test('a form does not wait for very many sessions to end', async (t) => {
   withRealLimits(t)
-  const store = new MemoryStore()
-  const gate = new Gate()
-  const end = store.deleteByUser.bind(store)
-  store.deleteByUser = async (userId, options) => {
-    options?.onEnded?.([])
-    await gate.pass()
-    return await end(userId, options)
-  }
+  const { store, gate } = slowToEnd()
   const { signIn } = await open(t, { plugin: { store } })
   const [here, phone] = [await signIn(), await signIn()]
   isRedirect(t, await here.form('/sessions/revoke-others', {}), '/devices')

@@ -13,7 +13,7 @@ import { withRealLimits } from '../helpers/patience.ts'
 import { MINUTE } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
-import { Gate } from '../helpers/spy-store.ts'
+import { slowToEnd } from '../helpers/spy-store.ts'
 
 const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:131.0) Gecko/20100101 Firefox/131.0'
 const ANDROID = 'Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36'
@@ -245,14 +245,7 @@ t.test('very many sessions are seen page by page: each reply says where the next
 
 t.test('where the end of all others takes long, the reply does not wait for it, and nobody is signed in by them meanwhile', async (t) => {
   withRealLimits(t)
-  const store = new MemoryStore()
-  const gate = new Gate()
-  const end = store.deleteByUser.bind(store)
-  store.deleteByUser = async (userId, options) => {
-    options?.onEnded?.([])
-    await gate.pass()
-    return await end(userId, options)
-  }
+  const { store, gate } = slowToEnd()
   const { app, signIn } = await open(t, { store })
   const [phone, laptop, bob] = [await signIn('ada'), await signIn('ada'), await signIn('bob')]
   const told: string[] = []
