@@ -142,6 +142,9 @@ export class ExpressRecords extends Records {
       meta: null,
       // parseExpress has seen that it is an object.
       persistent: (cookie as JsonObject).expires != null,
+      methods: null,
+      actor: null,
+      idp: null,
       ip: null,
       userAgent: null
     }

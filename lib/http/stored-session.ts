@@ -176,7 +176,9 @@ export class StoredSession {
     this.#isEnded = true
     this.#failure = null
     if (failure !== null) throw failure
-    if (mine !== null) await this.budget.within(this.#context.core.logout(mine, this.#sent?.adopts))
+    if (mine === null) return
+    const cause = { requestId: this.#request.id }
+    await this.budget.within(this.#context.core.logout(mine, cause, this.#sent?.adopts))
   }
 
   /**
@@ -281,8 +283,8 @@ export class StoredSession {
     else this.#setSession(updated, null)
   }
 
-  get #client (): { ip: string, userAgent: string | null } {
-    return { ip: this.#request.ip, userAgent: this.#request.headers['user-agent'] ?? null }
+  get #client (): { ip: string, userAgent: string | null, requestId: string } {
+    return { ip: this.#request.ip, requestId: this.#request.id, userAgent: this.#request.headers['user-agent'] ?? null }
   }
 
   #holdNew ({ record, token }: HeldSession): void {

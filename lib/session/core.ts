@@ -1,6 +1,7 @@
 import { errors } from '../errors.ts'
 import { EventHub } from './events.ts'
-import type { EndReason, SessionEvent } from './events.ts'
+import type { EndCause } from './end-cause.ts'
+import type { SessionEvent } from './events.ts'
 import type { SessionTimeouts } from '../util/duration.ts'
 import { Credentials, proven } from './credentials.ts'
 import type { Credential, CredentialsOptions } from './credentials.ts'
@@ -65,8 +66,8 @@ export class SessionCore {
   readonly #ends: PendingEnds
   readonly #revocations: Revocations
   readonly #onEnded = (...[id, userId, reason]: StoreEvents['ended']): void => {
-    if (reason === 'expired') this.#tell('expired', id, userId)
-    else this.#tell('revoked', id, userId, reason)
+    if (reason === 'expired') this.#tell('expired', { id, userId })
+    else this.#tell('revoked', { id, userId }, { reason })
   }
 
   readonly #onDown = (): void => this.events.emitHere('store-down')
@@ -78,7 +79,9 @@ export class SessionCore {
     this.credentials = new Credentials(options)
     this.#store = options.store
     this.#ends = new PendingEnds((end) => this.#delete(end))
-    this.#revocations = new Revocations(this.#store, (id, userId) => this.#tell('revoked', id, userId, 'revoked'))
+    this.#revocations = new Revocations(this.#store, (id, userId, cause) => {
+      this.#tell('revoked', { id, userId }, cause)
+    })
     this.events = new EventHub(this.#store.bus)
     this.signals = new EndSignals(this.events, async (id, secretHash) => {
       return !this.#ends.has(id, secretHash) && await this.get(id, { fresh: true }) !== null
@@ -162,7 +165,7 @@ export class SessionCore {
       ? () => this.#store.begin(record, { limit })
       : () => this.#store.replace(record, replaces, { carry, limit }))
     if (stored === null) throw new errors.UNAUTHENTICATED()
-    if (stored.userId !== null) this.#tell('created', stored.id, stored.userId)
+    this.#tell('created', stored, session)
     return { record: stored, token }
   }
 
@@ -175,7 +178,7 @@ export class SessionCore {
     const { record, token, carry } = await this.#made(session)
     const stored = await this.#begin(record, () => this.#store.move(record, old, { carry }))
     if (stored === null) return null
-    if (stored.userId !== null) this.#tell('created', stored.id, stored.userId)
+    this.#tell('created', stored, session)
     return { record: stored, token }
   }
 
@@ -194,7 +197,7 @@ export class SessionCore {
     const record = { ...old, id, secretHash, data: fitting(data, old.data, maxDataSize), lastSeenAt }
     const stored = await this.#begin(record, () => this.#store.move(record, old, { carry }))
     if (stored === null) return null
-    if (stored.userId !== null) this.#tell('created', id, stored.userId, 'moved')
+    this.#tell('created', stored, { reason: 'moved' })
     return { record: stored, token }
   }
 
@@ -218,8 +221,8 @@ export class SessionCore {
    * now on and repeats the deletion.
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
-  async end (id: string, reason: EndReason): Promise<boolean> {
-    return await this.#ends.end({ id, reason })
+  async end (id: string, cause: EndCause): Promise<boolean> {
+    return await this.#ends.end({ id, cause })
   }
 
   /**
@@ -227,18 +230,20 @@ export class SessionCore {
    * and a public id are no proof. `adopts`: the other library's session that it was made of, or would have been.
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
-  async logout ({ id, secretHash }: Pick<SessionRecord, 'id' | 'secretHash'>, adopts?: string): Promise<boolean> {
-    return await this.#ends.end({ id, reason: 'logout', secretHash, adopts })
+  async logout (
+    { id, secretHash }: Pick<SessionRecord, 'id' | 'secretHash'>, cause: Omit<EndCause, 'reason'>, adopts?: string
+  ): Promise<boolean> {
+    return await this.#ends.end({ id, cause: { ...cause, reason: 'logout' }, secretHash, adopts })
   }
 
   /** Ends all sessions of a user but one, and calls off their logins under way. This process refuses them at once. */
-  endByUser (userId: string, except: string | undefined): Revocation {
-    return this.#revocations.begin(userId, except)
+  endByUser (userId: string, except: string | undefined, cause: EndCause): Revocation {
+    return this.#revocations.begin(userId, except, cause)
   }
 
   /** Ends a session, and repeats that until the store confirms it. */
   endEventually (id: string): void {
-    this.end(id, 'revoked').catch(() => {})
+    this.end(id, { reason: 'revoked' }).catch(() => {})
   }
 
   /** Stops what runs in the background. Twice is safe. */
@@ -283,17 +288,27 @@ export class SessionCore {
     return record == null || this.#isRefused(record) ? null : record
   }
 
-  async #delete ({ id, reason, secretHash, adopts }: SessionEnd): Promise<boolean> {
+  async #delete ({ id, cause, secretHash, adopts }: SessionEnd): Promise<boolean> {
     // The old session first: if nobody has adopted it by then, nobody will.
     if (adopts !== undefined) await this.#store.adoption?.discard(adopts)
     const ended = await this.#store.delete(id, { secretHash })
-    if (ended?.userId != null) this.#tell('revoked', ended.id, ended.userId, reason)
+    if (ended !== null) this.#tell('revoked', ended, cause)
     return ended !== null
   }
 
+  /** Emits an event of a session, unless that is anonymous. */
   #tell (
-    name: 'created' | 'revoked' | 'expired', id: string, userId: string, reason: SessionEvent['reason'] = null
+    name: 'created' | 'revoked' | 'expired', session: Pick<SessionRecord, 'id' | 'userId'> & Partial<SessionRecord>,
+    { reason = null, statedReason = null, actor = null, requestId = null }: Told = {}
   ): void {
-    this.events.emit(name, { id, userId, at: Math.floor(this.#store.now()), reason })
+    const { id, userId, kind = null } = session
+    if (userId === null) return
+    const at = Math.floor(this.#store.now())
+    this.events.emit(name, {
+      id, userId, at, reason, kind, statedReason, actor, requestId, newDevice: null, newNetwork: null
+    })
   }
 }
+
+/** What an event says besides its session. */
+type Told = Partial<Omit<EndCause, 'reason'>> & { readonly reason?: SessionEvent['reason'] }

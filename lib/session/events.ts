@@ -1,5 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
 import { EventEmitter } from 'node:events'
+import type { SessionKind } from './record.ts'
 import type { Bus } from './store.ts'
 
 /**
@@ -18,6 +19,18 @@ export interface SessionEvent {
   readonly at: number
   /** `revoked`: why. `created`: `moved` where a session goes on under a new id, by a regeneration. Else `null`. */
   readonly reason: EndReason | 'moved' | null
+  /** What carries the session. `null` where the process that noticed it cannot tell. */
+  readonly kind: SessionKind | null
+  /** `revoked`: the `reason` that the application gave. Else `null`. */
+  readonly statedReason: string | null
+  /** `revoked`: who ended it, `created`: who acts as the user, where the application said so. Else `null`. */
+  readonly actor: string | null
+  /** The id of the request that did it. `null` where it was none. */
+  readonly requestId: string | null
+  /** `created`: whether the user is known from this device. `null` without the option `knownDevices`. */
+  readonly newDevice: boolean | null
+  /** `created`: whether the user is known from this network. `null` without the option `knownDevices`. */
+  readonly newNetwork: boolean | null
   /** `true` in the one process where it happened or was noticed: count those. */
   readonly local: boolean
 }
@@ -154,9 +167,7 @@ export class EventHub {
   }
 
   #onMessage (message: string): void {
-    for (const { name, id, userId, at, reason } of parse(message, this.#origin)) {
-      this.#tell(name, { id, userId, at, reason, local: false })
-    }
+    for (const { name, ...event } of parse(message, this.#origin)) this.#tell(name, { ...event, local: false })
   }
 
   /** Emits a failed login in this process alone. */
@@ -188,14 +199,32 @@ function parse (message: string, origin: string): FleetMessage[] {
     const heard = JSON.parse(message) as Record<string, unknown>
     if (typeof heard.origin !== 'string' || heard.origin === origin) return []
     const events: unknown[] = Array.isArray(heard.events) ? heard.events : [heard]
-    return events.filter(isFleetMessage)
+    return events.flatMap(fleetMessage)
   } catch {
     return []
   }
 }
 
-function isFleetMessage (heard: unknown): heard is FleetMessage {
-  const { name, id, userId, at, reason } = (heard ?? {}) as Record<string, unknown>
+/** Returns an event that was heard, if it is one. What an older version does not say is `null`. */
+function fleetMessage (heard: unknown): FleetMessage[] {
+  const said = (heard ?? {}) as Record<string, unknown>
+  const { name, id, userId, at, reason } = said
   const isEvent = FLEET_EVENTS.includes(name) && REASONS.includes(reason)
-  return isEvent && typeof id === 'string' && typeof userId === 'string' && typeof at === 'number'
+  if (!isEvent || typeof id !== 'string' || typeof userId !== 'string' || typeof at !== 'number') return []
+  const text = (value: unknown): string | null => typeof value === 'string' ? value : null
+  const flag = (value: unknown): boolean | null => typeof value === 'boolean' ? value : null
+  return [{
+    // The lists have only names and reasons.
+    name: name as FleetEvent,
+    id,
+    userId,
+    at,
+    reason: reason as FleetMessage['reason'],
+    kind: said.kind === 'cookie' || said.kind === 'bearer' ? said.kind : null,
+    statedReason: text(said.statedReason),
+    actor: text(said.actor),
+    requestId: text(said.requestId),
+    newDevice: flag(said.newDevice),
+    newNetwork: flag(said.newNetwork)
+  }]
 }

@@ -234,7 +234,7 @@ export class SessionManager<Data extends object = JsonObject> {
     const known = this.#core.tokens.idFrom(id)
     const revoking = async (): Promise<boolean> => {
       if (known === null || (userId !== null && userId !== await this.#core.userOf(known))) return false
-      return await this.#core.end(known, 'revoked')
+      return await this.#core.end(known, { reason: 'revoked' })
     }
     return await inTime(revoking())
   }
@@ -247,7 +247,7 @@ export class SessionManager<Data extends object = JsonObject> {
   async revokeUser (userId: string | number | bigint, options: RevokeUserOptions = {}): Promise<number> {
     assertMembers(options, 'options', ['except'])
     const except = this.#core.tokens.idFrom(options.except) ?? undefined
-    return await finished(this.#core.endByUser(userIdText(userId, 'userId'), except))
+    return await finished(this.#core.endByUser(userIdText(userId, 'userId'), except, { reason: 'revoked' }))
   }
 
   /**

@@ -22,10 +22,18 @@ export interface NewSession {
   absoluteTimeoutMs?: number | undefined
   /** `false`: its cookie ends with the browser session. Default: as `cookieMaxAgeMs` says. */
   persistent?: boolean | undefined
+  /** How the user proved who they are: names separated by spaces. Default: nobody said. */
+  methods?: string | null | undefined
+  /** Who acts as the user. Default: the user. */
+  actor?: string | null | undefined
+  /** JSON text of `[issuer, sid]`, of the session at an identity provider. Default: none. */
+  idp?: string | null | undefined
   /** The client's address. A text that is none is left out. */
   ip?: string | null | undefined
   /** The `User-Agent` header. */
   userAgent?: string | null | undefined
+  /** The id of the request that begins it. */
+  requestId?: string | undefined
   /** Makes the data out of the data that `replaces` had at its end, where that has changed. */
   carry?: Change | undefined
   /** The session that ends when this one begins, or `null`. */
@@ -79,6 +87,9 @@ export function newRecord (session: NewSession, options: NewRecordOptions): Sess
     endsAt: createdAt + (session.absoluteTimeoutMs ?? absoluteTimeoutMs),
     idleTimeoutMs: session.idleTimeoutMs ?? idleTimeoutMs,
     persistent: session.persistent ?? cookieMaxAgeMs !== false,
+    methods: session.methods ?? null,
+    actor: session.actor ?? null,
+    idp: session.idp ?? null,
     ip: addressOf(session.ip),
     userAgent: session.userAgent == null ? null : deviceName(session.userAgent),
     data: fitting(session.data, replaces?.data, maxDataSize)

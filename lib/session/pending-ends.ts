@@ -1,6 +1,6 @@
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { RETRY_EVERY_MS } from '../util/timings.ts'
-import type { EndReason } from './events.ts'
+import type { EndCause } from './end-cause.ts'
 
 /**
  * Number of failures that end a round of tries. One failure may be of a single session that cannot be ended, or of a
@@ -13,7 +13,7 @@ const MAX_REFUSED = 10_000
 /** The end of a session, as it is asked for. */
 export interface SessionEnd {
   readonly id: string
-  readonly reason: EndReason
+  readonly cause: EndCause
   /** The hash that the session's secret must have, where a credential asks. Absent: any session of this id ends. */
   readonly secretHash?: string | undefined
   /** The other library's session that it was made of, or would have been. */
@@ -55,7 +55,7 @@ export class PendingEnds {
 
   /** Ends the session of a login that was refused, until the store confirms that it is gone. */
   addRefused (id: string): void {
-    const end: SessionEnd = { id, reason: 'revoked' }
+    const end: SessionEnd = { id, cause: { reason: 'revoked' } }
     this.#refused.set(keyOf(end), { end, running: 0 })
     const [oldest] = this.#refused.keys()
     if (this.#refused.size > MAX_REFUSED && oldest !== undefined) this.#refused.delete(oldest)

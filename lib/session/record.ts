@@ -36,6 +36,12 @@ export interface SessionRecord {
   readonly idleTimeoutMs: number
   /** `false`: the cookie ends with the browser session. */
   readonly persistent: boolean
+  /** How the user proved who they are: names separated by spaces, or `null` where the application did not say. */
+  readonly methods: string | null
+  /** Who acts as the user, if it is not the user. */
+  readonly actor: string | null
+  /** JSON text of `[issuer, sid]`: the session at an identity provider that it belongs to, or `null`. */
+  readonly idp: string | null
   /** The address it began from, if that is known. */
   readonly ip: string | null
   /** The client's device, as `deviceName` reads it from its `User-Agent`. */
@@ -75,6 +81,14 @@ export interface SessionInfo {
   readonly lastSeenAt: number
   /** When the session ends if it is not used again, in milliseconds since 1970. */
   readonly expiresAt: number
+  /** When the session ends however much it is used, in milliseconds since 1970: its absolute timeout. */
+  readonly endsAt: number
+  /** `false`: the cookie ends when the browser closes. A bearer token's session is remembered. */
+  readonly remembered: boolean
+  /** How the user proved who they are, as the sign-in said: `['pwd', 'otp']`. Empty where it did not say. */
+  readonly methods: readonly string[]
+  /** Who acts as the user, such as a colleague who helps them. `null`: the user. */
+  readonly actor: string | null
   /** The address it began from, where that is one. */
   readonly ip: string | null
   /** The device, read from the `User-Agent` header at sign-in: "Firefox 131 on Windows". At most 40 characters. */
@@ -117,9 +131,20 @@ export function publicMembers (record: SessionRecord): SessionInfo | null {
     authenticatedAt: record.authenticatedAt ?? record.createdAt,
     lastSeenAt: record.lastSeenAt,
     expiresAt: expiresAt(record),
+    endsAt: record.endsAt,
+    remembered: record.persistent,
+    methods: methodsOf(record),
+    actor: record.actor,
     ip: record.ip,
     userAgent: record.userAgent
   }
+}
+
+const NO_METHODS: readonly string[] = Object.freeze([])
+
+/** Returns how the user of a session proved who they are. */
+function methodsOf ({ methods }: SessionRecord): readonly string[] {
+  return methods === null ? NO_METHODS : Object.freeze(methods.split(' '))
 }
 
 /** Returns the frozen public view of a signed-in session. `null` for an anonymous one. */

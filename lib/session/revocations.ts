@@ -1,6 +1,7 @@
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { REQUEST_WAIT_MS, RETRY_EVERY_MS } from '../util/timings.ts'
 import { errors } from '../errors.ts'
+import type { EndCause } from './end-cause.ts'
 import type { SessionRecord } from './record.ts'
 import { listsOf } from './store.ts'
 import type { SessionStore } from './store.ts'
@@ -23,6 +24,7 @@ export interface Revocation {
 interface Running {
   readonly userId: string
   readonly except: string | undefined
+  readonly cause: EndCause
   /** Time when it began. Sessions that begin later go on. */
   readonly before: number
   /** Time when the exception began: the same under every id that it has. */
@@ -37,7 +39,7 @@ interface Running {
  */
 export class Revocations {
   readonly #store: SessionStore
-  readonly #tell: (id: string, userId: string) => void
+  readonly #tell: (id: string, userId: string, cause: EndCause) => void
   readonly #users = new Map<string, Set<Running>>()
   /** Revocations that have to be tried again: the last one of each user and exception. */
   readonly #failed = new Map<string, Running>()
@@ -45,14 +47,14 @@ export class Revocations {
   #closed = false
 
   /** `tell` is called for each session that has ended. */
-  constructor (store: SessionStore, tell: (id: string, userId: string) => void) {
+  constructor (store: SessionStore, tell: (id: string, userId: string, cause: EndCause) => void) {
     this.#store = store
     this.#tell = tell
   }
 
   /** Begins to end the sessions of a user. */
-  begin (userId: string, except: string | undefined): Revocation {
-    const running: Running = { userId, except, before: this.#store.now(), keptAt: null, ended: 0, steps: 0 }
+  begin (userId: string, except: string | undefined, cause: EndCause): Revocation {
+    const running: Running = { userId, except, cause, before: this.#store.now(), keptAt: null, ended: 0, steps: 0 }
     this.#users.set(userId, (this.#users.get(userId) ?? new Set()).add(running))
     const done = this.#run(running)
     // A caller who does not wait any more is not told.
@@ -75,13 +77,13 @@ export class Revocations {
   }
 
   async #run (running: Running, before?: number): Promise<number> {
-    const { userId, except } = running
+    const { userId, except, cause } = running
     try {
       if (except !== undefined) running.keptAt ??= (await findMoved(this.#store, except))?.createdAt ?? null
       const onEnded = (ids: readonly string[]): void => {
         running.ended += ids.length
         running.steps++
-        for (const id of ids) this.#tell(id, userId)
+        for (const id of ids) this.#tell(id, userId, cause)
       }
       const from = running.ended
       const ids = await listsOf(this.#store).deleteByUser(userId, { except, before, onEnded })

@@ -15,7 +15,7 @@ type Head = Omit<SessionRecord, 'id' | 'secretHash' | 'lastSeenAt' | 'data'>
  *
  * s lastSeenAt · h secretHash · c createdAt · e endsAt · i idleTimeoutMs · u userId · a authenticatedAt ·
  * l label · m meta · p ip · b userAgent · t 0 when the cookie ends with the browser session ·
- * k 1 for a bearer token. Absent means null (t: true, k: a cookie).
+ * k 1 for a bearer token · w methods · o actor · x idp. Absent means null (t: true, k: a cookie).
  */
 export function encode (record: SessionRecord): string {
   const head = JSON.stringify({ h: record.secretHash, ...encodeHead(record) })
@@ -45,15 +45,20 @@ export function encodeHead (record: Head): Record<string, string | number | unde
     p: record.ip ?? undefined,
     b: record.userAgent ?? undefined,
     t: record.persistent ? undefined : 0,
-    k: record.kind === 'bearer' ? 1 : undefined
+    k: record.kind === 'bearer' ? 1 : undefined,
+    w: record.methods ?? undefined,
+    o: record.actor ?? undefined,
+    x: record.idp ?? undefined
   }
 }
 
 /** Decodes the first line of a stored session, without `s` and `h`. Returns `null` if it is not one. */
 export function decodeHead (head: Record<string, unknown>): Head | null {
   const { c, e, i, u = null, a = null, l = null, m = null, p = null, b = null, t, k } = head
+  const { w = null, o = null, x = null } = head
   const areInstants = isInstant(c) && isInstant(e) && isInstant(i) && (a === null || isInstant(a))
   if (!areInstants || !isText(u) || !isText(l) || !isText(m) || !isText(p) || !isText(b)) return null
+  if (!isText(w) || !isText(o) || !isText(x)) return null
   if ((u !== null && !isUserIdText(u)) || (m !== null && parseObject(m) === null)) return null
   return {
     kind: k === 1 ? 'bearer' : 'cookie',
@@ -65,6 +70,9 @@ export function decodeHead (head: Record<string, unknown>): Head | null {
     endsAt: e,
     idleTimeoutMs: i,
     persistent: t !== 0,
+    methods: w,
+    actor: o,
+    idp: x,
     ip: p,
     userAgent: b
   }

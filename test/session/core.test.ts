@@ -155,8 +155,8 @@ t.test('touchAfter 0 is every time, false never', async (t) => {
 t.test('ending a session says whether there was one', async (t) => {
   const { core } = open(t)
   const { record, token } = await core.create(ada)
-  t.equal(await core.end(record.id, 'logout'), true)
-  t.equal(await core.end(record.id, 'logout'), false)
+  t.equal(await core.end(record.id, { reason: 'logout' }), true)
+  t.equal(await core.end(record.id, { reason: 'logout' }), false)
   t.equal(await find(core, token), null)
 })
 
@@ -167,7 +167,7 @@ t.test('a session whose end is not confirmed is refused at once, and ended when 
   const told: unknown[] = []
   core.events.on('revoked', ({ reason }) => { told.push(reason) })
   store.failing.add('delete')
-  await t.rejects(core.end(record.id, 'logout'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  await t.rejects(core.end(record.id, { reason: 'logout' }), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
   t.ok(await store.peek(record.id), 'it is still there')
   t.strictSame(await store.during(async () => t.equal(await find(core, token), null)), [], 'without asking the store')
   t.ok(await find(core, other), 'nobody else is refused')
@@ -191,9 +191,9 @@ t.test('a store that never answers one deletion is asked for the others all the 
     if (id === first.record.id) return await new Promise(() => {})
     return await remove(id)
   }
-  void core.end(first.record.id, 'logout')
+  void core.end(first.record.id, { reason: 'logout' })
   store.failing.add('delete')
-  await core.end(second.record.id, 'logout').catch(() => {})
+  await core.end(second.record.id, { reason: 'logout' }).catch(() => {})
   await until(() => store.calls.filter((call) => call === 'delete').length >= 3)
   store.failing.clear()
   const before = store.calls.length
@@ -211,7 +211,7 @@ t.test('a session that is being refused is refused although the store was asked 
   const found = find(core, token)
   await gate.reached
   store.failing.add('delete')
-  await core.end(record.id, 'logout').catch(() => {})
+  await core.end(record.id, { reason: 'logout' }).catch(() => {})
   gate.open()
   t.equal(await found, null)
 })
@@ -251,12 +251,12 @@ t.test('a closed core leaves nothing running, and closing it twice is safe', asy
   const { core, store } = open(t)
   const { record } = await core.create(ada)
   store.failing.add('delete')
-  await core.end(record.id, 'logout').catch(() => {})
+  await core.end(record.id, { reason: 'logout' }).catch(() => {})
   const before = timers()
   await core.close()
   await core.close()
   t.equal(timers(), before - 1)
-  await core.end(record.id, 'logout').catch(() => {})
+  await core.end(record.id, { reason: 'logout' }).catch(() => {})
   t.equal(timers(), before - 1, 'nor does it begin again')
 })
 
@@ -265,7 +265,7 @@ t.test('a session of an ended one cannot be changed or used', async (t) => {
   const { record, token } = await core.create(ada)
   t.match(await core.update(record, () => '{"cart":1}'), { data: '{"cart":1}' })
   t.equal(await core.touch(record), true)
-  await core.end(record.id, 'logout')
+  await core.end(record.id, { reason: 'logout' })
   t.equal(await core.update(record, () => '{"cart":2}'), null)
   t.equal(await core.touch(record), false)
   t.equal(await find(core, token), null)
@@ -335,6 +335,6 @@ t.test('a logout ends the Express session before what may be made of it', async 
       return null
     }
   })
-  await core.logout({ id: newId(), secretHash: '' }, 'sid')
+  await core.logout({ id: newId(), secretHash: '' }, {}, 'sid')
   t.strictSame(order, ['discards sid', 'discarded', 'deletes'])
 })

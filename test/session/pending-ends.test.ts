@@ -15,7 +15,7 @@ function open (t: Test, confirms: (id: string) => boolean) {
   })
   t.teardown(() => endings.close())
   const promise = async (ending: Partial<SessionEnd> & { id: string }): Promise<void> => {
-    await t.rejects(endings.end({ reason: 'logout', ...ending }))
+    await t.rejects(endings.end({ cause: { reason: 'logout' }, ...ending }))
   }
   return { endings, tried, promise }
 }
@@ -77,8 +77,8 @@ t.test('what is still being ended is not ended again beside that, and is once th
     return true
   })
   t.teardown(() => endings.close())
-  const ended = endings.end({ id: 'ada', reason: 'logout' })
-  await t.rejects(endings.end({ id: 'bob', reason: 'logout' }))
+  const ended = endings.end({ id: 'ada', cause: { reason: 'logout' } })
+  await t.rejects(endings.end({ id: 'bob', cause: { reason: 'logout' } }))
   await until('three rounds', () => tried.length === 5)
   t.strictSame(tried, ['ada', 'bob', 'bob', 'bob', 'bob'])
   t.ok(endings.has('ada'), 'who is refused all the time')
@@ -111,7 +111,7 @@ t.test('an end that is tried again says of what session and why, as it did at fi
     return true
   })
   t.teardown(() => endings.close())
-  const ending: SessionEnd = { id: 'ada', reason: 'logout', secretHash: 'hers', adopts: 'sid' }
+  const ending: SessionEnd = { id: 'ada', cause: { reason: 'logout' }, secretHash: 'hers', adopts: 'sid' }
   await t.rejects(endings.end(ending))
   await until('its end', () => endings.size === 0)
   t.strictSame(tried, [ending, ending, ending])

@@ -4,7 +4,7 @@ import { HOUR, MINUTE, record } from '../helpers/record.ts'
 
 t.test('what an application sees of a session is everything but its secret and its data', async (t) => {
   const now = 1_700_000_000_000
-  const session = record({ now, label: 'ada\'s phone', meta: '{"device":{"os":"x"},"tags":[{"a":1}]}', ip: '::1', userAgent: 'Browser', data: '{"cart":1}' })
+  const session = record({ now, label: 'ada\'s phone', meta: '{"device":{"os":"x"},"tags":[{"a":1}]}', persistent: false, methods: 'pwd otp', actor: 'bob', ip: '::1', userAgent: 'Browser', data: '{"cart":1}' })
   const info = toInfo({ ...session, authenticatedAt: now + 1, lastSeenAt: now + 2 })
   t.strictSame(info, {
     id: session.id,
@@ -16,15 +16,19 @@ t.test('what an application sees of a session is everything but its secret and i
     authenticatedAt: now + 1,
     lastSeenAt: now + 2,
     expiresAt: now + 2 + 30 * MINUTE,
+    endsAt: session.endsAt,
+    remembered: false,
+    methods: ['pwd', 'otp'],
+    actor: 'bob',
     ip: '::1',
     userAgent: 'Browser'
   })
 })
 
 t.test('it is frozen to its depth', async (t) => {
-  const info = toInfo(record({ meta: '{"device":{"os":"x"},"tags":[{"a":1}]}' }))
+  const info = toInfo(record({ methods: 'pwd otp', meta: '{"device":{"os":"x"},"tags":[{"a":1}]}' }))
   const meta = info?.meta as unknown as { device: { os: string }, tags: Array<{ a: number }> }
-  for (const part of [info, meta, meta.device, meta.tags, meta.tags[0]]) t.ok(Object.isFrozen(part))
+  for (const part of [info, info?.methods, meta, meta.device, meta.tags, meta.tags[0]]) t.ok(Object.isFrozen(part))
 })
 
 t.test('an anonymous session is nobody\'s', async (t) => {

@@ -50,7 +50,7 @@ t.test('from the first moment on all sessions of the user are refused that began
     return []
   })
   t.notOk(revocations.refuses(old))
-  const { done } = revocations.begin('ada', undefined)
+  const { done } = revocations.begin('ada', undefined, { reason: 'revoked' })
   t.ok(revocations.refuses(old))
   t.ok(revocations.refuses(record({ now: NOW })), 'also what began in this millisecond')
   t.notOk(revocations.refuses(record({ now: NOW + 1 })), 'who signs in afterwards')
@@ -68,7 +68,7 @@ t.test('the exception is refused under no id', async (t) => {
       await gate.pass()
       return []
     }, [...sessions])
-    const { done } = revocations.begin('ada', except)
+    const { done } = revocations.begin('ada', except, { reason: 'revoked' })
     t.notOk(revocations.refuses(record({ now: NOW - 50, id: except })))
     await gate.reached
     t.notOk(revocations.refuses(record({ now: NOW - 50, id: 'what it moves to' })))
@@ -87,7 +87,7 @@ t.test('each session that ends is told once, as it ends, also by a store that sa
     onEnded(['c'])
     return ['a', 'b', 'c']
   })
-  const revocation = portions.revocations.begin('ada', undefined)
+  const revocation = portions.revocations.begin('ada', undefined, { reason: 'revoked' })
   await gate.reached
   t.strictSame(portions.told, ['a of ada', 'b of ada'])
   t.match(revocation, { ended: 2, steps: 2 })
@@ -95,13 +95,13 @@ t.test('each session that ends is told once, as it ends, also by a store that sa
   t.equal(await revocation.done, 3)
   t.strictSame(portions.told, ['a of ada', 'b of ada', 'c of ada'])
   const { revocations, told } = open(t, async () => ['a', 'b'])
-  t.equal(await revocations.begin('ada', undefined).done, 2)
+  t.equal(await revocations.begin('ada', undefined, { reason: 'revoked' }).done, 2)
   t.strictSame(told, ['a of ada', 'b of ada'])
 })
 
 t.test('where the store fails before anything is done, nobody is refused, and nothing is tried again', async (t) => {
   const { revocations } = open(t, down)
-  await t.rejects(revocations.begin('ada', undefined).done, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  await t.rejects(revocations.begin('ada', undefined, { reason: 'revoked' }).done, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
   t.notOk(revocations.refuses(old))
   t.notOk(process.getActiveResourcesInfo().includes('Timeout'))
 })
@@ -112,7 +112,7 @@ t.test('where the store fails half-way it is gone on with until it does not, for
     options.onEnded([`${++tries}`])
     return tries < 3 ? await down(userId, options) : [`${tries}`]
   })
-  const { done } = revocations.begin('ada', undefined)
+  const { done } = revocations.begin('ada', undefined, { reason: 'revoked' })
   await t.rejects(done, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
   t.ok(revocations.refuses(old), 'meanwhile they are refused')
   await until('the third try', () => tries === 3)
@@ -125,7 +125,7 @@ t.test('of two that failed for one user the later one is gone on with, and of ot
   let isBack = false
   const { revocations, asked } = open(t, async (userId, options) => isBack ? [] : await goesDown(userId, options))
   const all = [['ada', undefined], ['ada', undefined], ['ada', 'here'], ['bob', undefined]] as const
-  for (const [userId, except] of all) await t.rejects(revocations.begin(userId, except).done, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  for (const [userId, except] of all) await t.rejects(revocations.begin(userId, except, { reason: 'revoked' }).done, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
   asked.length = 0
   isBack = true
   await until('their ends', () => !revocations.refuses(old) && !revocations.refuses({ ...old, userId: 'bob' }))
@@ -134,16 +134,16 @@ t.test('of two that failed for one user the later one is gone on with, and of ot
 
 t.test('what the store cannot do is not tried again, and refuses nobody', async (t) => {
   const { revocations } = open(t, async () => { throw new errors.UNSUPPORTED('that') })
-  await t.rejects(revocations.begin('ada', undefined).done, { code: 'ERR_SESSION_UNSUPPORTED' })
+  await t.rejects(revocations.begin('ada', undefined, { reason: 'revoked' }).done, { code: 'ERR_SESSION_UNSUPPORTED' })
   t.notOk(revocations.refuses(old))
   t.notOk(process.getActiveResourcesInfo().includes('Timeout'))
 })
 
 t.test('after closing nothing is tried again', async (t) => {
   const { revocations } = open(t, goesDown)
-  await t.rejects(revocations.begin('ada', undefined).done)
+  await t.rejects(revocations.begin('ada', undefined, { reason: 'revoked' }).done)
   revocations.close()
-  await t.rejects(revocations.begin('bob', undefined).done)
+  await t.rejects(revocations.begin('bob', undefined, { reason: 'revoked' }).done)
   t.notOk(process.getActiveResourcesInfo().includes('Timeout'))
 })
 
@@ -157,7 +157,7 @@ t.test('whoever waits is told that the store is away when it does not go on, and
     return await new Promise(() => {})
   })
   let outcome: unknown = 'waits'
-  void finished(revocations.begin('ada', undefined)).catch((error: unknown) => { outcome = error })
+  void finished(revocations.begin('ada', undefined, { reason: 'revoked' })).catch((error: unknown) => { outcome = error })
   const pass = async (ms: number): Promise<void> => {
     mock.timers.tick(ms)
     for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))

@@ -25,6 +25,9 @@ const records: fc.Arbitrary<SessionRecord> = fc.record({
   endsAt: instant,
   idleTimeoutMs: fc.nat(),
   persistent: fc.boolean(),
+  methods: maybe,
+  actor: maybe,
+  idp: maybe,
   ip: maybe,
   userAgent: maybe,
   data: fc.oneof(json, json.map((text) => JSON.stringify(JSON.parse(text), null, 2)))

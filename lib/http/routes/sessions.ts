@@ -137,7 +137,7 @@ function addEndOthers (app: FastifyInstance, routes: Routes): void {
     },
     end: async (request) => {
       const { id, userId } = routes.requireRecent(request)
-      const revocation = routes.context.core.endByUser(userId, id)
+      const revocation = routes.context.core.endByUser(userId, id, { reason: 'revoked', requestId: request.id })
       const revoked = await withDeadline(revocation.done, REVOCATION_WAIT_MS)
       if (revoked !== TIMED_OUT) return { status: 200, body: { revoked } }
       if (revocation.steps === 0) return { status: 200, body: { revoked: await finished(revocation) } }
