@@ -112,6 +112,12 @@ const WALLS: Wall[] = [
     keepsOut: (of, { isLocal }) => isLocal ? !isIn(of, 'testing', 'session') : !of.startsWith('node:')
   },
   { says: 'lib/testing is for tests alone', around: (path) => !isIn(path, 'testing'), keepsOut: (of) => isIn(of, 'testing') },
+  {
+    says: 'lib/operate, the command line, knows sessions, the stores, and what opens them without Fastify',
+    around: (path) => isIn(path, 'operate'),
+    keepsOut: (of, { isLocal }) => isLocal ? !isIn(of, 'operate', 'session', 'redis', 'store', 'options', 'lib/standalone.ts') && !isShared(of) : !of.startsWith('node:')
+  },
+  { says: 'lib/operate is a program, and known to nobody', around: (path) => !isIn(path, 'operate'), keepsOut: (of) => isIn(of, 'operate') },
   { says: 'lib/http knows no store', around: (path) => isIn(path, 'http'), keepsOut: (of) => isIn(of, 'store', 'near', 'redis', 'express') },
   { says: 'nobody imports the front door', around: () => true, keepsOut: (of) => of === 'lib/index.ts' || of === 'lib/plugin.ts' }
 ]
