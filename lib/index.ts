@@ -29,6 +29,7 @@ export type {
 export type {
   CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike, RevokeOptions, RevokeUserOptions
 } from './session/manager.ts'
+export type { EndOptions } from './session/end-cause.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {

@@ -217,6 +217,8 @@ export function decorators (): void {
     // @ts-expect-error what may be anything is no name
     await app.attemptLogin(request, request.body, () => null)
     await app.logout(request, reply)
+    await app.logout(request, reply, { reason: 'account-closed', actor: 'eve' })
+    await app.logout(request, undefined, {})
     await request.session.regenerate()
     // @ts-expect-error a session is replaced by login and logout, not by hand
     request.auth = null

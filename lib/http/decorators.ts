@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
+import type { EndOptions } from '../session/end-cause.ts'
 import { attemptLogin } from './attempts.ts'
 import { kContext, kReply, kRequestSession } from './context.ts'
 import type { PluginContext } from './context.ts'
@@ -49,7 +50,8 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
   app.decorate(names.authenticate, authenticate)
   app.decorate(names.login, (request: FastifyRequest, user: LoginUser, options?: LoginOptions) =>
     reported(context, request, () => login(context, request, user, options)))
-  app.decorate(names.logout, (request: FastifyRequest) => reported(context, request, () => logout(context, request)))
+  app.decorate(names.logout, (request: FastifyRequest, _reply?: unknown, options?: EndOptions) =>
+    reported(context, request, () => logout(context, request, options)))
   app.decorate(names.attemptLogin, (request: FastifyRequest, account: unknown, verify: () => unknown) =>
     reported(context, request, () => attemptLogin(context, request, account, verify)))
   app.decorate(names.requireRecentLogin, requireRecentLogin)

@@ -3,6 +3,8 @@ import { assertBoolean, assertMembers } from '../session/arguments.ts'
 import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import { storedData } from '../session/data.ts'
+import { END_OPTIONS, statedCause } from '../session/end-cause.ts'
+import type { EndOptions } from '../session/end-cause.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { toInfo } from '../session/record.ts'
 import type { JsonObject, SessionInfo } from '../session/record.ts'
@@ -54,7 +56,7 @@ const NAMES = ['label', 'meta', 'remember', 'keep', 'data', 'idleTimeout', 'abso
 export type Login = (request: AnyRequest, user: LoginUser, options?: LoginOptions) => Promise<RequestAuth>
 
 /** Signs out who is signed in, if anybody is: `app.logout`. */
-export type Logout = (request: AnyRequest, reply?: AnyReply) => Promise<void>
+export type Logout = (request: AnyRequest, reply?: AnyReply, options?: EndOptions) => Promise<void>
 
 /**
  * Signs a user in: a new session takes the place of the request's, and the reply sets its cookie.
@@ -107,13 +109,17 @@ export async function issueToken (
 
 /**
  * Ends the request's session, if it has one, and takes the cookie back, also where the store does not confirm the end.
- * @throws TypeError for what is no request
+ * @throws TypeError for what is no request, and for a `reason` or an `actor` that is no such text
  * @throws ERR_SESSION_CSRF_REJECTED, ERR_SESSION_STORE_UNAVAILABLE
  */
-export async function logout (context: PluginContext, request: FastifyRequest): Promise<void> {
+export async function logout (
+  context: PluginContext, request: FastifyRequest, options: EndOptions = {}
+): Promise<void> {
+  assertMembers(options, 'options', END_OPTIONS)
+  const cause = statedCause(options)
   const session = requestSessionOf(context, request)
   assertSameSite(context, request)
-  await session.end()
+  await session.end(cause)
 }
 
 /** Checks who signs in. `own`: what the data says of them, where this package says it. */

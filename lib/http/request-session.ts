@@ -14,7 +14,7 @@ import { carryOver, planSave, signsOut } from './save-plan.ts'
 import { CSRF_SECRET, dataOf, removeMember } from './session-object.ts'
 import type { Callback, Method, SessionOwner } from './session-object.ts'
 import { StoredSession } from './stored-session.ts'
-import type { RequestSessionOptions } from './stored-session.ts'
+import type { RequestSessionOptions, StatedCause } from './stored-session.ts'
 import type { WaitingPayload } from './waiting-payload.ts'
 
 /** Data of a session object before there is a stored session. */
@@ -197,9 +197,9 @@ export class RequestSession implements SessionOwner {
   }
 
   /** Ends the session. `request.session` is then a new, anonymous one. */
-  async end (): Promise<void> {
+  async end (cause?: StatedCause): Promise<void> {
     this.#forget()
-    await this.#inTurn(() => this.stored.end())
+    await this.#inTurn(() => this.stored.end(cause))
   }
 
   /** Stores the changes of this request, before its reply goes out. `undefined`: there is nothing to wait for. */

@@ -3,6 +3,7 @@ import { errors } from '../errors.ts'
 import { apply, parseData } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
 import type { Credential } from '../session/credentials.ts'
+import type { EndCause } from '../session/end-cause.ts'
 import type { HeldSession, NewSession } from '../session/new-record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { noCredential } from '../session/refusals.ts'
@@ -16,6 +17,9 @@ import { requestAuth } from './request-auth.ts'
 import type { RequestAuth } from './request-auth.ts'
 import type { BeginPlan, SavePlan } from './save-plan.ts'
 import { StoreBudget } from './store-budget.ts'
+
+/** What an application says of an end. */
+export type StatedCause = Pick<EndCause, 'statedReason' | 'actor'>
 
 export interface RequestSessionOptions {
   /** It is made to be loaded. A hook that asks before that, on a request that carries a session, asks too early. */
@@ -166,7 +170,7 @@ export class StoredSession {
   }
 
   /** Ends the session, also one that could not be loaded, and has its cookie taken back. */
-  async end (): Promise<void> {
+  async end (stated?: StatedCause): Promise<void> {
     if (this.#failure instanceof errors.SKIPPED) throw this.#failure
     this.#assertNotRefused()
     const mine = this.#mayEnd ? this.#record ?? (this.#token === null ? null : this.#sent) : null
@@ -177,7 +181,7 @@ export class StoredSession {
     this.#failure = null
     if (failure !== null) throw failure
     if (mine === null) return
-    const cause = { requestId: this.#request.id }
+    const cause = { ...stated, requestId: this.#request.id }
     await this.budget.within(this.#context.core.logout(mine, cause, this.#sent?.adopts))
   }
 

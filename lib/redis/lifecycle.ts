@@ -1,5 +1,5 @@
 import { errors } from '../errors.ts'
-import type { SessionRecord } from '../session/record.ts'
+import type { SessionKind, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
   BeginOptions, Change, DeleteByUserOptions, DeleteOptions, Limit, MoveOptions, ReplaceOptions
@@ -17,7 +17,7 @@ export interface LifecycleParts {
   lists: UserLists
   /** Has replicas confirm beginnings and ends; `null`: the master alone does. */
   replication: Replication | null
-  onEnded: (id: string, userId: string, reason: 'replaced' | 'evicted') => void
+  onEnded: (id: string, userId: string, reason: 'replaced' | 'evicted', kind: SessionKind) => void
 }
 
 /**
@@ -176,7 +176,7 @@ export class Lifecycle {
   ): void {
     // Not waited for: a list may hold sessions that are gone.
     if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
-    if (ended?.userId != null) this.#onEnded(ended.id, ended.userId, reason)
+    if (ended?.userId != null) this.#onEnded(ended.id, ended.userId, reason, ended.kind)
   }
 
   /** Deletes what was written about a session that does not begin. */

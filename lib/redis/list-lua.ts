@@ -9,6 +9,9 @@ const SMALL = 100
 /** Greatest score that is a time. Redis refuses later ones as an expiry. */
 const MAX_SCORE = Number.MAX_SAFE_INTEGER
 
+/** End of a member that a script tells of, where that is a bearer token's. No time in base 36 has it. */
+export const BEARER = '!'
+
 /** Start of the members of an index. */
 const INDEX = '+\\n'
 
@@ -53,11 +56,19 @@ local function remove (members)
   redis.call('ZREM', list, unpack(gone))
 end
 
--- Takes a portion of the members that have expired off the list, and returns it.
+-- A member as it is told of: with a mark where it is a bearer token's.
+local function told (member, score) return isBearer(score) and member .. '${BEARER}' or member end
+
+-- Takes a portion of the members that have expired off the list, and returns it, to be told of.
 local function drop ()
-  local dropped = redis.call('ZRANGEBYSCORE', list, 0, '(' .. time[1] * 1000, 'LIMIT', 0, portion)
+  local found = redis.call('ZRANGEBYSCORE', list, 0, '(' .. time[1] * 1000, 'WITHSCORES', 'LIMIT', 0, portion)
+  local dropped, expired = {}, {}
+  for at = 1, #found, 2 do
+    dropped[#dropped + 1] = found[at]
+    expired[#expired + 1] = told(found[at], found[at + 1])
+  end
   remove(dropped)
-  return dropped
+  return expired
 end
 
 -- Returns a portion by expiry, with scores: the members after one that had this score. Where that has gone, or expires

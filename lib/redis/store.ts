@@ -154,7 +154,7 @@ export class RedisStore implements SessionStore {
     this.#lifecycle = new Lifecycle({
       ...this.#confirmed === null ? base : this.#baseOn(this.#confirmed),
       replication: this.#replication,
-      onEnded: (id, userId, reason) => this.events.emit('ended', id, userId, reason)
+      onEnded: (...ended) => this.events.emit('ended', ...ended)
     })
     this.adoption = parts.adoption?.({ ...base, discard: async (sid) => { await this.#lifecycle.discard(sid) } })
   }
@@ -283,7 +283,7 @@ export class RedisStore implements SessionStore {
     const lists = new UserLists(link, this.keys, {
       persist: neverExpire,
       untilEnd: extendedByOthers,
-      onExpired: (id, userId) => this.events.emit('ended', id, userId, 'expired')
+      onExpired: (id, userId, kind) => this.events.emit('ended', id, userId, 'expired', kind)
     })
     const base = { link, keys: this.keys, lists }
     const made = records?.(base) ?? new Records(link, this.keys, { persist: neverExpire })

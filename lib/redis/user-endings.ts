@@ -39,9 +39,10 @@ export class UserEndings {
     const ended: string[] = []
     const endAll = async (members: string[]): Promise<boolean> => {
       await survivor?.follow()
-      const { ids, isAnyGone } = await this.#endEach(userId, members, survivor, confirmation)
+      const { records, isAnyGone } = await this.#endEach(userId, members, survivor, confirmation)
+      const ids = records.map(({ id }) => id)
       ended.push(...ids)
-      onEnded(ids)
+      onEnded(ids, records.map(({ kind }) => kind))
       return isAnyGone
     }
     // The process that began one of these undoes it. Where that was broken off, this does.
@@ -60,10 +61,10 @@ export class UserEndings {
     }
   }
 
-  /** Ends the sessions of these members, and takes them off the list. `ids`: those that lived. */
+  /** Ends the sessions of these members, and takes them off the list. `records`: those that lived. */
   async #endEach (
     userId: string, members: string[], survivor: SurvivingSession | null, confirmation: Confirmation
-  ): Promise<{ ids: string[], isAnyGone: boolean }> {
+  ): Promise<{ records: SessionRecord[], isAnyGone: boolean }> {
     const outcomes = new Map<string, Outcome>()
     const ending = await Promise.all(members.map(async (member) => {
       const { id, createdAt } = this.#keys.beganOf(member)
@@ -78,8 +79,8 @@ export class UserEndings {
     const done = all.filter(({ id }) => outcomes.get(id) !== 'other')
     const gone = done.filter(({ id }) => outcomes.get(id) === null)
     await this.#lists.forget(userId, done.map(({ member }) => member), new Set(gone.map(({ member }) => member)))
-    const ids = [...outcomes.values()].flatMap((outcome) => outcome === null || outcome === 'other' ? [] : [outcome.id])
-    return { ids, isAnyGone: done.length > 0 }
+    const records = [...outcomes.values()].filter((outcome) => outcome !== null && outcome !== 'other')
+    return { records, isAnyGone: done.length > 0 }
   }
 
   async #end (userId: string, id: string, confirmation: Confirmation): Promise<Outcome> {

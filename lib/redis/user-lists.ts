@@ -1,13 +1,13 @@
 import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
-import type { SessionRecord } from '../session/record.ts'
+import type { SessionKind, SessionRecord } from '../session/record.ts'
 import type { Began, Limit } from '../session/store.ts'
 import { LIST_SLACK_MS, PENDING_MS } from '../util/timings.ts'
 import { isWrongType } from './driver.ts'
 import type { Keys } from './keys.ts'
 import { script } from './link.ts'
 import type { RedisLink, Script } from './link.ts'
-import { LIST_FUNCTIONS } from './list-lua.ts'
+import { BEARER, LIST_FUNCTIONS } from './list-lua.ts'
 import { absentIfWrongType } from './records.ts'
 
 /** How many sessions one login ends at the most because they are too many. */
@@ -30,7 +30,7 @@ interface ListOptions {
   /** Others may extend a session, so it is listed up to its absolute deadline. */
   readonly untilEnd: boolean
   /** Called once for each session that expired while it was listed. */
-  readonly onExpired: (id: string, userId: string) => void
+  readonly onExpired: (id: string, userId: string, kind: SessionKind) => void
 }
 
 /** Reply to a confirmation: its status, the members that have to end, and a portion of those that had expired. */
@@ -60,7 +60,7 @@ export class UserLists {
   readonly #keys: Keys
   readonly #persist: boolean
   readonly #untilEnd: boolean
-  readonly #onExpired: (id: string, userId: string) => void
+  readonly #onExpired: ListOptions['onExpired']
 
   constructor (link: RedisLink, keys: Keys, { persist, untilEnd, onExpired }: ListOptions) {
     this.#link = link
@@ -310,7 +310,7 @@ return { called, spared, goesOn and found[#found - 1] or nil, goesOn and last or
 local past = {}
 for _, member in ipairs(ARGV) do
   local score = redis.call('ZSCORE', list, member)
-  if score and score - ${LIST_SLACK_MS} <= now then past[#past + 1] = member end
+  if score and score - ${LIST_SLACK_MS} <= now then past[#past + 1] = told(member, score) end
 end
 remove(ARGV)
 return past`)
@@ -322,7 +322,7 @@ return past`)
   async forget (userId: string, members: string[], gone = new Set(members)): Promise<void> {
     if (members.length === 0) return
     const past = await this.#script(UserLists.forgetScript, userId, ...members)
-    this.#reportExpired(userId, past.filter((member) => gone.has(member)))
+    this.#reportExpired(userId, past.filter((member) => gone.has(keptOf(member))))
   }
 
   #placeOf (before: Began): Place {
@@ -358,7 +358,8 @@ return dropped`)
 
   #reportExpired (userId: string, members: string[]): void {
     for (const member of members) {
-      if (!member.startsWith('+')) this.#onExpired(this.#keys.idOfMember(member), userId)
+      if (member.startsWith('+')) continue
+      this.#onExpired(this.#keys.idOfMember(keptOf(member)), userId, member.endsWith(BEARER) ? 'bearer' : 'cookie')
     }
   }
 
@@ -368,6 +369,11 @@ return dropped`)
     if (this.#persist) return isBearer ? NEVER : '+inf'
     return Math.ceil(this.#untilEnd ? record.endsAt : expiresAt(record)) + LIST_SLACK_MS + (isBearer ? 0.5 : 0)
   }
+}
+
+/** Returns a member as its list keeps it, of one that a script tells of. */
+function keptOf (member: string): string {
+  return member.endsWith(BEARER) ? member.slice(0, -BEARER.length) : member
 }
 
 /** Compares places in the order of the scripts. */

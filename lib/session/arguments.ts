@@ -30,6 +30,22 @@ export function assertBoolean (value: unknown, name: string): void {
   if (value !== undefined && typeof value !== 'boolean') throw new TypeError(`${name} must be true or false`)
 }
 
+/** Control characters and ends of lines: they change what a terminal or a log shows. */
+const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u
+
+/** Whether a value is a text that people may be shown, of 1 to so many characters. */
+export function isShortText (value: unknown, most: number): value is string {
+  if (typeof value !== 'string' || value.length < 1 || value.length > most) return false
+  return value.isWellFormed() && !CONTROL.test(value)
+}
+
+/** Returns such a text; `null` where there is none. @throws TypeError */
+export function shortText (value: unknown, name: string, most: number): string | null {
+  if (value === undefined || value === null) return null
+  if (isShortText(value, most)) return value
+  throw new TypeError(`${name} must be a text of 1 to ${most} characters without control characters`)
+}
+
 /** Checks that a value is one of the choices. @throws TypeError */
 export function assertOneOf (value: unknown, name: string, choices: readonly unknown[]): void {
   const [last, ...others] = [...choices].reverse()

@@ -1,5 +1,6 @@
 import { errors } from '../errors.ts'
 import { EventHub } from './events.ts'
+import { requestIdText } from './end-cause.ts'
 import type { EndCause } from './end-cause.ts'
 import type { SessionEvent } from './events.ts'
 import type { SessionTimeouts } from '../util/duration.ts'
@@ -12,7 +13,7 @@ import type { HeldSession, NewSession } from './new-record.ts'
 import { PendingEnds } from './pending-ends.ts'
 import type { SessionEnd } from './pending-ends.ts'
 import { isTouchDue } from './record.ts'
-import type { SessionRecord } from './record.ts'
+import type { SessionKind, SessionRecord } from './record.ts'
 import { Revocations } from './revocations.ts'
 import type { Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
@@ -65,9 +66,9 @@ export class SessionCore {
   readonly #store: SessionStore
   readonly #ends: PendingEnds
   readonly #revocations: Revocations
-  readonly #onEnded = (...[id, userId, reason]: StoreEvents['ended']): void => {
-    if (reason === 'expired') this.#tell('expired', { id, userId })
-    else this.#tell('revoked', { id, userId }, { reason })
+  readonly #onEnded = (...[id, userId, reason, kind]: StoreEvents['ended']): void => {
+    if (reason === 'expired') this.#tell('expired', { id, userId, kind })
+    else this.#tell('revoked', { id, userId, kind }, { reason })
   }
 
   readonly #onDown = (): void => this.events.emitHere('store-down')
@@ -79,9 +80,7 @@ export class SessionCore {
     this.credentials = new Credentials(options)
     this.#store = options.store
     this.#ends = new PendingEnds((end) => this.#delete(end))
-    this.#revocations = new Revocations(this.#store, (id, userId, cause) => {
-      this.#tell('revoked', { id, userId }, cause)
-    })
+    this.#revocations = new Revocations(this.#store, (session, cause) => { this.#tell('revoked', session, cause) })
     this.events = new EventHub(this.#store.bus)
     this.signals = new EndSignals(this.events, async (id, secretHash) => {
       return !this.#ends.has(id, secretHash) && await this.get(id, { fresh: true }) !== null
@@ -226,6 +225,17 @@ export class SessionCore {
   }
 
   /**
+   * Ends the session that a caller names by an id, whatever that is. `userId`: only if it is this user's. `false` when
+   * there is no such session.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE
+   */
+  async revoke (named: unknown, userId: string | null, cause: EndCause): Promise<boolean> {
+    const id = this.tokens.idFrom(named)
+    if (id === null || (userId !== null && userId !== await this.userOf(id))) return false
+    return await this.end(id, cause)
+  }
+
+  /**
    * Ends, and refuses, the session that a credential or a record proves, and no other session of its id: a signature
    * and a public id are no proof. `adopts`: the other library's session that it was made of, or would have been.
    * @throws ERR_SESSION_STORE_UNAVAILABLE
@@ -298,14 +308,24 @@ export class SessionCore {
 
   /** Emits an event of a session, unless that is anonymous. */
   #tell (
-    name: 'created' | 'revoked' | 'expired', session: Pick<SessionRecord, 'id' | 'userId'> & Partial<SessionRecord>,
+    name: 'created' | 'revoked' | 'expired',
+    session: Pick<SessionRecord, 'id' | 'userId'> & { readonly kind?: SessionKind | null | undefined },
     { reason = null, statedReason = null, actor = null, requestId = null }: Told = {}
   ): void {
     const { id, userId, kind = null } = session
     if (userId === null) return
     const at = Math.floor(this.#store.now())
     this.events.emit(name, {
-      id, userId, at, reason, kind, statedReason, actor, requestId, newDevice: null, newNetwork: null
+      id,
+      userId,
+      at,
+      reason,
+      kind,
+      statedReason,
+      actor,
+      requestId: requestIdText(requestId),
+      newDevice: null,
+      newNetwork: null
     })
   }
 }

@@ -1,3 +1,4 @@
+import { shortText } from './arguments.ts'
 import type { EndReason } from './events.ts'
 
 /** Why a session is ended, and by whom. */
@@ -9,4 +10,46 @@ export interface EndCause {
   readonly actor?: string | null | undefined
   /** The id of the request that ended it. */
   readonly requestId?: string | null | undefined
+}
+
+/** What an application says of an end: `app.logout`, `revoke` and `revokeUser` take it. */
+export interface EndOptions {
+  /**
+   * Your word for why, such as `'password-changed'`: 1 to 64 characters, none of them a control character. Events have
+   * it as `statedReason`.
+   */
+  reason?: string | null | undefined
+  /** Your name for who ends it, if that is not the user: 1 to 255 characters, as above. Events have it as `actor`. */
+  actor?: string | null | undefined
+}
+
+/** Names of the members of `EndOptions`. */
+export const END_OPTIONS = ['reason', 'actor'] as const
+
+/** Longest reason of an application. */
+export const REASON_LENGTH = 64
+/** Longest name of who acts. */
+export const ACTOR_LENGTH = 255
+
+/**
+ * Returns what an application says of an end.
+ * @throws TypeError for a reason or an actor that is none
+ */
+export function statedCause ({ reason, actor }: EndOptions): Pick<EndCause, 'statedReason' | 'actor'> {
+  return {
+    statedReason: shortText(reason, 'reason', REASON_LENGTH),
+    actor: shortText(actor, 'actor', ACTOR_LENGTH)
+  }
+}
+
+/** Longest id of a request, in characters. */
+const REQUEST_ID_LENGTH = 128
+
+/**
+ * Returns the id of a request as it may be shown. With Fastify's `requestIdHeader` a client chooses it: what is not
+ * printable ASCII becomes a question mark.
+ */
+export function requestIdText (id: unknown): string | null {
+  if (typeof id !== 'string' && typeof id !== 'number') return null
+  return String(id).slice(0, REQUEST_ID_LENGTH).replace(/[^\x20-\x7E]/g, '?')
 }

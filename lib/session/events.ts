@@ -1,5 +1,7 @@
 import { channel } from 'node:diagnostics_channel'
 import { EventEmitter } from 'node:events'
+import { isShortText } from './arguments.ts'
+import { ACTOR_LENGTH, REASON_LENGTH, requestIdText } from './end-cause.ts'
 import type { SessionKind } from './record.ts'
 import type { Bus } from './store.ts'
 
@@ -211,7 +213,7 @@ function fleetMessage (heard: unknown): FleetMessage[] {
   const { name, id, userId, at, reason } = said
   const isEvent = FLEET_EVENTS.includes(name) && REASONS.includes(reason)
   if (!isEvent || typeof id !== 'string' || typeof userId !== 'string' || typeof at !== 'number') return []
-  const text = (value: unknown): string | null => typeof value === 'string' ? value : null
+  const text = (value: unknown, most: number): string | null => isShortText(value, most) ? value : null
   const flag = (value: unknown): boolean | null => typeof value === 'boolean' ? value : null
   return [{
     // The lists have only names and reasons.
@@ -221,9 +223,9 @@ function fleetMessage (heard: unknown): FleetMessage[] {
     at,
     reason: reason as FleetMessage['reason'],
     kind: said.kind === 'cookie' || said.kind === 'bearer' ? said.kind : null,
-    statedReason: text(said.statedReason),
-    actor: text(said.actor),
-    requestId: text(said.requestId),
+    statedReason: text(said.statedReason, REASON_LENGTH),
+    actor: text(said.actor, ACTOR_LENGTH),
+    requestId: requestIdText(said.requestId),
     newDevice: flag(said.newDevice),
     newNetwork: flag(said.newNetwork)
   }]

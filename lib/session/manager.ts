@@ -8,6 +8,8 @@ import type { ListOptions } from './store.ts'
 import type { SessionCore } from './core.ts'
 import type { Credential, Credentials } from './credentials.ts'
 import { dataOf, storedData } from './data.ts'
+import { END_OPTIONS, statedCause } from './end-cause.ts'
+import type { EndCause, EndOptions } from './end-cause.ts'
 import { EVENT_NAMES } from './events.ts'
 import type { EventName, SessionEvents } from './events.ts'
 import { header } from './headers.ts'
@@ -79,13 +81,13 @@ export interface ListSessions {
 }
 
 /** Options of `revoke`. */
-export interface RevokeOptions {
+export interface RevokeOptions extends EndOptions {
   /** The user whose session it has to be. */
   userId?: string | number | bigint
 }
 
 /** Options of `revokeUser`. */
-export interface RevokeUserOptions {
+export interface RevokeUserOptions extends EndOptions {
   /** The id of a session that goes on. */
   except?: string | undefined
 }
@@ -226,28 +228,26 @@ export class SessionManager<Data extends object = JsonObject> {
   /**
    * Ends a session. With `userId` it ends only a session of that user: else `false`, and nothing is ended.
    * @throws TypeError for a `userId` that is none, also for `undefined`
+   * @throws TypeError for a `reason` or an `actor` that is no such text
    */
   async revoke (id: string, options: RevokeOptions = {}): Promise<boolean> {
-    assertMembers(options, 'options', ['userId'])
+    assertMembers(options, 'options', ['userId', ...END_OPTIONS])
     // A user that is not there is nobody, and not everybody.
     const userId = 'userId' in options ? userIdText(options.userId, 'userId') : null
-    const known = this.#core.tokens.idFrom(id)
-    const revoking = async (): Promise<boolean> => {
-      if (known === null || (userId !== null && userId !== await this.#core.userOf(known))) return false
-      return await this.#core.end(known, { reason: 'revoked' })
-    }
-    return await inTime(revoking())
+    return await inTime(this.#core.revoke(id, userId, { reason: 'revoked', ...statedCause(options) }))
   }
 
   /**
    * Ends every session of a user but `except`, and their logins under way. This process refuses all of them at once.
    * Resolves with the number of ended sessions when all have ended. For very many that takes a while.
+   * @throws TypeError for a user id that is none, and for a `reason` or an `actor` that is no such text
    * @throws ERR_SESSION_STORE_UNAVAILABLE; work that has begun goes on, as long as the process runs
    */
   async revokeUser (userId: string | number | bigint, options: RevokeUserOptions = {}): Promise<number> {
-    assertMembers(options, 'options', ['except'])
+    assertMembers(options, 'options', ['except', ...END_OPTIONS])
     const except = this.#core.tokens.idFrom(options.except) ?? undefined
-    return await finished(this.#core.endByUser(userIdText(userId, 'userId'), except, { reason: 'revoked' }))
+    const cause: EndCause = { reason: 'revoked', ...statedCause(options) }
+    return await finished(this.#core.endByUser(userIdText(userId, 'userId'), except, cause))
   }
 
   /**

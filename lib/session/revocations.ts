@@ -2,7 +2,7 @@ import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { REQUEST_WAIT_MS, RETRY_EVERY_MS } from '../util/timings.ts'
 import { errors } from '../errors.ts'
 import type { EndCause } from './end-cause.ts'
-import type { SessionRecord } from './record.ts'
+import type { SessionKind, SessionRecord } from './record.ts'
 import { listsOf } from './store.ts'
 import type { SessionStore } from './store.ts'
 import { findMoved } from './moved.ts'
@@ -33,13 +33,16 @@ interface Running {
   steps: number
 }
 
+/** Tells of a session that has ended. `kind`: `null` where the store does not say it. */
+type Tell = (session: { id: string, userId: string, kind: SessionKind | null }, cause: EndCause) => void
+
 /**
  * Users whose sessions are being ended, which may take a while. This process refuses all of those sessions from the
  * first moment on. Where the store fails half-way, the work is repeated until it is done.
  */
 export class Revocations {
   readonly #store: SessionStore
-  readonly #tell: (id: string, userId: string, cause: EndCause) => void
+  readonly #tell: Tell
   readonly #users = new Map<string, Set<Running>>()
   /** Revocations that have to be tried again: the last one of each user and exception. */
   readonly #failed = new Map<string, Running>()
@@ -47,7 +50,7 @@ export class Revocations {
   #closed = false
 
   /** `tell` is called for each session that has ended. */
-  constructor (store: SessionStore, tell: (id: string, userId: string, cause: EndCause) => void) {
+  constructor (store: SessionStore, tell: Tell) {
     this.#store = store
     this.#tell = tell
   }
@@ -80,10 +83,10 @@ export class Revocations {
     const { userId, except, cause } = running
     try {
       if (except !== undefined) running.keptAt ??= (await findMoved(this.#store, except))?.createdAt ?? null
-      const onEnded = (ids: readonly string[]): void => {
+      const onEnded = (ids: readonly string[], kinds?: readonly SessionKind[]): void => {
         running.ended += ids.length
         running.steps++
-        for (const id of ids) this.#tell(id, userId, cause)
+        for (const [index, id] of ids.entries()) this.#tell({ id, userId, kind: kinds?.[index] ?? null }, cause)
       }
       const from = running.ended
       const ids = await listsOf(this.#store).deleteByUser(userId, { except, before, onEnded })

@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
-import type { SessionRecord } from './record.ts'
+import type { SessionKind, SessionRecord } from './record.ts'
 
 /** The errors that a store rejects with. Each takes the error of the backend: `new STORE_UNAVAILABLE({ cause })`. */
 export const storeErrors: Pick<typeof errors, 'LIMIT_REACHED' | 'STORE_FULL' | 'STORE_UNAVAILABLE'> = errors
@@ -17,9 +17,9 @@ export interface StoreEvents {
   unreadable: [id: string]
   /**
    * A user's session ended without having been deleted by name. Told once, by the process that did it or noticed it.
-   * An express-session store never tells that a session has expired.
+   * An express-session store never tells that a session has expired. `kind`: where the store knows it.
    */
-  ended: [id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired']
+  ended: [id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired', kind?: SessionKind]
 }
 
 /** A limit of the sessions of one user. Sessions of bearer tokens do not count. */
@@ -138,8 +138,11 @@ export interface DeleteByUserOptions {
   readonly except?: string | undefined
   /** Ends only sessions that began up to this time, by the store's clock. Default: all that are there. */
   readonly before?: number | undefined
-  /** Called with the ids that have ended, some hundred at a time. Called without any: the work goes on. */
-  readonly onEnded?: ((ids: readonly string[]) => void) | undefined
+  /**
+   * Called with the ids that have ended, some hundred at a time, and with the kind of each where the store knows it.
+   * Called without any: the work goes on.
+   */
+  readonly onEnded?: ((ids: readonly string[], kinds?: readonly SessionKind[]) => void) | undefined
 }
 
 /**

@@ -145,9 +145,10 @@ export class ExpressStoreAdapter implements SessionStore {
       for (let from = 0; from < listed.length; from += AT_ONCE) {
         const portion = listed.slice(from, from + AT_ONCE)
         const outcomes = await Promise.all(portion.map(async ({ id }) => await this.delete(id)))
-        const ids = outcomes.flatMap((each) => each === null ? [] : [each.id])
+        const gone = outcomes.filter((each) => each !== null)
+        const ids = gone.map(({ id }) => id)
         ended.push(...ids)
-        onEnded?.(ids)
+        onEnded?.(ids, gone.map(({ kind }) => kind))
       }
       return ended
     })
@@ -210,8 +211,8 @@ export class ExpressStoreAdapter implements SessionStore {
     }))
   }
 
-  #tell ({ id, userId }: SessionRecord, reason: 'evicted' | 'replaced'): void {
-    if (userId !== null) this.events.emit('ended', id, userId, reason)
+  #tell ({ id, userId, kind }: SessionRecord, reason: 'evicted' | 'replaced'): void {
+    if (userId !== null) this.events.emit('ended', id, userId, reason, kind)
   }
 
   /** Reads every live session. */

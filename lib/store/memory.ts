@@ -139,9 +139,10 @@ export class MemoryStore implements SessionStore {
       if (kept !== undefined) for (const id of this.#successors.lineOf(kept, this.#now())) spared.add(id)
       const portion = listed.slice(from, from + AT_ONCE).filter((id) => !spared.has(id))
       const records = await Promise.all(portion.map(async (id) => await this.delete(id)))
-      const ids = records.flatMap((record) => record === null ? [] : [record.id])
+      const gone = records.filter((record) => record !== null)
+      const ids = gone.map(({ id }) => id)
       ended.push(...ids)
-      onEnded?.(ids)
+      onEnded?.(ids, gone.map(({ kind }) => kind))
     }
     return ended
   }
@@ -185,10 +186,10 @@ export class MemoryStore implements SessionStore {
     return null
   }
 
-  #end ({ id, userId }: SessionRecord, reason: StoreEvents['ended'][2]): void {
+  #end ({ id, userId, kind }: SessionRecord, reason: StoreEvents['ended'][2]): void {
     if (!this.#sessions.has(id)) return
     this.#remove(id)
-    if (userId !== null) this.events.emit('ended', id, userId, reason)
+    if (userId !== null) this.events.emit('ended', id, userId, reason, kind)
   }
 
   #add (record: SessionRecord): SessionRecord {

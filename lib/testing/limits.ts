@@ -32,10 +32,12 @@ const living = async (store: SessionStore, sessions: SessionRecord[]): Promise<s
   return sessions.filter((_each, index) => found[index] !== null).map(({ id }) => id)
 }
 
-/** Collects every `ended` of both processes from now on. */
+/** Collects every `ended` of both processes from now on, without the kind, which a store need not tell. */
 const listen = ({ store, other }: Subject): Array<StoreEvents['ended']> => {
   const told: Array<StoreEvents['ended']> = []
-  for (const each of new Set([store, other])) each.events.on('ended', (...event) => { told.push(event) })
+  for (const each of new Set([store, other])) {
+    each.events.on('ended', (id, userId, reason) => { told.push([id, userId, reason]) })
+  }
   return told
 }
 

@@ -71,6 +71,7 @@ const TABLES: Record<string, Table> = {
   'created session': memberTable(MANAGER, 'CreatedSession'),
   'find options': memberTable(MANAGER, 'FindOptions'),
   'list sessions': memberTable(MANAGER, 'ListSessions'),
+  'end options': memberTable('lib/session/end-cause.ts', 'EndOptions'),
   'revoke options': memberTable(MANAGER, 'RevokeOptions'),
   'revoke user options': memberTable(MANAGER, 'RevokeUserOptions'),
   health: memberTable(MANAGER, 'Health'),

@@ -376,7 +376,7 @@ t.test('that a user\'s only session has run out is told at their next sign-in', 
   store.events.on('ended', (...event) => { told.push(event) })
   const next = record({ now: store.now() })
   await store.begin(next)
-  t.strictSame(told, [[session.id, 'ada', 'expired']])
+  t.strictSame(told, [[session.id, 'ada', 'expired', 'cookie']])
   t.strictSame(await store.listByUser('ada'), [next])
 })
 

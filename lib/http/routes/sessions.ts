@@ -2,8 +2,9 @@ import { Type } from '@sinclair/typebox'
 import type { TObject, TSchema } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
+import type { EndCause } from '../../session/end-cause.ts'
 import { finished } from '../../session/revocations.ts'
-import { TIMED_OUT, withDeadline } from '../../util/deadline.ts'
+import { inTime, TIMED_OUT, withDeadline } from '../../util/deadline.ts'
 import { REVOCATION_WAIT_MS } from '../../util/timings.ts'
 import type { PluginContext } from '../context.ts'
 import { assertRecent, authOf, requireAuth } from '../guards.ts'
@@ -118,10 +119,13 @@ function addEndOne (app: FastifyInstance, routes: Routes): void {
       // As the schema has it.
       const { id: which } = request.params as { id: string }
       // One's own goes as by a logout: its cookie with it.
-      if (which === requireAuth(request).id) await requestSessionOf(context, request).end()
-      else if (!await context.sessions.revoke(which, { userId: requireRecent(request).userId })) {
-        throw new errors.NOT_FOUND()
+      if (which === requireAuth(request).id) {
+        await requestSessionOf(context, request).end()
+        return { status: 204 }
       }
+      const { userId } = requireRecent(request)
+      const cause: EndCause = { reason: 'revoked', requestId: request.id }
+      if (!await inTime(context.core.revoke(which, userId, cause))) throw new errors.NOT_FOUND()
       return { status: 204 }
     }
   })
