@@ -5,19 +5,13 @@ import { LEFT_MS, REFUSAL_QUIET_MS } from '../util/timings.ts'
 import { isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
 import { handleAsking, isRefusal, withoutCommand } from './driver.ts'
+import { unsuitable } from './suitability.ts'
 
 /*
  * What an operator hears of Redis: at boot that it is not good for sessions, then that it is out of reach, that it
  * answers again, and that it refuses what it is asked.
  */
 
-/** The oldest Redis that this package is tested with. Valkey calls itself 7.2 here. */
-const OLDEST_VERSION = 7
-/**
- * Eviction policies that keep every session that has not expired, or drop first what is nearest to its end. A user's
- * list ends with its last session.
- */
-const SAFE_POLICIES = ['noeviction', 'volatile-ttl']
 /** How many kinds of refusals are told apart. They come from Redis, and are few. */
 const MAX_KINDS = 50
 
@@ -42,22 +36,7 @@ const ADVICE: Array<[pattern: RegExp, advice: string]> = [
  */
 export async function suitabilityWarnings (server: Pick<Redis, 'info'>): Promise<string[]> {
   const info = await server.info().catch(() => '')
-  const fieldOf = (name: string): string | undefined => new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1]
-  const warnings: string[] = []
-  const policy = fieldOf('maxmemory_policy')
-  if (policy !== undefined && !SAFE_POLICIES.includes(policy)) {
-    warnings.push(`Redis' maxmemory-policy is ${policy}: it may drop sessions, and the lists by which users are ` +
-      'signed out everywhere, before their time. Set it to noeviction or volatile-ttl')
-  }
-  if (fieldOf('role') === 'slave') {
-    warnings.push('this Redis is a replica: nothing can be written to it, and what it tells may be out of date. ' +
-      'Connect to the master, or through Sentinel')
-  }
-  const version = fieldOf('redis_version')
-  if (version !== undefined && parseInt(version) < OLDEST_VERSION) {
-    warnings.push(`this Redis is older than ${OLDEST_VERSION}.0, with which this package is tested: update it`)
-  }
-  return warnings
+  return unsuitable(info).map(({ found, todo }) => `${found}. ${todo}`)
 }
 
 /**
