@@ -6,7 +6,7 @@ export interface Unsuitable {
 }
 
 /** Oldest Redis that this package is tested with. Valkey calls itself 7.2 here. */
-export const OLDEST_VERSION = 7
+const OLDEST_VERSION = 7
 /**
  * Eviction policies that keep every session that has not expired, or drop first what is nearest to its end. A user's
  * list ends with its last session.
