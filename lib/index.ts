@@ -30,12 +30,13 @@ export type {
   CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike, RevokeOptions, RevokeUserOptions
 } from './session/manager.ts'
 export type { EndOptions } from './session/end-cause.ts'
+export type { IdpSession } from './session/idp.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
-  AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions,
-  FindRecordOptions, Limit, ListOptions, MoveOptions, PlaceOptions, ReplaceOptions, SessionLists, SessionStore,
-  StoreEvents
+  AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByIdpOptions, DeleteByUserOptions,
+  DeleteOptions, Ended, FindRecordOptions, Limit, ListOptions, MoveOptions, PlaceOptions, ReplaceOptions, SessionLists,
+  SessionStore, StoreEvents
 } from './session/store.ts'
 export type { ExpressStore } from './store/foreign.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'

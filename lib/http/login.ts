@@ -5,6 +5,8 @@ import type { Data } from '../session/changes.ts'
 import { storedData } from '../session/data.ts'
 import { END_OPTIONS, statedCause } from '../session/end-cause.ts'
 import type { EndOptions } from '../session/end-cause.ts'
+import { idpText } from '../session/idp.ts'
+import type { IdpSession } from '../session/idp.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { toInfo } from '../session/record.ts'
 import type { JsonObject, SessionInfo } from '../session/record.ts'
@@ -44,13 +46,18 @@ export interface LoginOptions {
    * @see [Session data](docs/guides/session-data.md#data-of-a-sign-in)
    */
   data?: SessionData | undefined
+  /**
+   * The session at an OpenID Connect provider that it begins with, by which `revokeIdp` ends it. Default: none.
+   * @see [OpenID Connect](docs/guides/openid-connect.md)
+   */
+  idp?: IdpSession | undefined
   /** Milliseconds or a string such as `'30m'`; default the plugin's. Never longer than the absolute timeout. */
   idleTimeout?: Duration | undefined
   /** Milliseconds or a string such as `'7d'`; default the plugin's. */
   absoluteTimeout?: Duration | undefined
 }
 
-const NAMES = ['label', 'meta', 'remember', 'keep', 'data', 'idleTimeout', 'absoluteTimeout']
+const NAMES = ['label', 'meta', 'remember', 'keep', 'data', 'idp', 'idleTimeout', 'absoluteTimeout']
 
 /** Signs a user in: `app.login`. */
 export type Login = (request: AnyRequest, user: LoginUser, options?: LoginOptions) => Promise<RequestAuth>
@@ -62,7 +69,7 @@ export type Logout = (request: AnyRequest, reply?: AnyReply, options?: EndOption
  * Signs a user in: a new session takes the place of the request's, and the reply sets its cookie.
  * @throws TypeError when the user has no usable id, or an option is of the wrong type; the errors of `userIdFrom`
  * @throws ERR_SESSION_RESERVED_KEY for such a key of `data`
- * @throws ERR_SESSION_UNSUPPORTED in a bearer request
+ * @throws ERR_SESSION_UNSUPPORTED in a bearer request; for `idp` in a store that cannot find sessions by it
  * @throws ERR_SESSION_INSECURE_CONNECTION, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_LIMIT_REACHED
  * @throws ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
  */
@@ -148,14 +155,16 @@ function checkedData (data: LoginOptions['data'], users: Parameters<typeof asser
   return given
 }
 
-type NewSessionOptions = Pick<NewSession, 'label' | 'meta' | 'idleTimeoutMs' | 'absoluteTimeoutMs' | 'persistent'>
+type NewSessionOptions =
+  Pick<NewSession, 'label' | 'meta' | 'idp' | 'idleTimeoutMs' | 'absoluteTimeoutMs' | 'persistent'>
 
 function newSessionOptions (
-  { options: defaults }: PluginContext, { label, meta, remember, ...timeouts }: LoginOptions
+  { options: defaults }: PluginContext, { label, meta, remember, idp, ...timeouts }: LoginOptions
 ): NewSessionOptions {
   assertBoolean(remember, 'remember')
   const times = sessionTimeouts(timeouts, remember === true ? defaults.remember : defaults, defaults.longest)
-  return { label, meta, ...times, ...remember !== undefined && { persistent: remember } }
+  const named = { label, meta, idp: idp === undefined ? null : idpText(idp) }
+  return { ...named, ...times, ...remember !== undefined && { persistent: remember } }
 }
 
 /** Leaves out the secret of CSRF tokens that were made before a sign-in (CVE-2023-29020). */

@@ -57,13 +57,17 @@ export class NearCacheStore implements SessionStore {
   readonly bus: Bus | undefined
   readonly attempts: AttemptCounters | undefined
   readonly adoption: Adoption | undefined
+  readonly deleteByIdp: SessionStore['deleteByIdp']
   readonly #store: SessionStore
   readonly #changes: Changes
   readonly #maxStaleMs: number
   readonly #recent: RecentRecords
   readonly #counts = new ChangeCounts()
   #gaps = 0
-  /** Users whose sessions were ended here, and when. Records that were read before are not served. */
+  /**
+   * Users, and sessions at an identity provider, of whom all sessions were ended here, and when. Records that were read
+   * before are not served. A user of the name of the other costs a round trip, no more.
+   */
   readonly #ended = new Map<string, number>()
   #hits = 0
   #misses = 0
@@ -78,6 +82,8 @@ export class NearCacheStore implements SessionStore {
     this.bus = store.bus
     this.attempts = store.attempts
     this.adoption = store.adoption
+    const deleteByIdp = store.deleteByIdp?.bind(store)
+    this.deleteByIdp = deleteByIdp && ((idp, options) => this.#endingAll(idp, () => deleteByIdp(idp, options)))
     this.events.on('ended', this.#onEnded)
   }
 
@@ -106,7 +112,7 @@ export class NearCacheStore implements SessionStore {
     if (now >= this.#changes.trustedUntil) return undefined
     const entry = this.#recent.get(id)
     if (entry === undefined || now - entry.readAt >= this.#maxStaleMs) return undefined
-    if (entry.expiresAt <= this.#store.now() || this.#endedSince(entry.record.userId, entry.readAt)) return undefined
+    if (entry.expiresAt <= this.#store.now() || this.#endedSince(entry.record, entry.readAt)) return undefined
     this.#hits++
     return entry.record
   }
@@ -147,12 +153,7 @@ export class NearCacheStore implements SessionStore {
   }
 
   async deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]> {
-    try {
-      return await listsOf(this.#store).deleteByUser(userId, options)
-    } finally {
-      // Also sessions that others have ended meanwhile, whose ids it does not return.
-      this.#endedNow(userId)
-    }
+    return await this.#endingAll(userId, () => listsOf(this.#store).deleteByUser(userId, options))
   }
 
   listAll (): AsyncIterable<SessionRecord> {
@@ -211,10 +212,19 @@ export class NearCacheStore implements SessionStore {
     }
   }
 
-  #endedNow (userId: string): void {
+  async #endingAll<T> (name: string, end: () => Promise<T>): Promise<T> {
+    try {
+      return await end()
+    } finally {
+      // Also sessions that others have ended meanwhile, whose ids it does not return.
+      this.#endedNow(name)
+    }
+  }
+
+  #endedNow (name: string): void {
     const now = performance.now()
-    this.#ended.delete(userId)
-    this.#ended.set(userId, now)
+    this.#ended.delete(name)
+    this.#ended.set(name, now)
     // Records that were read before the first of them are not served any more.
     for (const [each, at] of this.#ended) {
       if (now - at < this.#maxStaleMs) break
@@ -222,10 +232,9 @@ export class NearCacheStore implements SessionStore {
     }
   }
 
-  #endedSince (userId: string | null, readAt: number): boolean {
-    if (userId === null || this.#ended.size === 0) return false
-    const endedAt = this.#ended.get(userId)
-    return endedAt !== undefined && readAt <= endedAt
+  #endedSince ({ userId, idp }: SessionRecord, readAt: number): boolean {
+    if (this.#ended.size === 0) return false
+    return [userId, idp].some((name) => name !== null && readAt <= (this.#ended.get(name) ?? -Infinity))
   }
 }
 

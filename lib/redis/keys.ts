@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Began } from '../session/store.ts'
 
 /** Beginning of the keys of sessions, where no other is given. */
@@ -25,6 +26,8 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  *   `+<id>` is a login under way, `+<member>\n<member>` a session on its way to another id. Half a millisecond in a
  *   score says that the session is a bearer token's. Where there are more than a hundred, there is an index by age as
  *   well: `+\n<member>`, with a negative score (`list-lua.ts`).
+ * - `@<prefix>idp:<hash>`: the same of the sessions that began with one session at an identity provider, scored by
+ *   absolute deadline, so that no use changes it. The hash is base64url of SHA-256 of `[issuer, sid]` as JSON.
  * - `@<prefix>tries:<what>:<hash>`: a sorted set of failed logins, scored by when each counts no more: of an account,
  *   from a network, or of that account from that network. One of an account also holds the networks that it is known
  *   from, as `@<hash>`.
@@ -63,6 +66,11 @@ export class Keys {
   /** Key of a user's list of sessions. */
   user (userId: string): string {
     return `@${this.prefix}user:${userId}`
+  }
+
+  /** Key of the list of sessions that began with a session at an identity provider. */
+  idp (idp: string): string {
+    return `@${this.prefix}idp:${createHash('sha256').update(idp).digest('base64url')}`
   }
 
   /** Key of a counter of failed logins. */

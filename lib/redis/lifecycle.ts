@@ -2,7 +2,8 @@ import { errors } from '../errors.ts'
 import type { SessionKind, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  BeginOptions, Change, DeleteByUserOptions, DeleteOptions, Limit, MoveOptions, ReplaceOptions
+  BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, Limit, MoveOptions,
+  ReplaceOptions
 } from '../session/store.ts'
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
@@ -15,6 +16,8 @@ export interface LifecycleParts {
   keys: Keys
   records: Records
   lists: UserLists
+  /** The lists of sessions by their session at an identity provider. */
+  idpLists: UserLists
   /** Has replicas confirm beginnings and ends; `null`: the master alone does. */
   replication: Replication | null
   onEnded: (id: string, userId: string, reason: 'replaced' | 'evicted', kind: SessionKind) => void
@@ -28,16 +31,21 @@ export class Lifecycle {
   readonly #keys: Keys
   readonly #records: Records
   readonly #lists: UserLists
+  readonly #idpLists: UserLists
   readonly #ends: ReplicatedEnds
   readonly #userEndings: UserEndings
+  readonly #idpEndings: UserEndings
   readonly #onEnded: LifecycleParts['onEnded']
 
-  constructor ({ keys, records, lists, replication, onEnded }: LifecycleParts) {
+  constructor ({ keys, records, lists, idpLists, replication, onEnded }: LifecycleParts) {
     this.#keys = keys
     this.#records = records
     this.#lists = lists
+    this.#idpLists = idpLists
     this.#ends = new ReplicatedEnds({ keys, records, replication })
-    this.#userEndings = new UserEndings({ keys, records, lists, ends: this.#ends })
+    const parts = { keys, records, ends: this.#ends }
+    this.#userEndings = new UserEndings({ ...parts, lists, others: idpLists })
+    this.#idpEndings = new UserEndings({ ...parts, lists: idpLists, others: lists })
     this.#onEnded = onEnded
   }
 
@@ -78,12 +86,18 @@ export class Lifecycle {
     const ended = await this.#ends.end(id, confirmation, options)
     await confirmation.wait()
     // Not before: a caller that asks again, because nobody confirmed, finds it there.
-    if (ended !== null) await this.#lists.remove(ended)
+    if (ended !== null) await this.#unlist(ended)
     return ended
   }
 
   async deleteByUser (userId: string, options: DeleteByUserOptions): Promise<string[]> {
-    return await this.#userEndings.end(userId, options)
+    const idsOf = (ended: SessionRecord[]): string[] => ended.map(({ id }) => id)
+    const onEnded = (ended: SessionRecord[]): void => options.onEnded?.(idsOf(ended), ended.map(({ kind }) => kind))
+    return idsOf(await this.#userEndings.end(userId, { ...options, onEnded }))
+  }
+
+  async deleteByIdp (idp: string, { before, onEnded = () => {} }: DeleteByIdpOptions): Promise<Ended[]> {
+    return await this.#idpEndings.end(idp, { before, onEnded })
   }
 
   /** Deletes the value under an id that is no session of ours. */
@@ -100,14 +114,19 @@ export class Lifecycle {
     record: SessionRecord, { old, from = null }: { old?: SessionRecord, from?: SessionRecord | null },
     finish: (confirmation: Confirmation) => Promise<SessionRecord | null>
   ): Promise<SessionRecord | null> {
-    const confirmation = await this.#ends.confirmationOf([record.id, old?.id], [record.userId, old?.userId])
+    const lists = [this.#lists, this.#idpLists]
+    const keys = lists.flatMap((each) => [record, ...old === undefined ? [] : [old]].flatMap((one) => each.keysOf(one)))
+    const confirmation = await this.#ends.confirmationOf([record.id, old?.id], keys)
     try {
-      await Promise.all([this.#lists.announce(record, from), this.#records.setPending(record, 'NX')])
-      const stored = await finish(confirmation)
+      const announced = lists.map((each) => each.announce(record, from))
+      await Promise.all([...announced, this.#records.setPending(record, 'NX')])
+      // It is listed before it can be used: who ends all of a list from now on ends it.
+      const isListed = await this.#idpLists.confirm(record, { from }) !== null
+      const stored = isListed ? await finish(confirmation) : null
       const isLive = stored !== null && await this.#records.activate(record)
       if (!isLive) await this.#undo(record, from)
       // Not waited for: an announcement goes by itself.
-      else if (from !== null) void this.#lists.withdraw(record, from).catch(() => {})
+      else if (from !== null) void this.#withdraw(record, from).catch(() => {})
       await confirmation.wait()
       return isLive ? stored : null
     } catch (error) {
@@ -176,13 +195,23 @@ export class Lifecycle {
   ): void {
     // Not waited for: a list may hold sessions that are gone.
     if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
+    if (ended !== null) void this.#idpLists.remove(ended).catch(() => {})
     if (ended?.userId != null) this.#onEnded(ended.id, ended.userId, reason, ended.kind)
   }
 
   /** Deletes what was written about a session that does not begin. */
   async #undo (record: SessionRecord, from: SessionRecord | null): Promise<void> {
-    await Promise.all([this.#lists.withdraw(record, from), this.#records.end(record.id)])
-    await this.#lists.remove(record)
+    await Promise.all([this.#withdraw(record, from), this.#records.end(record.id)])
+    await this.#unlist(record)
+  }
+
+  async #withdraw (record: SessionRecord, from: SessionRecord | null): Promise<void> {
+    await Promise.all([this.#lists, this.#idpLists].map(async (each) => await each.withdraw(record, from)))
+  }
+
+  /** Takes a session off its lists. */
+  async #unlist (record: SessionRecord): Promise<void> {
+    await Promise.all([this.#lists, this.#idpLists].map(async (each) => await each.remove(record)))
   }
 }
 

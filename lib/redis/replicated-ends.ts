@@ -18,12 +18,9 @@ export class ReplicatedEnds {
     this.#replication = replication
   }
 
-  /** Makes a confirmation of what is written from now on about these sessions and users. */
-  async confirmationOf (
-    ids: Array<string | undefined>, userIds: Array<string | null | undefined> = []
-  ): Promise<Confirmation> {
+  /** Makes a confirmation of what is written from now on about these sessions, and under the keys of these lists. */
+  async confirmationOf (ids: Array<string | undefined>, lists: string[] = []): Promise<Confirmation> {
     const sessions = ids.filter((id) => id !== undefined).map((id) => this.#keys.session(id))
-    const lists = userIds.filter((userId) => userId != null).map((userId) => this.#keys.user(userId))
     return await this.#replication?.of([...sessions, ...lists]) ?? UNCONFIRMED
   }
 

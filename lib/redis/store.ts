@@ -2,8 +2,8 @@ import { TaskQueues } from '../util/task-queues.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  Adoption, Began, BeginOptions, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions, ReplaceOptions,
-  SessionStore
+  Adoption, Began, BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, ListOptions,
+  MoveOptions, ReplaceOptions, SessionStore
 } from '../session/store.ts'
 import { errors } from '../errors.ts'
 import { LIST_SLACK_MS } from '../util/timings.ts'
@@ -43,6 +43,8 @@ export interface RedisStoreBase {
   readonly link: RedisLink
   readonly keys: Keys
   readonly lists: UserLists
+  /** The lists of sessions by their session at an identity provider. */
+  readonly idpLists: UserLists
 }
 
 /**
@@ -83,6 +85,7 @@ export interface AdoptionBase extends RedisStoreBase {
  *                               EVALSHA end @{sess:<other id>} sess:<other id>, ZREM …   for each that it evicts
  *                               EVALSHA activate @{sess:<id>} sess:<id>
  *                               at the limit, before confirm: EVALSHA page, EXISTS of each
+ *                    with idp           EVALSHA list and confirm @sess:idp:<hash> too, the first at the same time
  *     replace        as begin, signed in; before activate EVALSHA end of the old one, ZREM …; where its data has
  *                               changed SET @{sess:<id>} … XX
  *     move           as replace, but EVALSHA leave in place of end: it remembers the new id beside the old for 10 s,
@@ -90,10 +93,11 @@ export interface AdoptionBase extends RedisStoreBase {
  *     update         EVALSHA update sess:<id>                         compare the data, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
  *     delete         EVALSHA end @{sess:<id>} sess:<id>, by a credential with its secret's hash; ZREM
- *                               @sess:user:<userId> <id>
+ *                               @sess:user:<userId> <id>, with idp of @sess:idp:<hash> too
  *     listByUser     EVALSHA page @sess:user:<userId>, find of each; of absent ones EXISTS, EVALSHA forget
  *     deleteByUser   EVALSHA callOff @sess:user:<userId>, then in portions EVALSHA page, EVALSHA end of each, EVALSHA
  *                               forget; with an exception GET @{sess:<its id>}
+ *     deleteByIdp    the same with @sess:idp:<hash>
  *     listAll        SCAN for sess:*, find of each
  *     attempts       count, clear and remember: EVALSHA @sess:tries:<what>:<hash>; giveBack: ZREM of it
  *     with durability 'replicated' ROLE and WAIT before a login ends anything, when it is live, and after a deletion;
@@ -227,6 +231,10 @@ export class RedisStore implements SessionStore {
     return await this.#lifecycle.deleteByUser(userId, options)
   }
 
+  async deleteByIdp (idp: string, options: DeleteByIdpOptions = {}): Promise<Ended[]> {
+    return await this.#lifecycle.deleteByIdp(idp, options)
+  }
+
   async * listAll (): AsyncGenerator<SessionRecord> {
     for await (const page of this.link.scan(this.keys.pattern, this.#scanCount)) {
       const finds = page.map(async (key) => await this.#records.find(this.keys.idOf(key), { any: true }))
@@ -285,7 +293,16 @@ export class RedisStore implements SessionStore {
       untilEnd: extendedByOthers,
       onExpired: (id, userId, kind) => this.events.emit('ended', id, userId, 'expired', kind)
     })
-    const base = { link, keys: this.keys, lists }
+    const idpLists = new UserLists(link, this.keys, {
+      nameOf: ({ idp }) => idp,
+      keyOf: (idp) => this.keys.idp(idp),
+      persist: neverExpire,
+      // No use of a session changes its place.
+      untilEnd: true,
+      // The user's list tells.
+      onExpired: () => {}
+    })
+    const base = { link, keys: this.keys, lists, idpLists }
     const made = records?.(base) ?? new Records(link, this.keys, { persist: neverExpire })
     this.#opened.push(made)
     return { ...base, records: made }

@@ -1,5 +1,5 @@
 import type { SessionRecord } from '../session/record.ts'
-import type { Began, DeleteByUserOptions } from '../session/store.ts'
+import type { Began } from '../session/store.ts'
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
 import type { Confirmation } from './replication.ts'
@@ -12,43 +12,54 @@ const AT_ONCE = 100
 /** Outcome for a session on a user's list: the session that ended; `null` if it was gone; `'other'`: not theirs. */
 type Outcome = SessionRecord | null | 'other'
 
+/** How the sessions of a list are ended. */
+export interface EndingOptions {
+  /** The id of a session that goes on. */
+  readonly except?: string | undefined
+  /** Ends only sessions that began up to this time. */
+  readonly before?: number | undefined
+  /** Called with the sessions that have ended, portion by portion. */
+  readonly onEnded: (ended: SessionRecord[]) => void
+}
+
 /**
- * Ends all sessions of a user, those that began last first: what begins meanwhile is newer than all that is still to
+ * Ends all sessions of a list, those that began last first: what begins meanwhile is newer than all that is still to
  * end. What has ended comes off the list, portion by portion.
  */
 export class UserEndings {
   readonly #keys: Keys
   readonly #records: Records
   readonly #lists: UserLists
+  readonly #others: UserLists
   readonly #ends: ReplicatedEnds
 
-  constructor (
-    { keys, records, lists, ends }: { keys: Keys, records: Records, lists: UserLists, ends: ReplicatedEnds }
-  ) {
+  /** `others`: the lists that its sessions are on as well. */
+  constructor ({ keys, records, lists, others, ends }: EndingParts) {
     this.#keys = keys
     this.#records = records
     this.#lists = lists
+    this.#others = others
     this.#ends = ends
   }
 
-  async end (userId: string, { except, before, onEnded = () => {} }: DeleteByUserOptions): Promise<string[]> {
-    const confirmation = await this.#ends.confirmationOf([], [userId])
-    const { called, spared } = await this.#lists.callOff(userId, except)
-    const parts = { userId, records: this.#records, lists: this.#lists, onItsWayTo: spared }
+  /** Ends the sessions on a list. Resolves with those that ended. */
+  async end (name: string, { except, before, onEnded }: EndingOptions): Promise<SessionRecord[]> {
+    const confirmation = await this.#ends.confirmationOf([], [this.#lists.keyOf(name)])
+    const { called, spared } = await this.#lists.callOff(name, except)
+    const parts = { name, records: this.#records, lists: this.#lists, onItsWayTo: spared }
     const survivor = except === undefined ? null : await SurvivingSession.of(except, parts)
-    const ended: string[] = []
+    const ended: SessionRecord[] = []
     const endAll = async (members: string[]): Promise<boolean> => {
       await survivor?.follow()
-      const { records, isAnyGone } = await this.#endEach(userId, members, survivor, confirmation)
-      const ids = records.map(({ id }) => id)
-      ended.push(...ids)
-      onEnded(ids, records.map(({ kind }) => kind))
+      const { records, isAnyGone } = await this.#endEach(name, members, survivor, confirmation)
+      ended.push(...records)
+      onEnded(records)
       return isAnyGone
     }
     // The process that began one of these undoes it. Where that was broken off, this does.
     while (called.length > 0) await endAll(called.splice(0, AT_ONCE))
     for (let last: Began | undefined = before === undefined ? undefined : { id: '', createdAt: before }; ;) {
-      const members = await this.#lists.page(userId, { limit: AT_ONCE, before: last })
+      const members = await this.#lists.page(name, { limit: AT_ONCE, before: last })
       if (members === null) {
         onEnded([])
         continue
@@ -63,7 +74,7 @@ export class UserEndings {
 
   /** Ends the sessions of these members, and takes them off the list. `records`: those that lived. */
   async #endEach (
-    userId: string, members: string[], survivor: SurvivingSession | null, confirmation: Confirmation
+    name: string, members: string[], survivor: SurvivingSession | null, confirmation: Confirmation
   ): Promise<{ records: SessionRecord[], isAnyGone: boolean }> {
     const outcomes = new Map<string, Outcome>()
     const ending = await Promise.all(members.map(async (member) => {
@@ -72,26 +83,38 @@ export class UserEndings {
     }))
     const all = ending.flat()
     await Promise.all([...new Set(all.map(({ id }) => id))].map(async (id) => {
-      outcomes.set(id, await this.#end(userId, id, confirmation))
+      outcomes.set(id, await this.#end(name, id, confirmation))
     }))
     // Before they come off the list: a caller that asks again, because nobody confirmed, finds them there.
     await confirmation.wait()
     const done = all.filter(({ id }) => outcomes.get(id) !== 'other')
     const gone = done.filter(({ id }) => outcomes.get(id) === null)
-    await this.#lists.forget(userId, done.map(({ member }) => member), new Set(gone.map(({ member }) => member)))
     const records = [...outcomes.values()].filter((outcome) => outcome !== null && outcome !== 'other')
+    await Promise.all([
+      this.#lists.forget(name, done.map(({ member }) => member), new Set(gone.map(({ member }) => member))),
+      ...records.map(async (record) => await this.#others.remove(record))
+    ])
     return { records, isAnyGone: done.length > 0 }
   }
 
-  async #end (userId: string, id: string, confirmation: Confirmation): Promise<Outcome> {
-    if (await this.#records.isOthers(id, userId)) return 'other'
+  async #end (name: string, id: string, confirmation: Confirmation): Promise<Outcome> {
+    if (await this.#records.isOthers(id, name)) return 'other'
     await confirmation.extend([this.#keys.session(id)])
     return await this.#ends.end(id, confirmation)
   }
 }
 
+interface EndingParts {
+  keys: Keys
+  records: Records
+  lists: UserLists
+  others: UserLists
+  ends: ReplicatedEnds
+}
+
 interface SurvivorParts {
-  userId: string
+  /** Name of its list. */
+  name: string
   records: Records
   lists: UserLists
   /** Ids to which it is moving. */
@@ -103,7 +126,7 @@ interface SurvivorParts {
  * keeps the moment in which it began.
  */
 class SurvivingSession {
-  readonly #userId: string
+  readonly #name: string
   readonly #records: Records
   readonly #lists: UserLists
   readonly #ids: Set<string>
@@ -111,8 +134,8 @@ class SurvivingSession {
   #last: string
   #createdAt: number | null = null
 
-  private constructor (id: string, { userId, records, lists, onItsWayTo }: SurvivorParts) {
-    this.#userId = userId
+  private constructor (id: string, { name, records, lists, onItsWayTo }: SurvivorParts) {
+    this.#name = name
     this.#records = records
     this.#lists = lists
     this.#ids = new Set([id, ...onItsWayTo])
@@ -140,7 +163,7 @@ class SurvivingSession {
     if (this.#ids.has(id) || createdAt !== this.#createdAt) return this.#ids.has(id)
     await this.follow()
     // In this order: when it is not on its way any more, what it moved to is known.
-    if (await this.#lists.isMoving({ userId: this.#userId, createdAt }, this.#last, id)) this.#ids.add(id)
+    if (await this.#lists.isMoving(this.#name, createdAt, { from: this.#last, to: id })) this.#ids.add(id)
     else await this.follow()
     return this.#ids.has(id)
   }

@@ -25,12 +25,16 @@ export interface Page {
 }
 
 interface ListOptions {
+  /** Returns the name of the list of a session; `null` if it is on none. Default: its user. */
+  readonly nameOf?: (record: SessionRecord) => string | null
+  /** Returns the key of a list. Default: that of a user's. */
+  readonly keyOf?: (name: string) => string
   /** Sessions do not expire, and so their lists do not. */
   readonly persist: boolean
   /** Others may extend a session, so it is listed up to its absolute deadline. */
   readonly untilEnd: boolean
   /** Called once for each session that expired while it was listed. */
-  readonly onExpired: (id: string, userId: string, kind: SessionKind) => void
+  readonly onExpired: (id: string, name: string, kind: SessionKind) => void
 }
 
 /** Reply to a confirmation: its status, the members that have to end, and a portion of those that had expired. */
@@ -52,8 +56,9 @@ interface Place {
 }
 
 /**
- * The sorted sets that say which sessions a user has. For a moment they may hold sessions that are gone. They never
- * miss one that lives. An anonymous session is on none.
+ * The sorted sets that say which sessions a user has. Others of the same form say which began with one session at an
+ * identity provider. For a moment they may hold sessions that are gone. They never miss one that lives. An anonymous
+ * session is on none.
  */
 export class UserLists {
   readonly #link: RedisLink
@@ -61,20 +66,33 @@ export class UserLists {
   readonly #persist: boolean
   readonly #untilEnd: boolean
   readonly #onExpired: ListOptions['onExpired']
+  readonly #nameOf: (record: SessionRecord) => string | null
+  /** Returns the key of a list. */
+  readonly keyOf: (name: string) => string
 
-  constructor (link: RedisLink, keys: Keys, { persist, untilEnd, onExpired }: ListOptions) {
+  constructor (link: RedisLink, keys: Keys, options: ListOptions) {
+    const { persist, untilEnd, onExpired, nameOf = ({ userId }) => userId, keyOf = (name) => keys.user(name) } = options
     this.#link = link
     this.#keys = keys
     this.#persist = persist
     this.#untilEnd = untilEnd
     this.#onExpired = onExpired
+    this.#nameOf = nameOf
+    this.keyOf = keyOf
+  }
+
+  /** Returns the key of the list of a session, if it is on any. */
+  keysOf (record: SessionRecord): string[] {
+    const name = this.#nameOf(record)
+    return name === null ? [] : [this.keyOf(name)]
   }
 
   /** Announces a login of the user; `from`: a session that moves from that one's id. */
   async announce (record: SessionRecord, from: SessionRecord | null = null): Promise<void> {
-    if (record.userId === null) return
+    const name = this.#nameOf(record)
+    if (name === null) return
     const endsAt = Math.ceil(this.#link.now()) + PENDING_MS
-    await this.#add(record.userId, this.#keys.announcementOf(record, from), endsAt)
+    await this.#add(name, this.#keys.announcementOf(record, from), endsAt)
   }
 
   /**
@@ -158,36 +176,39 @@ return { 1, evicted, dropped }`)
   async confirm (
     record: SessionRecord, { replaces = null, from = null, limit = null }: ConfirmOptions = {}
   ): Promise<string[] | null> {
-    const { userId } = record
-    if (userId === null) return []
+    const name = this.#nameOf(record)
+    if (name === null) return []
     const [status, evicted = [], dropped = []] = await this.#script(
-      UserLists.confirmScript, userId, this.#keys.announcementOf(record, from), this.#keys.memberOf(record),
+      UserLists.confirmScript, name, this.#keys.announcementOf(record, from), this.#keys.memberOf(record),
       this.#score(record), limit?.max ?? 0, limit?.evicts === false ? 'reject' : 'evict',
       replaces === null ? '' : this.#keys.memberOf(replaces), from === null ? '' : 'moves'
     )
-    this.#reportExpired(userId, dropped)
+    this.#reportExpired(name, dropped)
     if (status === -1) throw new errors.LIMIT_REACHED()
     return status === 1 ? evicted : null
   }
 
   /** Takes an announcement back: the login has failed, or the session has moved. */
   async withdraw (record: SessionRecord, from: SessionRecord | null = null): Promise<void> {
-    if (record.userId !== null) await this.removeMember(record.userId, this.#keys.announcementOf(record, from))
+    const name = this.#nameOf(record)
+    if (name !== null) await this.removeMember(name, this.#keys.announcementOf(record, from))
   }
 
   /** Keeps a session listed for as long as it lives now. */
   async extend (record: SessionRecord): Promise<void> {
-    if (record.userId !== null) await this.#add(record.userId, this.#keys.memberOf(record), this.#score(record))
+    const name = this.#nameOf(record)
+    if (name !== null) await this.#add(name, this.#keys.memberOf(record), this.#score(record))
   }
 
   /** Takes a session off its list. */
   async remove (record: SessionRecord): Promise<void> {
-    if (record.userId !== null) await this.removeMember(record.userId, this.#keys.memberOf(record))
+    const name = this.#nameOf(record)
+    if (name !== null) await this.removeMember(name, this.#keys.memberOf(record))
   }
 
   /** Takes a member off a list. */
-  async removeMember (userId: string, member: string): Promise<void> {
-    const list = this.#keys.user(userId)
+  async removeMember (name: string, member: string): Promise<void> {
+    const list = this.keyOf(name)
     const members = [member, this.#keys.indexedAs(member)]
     await this.#link.run(list, (client) => client.zrem(list, ...members)).catch(absentIfWrongType)
   }
@@ -239,11 +260,11 @@ return { dropped, members }`)
    * Returns the members of a user's list that are about sessions, the newest first. Some may be gone. `null`: a portion
    * of the work is done that comes before the answer; ask again.
    */
-  async page (userId: string, { limit, before, cookies = false }: Page): Promise<string[] | null> {
+  async page (name: string, { limit, before, cookies = false }: Page): Promise<string[] | null> {
     const after = before === undefined ? null : this.#placeOf(before)
     const args = [limit, cookies ? 'cookies' : 'all', after?.createdAt ?? '', after?.member ?? '']
-    const [dropped, members] = await this.#script(UserLists.pageScript, userId, ...args)
-    this.#reportExpired(userId, dropped)
+    const [dropped, members] = await this.#script(UserLists.pageScript, name, ...args)
+    this.#reportExpired(name, dropped)
     if (members === undefined) return null
     const places = members.map((member) => ({ member, createdAt: this.#keys.createdAtOf(member) })).sort(newestFirst)
     const page = after === null ? places : places.filter((each) => newestFirst(after, each) < 0)
@@ -280,12 +301,12 @@ return { called, spared, goesOn and found[#found - 1] or nil, goesOn and last or
    * Calls off the logins of a user that are under way, but not the session `except` that moves to another id. Returns
    * the members that were called off, and the ids to which that session moves.
    */
-  async callOff (userId: string, except: string | undefined): Promise<{ called: string[], spared: string[] }> {
+  async callOff (name: string, except: string | undefined): Promise<{ called: string[], spared: string[] }> {
     const all = { called: [] as string[], spared: [] as string[] }
     const start = except === undefined ? '' : this.#keys.memberStartOf(except)
     // The last member of the portion before, and its score.
     for (let last = ['', '']; ;) {
-      const [called, spared, ...next] = await this.#script(UserLists.callOffScript, userId, ...last, start)
+      const [called, spared, ...next] = await this.#script(UserLists.callOffScript, name, ...last, start)
       all.called.push(...called)
       all.spared.push(...spared.map((member) => this.#keys.idOfMember(member)))
       if (next.length === 0) return all
@@ -294,9 +315,9 @@ return { called, spared, goesOn and found[#found - 1] or nil, goesOn and last or
   }
 
   /** Whether a session is moving from one id to another. */
-  async isMoving (record: { userId: string, createdAt: number }, from: string, to: string): Promise<boolean> {
-    const list = this.#keys.user(record.userId)
-    const [before, after] = [from, to].map((id) => ({ id, createdAt: record.createdAt })) as [Began, Began]
+  async isMoving (name: string, createdAt: number, { from, to }: { from: string, to: string }): Promise<boolean> {
+    const list = this.keyOf(name)
+    const [before, after] = [from, to].map((id) => ({ id, createdAt })) as [Began, Began]
     const announcement = this.#keys.announcementOf(after, before)
     return await this.#link.run(list, (client) => client.zscore(list, announcement)) !== null
   }
@@ -319,10 +340,10 @@ return past`)
    * Takes members off. Reports those that had expired and are `gone` (default: all), once. The others were ended by a
    * process that could not take them off.
    */
-  async forget (userId: string, members: string[], gone = new Set(members)): Promise<void> {
+  async forget (name: string, members: string[], gone = new Set(members)): Promise<void> {
     if (members.length === 0) return
-    const past = await this.#script(UserLists.forgetScript, userId, ...members)
-    this.#reportExpired(userId, past.filter((member) => gone.has(keptOf(member))))
+    const past = await this.#script(UserLists.forgetScript, name, ...members)
+    this.#reportExpired(name, past.filter((member) => gone.has(keptOf(member))))
   }
 
   #placeOf (before: Began): Place {
@@ -340,13 +361,13 @@ local dropped = drop()
 add(ARGV[1], ARGV[2])
 return dropped`)
 
-  async #add (userId: string, member: string, score: number | string): Promise<void> {
-    this.#reportExpired(userId, await this.#script(UserLists.listScript, userId, member, score))
+  async #add (name: string, member: string, score: number | string): Promise<void> {
+    this.#reportExpired(name, await this.#script(UserLists.listScript, name, member, score))
   }
 
   /** Runs a script on a user's list. A value of another type under its key is deleted. */
-  async #script<Reply> (script: Script<Reply>, userId: string, ...args: Array<string | number>): Promise<Reply> {
-    const list = this.#keys.user(userId)
+  async #script<Reply> (script: Script<Reply>, name: string, ...args: Array<string | number>): Promise<Reply> {
+    const list = this.keyOf(name)
     try {
       return await this.#link.script(script, [list], ...args)
     } catch (error) {
@@ -356,10 +377,10 @@ return dropped`)
     }
   }
 
-  #reportExpired (userId: string, members: string[]): void {
+  #reportExpired (name: string, members: string[]): void {
     for (const member of members) {
       if (member.startsWith('+')) continue
-      this.#onExpired(this.#keys.idOfMember(keptOf(member)), userId, member.endsWith(BEARER) ? 'bearer' : 'cookie')
+      this.#onExpired(this.#keys.idOfMember(keptOf(member)), name, member.endsWith(BEARER) ? 'bearer' : 'cookie')
     }
   }
 

@@ -14,8 +14,8 @@ import { PendingEnds } from './pending-ends.ts'
 import type { SessionEnd } from './pending-ends.ts'
 import { isTouchDue } from './record.ts'
 import type { SessionKind, SessionRecord } from './record.ts'
-import { Revocations } from './revocations.ts'
-import type { Revocation } from './revocations.ts'
+import { OF_IDP, Revocations } from './revocations.ts'
+import type { EndedSession, Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
 import { listsOf } from './store.ts'
 import type { AttemptCounters, Change, Limit, ListOptions, SessionStore, StoreEvents } from './store.ts'
@@ -66,6 +66,7 @@ export class SessionCore {
   readonly #store: SessionStore
   readonly #ends: PendingEnds
   readonly #revocations: Revocations
+  readonly #idpRevocations: Revocations
   readonly #onEnded = (...[id, userId, reason, kind]: StoreEvents['ended']): void => {
     if (reason === 'expired') this.#tell('expired', { id, userId, kind })
     else this.#tell('revoked', { id, userId, kind }, { reason })
@@ -80,7 +81,9 @@ export class SessionCore {
     this.credentials = new Credentials(options)
     this.#store = options.store
     this.#ends = new PendingEnds((end) => this.#delete(end))
-    this.#revocations = new Revocations(this.#store, (session, cause) => { this.#tell('revoked', session, cause) })
+    const tell = (ended: EndedSession, cause: EndCause): void => this.#tell('revoked', ended, cause)
+    this.#revocations = new Revocations(this.#store, tell)
+    this.#idpRevocations = new Revocations(this.#store, tell, OF_IDP)
     this.events = new EventHub(this.#store.bus)
     this.signals = new EndSignals(this.events, async (id, secretHash) => {
       return !this.#ends.has(id, secretHash) && await this.get(id, { fresh: true }) !== null
@@ -251,6 +254,16 @@ export class SessionCore {
     return this.#revocations.begin(userId, except, cause)
   }
 
+  /**
+   * Ends all sessions of a session at an identity provider, and calls off their logins under way. This process refuses
+   * them at once.
+   * @throws ERR_SESSION_UNSUPPORTED
+   */
+  endByIdp (idp: string, cause: EndCause): Revocation {
+    this.#assertKeepsIdp()
+    return this.#idpRevocations.begin(idp, undefined, cause)
+  }
+
   /** Ends a session, and repeats that until the store confirms it. */
   endEventually (id: string): void {
     this.end(id, { reason: 'revoked' }).catch(() => {})
@@ -260,6 +273,7 @@ export class SessionCore {
   async close (): Promise<void> {
     this.#ends.close()
     this.#revocations.close()
+    this.#idpRevocations.close()
     this.signals.close()
     this.#store.events.off('ended', this.#onEnded)
     this.#store.events.off('down', this.#onDown)
@@ -270,6 +284,7 @@ export class SessionCore {
   /** Makes the record of a new session, its token, and the change that carries over the data of the one before. */
   async #made (given: NewSession): Promise<HeldSession & { carry: Change | undefined }> {
     const session = this.options.shared?.keepable(given) ?? given
+    if (session.idp != null) this.#assertKeepsIdp()
     const { id = this.tokens.newId(), carry } = session
     const { token, secretHash } = this.tokens.newToken(id)
     const now = await this.#store.nowForCertain?.() ?? this.#store.now()
@@ -289,7 +304,15 @@ export class SessionCore {
   }
 
   #isRefused (record: SessionRecord): boolean {
-    return this.#ends.has(record.id, record.secretHash) || this.#revocations.refuses(record)
+    if (this.#ends.has(record.id, record.secretHash)) return true
+    return this.#revocations.refuses(record) || this.#idpRevocations.refuses(record)
+  }
+
+  /** Checks that sessions can be found by their session at an identity provider. @throws ERR_SESSION_UNSUPPORTED */
+  #assertKeepsIdp (): void {
+    const { shared } = this.options
+    if (this.#store.deleteByIdp !== undefined && shared === null) return
+    throw new errors.UNSUPPORTED(`idp ${shared === null ? 'on a store without deleteByIdp' : 'beside an Express app'}`)
   }
 
   async #adopt ({ id, secretHash, adopts }: Credential): Promise<SessionRecord | null> {

@@ -13,6 +13,8 @@ import type { EndCause, EndOptions } from './end-cause.ts'
 import { EVENT_NAMES } from './events.ts'
 import type { EventName, SessionEvents } from './events.ts'
 import { header } from './headers.ts'
+import { idpText } from './idp.ts'
+import type { IdpSession } from './idp.ts'
 import type { HeldSession } from './new-record.ts'
 import { toInfo, toInfos } from './record.ts'
 import type { JsonObject, SessionInfo, SessionKind, SessionRecord } from './record.ts'
@@ -36,6 +38,11 @@ export interface CreateSession<Data extends object = JsonObject> {
   meta?: Readonly<JsonObject> | null | undefined
   /** The application's data: what `request.session` holds. */
   data?: Data | undefined
+  /**
+   * The session at an OpenID Connect provider that it begins with, by which `revokeIdp` ends it. Default: none.
+   * @see [OpenID Connect](docs/guides/openid-connect.md)
+   */
+  idp?: IdpSession | undefined
   /** Default the plugin's. Never longer than the absolute timeout. */
   idleTimeout?: Duration | undefined
   /** Default the plugin's. */
@@ -43,7 +50,7 @@ export interface CreateSession<Data extends object = JsonObject> {
 }
 
 /** Names of the members of `CreateSession`. */
-const NEW_SESSION = ['userId', 'kind', 'label', 'meta', 'data', 'idleTimeout', 'absoluteTimeout']
+const NEW_SESSION = ['userId', 'kind', 'label', 'meta', 'data', 'idp', 'idleTimeout', 'absoluteTimeout']
 
 /** A session that `create` has begun. */
 export interface CreatedSession {
@@ -122,7 +129,7 @@ export class SessionManager<Data extends object = JsonObject> {
    */
   async create (session: CreateSession<Data>): Promise<CreatedSession> {
     assertMembers(session, 'session', NEW_SESSION)
-    const { userId: id, kind = 'cookie', data = {}, label, meta } = session
+    const { userId: id, kind = 'cookie', data = {}, label, meta, idp } = session
     assertOneOf(kind, 'kind', ['cookie', 'bearer'])
     const userId = userIdText(id, 'userId')
     const { userIdFrom } = this.#core.options
@@ -133,6 +140,7 @@ export class SessionManager<Data extends object = JsonObject> {
       userId,
       label,
       meta,
+      idp: idp === undefined ? null : idpText(idp),
       data: JSON.stringify({ ...given, ...userMember(id, userIdFrom) }),
       ...sessionTimeouts(session, this.#core.options, this.#core.options.longest),
       replaces: null
@@ -248,6 +256,19 @@ export class SessionManager<Data extends object = JsonObject> {
     const except = this.#core.tokens.idFrom(options.except) ?? undefined
     const cause: EndCause = { reason: 'revoked', ...statedCause(options) }
     return await finished(this.#core.endByUser(userIdText(userId, 'userId'), except, cause))
+  }
+
+  /**
+   * Ends every session that began with a session at an OpenID Connect provider, and sign-ins with it under way. This
+   * process refuses all of them at once. Resolves with the number of ended sessions when all have ended.
+   * @throws TypeError for an `issuer` or a `sid` that is none, and for a `reason` or an `actor` that is no such text
+   * @throws ERR_SESSION_UNSUPPORTED for a store of express-session, or one that an Express app shares
+   * @throws ERR_SESSION_STORE_UNAVAILABLE; the work goes on, as long as the process runs
+   * @see [OpenID Connect](docs/guides/openid-connect.md)
+   */
+  async revokeIdp (idp: IdpSession, options: EndOptions = {}): Promise<number> {
+    assertMembers(options, 'options', END_OPTIONS)
+    return await finished(this.#core.endByIdp(idpText(idp), { reason: 'revoked', ...statedCause(options) }))
   }
 
   /**

@@ -1,3 +1,6 @@
+import { idpOf } from './idp.ts'
+import type { IdpSession } from './idp.ts'
+
 /** A value that JSON can hold. */
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json }
 /** An object that JSON can hold. */
@@ -89,6 +92,8 @@ export interface SessionInfo {
   readonly methods: readonly string[]
   /** Who acts as the user, such as a colleague who helps them. `null`: the user. */
   readonly actor: string | null
+  /** The session at an identity provider that it began with, as the sign-in said. `null` where it did not say. */
+  readonly idp: IdpSession | null
   /** The address it began from, where that is one. */
   readonly ip: string | null
   /** The device, read from the `User-Agent` header at sign-in: "Firefox 131 on Windows". At most 40 characters. */
@@ -135,6 +140,7 @@ export function publicMembers (record: SessionRecord): SessionInfo | null {
     remembered: record.persistent,
     methods: methodsOf(record),
     actor: record.actor,
+    idp: idpOf(record),
     ip: record.ip,
     userAgent: record.userAgent
   }

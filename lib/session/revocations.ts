@@ -4,10 +4,10 @@ import { errors } from '../errors.ts'
 import type { EndCause } from './end-cause.ts'
 import type { SessionKind, SessionRecord } from './record.ts'
 import { listsOf } from './store.ts'
-import type { SessionStore } from './store.ts'
+import type { DeleteByUserOptions, Ended, SessionStore } from './store.ts'
 import { findMoved } from './moved.ts'
 
-/** Ending all sessions of a user, and how far that is. */
+/** Ending all sessions of a user, or others that end together, and how far that is. */
 export interface Revocation {
   /** Number of sessions that have ended so far. */
   readonly ended: number
@@ -20,9 +20,48 @@ export interface Revocation {
   readonly done: Promise<number>
 }
 
+/** A session that has ended, and whose it was. `kind`: `null` where the store does not say it. */
+export type EndedSession = Omit<Ended, 'kind'> & { readonly kind: SessionKind | null }
+/** Tells of a session that has ended. */
+type Tell = (session: EndedSession, cause: EndCause) => void
+
+/** How sessions that have something in common end together. */
+export interface Togetherness {
+  /** Returns what a session has in common with others, or `null`. */
+  readonly nameOf: (record: SessionRecord) => string | null
+  /** Ends all sessions of this name in a store. */
+  readonly end: (store: SessionStore, name: string, options: EndTogetherOptions) => Promise<readonly EndedSession[]>
+  /** Whether it is tried again also where the store has failed before anything ended: nobody else asks again. */
+  readonly isPromised: boolean
+}
+
+type EndTogetherOptions =
+  Omit<DeleteByUserOptions, 'onEnded'> & { readonly onEnded: (ended: readonly EndedSession[]) => void }
+
+/** The sessions of one user. */
+const OF_USER: Togetherness = {
+  nameOf: ({ userId }) => userId,
+  end: async (store, userId, { onEnded, ...options }) => {
+    const endedOf = (ids: readonly string[], kinds: readonly SessionKind[] = []): EndedSession[] => {
+      return ids.map((id, index) => ({ id, userId, kind: kinds[index] ?? null }))
+    }
+    const { deleteByUser } = listsOf(store)
+    const tell = (...some: Parameters<typeof endedOf>): void => onEnded(endedOf(...some))
+    return endedOf(await deleteByUser.call(store, userId, { ...options, onEnded: tell }))
+  },
+  isPromised: false
+}
+
+/** The sessions of one session at an identity provider, which says once that it has ended. */
+export const OF_IDP: Togetherness = {
+  nameOf: ({ idp }) => idp,
+  end: async (store, idp, { before, onEnded }) => await store.deleteByIdp?.(idp, { before, onEnded }) ?? [],
+  isPromised: true
+}
+
 /** A revocation that is under way, or has to be tried again. */
 interface Running {
-  readonly userId: string
+  readonly name: string
   readonly except: string | undefined
   readonly cause: EndCause
   /** Time when it began. Sessions that begin later go on. */
@@ -33,32 +72,31 @@ interface Running {
   steps: number
 }
 
-/** Tells of a session that has ended. `kind`: `null` where the store does not say it. */
-type Tell = (session: { id: string, userId: string, kind: SessionKind | null }, cause: EndCause) => void
-
 /**
- * Users whose sessions are being ended, which may take a while. This process refuses all of those sessions from the
- * first moment on. Where the store fails half-way, the work is repeated until it is done.
+ * Users whose sessions are being ended, or sessions at a provider, which may take a while. This process refuses all of
+ * those sessions from the first moment on. Where the store fails half-way, the work is repeated until it is done.
  */
 export class Revocations {
   readonly #store: SessionStore
   readonly #tell: Tell
-  readonly #users = new Map<string, Set<Running>>()
-  /** Revocations that have to be tried again: the last one of each user and exception. */
+  readonly #together: Togetherness
+  readonly #running = new Map<string, Set<Running>>()
+  /** Revocations that have to be tried again: the last one of each name and exception. */
   readonly #failed = new Map<string, Running>()
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
   /** `tell` is called for each session that has ended. */
-  constructor (store: SessionStore, tell: Tell) {
+  constructor (store: SessionStore, tell: Tell, together: Togetherness = OF_USER) {
     this.#store = store
     this.#tell = tell
+    this.#together = together
   }
 
-  /** Begins to end the sessions of a user. */
-  begin (userId: string, except: string | undefined, cause: EndCause): Revocation {
-    const running: Running = { userId, except, cause, before: this.#store.now(), keptAt: null, ended: 0, steps: 0 }
-    this.#users.set(userId, (this.#users.get(userId) ?? new Set()).add(running))
+  /** Begins to end the sessions of a name. */
+  begin (name: string, except: string | undefined, cause: EndCause): Revocation {
+    const running: Running = { name, except, cause, before: this.#store.now(), keptAt: null, ended: 0, steps: 0 }
+    this.#running.set(name, (this.#running.get(name) ?? new Set()).add(running))
     const done = this.#run(running)
     // A caller who does not wait any more is not told.
     done.catch(() => {})
@@ -66,9 +104,12 @@ export class Revocations {
   }
 
   /** Whether a session is one of those that are being ended. */
-  refuses ({ id, userId, createdAt }: SessionRecord): boolean {
-    if (this.#users.size === 0 || userId === null) return false
-    for (const { before, except, keptAt } of this.#users.get(userId) ?? []) {
+  refuses (record: SessionRecord): boolean {
+    if (this.#running.size === 0) return false
+    const { id, createdAt } = record
+    const name = this.#together.nameOf(record)
+    if (name === null) return false
+    for (const { before, except, keptAt } of this.#running.get(name) ?? []) {
       if (createdAt < before && id !== except && createdAt !== keptAt) return true
     }
     return false
@@ -80,30 +121,31 @@ export class Revocations {
   }
 
   async #run (running: Running, before?: number): Promise<number> {
-    const { userId, except, cause } = running
+    const { name, except, cause } = running
     try {
       if (except !== undefined) running.keptAt ??= (await findMoved(this.#store, except))?.createdAt ?? null
-      const onEnded = (ids: readonly string[], kinds?: readonly SessionKind[]): void => {
-        running.ended += ids.length
+      const onEnded = (ended: readonly EndedSession[]): void => {
+        running.ended += ended.length
         running.steps++
-        for (const [index, id] of ids.entries()) this.#tell({ id, userId, kind: kinds?.[index] ?? null }, cause)
+        for (const each of ended) this.#tell(each, cause)
       }
       const from = running.ended
-      const ids = await listsOf(this.#store).deleteByUser(userId, { except, before, onEnded })
+      const all = await this.#together.end(this.#store, name, { except, before, onEnded })
       // A store may say it only at the end.
-      if (running.ended - from < ids.length) onEnded(ids.slice(running.ended - from))
+      if (running.ended - from < all.length) onEnded(all.slice(running.ended - from))
       this.#forget(running)
       return running.ended
     } catch (error) {
-      if (error instanceof errors.STORE_UNAVAILABLE && running.steps > 0) this.#remember(running)
+      const isPromised = this.#together.isPromised || running.steps > 0
+      if (error instanceof errors.STORE_UNAVAILABLE && isPromised) this.#remember(running)
       else this.#forget(running)
       throw error
     }
   }
 
-  /** Keeps a revocation to be tried again. Of two of one user, the later one ends all that the other would. */
+  /** Keeps a revocation to be tried again. Of two of one name, the later one ends all that the other would. */
   #remember (running: Running): void {
-    const key = JSON.stringify([running.userId, running.except])
+    const key = JSON.stringify([running.name, running.except])
     const known = this.#failed.get(key) ?? running
     const later = known.before > running.before ? known : running
     if (known !== running) this.#forget(later === known ? running : known)
@@ -131,8 +173,8 @@ export class Revocations {
   }
 
   #forget (running: Running): void {
-    const all = this.#users.get(running.userId)
-    if (all?.delete(running) === true && all.size === 0) this.#users.delete(running.userId)
+    const all = this.#running.get(running.name)
+    if (all?.delete(running) === true && all.size === 0) this.#running.delete(running.name)
   }
 }
 

@@ -145,6 +145,17 @@ export interface DeleteByUserOptions {
   readonly onEnded?: ((ids: readonly string[], kinds?: readonly SessionKind[]) => void) | undefined
 }
 
+/** A session that has ended. A record is one. */
+export type Ended = Pick<SessionRecord, 'id' | 'userId' | 'kind'>
+
+/** Options of `deleteByIdp`. */
+export interface DeleteByIdpOptions {
+  /** Ends only sessions that began up to this time, by the store's clock. Default: all that are there. */
+  readonly before?: number | undefined
+  /** Called with the sessions that have ended, some hundred at a time. Called without any: the work goes on. */
+  readonly onEnded?: ((ended: readonly Ended[]) => void) | undefined
+}
+
 /**
  * The part of a store that knows which sessions there are. A store has these three methods and `successor`, or none of
  * the three.
@@ -286,6 +297,13 @@ export interface SessionStore extends Partial<SessionLists> {
    * again. The store's other methods wait for that by themselves. Without it, `now` is asked.
    */
   nowForCertain? (): Promise<number>
+
+  /**
+   * Ends every session with this `idp`, and calls off every login with it that is under way, as `deleteByUser` does for
+   * a user. A session is found by it up to its absolute deadline, however often it moves. Resolves with the sessions
+   * that were ended. Without it, no session begins with an `idp`.
+   */
+  readonly deleteByIdp?: ((idp: string, options?: DeleteByIdpOptions) => Promise<readonly Ended[]>) | undefined
 
   /** Messages between the processes that share the store. Without it, events stay in their process. */
   readonly bus?: Bus | undefined

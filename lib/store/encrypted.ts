@@ -25,6 +25,7 @@ export class EncryptedStore implements SessionStore {
   readonly events: EventEmitter<StoreEvents>
   readonly bus: Bus | undefined
   readonly attempts: AttemptCounters | undefined
+  readonly deleteByIdp: SessionStore['deleteByIdp']
   readonly #store: SessionStore
   readonly #sealer: Sealer
   readonly #acceptPlain: boolean
@@ -37,6 +38,7 @@ export class EncryptedStore implements SessionStore {
     this.events = store.events
     this.bus = store.bus
     this.attempts = store.attempts
+    this.deleteByIdp = store.deleteByIdp?.bind(store)
   }
 
   now (): number {

@@ -4,8 +4,8 @@ import { expiresAt } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  BeginOptions, Change, DeleteByUserOptions, DeleteOptions, Limit, ListOptions, MoveOptions, ReplaceOptions,
-  SessionStore, StoreEvents
+  BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, Limit, ListOptions, MoveOptions,
+  ReplaceOptions, SessionStore, StoreEvents
 } from '../session/store.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
@@ -42,6 +42,8 @@ export class MemoryStore implements SessionStore {
   readonly #expiring = new DueQueue<Held>()
   /** The ids of each user's sessions, by kind: a limit counts those of cookies. */
   readonly #users = new Map<string, Record<SessionRecord['kind'], Set<string>>>()
+  /** The ids of the sessions that began with each session at an identity provider. */
+  readonly #idps = new Map<string, Set<string>>()
   readonly #maxSessions: number
   readonly #now: () => number
   readonly #successors = new Successors()
@@ -147,6 +149,19 @@ export class MemoryStore implements SessionStore {
     return ended
   }
 
+  async deleteByIdp (idp: string, { before = Infinity, onEnded }: DeleteByIdpOptions = {}): Promise<Ended[]> {
+    const listed = [...this.#idps.get(idp) ?? []].filter((id) => (this.#live(id)?.createdAt ?? Infinity) <= before)
+    const all: Ended[] = []
+    for (let from = 0; from < listed.length; from += AT_ONCE) {
+      if (from > 0) await new Promise((resolve) => setImmediate(resolve))
+      const records = await Promise.all(listed.slice(from, from + AT_ONCE).map(async (id) => await this.delete(id)))
+      const ended = records.filter((record) => record !== null)
+      all.push(...ended)
+      onEnded?.(ended)
+    }
+    return all
+  }
+
   async * listAll (): AsyncGenerator<SessionRecord> {
     for (const id of this.#sessions.keys()) {
       const record = this.#live(id)
@@ -160,6 +175,7 @@ export class MemoryStore implements SessionStore {
     this.#sessions.clear()
     this.#expiring.clear()
     this.#users.clear()
+    this.#idps.clear()
     this.attempts.clearAll()
   }
 
@@ -193,7 +209,9 @@ export class MemoryStore implements SessionStore {
   }
 
   #add (record: SessionRecord): SessionRecord {
-    if (record.userId !== null) this.#idsOf(record.userId)[record.kind].add(record.id)
+    const { id, userId, kind, idp } = record
+    if (userId !== null) this.#idsOf(userId)[kind].add(id)
+    if (idp !== null) this.#idps.set(idp, (this.#idps.get(idp) ?? new Set()).add(id))
     return this.#put(record)
   }
 
@@ -212,7 +230,10 @@ export class MemoryStore implements SessionStore {
     if (held === undefined) return
     this.#sessions.delete(id)
     this.#expiring.delete(held)
-    const { userId, kind } = held.record
+    const { userId, kind, idp } = held.record
+    if (idp !== null && this.#idps.get(idp)?.delete(id) === true && this.#idps.get(idp)?.size === 0) {
+      this.#idps.delete(idp)
+    }
     const ids = userId === null ? undefined : this.#users.get(userId)
     if (userId === null || ids === undefined) return
     ids[kind].delete(id)

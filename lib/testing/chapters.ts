@@ -2,6 +2,7 @@ import { attempts } from './attempts.ts'
 import { capabilities } from './capabilities.ts'
 import { changes } from './changes.ts'
 import { everything } from './everything.ts'
+import { idp } from './idp.ts'
 import { life } from './life.ts'
 import { limits } from './limits.ts'
 import { races } from './races.ts'
@@ -11,5 +12,5 @@ import { veryMany } from './very-many.ts'
 
 /** The contract of a store, chapter by chapter. */
 export const CHAPTERS = {
-  life, changes, time, users, everything, capabilities, attempts, limits, veryMany, races
+  life, changes, time, users, idp, everything, capabilities, attempts, limits, veryMany, races
 }

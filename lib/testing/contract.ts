@@ -46,7 +46,7 @@ export interface Subject extends TestedStore {
 
 /** A need of a sentence. Where a store lacks it, the sentence is skipped. */
 type Need = 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry' | Capability
-type Capability = 'attempts' | 'bus' | 'findNow' | 'nowForCertain' | 'successor'
+type Capability = 'attempts' | 'bus' | 'deleteByIdp' | 'findNow' | 'nowForCertain' | 'successor'
 
 /** A sentence of the contract. */
 interface Sentence {
@@ -94,6 +94,7 @@ function lackOf (tested: TestedStore, needs: readonly Need[]): string | null {
     expiry: lists && tellsExpired,
     attempts: store.attempts !== undefined,
     bus: store.bus !== undefined,
+    deleteByIdp: store.deleteByIdp !== undefined,
     findNow: store.findNow !== undefined,
     nowForCertain: store.nowForCertain !== undefined,
     successor: store.successor !== undefined

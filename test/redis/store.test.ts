@@ -431,6 +431,33 @@ t.test('every operation sends the commands that RedisStore documents', async (t)
     `evalsha end ${pending(session.id)} ${key(session.id)}`,
     `evalsha forget ${list}`
   ])
+
+  const idp = JSON.stringify(['https://idp.example', 'a session there'])
+  const [first, second, third] = [record({ now: store.now(), idp }), record({ now: store.now(), idp }), record({ now: store.now(), idp })]
+  const index = new Keys(ours).idp(idp)
+  t.match(index, new RegExp(`^@${ours}idp:[\\w-]{43}$`))
+  t.strictSame(await sent(ours, () => store.begin(first)), [
+    `evalsha list ${list}`,
+    `evalsha list ${index}`,
+    `set ${pending(first.id)} PX NX`,
+    `evalsha confirm ${index}`,
+    `evalsha confirm ${list}`,
+    `evalsha activate ${pending(first.id)} ${key(first.id)}`
+  ], 'a session at an identity provider costs two commands')
+  t.strictSame(await sent(ours, () => store.touch(first)), [`evalsha list ${list}`, `evalsha touch ${key(first.id)}`], 'and none when it is used')
+  t.strictSame(await sent(ours, () => store.find(first.id)), [`mget ${key(first.id)}`])
+  t.strictSame(await sent(ours, () => store.delete(first.id)), [`evalsha end ${pending(first.id)} ${key(first.id)}`, `zrem ${list}`, `zrem ${index}`])
+  for (const each of [second, third]) await store.begin(each)
+  t.strictSame((await sent(ours, () => store.deleteByIdp(idp))).sort(), [
+    `evalsha callOff ${index}`,
+    `evalsha end ${pending(second.id)} ${key(second.id)}`,
+    `evalsha end ${pending(third.id)} ${key(third.id)}`,
+    `evalsha forget ${index}`,
+    `evalsha page ${index}`,
+    `zrem ${list}`,
+    `zrem ${list}`
+  ].sort())
+  t.strictSame(await keysOf(redis.client, ours), [], 'nothing of it is left')
 })
 
 t.test('what lies under a session\'s key and is no session is absent, told once each, and left alone', async (t) => {

@@ -4,7 +4,7 @@ import { HOUR, MINUTE, record } from '../helpers/record.ts'
 
 t.test('what an application sees of a session is everything but its secret and its data', async (t) => {
   const now = 1_700_000_000_000
-  const session = record({ now, label: 'ada\'s phone', meta: '{"device":{"os":"x"},"tags":[{"a":1}]}', persistent: false, methods: 'pwd otp', actor: 'bob', ip: '::1', userAgent: 'Browser', data: '{"cart":1}' })
+  const session = record({ now, label: 'ada\'s phone', meta: '{"device":{"os":"x"},"tags":[{"a":1}]}', persistent: false, methods: 'pwd otp', actor: 'bob', idp: '["https://idp.example","here"]', ip: '::1', userAgent: 'Browser', data: '{"cart":1}' })
   const info = toInfo({ ...session, authenticatedAt: now + 1, lastSeenAt: now + 2 })
   t.strictSame(info, {
     id: session.id,
@@ -20,6 +20,7 @@ t.test('what an application sees of a session is everything but its secret and i
     remembered: false,
     methods: ['pwd', 'otp'],
     actor: 'bob',
+    idp: { issuer: 'https://idp.example', sid: 'here' },
     ip: '::1',
     userAgent: 'Browser'
   })
