@@ -13,6 +13,10 @@ export const LEAST_WAIT_MS = 100
 export const HEALTH_WAIT_MS = 550
 /** How long `DELETE /sessions` waits before it answers 202. Smaller than REQUEST_WAIT_MS. */
 export const REVOCATION_WAIT_MS = 500
+/** How long live sessions are counted for one reply. Smaller than REQUEST_WAIT_MS. */
+export const COUNT_MS = 400
+/** How long a count of live sessions is shown. Greater than COUNT_MS: Redis has pauses. */
+export const COUNTS_KEPT_MS = 5_000
 /** How late a timer is when this process itself was too busy. Smaller than BUSY_GRACE_MS. */
 export const LATE_TIMER_MS = 20
 /** How much longer a busy process waits. With COMMAND_DEADLINE_MS at most REQUEST_WAIT_MS. */

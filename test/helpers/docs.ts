@@ -59,6 +59,8 @@ const TABLES: Record<string, Table> = {
   redirects: optionTable(AUTH, 'AuthRedirects'),
   'session options': optionTable('lib/http/routes/session-options.ts', 'SessionRoutesOptions'),
   'session redirects': optionTable('lib/http/routes/session-options.ts', 'SessionRedirects'),
+  'admin options': optionTable('lib/http/routes/admin-options.ts', 'AdminRoutesOptions'),
+  'admin redirects': optionTable('lib/http/routes/admin-options.ts', 'AdminRedirects'),
   instance: sections(FASTIFY, 'InstanceDecorators', 'app.'),
   request: sections(FASTIFY, 'RequestDecorators', 'request.'),
   'route config': memberTable(FASTIFY, 'FastifyContextConfig'),
@@ -82,6 +84,7 @@ const TABLES: Record<string, Table> = {
   'login failure': memberTable(EVENTS, 'LoginFailure'),
   'auth routes': (page) => routeSections(page, routes.auth),
   'session routes': (page) => routeSections(page, routes.sessions),
+  'admin routes': (page) => routeSections(page, routes.admin),
   errors: (page) => errorTable(page)
 }
 

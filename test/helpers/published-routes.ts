@@ -1,6 +1,6 @@
 import swagger from '@fastify/swagger'
 import Fastify from 'fastify'
-import sessionPlugin, { authRoutes, MemoryStore, sessionRoutes } from '../../lib/index.ts'
+import sessionPlugin, { adminRoutes, authRoutes, MemoryStore, sessionRoutes } from '../../lib/index.ts'
 import { secret } from './app.ts'
 
 /** A route, as its schemas describe it. */
@@ -55,13 +55,14 @@ interface Operation {
   responses: Record<string, Content & { description: string }>
 }
 
-/** Returns the routes of `authRoutes`, with bearer tokens, and of `sessionRoutes`, as @fastify/swagger sees them. */
-export async function publishedRoutes (): Promise<{ auth: Route[], sessions: Route[] }> {
+/** Returns the routes of each plugin of routes, as @fastify/swagger sees them: `authRoutes` with bearer tokens. */
+export async function publishedRoutes (): Promise<Record<'auth' | 'sessions' | 'admin', Route[]>> {
   const app = Fastify()
   await app.register(swagger, { openapi: { openapi: '3.1.0', info: { title: 'routes', version: '1' } } })
   await app.register(sessionPlugin, { secret, store: new MemoryStore(), bearer: true })
   await app.register(authRoutes, { prefix: '/auth', verify: () => null })
   await app.register(sessionRoutes, { prefix: '/sessions' })
+  await app.register(adminRoutes, { prefix: '/admin', guard: () => {} })
   await app.ready()
   const { paths } = app.swagger() as unknown as { paths: Record<string, Record<string, Operation>> }
   await app.close()
@@ -69,12 +70,14 @@ export async function publishedRoutes (): Promise<{ auth: Route[], sessions: Rou
     .flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => {
       return routeOf(method.toUpperCase(), path.slice(prefix.length).replace(/\{(\w+)\}/g, ':$1') || '/', operation)
     }))
-  return { auth: routesUnder('/auth'), sessions: routesUnder('/sessions') }
+  return { auth: routesUnder('/auth'), sessions: routesUnder('/sessions'), admin: routesUnder('/admin') }
 }
 
 function routeOf (method: string, path: string, operation: Operation): Route {
   const { summary = '', description = '', parameters = [], requestBody, responses } = operation
-  const body = schemaOf(requestBody)
+  const sent = schemaOf(requestBody)
+  // A body that may be missing is one of two.
+  const body = sent?.anyOf?.find(({ type }) => type === 'object') ?? sent
   return {
     method,
     path,

@@ -389,7 +389,7 @@ t.test('a warning says that nothing reads forms, at boot', async (t) => {
     return lines.map(({ msg }) => msg).filter((msg) => msg.includes('formbody'))
   }
   const routes = async (app: FastifyInstance, redirects?: AuthRoutesOptions['redirects']) => await app.register(authRoutes, { verify, redirects })
-  const WARNING = ['redirects are for forms, and no parser for application/x-www-form-urlencoded is registered here: register @fastify/formbody before authRoutes']
+  const WARNING = ['redirects are for forms, and no parser for application/x-www-form-urlencoded is registered here: register @fastify/formbody before these routes']
   t.strictSame(await warned((app) => routes(app, {})), WARNING)
   t.strictSame(await warned(async (app) => { await routes(app, {}); await app.register(formbody) }), WARNING, 'too late')
   t.strictSame(await warned(async (app) => { for (const prefix of ['/a', '/b']) await app.register(authRoutes, { verify, redirects: {}, prefix }) }), WARNING, 'once')

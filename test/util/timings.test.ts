@@ -6,7 +6,8 @@ import * as timings from '../../lib/util/timings.ts'
 
 const {
   ADOPTION_WAIT_MS, BOOT_RETRY_MS, BOOT_WAIT_MS, BUS_PING_EVERY_MS, BUSY_GRACE_MS, CLOCK_ANSWER_MS, CLOCK_TRUST_MS,
-  CLUSTER_RECONNECT, CLUSTER_RESUME_MS, COMMAND_DEADLINE_MS, CONFIRM_MS, CONNECT_TIMEOUT_MS, DISCONNECT_MS,
+  CLUSTER_RECONNECT, CLUSTER_RESUME_MS, COMMAND_DEADLINE_MS, CONFIRM_MS, CONNECT_TIMEOUT_MS, COUNT_MS, COUNTS_KEPT_MS,
+  DISCONNECT_MS,
   FOREIGN_CALL_MS, FOREIGN_PROBE_EVERY_MS, GIVEN_UP_RETRY_MS, HEALTH_WAIT_MS, KEEP_ALIVE_MS, KNOWN_NETWORK_MS,
   LATE_TIMER_MS, LEAST_WAIT_MS, LEFT_MS, LIST_GRACE_MS, LIST_SLACK_MS, LOOK_AGAIN_MS, MOVED_MS, MOVED_WAIT_MS,
   NEAR_BOOT_WAIT_MS, NEAR_SILENCE_MS, PAUSE_MS, PENDING_MS, PROBE_EVERY_MS, QUIT_MS, RECONNECT, REFUSAL_QUIET_MS,
@@ -32,6 +33,8 @@ const RULES: Record<string, boolean> = {
   'a probe hears that a command failed': COMMAND_DEADLINE_MS < HEALTH_WAIT_MS,
   'a probe answers as soon as a request': HEALTH_WAIT_MS < REQUEST_WAIT_MS,
   'a reply that the end goes on comes before a request gives up': REVOCATION_WAIT_MS < REQUEST_WAIT_MS,
+  'a count ends before its request gives up': COUNT_MS < REQUEST_WAIT_MS,
+  'the store has pauses between counts': COUNT_MS < COUNTS_KEPT_MS,
   'a process that is a little late is not given more': LATE_TIMER_MS < BUSY_GRACE_MS,
 
   'starting up hears that a command failed': COMMAND_DEADLINE_MS <= BOOT_WAIT_MS,

@@ -27,7 +27,7 @@ export function redirectFaults (redirects: unknown, names: readonly string[]): s
 }
 
 const NO_PARSER = `redirects are for forms, and no parser for ${URL_ENCODED} is registered here:` +
-  ' register @fastify/formbody before authRoutes'
+  ' register @fastify/formbody before these routes'
 
 /** Warns, once the application is ready, where a scope reads no forms: each would be sent to the page of failures. */
 export function warnWithoutParser (context: PluginContext, scope: FastifyInstance): void {
@@ -88,7 +88,7 @@ function codeOf (error: unknown, reply: FastifyReply): string {
 }
 
 /** Adds members to the query of a path or URL, in place of those that are there. */
-function withQuery (target: string, members: Record<string, string>): string {
+export function withQuery (target: string, members: Record<string, string>): string {
   const [, page = '', query = '', fragment = ''] = /^([^?#]*)\??([^#]*)(#.*)?$/.exec(target) ?? []
   const others = query.split('&').filter((each) => each !== '' && !Object.hasOwn(members, each.split('=')[0] as string))
   return `${page}?${[...others, new URLSearchParams(members)].join('&')}${fragment}`

@@ -50,6 +50,33 @@ export const ListedSession = Type.Object({
   current: Type.Boolean({ description: 'Whether it is the session that asks.' })
 }, { description: 'One of the caller\'s sessions.' })
 
+const orNull = (description: string) => Type.Union([Type.String(), Type.Null()], { description })
+
+/** Schema of a session as `adminRoutes` shows it. */
+export const AdminSession = Type.Object({
+  ...sessionMembers,
+  userId: Type.String({ description: 'Whose session it is.' }),
+  kind: Type.String({ description: 'What carries it: cookie or bearer.' }),
+  device: orNull('The device it began on, such as Firefox 131 on Windows.'),
+  ip: orNull('The address it began from.'),
+  endsAt: instant('When it ends however much it is used.'),
+  remembered: Type.Boolean({ description: 'false: its cookie ends with the browser.' }),
+  methods: Type.Array(Type.String(), { description: 'How the user proved who they are, if the sign-in said so.' }),
+  actor: orNull('Who acts as the user. null: the user.'),
+  meta: Type.Union([Type.Record(Type.String(), Type.Any()), Type.Null()], {
+    description: 'The notes of the application about it.'
+  })
+}, { description: 'One session.' })
+
+/** Schema of the reply of `GET /stats`. */
+export const LiveCountsReply = Type.Object({
+  signedIn: Type.Integer({ description: 'Sessions of users.' }),
+  anonymous: Type.Integer({ description: 'Sessions of visitors who are not signed in.' }),
+  users: Type.Integer({ description: 'Users who are signed in.' }),
+  complete: Type.Boolean({ description: 'false: the store is large, and there are at least as many.' }),
+  countedAt: instant('When they were counted.')
+}, { description: 'How many sessions live.' })
+
 /** Schema of the path parameters of `DELETE /:id`. */
 export const SessionParams = Type.Object({
   id: Type.String({ description: 'The public handle of the session.' })
@@ -65,6 +92,27 @@ export const PageQuery = Type.Object({
 }, { description: 'Which page.' })
 export type PageQuery = Static<typeof PageQuery>
 
+const UserId = Type.String({ minLength: 1, maxLength: 255, description: 'The user.' })
+const Reason = Type.Optional(Type.String({
+  maxLength: 64, description: 'Why, in a word of yours. Events show it as statedReason.'
+}))
+
+/** Schema of the query of `GET /sessions`. */
+export const UserPageQuery = Type.Object({ userId: UserId, ...PageQuery.properties }, { description: 'Which page.' })
+export type UserPageQuery = Static<typeof UserPageQuery>
+
+/** Schemas of what goes along with the end of one session: a query, and a body that may be missing. */
+export const EndOne = {
+  querystring: Type.Object({ reason: Reason }, { description: 'Why.' }),
+  body: Type.Union([Type.Object({ reason: Reason }), Type.Null()], { description: 'Why.' })
+}
+
+/** Schemas of what goes along with the end of all sessions of a user. */
+export const EndAll = {
+  querystring: Type.Object({ userId: UserId, reason: Reason }, { description: 'Whose, and why.' }),
+  body: Type.Object({ userId: UserId, reason: Reason }, { description: 'Whose, and why.' })
+}
+
 /** Schema of the reply while the sessions of `DELETE /` still end. */
 export const PendingReply = Type.Object({
   revoked: Type.Integer({ description: 'How many sessions were ended so far.' }),
@@ -75,6 +123,9 @@ export const PendingReply = Type.Object({
 export const RevokedReply = Type.Object({
   revoked: Type.Integer({ description: 'How many sessions were ended.' })
 }, { description: 'All other sessions have ended.' })
+
+/** Schema of the reply when all of a user have ended. */
+export const AllRevokedReply = Type.Object(RevokedReply.properties, { description: 'All of them have ended.' })
 
 const errorMembers = {
   statusCode: Type.Optional(Type.Integer({ description: 'The HTTP status.' })),

@@ -1,21 +1,19 @@
 import { Type } from '@sinclair/typebox'
-import type { TObject, TSchema } from '@sinclair/typebox'
-import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
 import type { EndCause } from '../../session/end-cause.ts'
-import { finished } from '../../session/revocations.ts'
-import { inTime, TIMED_OUT, withDeadline } from '../../util/deadline.ts'
-import { REVOCATION_WAIT_MS } from '../../util/timings.ts'
+import { inTime } from '../../util/deadline.ts'
 import type { PluginContext } from '../context.ts'
-import { assertRecent, authOf, requireAuth } from '../guards.ts'
+import { assertRecent, requireAuth } from '../guards.ts'
 import type { RequestAuth } from '../request-auth.ts'
 import { requestSessionOf } from '../request-session.ts'
-import { rememberPath } from '../return-path.ts'
 import { useOwnCompilers } from './compilers.ts'
-import { failedForms, isForm, seeOther } from './forms.ts'
+import { addEnding, endedAll, endingRedirects } from './endings.ts'
+import type { EndingRoutes } from './endings.ts'
+import { listPage } from './paging.ts'
 import {
-  errorReply, ListedSession, NoContent, Nobody, NotRecent, OtherSite, PageQuery, PendingReply, Redirect,
-  RevokedReply, SessionParams, Unavailable
+  errorReply, ListedSession, NoContent, Nobody, NotRecent, OtherSite, PageQuery, PendingReply, RevokedReply,
+  SessionParams, Unavailable
 } from './schemas.ts'
 import { checkSessionRoutesOptions } from './session-options.ts'
 import type { SessionRoutesOptions } from './session-options.ts'
@@ -36,19 +34,11 @@ const RECENT = 'may need a recent sign-in, and is 401 ERR_SESSION_REAUTH_REQUIRE
 export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (app, options) => {
   const checkedOptions = checked('sessionRoutes', () => checkSessionRoutesOptions(options))
   const context = contextOf(app, 'sessionRoutes')
-  const { pages } = context.options
-  const { done = pages.home, failure = done } = checkedOptions.redirects ?? {}
-  const toFailure = (code: string, request: FastifyRequest, reply: FastifyReply): string => {
-    if (code !== 'unauthenticated' && code !== 'reauth_required') return failure
-    // Once signed in they are back where they can try again.
-    rememberPath(context, request, reply, done)
-    return pages.login
-  }
   const routes: Routes = {
     context,
     onRequest: [sameSiteOnly(context)],
     requireRecent: (request) => requireRecentAuth(context, request, checkedOptions),
-    redirects: checkedOptions.redirects === undefined ? null : { done, onFailure: failedForms(context, toFailure) }
+    redirects: endingRedirects(context, checkedOptions.redirects)
   }
   await useOwnCompilers(app)
   privateReplies(app)
@@ -60,49 +50,9 @@ export const sessionRoutes: FastifyPluginAsync<SessionRoutesOptions> = async (ap
 }
 
 /** One registration of the routes. */
-interface Routes {
-  readonly context: PluginContext
-  readonly onRequest: Array<ReturnType<typeof sameSiteOnly>>
+interface Routes extends EndingRoutes {
   /** Requires a recent login for ending others than the session that asks. */
   readonly requireRecent: (request: FastifyRequest) => RequestAuth
-  /** What becomes of forms. `null`: they get JSON. */
-  readonly redirects: { done: string, onFailure: ReturnType<typeof failedForms> } | null
-}
-
-/** What ends sessions: for scripts with DELETE, for forms with POST. */
-interface Ending {
-  readonly paths: { delete: string, post: string }
-  readonly schema: { summary: string, description: string, params?: TObject, response: Record<number, TSchema> }
-  /** Ends them. Returns the reply of a script. */
-  readonly end: (request: FastifyRequest) => Promise<{ status: number, body?: object }>
-}
-
-function addEnding (app: FastifyInstance, routes: Routes, { paths, schema, end }: Ending): void {
-  const { context, onRequest, redirects } = routes
-  const response: Ending['schema']['response'] = { ...schema.response, 303: Redirect }
-  app.delete(paths.delete, { onRequest, schema }, async (request, reply) => {
-    const { status, body } = await end(request)
-    return reply.code(status).send(body)
-  })
-  app.post(paths.post, {
-    onRequest,
-    ...errorHandlerOf(routes),
-    schema: {
-      ...schema,
-      summary: `${schema.summary}, with a form`,
-      description: `As \`DELETE ${paths.delete}\`. ${schema.description}`,
-      response
-    }
-  }, async (request, reply) => {
-    const { status, body } = await end(request)
-    if (redirects === null || !isForm(request)) return reply.code(status).send(body)
-    // Who has ended the session that asks is signed out.
-    return seeOther(reply, authOf(context, request) === null ? context.options.pages.login : redirects.done)
-  })
-}
-
-function errorHandlerOf ({ redirects }: Routes) {
-  return redirects === null ? {} : { errorHandler: redirects.onFailure }
 }
 
 function addEndOne (app: FastifyInstance, routes: Routes): void {
@@ -121,7 +71,7 @@ function addEndOne (app: FastifyInstance, routes: Routes): void {
       // One's own goes as by a logout: its cookie with it.
       if (which === requireAuth(request).id) {
         await requestSessionOf(context, request).end()
-        return { status: 204 }
+        return { status: 204, signsOut: true }
       }
       const { userId } = requireRecent(request)
       const cause: EndCause = { reason: 'revoked', requestId: request.id }
@@ -141,11 +91,7 @@ function addEndOthers (app: FastifyInstance, routes: Routes): void {
     },
     end: async (request) => {
       const { id, userId } = routes.requireRecent(request)
-      const revocation = routes.context.core.endByUser(userId, id, { reason: 'revoked', requestId: request.id })
-      const revoked = await withDeadline(revocation.done, REVOCATION_WAIT_MS)
-      if (revoked !== TIMED_OUT) return { status: 200, body: { revoked } }
-      if (revocation.steps === 0) return { status: 200, body: { revoked: await finished(revocation) } }
-      return { status: 202, body: { revoked: revocation.ended, pending: true } }
+      return await endedAll(routes.context.core.endByUser(userId, id, { reason: 'revoked', requestId: request.id }))
     }
   })
 }
@@ -178,12 +124,7 @@ function addList (app: FastifyInstance, { context, onRequest }: Routes): void {
   }, async (request, reply) => {
     const { id, userId } = requireAuth(request)
     // As the schema has it.
-    const { limit, before } = request.query as PageQuery
-    const mine = await context.sessions.listByUser(userId, { limit, before: placeOf(before) })
-    const last = mine.at(-1)
-    if (last !== undefined && mine.length === limit) {
-      void reply.header('link', `<?limit=${limit}&before=${last.createdAt}.${last.id}>; rel="next"`)
-    }
+    const mine = await listPage(context, reply, userId, request.query as PageQuery)
     return reply.send(mine.map((session) => ({ ...session, device: session.userAgent, current: session.id === id })))
   })
 }
@@ -196,11 +137,4 @@ function requireRecentAuth (
   const auth = requireAuth(request)
   if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, request, recentLoginMs)
   return auth
-}
-
-/** Parses `before`: the time at which a session began, and its id. */
-function placeOf (before: string | undefined): { id: string, createdAt: number } | undefined {
-  if (before === undefined) return undefined
-  const dot = before.indexOf('.')
-  return { createdAt: Number(before.slice(0, dot)), id: before.slice(dot + 1) }
 }
