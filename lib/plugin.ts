@@ -1,7 +1,7 @@
 import fastifyCookie from '@fastify/cookie'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { assertFree, claim, proxyWarnings } from './http/boot-checks.ts'
+import { assertFree, assertRouteConfig, claim, proxyWarnings } from './http/boot-checks.ts'
 import type { PluginContext } from './http/context.ts'
 import { addDecorators } from './http/decorators.ts'
 import { addHooks } from './http/hooks.ts'
@@ -55,6 +55,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
     context.build = await sessionObjects(app, context)
     addDecorators(app, context)
     addHooks(app, context)
+    app.addHook('onRoute', assertRouteConfig)
   } catch (error) {
     // An application that does not start may never be closed.
     await end()

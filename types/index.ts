@@ -112,6 +112,7 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /**
      * Sessions on this route. `false`: none is loaded. `{ csrf: false }`: the cross-site check leaves the route alone.
+     * `{ touch: false }`: requests to it do not extend the session.
      */
     session?: false | RouteSessionConfig
   }

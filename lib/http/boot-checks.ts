@@ -1,6 +1,8 @@
-import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions, RouteOptions } from 'fastify'
 import { errors } from '../errors.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
+import { isObject } from '../session/arguments.ts'
+import type { RouteSessionConfig } from './context.ts'
 
 /** Warning for the log, at boot. */
 export interface BootWarning {
@@ -20,6 +22,26 @@ export function assertFree (app: FastifyInstance, names: ResolvedOptions['decora
     : 'give the decorator another name here'
   const exist = taken.length === 1 ? 'exists' : 'exist'
   throw new errors.INVALID_OPTIONS(`decorators: ${taken.join(', ')} ${exist} already; ${advice}`)
+}
+
+/** Members of a route's `config.session`. */
+const ROUTE_MEMBERS: ReadonlyArray<keyof RouteSessionConfig> = ['csrf', 'touch']
+
+/**
+ * Checks a route's `config.session`. An option that is misspelt, or `'false'`, would have no effect.
+ * @throws ERR_SESSION_INVALID_OPTIONS
+ */
+export function assertRouteConfig ({ method, url, config }: RouteOptions): void {
+  const session: unknown = (config as { session?: unknown } | undefined)?.session
+  if (session == null || typeof session === 'boolean') return
+  const place = `config.session of ${[method].flat().join(', ')} ${url}`
+  if (!isObject(session)) throw new errors.INVALID_OPTIONS(`${place} must be false or an object`)
+  for (const [name, value] of Object.entries(session)) {
+    const isKnown = (ROUTE_MEMBERS as readonly string[]).includes(name)
+    if (!isKnown) throw new errors.INVALID_OPTIONS(`${place} must have no members but ${ROUTE_MEMBERS.join(', ')}`)
+    const isSwitch = value === undefined || typeof value === 'boolean'
+    if (!isSwitch) throw new errors.INVALID_OPTIONS(`${place}: ${name} must be true or false`)
+  }
 }
 
 interface Cookie {

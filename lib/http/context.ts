@@ -49,10 +49,16 @@ export type SessionRequest = FastifyRequest & {
 export interface RouteSessionConfig {
   /** `false`: the cross-site check leaves this route alone. */
   csrf?: boolean | undefined
+  /**
+   * `false`: a request to this route is no use of its session, which it reads and does not extend. For what a page asks
+   * by itself. Changed data is stored all the same.
+   */
+  touch?: boolean | undefined
 }
 
 /** Reads a route's `config.session`. `skip`: it is `false`. */
-export function routeConfig (request: FastifyRequest): { skip: boolean, csrf: boolean } {
+export function routeConfig (request: FastifyRequest): { skip: boolean, csrf: boolean, touch: boolean } {
   const session = (request.routeOptions.config as { session?: false | RouteSessionConfig } | undefined)?.session
-  return { skip: session === false, csrf: session === false || session?.csrf !== false }
+  if (session === false) return { skip: true, csrf: true, touch: false }
+  return { skip: false, csrf: session?.csrf !== false, touch: session?.touch !== false }
 }

@@ -105,6 +105,10 @@ export class RequestSession implements SessionOwner {
     this.stored.assertKeepsCookies('signing in')
   }
 
+  use (): void {
+    this.stored.use()
+  }
+
   noteAssigned (session: FastifySessionObject, key: string): void {
     if (session !== this.#session) return
     // What is changed in a reply that waits is saved with it, or not, as its route may well know.

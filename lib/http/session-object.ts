@@ -19,6 +19,8 @@ export interface SessionOwner {
   readonly ownsUserId: boolean
   /** @throws ERR_SESSION_UNSUPPORTED where nobody can sign in */
   assertCanSignIn (): void
+  /** Has the request count as use, also where its route says otherwise. */
+  use (): void
   /** Notes that a member of this object was assigned, maybe to the same value. */
   noteAssigned (session: FastifySessionObject, key: string): void
   save (session: FastifySessionObject): Promise<void>
@@ -116,8 +118,9 @@ function prototypeOver (blankSession: BlankSession, context: PluginContext): obj
     isModified () { return this[kInternals].owner.isModified(this[kInternals].session) },
     isSaved () { return this[kInternals].owner.isSaved(this[kInternals].session) },
     toJSON () { return dataOf(this) },
-    // Every request is a use, written down as touchAfter says; @fastify/session's own would set the cookie's date.
-    touch () {}
+    // Every request is a use, written down as touchAfter says, but where its route has touch: false. @fastify/session's
+    // own would set the cookie's date.
+    touch () { this[kInternals].owner.use() }
   }
   const members: PropertyDescriptorMap = {
     sessionId: { get (this: WithInternals) { return this[kInternals].owner.sessionId } },

@@ -57,6 +57,8 @@ export class StoredSession {
   #isNew = false
   /** Whether this request has ended its session. */
   #isEnded = false
+  /** Whether the application said that this request is a use. */
+  #isUsed = false
   /** Whether this use of the session was written down, or was tried to be. */
   #touched = false
   /** Made for the few requests that say something about the cookie. */
@@ -133,7 +135,14 @@ export class StoredSession {
 
   get isTouchDue (): boolean {
     if (this.#failure !== null || this.#record === null || this.#isNew || this.#touched) return false
-    return this.#context.core.isTouchDue(this.#record)
+    if (!this.#context.core.isTouchDue(this.#record)) return false
+    // Few requests come this far: their route is asked last.
+    return this.#isUsed || routeConfig(this.#request).touch
+  }
+
+  /** Has this request count as use, whatever its route says. */
+  use (): void {
+    this.#isUsed = true
   }
 
   /**

@@ -76,7 +76,7 @@ t.test('login, info, logout', async (t) => {
   isPrivate(t, login)
   const { user, session } = login.json()
   t.strictSame(user, { id: 'ada' })
-  t.strictSame(Object.keys(session).sort(), ['authenticatedAt', 'createdAt', 'expiresAt', 'id', 'label', 'lastSeenAt'], 'no address, no browser, no data')
+  t.strictSame(Object.keys(session).sort(), ['authenticatedAt', 'createdAt', 'endsAt', 'expiresAt', 'id', 'label', 'lastSeenAt', 'remembered'], 'no address, no browser, no data')
   t.equal(session.expiresAt, session.createdAt + 30 * 60_000)
   t.equal(login.setCookies.length, 1)
   t.ok(ada.cookies.get('sid')?.startsWith(`${session.id}.`))
@@ -670,6 +670,7 @@ t.test('the API\'s description has the routes, and a word on everything in them'
   t.strictSame(found, {
     'post /auth/login': ['200', '303', '400', '401', '403', '409', '413', '429', '503'],
     'get /auth/info': ['200', '503'],
+    'get /auth/remaining': ['200', '503'],
     'post /auth/logout': ['204', '303', '403', '503']
   })
   for (const [path, methods] of Object.entries(paths)) {

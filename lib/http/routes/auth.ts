@@ -19,7 +19,8 @@ import { failedForms, isForm, seeOther, warnWithoutParser } from './forms.ts'
 import { loginBodyOf, memberOf } from './login-body.ts'
 import type { LoginBody } from './login-body.ts'
 import {
-  DefaultCredentials, DefaultUser, errorReply, NoContent, OtherSite, Redirect, SessionView, Token, Unavailable
+  DefaultCredentials, DefaultUser, errorReply, NoContent, OtherSite, Redirect, RemainingReply, SessionView, Token,
+  Unavailable
 } from './schemas.ts'
 import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
@@ -41,8 +42,8 @@ interface Routes {
 }
 
 /**
- * Adds `POST /login`, `GET /info` and `POST /logout`; with `bearer` also `POST /token`. Register it after
- * `sessionPlugin`, in its context or below.
+ * Adds `POST /login`, `GET /info`, `GET /remaining` and `POST /logout`; with `bearer` also `POST /token`. Register it
+ * after `sessionPlugin`, in its context or below.
  */
 export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, options) => {
   const context = contextOf(app, 'authRoutes')
@@ -53,6 +54,7 @@ export const authRoutes: FastifyPluginAsync<AuthRoutesOptions> = async (app, opt
   addLogin(app, routes)
   if (context.options.bearer) addToken(app, routes)
   addInfo(app, routes)
+  addRemaining(app, routes)
   await app.register(async (scope) => {
     ignoreBodies(scope)
     addLogout(scope, routes)
@@ -208,6 +210,27 @@ function addInfo (app: FastifyInstance, { context, options: { findUser }, userSc
     }
     assertObject(user, 'what findUser returns')
     return reply.send({ authenticated: true, user: shown(user), session })
+  })
+}
+
+function addRemaining (app: FastifyInstance, { context }: Routes): void {
+  app.get('/remaining', {
+    config: { session: { touch: false } },
+    schema: {
+      summary: 'What is left of the session',
+      description: 'To be asked again and again: it does not extend the session.',
+      response: { 200: RemainingReply, 503: Unavailable }
+    }
+  }, async (request, reply) => {
+    const session = authOf(context, request)
+    if (session === null) return reply.send({ authenticated: false })
+    const { expiresAt, endsAt } = session
+    const now = context.core.now()
+    const until = (at: number): number => Math.max(0, at - now)
+    const remaining: RemainingReply = {
+      authenticated: true, remainingMs: until(expiresAt), longestMs: until(endsAt), expiresAt, endsAt
+    }
+    return reply.send(remaining)
   })
 }
 

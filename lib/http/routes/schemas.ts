@@ -33,11 +33,25 @@ const sessionMembers = {
   createdAt: instant('When it began.'),
   authenticatedAt: instant('When the user last proved who they are.'),
   lastSeenAt: instant('When it was last used, give or take the touch interval.'),
-  expiresAt: instant('When it ends if it is not used again.')
+  expiresAt: instant('When it ends if it is not used again.'),
+  endsAt: instant('When it ends however much it is used.'),
+  remembered: Type.Boolean({ description: 'false: the cookie ends when the browser closes.' })
 }
 
 /** Schema of the session in the replies of `authRoutes`. */
 export const SessionView = Type.Object(sessionMembers, { description: 'One signed-in session.' })
+
+const left = (description: string) => Type.Optional(Type.Integer({ minimum: 0, description }))
+
+/** Schema of what is left of a session. */
+export const RemainingReply = Type.Object({
+  authenticated: Type.Boolean({ description: 'Whether somebody is signed in. If not, there is nothing else here.' }),
+  remainingMs: left('How many milliseconds the session lives if it is not used again.'),
+  longestMs: left('How many it lives however much it is used. With as many in remainingMs, no use extends it.'),
+  expiresAt: Type.Optional(instant('When it ends if it is not used again.')),
+  endsAt: Type.Optional(instant('When it ends however much it is used.'))
+}, { description: 'How long the session lives, by the clock of the server, whatever that of the browser says.' })
+export type RemainingReply = Static<typeof RemainingReply>
 
 /** Schema of one session in the list of `sessionRoutes`. */
 export const ListedSession = Type.Object({
