@@ -4,7 +4,7 @@ import { textOf } from '../command.ts'
 import type { Call, Command } from '../command.ts'
 import { doctor as examine } from '../doctor/doctor.ts'
 import type { Finding, Level } from '../doctor/findings.ts'
-import { EXIT, misuse } from '../exit.ts'
+import { assertGoesOn, EXIT, misuse } from '../exit.ts'
 import type { ExitCode } from '../exit.ts'
 
 /** Names for `--options`: what the connection does not show by itself. */
@@ -23,16 +23,26 @@ export const doctor: Command = {
   ],
   options: {
     options: { value: 'NAMES', says: `what the application uses, separated by commas: ${NAMES.join(', ')}` },
+    full: { says: 'look at every key, however long it takes. Default: a sample of large stores' },
     'acl-user': { value: 'NAME', says: 'check the rights of this user of the ACL, not of the one that is signed in' }
   },
   most: 0,
   run: runDoctor
 }
 
-async function runDoctor ({ values, output, connect }: Call): Promise<ExitCode> {
+async function runDoctor ({ values, output, surroundings, connect }: Call): Promise<ExitCode> {
   const uses = usesFrom(textOf(values, 'options') ?? '')
   const connection = await connect({ isTolerant: true })
-  const report = await examine(connection, { uses, aclUser: textOf(values, 'acl-user') })
+  const report = await examine(connection, {
+    uses,
+    aclUser: textOf(values, 'acl-user'),
+    full: values.full === true,
+    signal: surroundings.signal,
+    onProgress: (lookedAt, keys) => {
+      output.progress(() => `${lookedAt}${keys === null ? '' : ` of ${keys}`} keys looked at`)
+    }
+  })
+  assertGoesOn(surroundings.signal)
   await output.answer(report, () => linesOf(report.findings))
   return report.findings.some(isBad) ? EXIT.no : EXIT.done
 }

@@ -54,7 +54,7 @@ export function refused (topic: string, command: string, error: unknown): Findin
 }
 
 /** Returns the error for a Redis that does not answer any more. Faults of this program stay what they are. */
-function broken (error: unknown): unknown {
+export function broken (error: unknown): unknown {
   return isOutage(error) ? new errors.STORE_UNAVAILABLE({ cause: error }) : error
 }
 

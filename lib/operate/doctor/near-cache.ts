@@ -1,3 +1,5 @@
+import { connectedMasters } from '../../redis/cluster.ts'
+import { disconnectNow, duplicate } from '../../redis/connection.ts'
 import type { Keys } from '../../redis/keys.ts'
 import type { RedisLink } from '../../redis/link.ts'
 import { Tracking } from '../../redis/tracking.ts'
@@ -18,10 +20,25 @@ export async function nearCacheFindings (link: RedisLink, keys: Keys, isUsed: bo
     const outcome = await withDeadline(tracking.listen(() => {}, () => {}), WITHIN_MS)
     if (outcome === null) return [ok('near-cache', 'Redis tells what changes (CLIENT TRACKING): nearCache works here')]
     const reason = outcome === TIMED_OUT ? `no answer within ${WITHIN_MS / 1_000} s` : short(outcome.message)
-    const found = `Redis does not tell what changes (${reason}): nearCache `
+    const other = await tracksOnResp3(link, keys) ? '. It would on one connection of RESP3, which is not used' : ''
+    const found = `Redis does not tell a second connection what changes (${reason})${other}: nearCache `
     if (isUsed) return [finding('warning', 'near-cache', `${found}is off, and each session is read from Redis`, TODO)]
     return [finding('note', 'near-cache', `${found}would not work here`, `${TODO}. Nothing else needs it`)]
   } finally {
     await tracking.close()
+  }
+}
+
+/** Whether a server takes CLIENT TRACKING on a connection of RESP3, which needs no second one. */
+async function tracksOnResp3 (link: RedisLink, keys: Keys): Promise<boolean> {
+  const [, master] = connectedMasters(link.client)[0] ?? []
+  if (master === undefined) return false
+  const line = duplicate(master, { enableOfflineQueue: true, enableAutoPipelining: false }, { protocol: 3 })
+  line.on('error', () => {})
+  try {
+    const answer = line.call('CLIENT', 'TRACKING', 'ON', 'BCAST', 'PREFIX', keys.beginning)
+    return await withDeadline(answer.then(() => true, () => false), WITHIN_MS) === true
+  } finally {
+    disconnectNow(line)
   }
 }

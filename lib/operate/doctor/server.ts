@@ -119,7 +119,7 @@ function memory (fieldOf: FieldOf): Finding {
 }
 
 /** Returns a number of bytes for people. */
-function bytes (count: number): string {
+export function bytes (count: number): string {
   const units = ['bytes', 'KB', 'MB', 'GB', 'TB']
   const unit = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, count)) / 3))
   const value = count / 1000 ** unit
