@@ -1,5 +1,7 @@
 import { channel } from 'node:diagnostics_channel'
 import { EventEmitter } from 'node:events'
+import { withDeadline } from '../util/deadline.ts'
+import { QUIT_MS } from '../util/timings.ts'
 import { isShortText } from './arguments.ts'
 import { ACTOR_LENGTH, REASON_LENGTH, requestIdText } from './end-cause.ts'
 import type { SessionKind } from './record.ts'
@@ -97,6 +99,8 @@ export class EventHub {
   #isDown = false
   /** Events of the same moment, which go to the others in as few messages as possible. */
   #untold: FleetMessage[] = []
+  /** Messages under way. */
+  readonly #publishing = new Set<Promise<void>>()
   #unsubscribe: (() => Promise<void>) | undefined
   #closed = false
 
@@ -142,7 +146,9 @@ export class EventHub {
     this.#untold = []
     for (let from = 0; from < told.length; from += AT_ONCE) {
       const events = told.slice(from, from + AT_ONCE)
-      void bus.publish(JSON.stringify({ origin: this.#origin, ...events.length === 1 ? events[0] : { events } }))
+      const message = JSON.stringify({ origin: this.#origin, ...events.length === 1 ? events[0] : { events } })
+      const publishing = Promise.resolve(bus.publish(message)).finally(() => this.#publishing.delete(publishing))
+      this.#publishing.add(publishing)
     }
   }
 
@@ -155,9 +161,12 @@ export class EventHub {
     })
   }
 
-  /** Stops listening to other processes. Twice is safe. */
+  /** Stops listening to other processes, when they have been told of everything here. Twice is safe. */
   async close (): Promise<void> {
     this.#closed = true
+    // A script that ends a session and closes the connection would say nothing.
+    if (this.#bus !== undefined) this.#publish(this.#bus)
+    await withDeadline(Promise.all(this.#publishing), QUIT_MS)
     await this.#unsubscribe?.()
   }
 

@@ -4,8 +4,8 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import t from 'tap'
 import type { Test } from 'tap'
 import { Cluster } from 'ioredis'
-import { RedisStore } from '../../lib/index.ts'
-import type { SessionEvent, SessionManager } from '../../lib/index.ts'
+import { RedisStore, SessionManager } from '../../lib/index.ts'
+import type { SessionEvent } from '../../lib/index.ts'
 import { newId } from '../../lib/session/token.ts'
 import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
@@ -493,4 +493,20 @@ t.test('a session that is ended in one process ends what another one does for it
   other.child.stdin.end('close\n')
   t.equal(await other.ended, 0, 'and then it can end by itself')
   t.notMatch(other.output(), 'Error')
+})
+
+t.test('what a script ends before it closes is heard elsewhere', async (t) => {
+  const { sessions, keyPrefix } = await inRedis(t, redis)
+  const told = listen(sessions)
+  await until('to listen', async () => (await redis.client.pubsub('NUMSUB', `@${keyPrefix}events`))[1] === 1)
+  const { session } = await sessions.create({ userId: 'ada' })
+  const { client } = connect(redis.url)
+  t.teardown(() => disconnectNow(client))
+  await client.ping().catch(async () => await once(client, 'ready'))
+  const script = new SessionManager({ secret, store: new RedisStore({ client, prefix: keyPrefix }) })
+  await script.revoke(session.id)
+  await script.close()
+  disconnectNow(client)
+  await until('the end', () => told.length === 2)
+  t.strictSame(summary(told), ['created ada here', 'revoked ada revoked elsewhere'])
 })
