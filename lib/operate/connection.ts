@@ -12,7 +12,7 @@ import type { Target } from './target.ts'
 /** How long connecting may take: an operator waits longer than a request. */
 const CONNECT_WITHIN_MS = 3_000
 /** How many keys Redis looks at in one step: well under a millisecond. */
-const SCAN_COUNT = 200
+export const SCAN_COUNT = 200
 
 /** A connection to the sessions of an application. */
 export class Connection {
@@ -54,6 +54,11 @@ export class Connection {
     }
     if (failure === null) return
     throw redisFailure(`Redis at ${this.target.where} does not answer: ${messageOf(failure)}`)
+  }
+
+  /** What Redis refused last, or what kept it from answering. */
+  get trouble (): string | null {
+    return this.#trouble
   }
 
   /** The sessions, as the application's own `app.sessions` has them. No command that uses it needs the secret. */

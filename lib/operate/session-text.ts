@@ -46,14 +46,17 @@ export function sessionLines (session: Shown, now: number): string[] {
     ...userId === null ? [] : [['signed in', awayText(session.authenticatedAt, now)] satisfies [string, string]],
     ['last used', awayText(lastSeenAt, now)],
     ['ends', `${awayText(endsIdle, now)}, if it is not used`],
+    ...userId === null ? [] : [['at latest', awayText(session.endsAt, now)] satisfies [string, string]],
     ...userId === null ? [] : detailRows(session)
   ]
   return rows.filter(([, text]) => text !== null).map(([name, text]) => `${name.padEnd(10)} ${text}`)
 }
 
-function detailRows ({ userAgent, ip, label, meta }: SessionInfo): Array<[string, string | null]> {
+function detailRows (session: SessionInfo): Array<[string, string | null]> {
+  const { userAgent, ip, label, meta, methods, actor } = session
   const noted: Readonly<JsonObject> | null = meta
   return [
+    ['methods', methods.length === 0 ? null : methods.join(', ')], ['actor', actor],
     ['device', userAgent], ['address', ip], ['label', label], ['meta', noted === null ? null : JSON.stringify(noted)]
   ]
 }

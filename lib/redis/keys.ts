@@ -13,6 +13,11 @@ export interface Names {
   toId (name: string): string
 }
 
+/** Returns the MATCH pattern for all keys with a beginning. */
+function patternOf (beginning: string): string {
+  return `${beginning.replace(/[\\*?[\]]/g, '\\$&')}*`
+}
+
 const SAME: Names = { ofId: (id) => id, toId: (name) => name }
 
 /**
@@ -85,7 +90,18 @@ export class Keys {
 
   /** MATCH pattern for all sessions. */
   get pattern (): string {
-    return this.beginning.replace(/[\\*?[\]]/g, '\\$&') + '*'
+    return patternOf(this.beginning)
+  }
+
+  /** MATCH pattern for the lists of all users. */
+  get userPattern (): string {
+    return patternOf(this.#clientPrefix + this.user(''))
+  }
+
+  /** Id of the user with this list, by its key as SCAN returns it. `null` for a key that is no list's. */
+  userOf (key: string): string | null {
+    const start = this.#clientPrefix + this.user('')
+    return key.startsWith(start) ? key.slice(start.length) : null
   }
 
   /** Start of every session's key, as Redis sees it. */

@@ -31,7 +31,7 @@ interface Running {
 }
 
 /** Starts the command line in this process. */
-function start (argv: string[], { env = {}, stdin, isTty = false, signal, userName = 'ada' }: Given = {}): Running {
+export function start (argv: string[], { env = {}, stdin, isTty = false, signal, userName = 'ada' }: Given = {}): Running {
   const input = Object.assign(new PassThrough(), { isTTY: isTty })
   const [stdout, stderr] = [new PassThrough(), Object.assign(new PassThrough(), { isTTY: isTty })]
   const texts = { out: '', err: '' }

@@ -14,7 +14,9 @@ const token = `${id}.${'s'.repeat(32)}`
 
 t.test('what is not understood ends with 2, says what to write, and never reaches Redis', async (t) => {
   const wrong: Array<[string[], RegExp]> = [
-    [['lst'], /one of list, show/],
+    [['lst'], /one of why, list, show/],
+    [['unlock'], /name of the account/],
+    [['why', '--cookie-name', 'a,'], /empty name/],
     [['list'], /needs --user/],
     [['list', '--usr', 'ada'], /no option --usr here. There are --user/],
     [['list', '--user'], /--user needs a value/],
@@ -32,6 +34,14 @@ t.test('what is not understood ends with 2, says what to write, and never reache
     [['revoke', id, '--user', 'ada'], /say what to end/],
     [['revoke', id, '--except', id], /--except needs --user/],
     [['revoke', '--user', 'ada', '--except', 'hers'], /22 characters/],
+    [['revoke', '--all', '--user', 'ada'], /say what to end/],
+    [['revoke', '--all'], /nobody is there to answer: write --yes/],
+    [['revoke', id, '--yes'], /--yes needs --all/],
+    [['revoke', '--older-than', '30'], /--older-than must be a time such as 30d/],
+    [['revoke', '--older-than', 'soon'], /--older-than must be/],
+    [['revoke', '--older-than=-1d'], /--older-than must be positive/],
+    [['revoke', id, '--reason', 'x'.repeat(65)], /--reason must/],
+    [['revoke', id, '--actor', 'a\nb'], /--actor must/],
     [['list', '--user', 'ada', '--sentinel', 'mymaster', '--cluster'], /not both/],
     [['list', '--user', 'ada', '--redis', 'localhost'], /--redis must be a URL/],
     [['list', '--user', 'ada', '--redis', 'redis://h/x'], /--redis must have the number/],

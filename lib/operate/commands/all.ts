@@ -3,6 +3,8 @@ import { doctor } from './doctor.ts'
 import { list } from './list.ts'
 import { revoke } from './revoke.ts'
 import { show } from './show.ts'
+import { unlock } from './unlock.ts'
+import { why } from './why.ts'
 
 /** All commands, in the order of the help. */
-export const COMMANDS: readonly Command[] = [list, show, revoke, doctor]
+export const COMMANDS: readonly Command[] = [why, list, show, revoke, unlock, doctor]

@@ -1,21 +1,31 @@
+import { durationFault, durationMs } from '../../util/duration.ts'
+import { CAUSE, causeOf } from '../cause.ts'
 import { textOf } from '../command.ts'
 import type { Call, Command } from '../command.ts'
+import type { Connection } from '../connection.ts'
 import { EXIT, misuse } from '../exit.ts'
 import type { ExitCode } from '../exit.ts'
 import { idFrom, userIdFrom } from '../ids.ts'
+import { ManyEnds } from '../many-ends.ts'
+import { clean } from '../output.ts'
+import { readLine } from '../stdin.ts'
 
 /** Ends sessions. */
 export const revoke: Command = {
   name: 'revoke',
   takes: '[ID]',
-  summary: 'ends one session, or those of a user',
+  summary: 'ends one session, those of a user, old ones, or all',
   details: [
-    'Every process of the application hears of it. Twice is harmless.',
-    'Exit code 1: there was nothing to end.'
+    'Every process of the application hears of it. A run that was broken off is made again, and goes on. Twice is',
+    'harmless. Exit code 1: there was nothing to end.'
   ],
   options: {
     user: { value: 'ID', says: 'ends all sessions of this user' },
-    except: { value: 'ID', says: 'with --user: the id of a session that goes on' }
+    except: { value: 'ID', says: 'with --user: the id of a session that goes on' },
+    'older-than': { value: 'TIME', says: 'ends the sessions of users that began longer ago, such as 30d or 12h' },
+    all: { says: 'ends all sessions, also of nobody. It asks first' },
+    yes: { says: 'with --all: does not ask' },
+    ...CAUSE
   },
   most: 1,
   run: runRevoke
@@ -23,30 +33,68 @@ export const revoke: Command = {
 
 async function runRevoke (call: Call): Promise<ExitCode> {
   const { values, positionals } = call
-  const user = textOf(values, 'user')
-  const ways = [positionals[0], user].filter((each) => each !== undefined)
-  if (ways.length !== 1) throw misuse('say what to end: an ID, or --user ID')
+  const { user, all } = values
+  const age = textOf(values, 'older-than')
+  const ways = [positionals[0], user, age, all].filter((each) => each !== undefined)
+  if (ways.length !== 1) throw misuse('say what to end: an ID, --user ID, --older-than TIME, or --all')
   if (values.except !== undefined && user === undefined) throw misuse('--except needs --user')
-  return user === undefined ? await revokeOne(call) : await revokeUser(call, userIdFrom(user))
+  if (values.yes !== undefined && all === undefined) throw misuse('--yes needs --all')
+  causeOf(call)
+  if (all !== undefined) return await revokeAll(call)
+  if (age !== undefined) return await revokeOld(call, age)
+  return typeof user === 'string' ? await revokeUser(call, userIdFrom(user)) : await revokeOne(call)
 }
 
-async function revokeOne ({ positionals, output, connect }: Call): Promise<ExitCode> {
+async function revokeOne (call: Call): Promise<ExitCode> {
+  const { positionals, output, connect } = call
   const id = idFrom(positionals[0])
   const { sessions } = await connect()
-  const isEnded = await sessions.revoke(id)
+  const isEnded = await sessions.revoke(id, causeOf(call))
   await output.answer({ ended: isEnded ? 1 : 0 }, () => [isEnded ? `${id}: ended` : `${id}: there is no such session`])
   return isEnded ? EXIT.done : EXIT.no
 }
 
-async function revokeUser ({ values, output, connect }: Call, userId: string): Promise<ExitCode> {
-  const given = textOf(values, 'except')
+async function revokeUser (call: Call, userId: string): Promise<ExitCode> {
+  const given = textOf(call.values, 'except')
   const except = given === undefined ? undefined : idFrom(given)
-  const { sessions } = await connect()
-  const ended = await sessions.revokeUser(userId, { except })
-  await output.answer({ ended }, () => [countText(ended)])
-  return ended === 0 ? EXIT.no : EXIT.done
+  const { sessions } = await call.connect()
+  return await told(call, await sessions.revokeUser(userId, { except, ...causeOf(call) }))
 }
 
-function countText (ended: number): string {
-  return ended === 1 ? '1 session ended' : `${ended} sessions ended`
+async function revokeOld (call: Call, age: string): Promise<ExitCode> {
+  // A number alone would be milliseconds: nobody means that.
+  const fault = /^\d*$/.test(age) ? 'must be a time such as 30d, 12h or 15m' : durationFault(age)
+  if (fault !== null) throw misuse(`--older-than ${fault}`)
+  const connection = await call.connect()
+  const ends = new ManyEnds(call, connection, causeOf(call))
+  await ends.before(await connection.store.nowForCertain() - durationMs(age))
+  return await told(call, ends.ended)
+}
+
+async function revokeAll (call: Call): Promise<ExitCode> {
+  const isAsking = call.values.yes === undefined
+  if (isAsking && call.surroundings.stdin.isTTY !== true) {
+    throw misuse('revoke --all asks first, and nobody is there to answer: write --yes')
+  }
+  const connection = await call.connect()
+  if (isAsking && !await isMeant(call, connection)) {
+    await call.output.answer({ ended: 0 }, () => ['nothing was ended'])
+    return EXIT.no
+  }
+  const ends = new ManyEnds(call, connection, causeOf(call))
+  await ends.all()
+  return await told(call, ends.ended)
+}
+
+/** Asks whether all sessions are to end. */
+async function isMeant ({ surroundings }: Call, { target, keys }: Connection): Promise<boolean> {
+  const what = clean(`This signs everybody out: it ends every session under "${keys.prefix}" at ${target.where}.`)
+  const answer = await readLine(surroundings, `${what}\nType yes to go on: `)
+  return answer.trim() === 'yes'
+}
+
+/** Tells how many sessions were ended. */
+async function told ({ output }: Call, ended: number): Promise<ExitCode> {
+  await output.answer({ ended }, () => [ended === 1 ? '1 session ended' : `${ended} sessions ended`])
+  return ended === 0 ? EXIT.no : EXIT.done
 }

@@ -1,0 +1,75 @@
+import type { SessionRecord } from '../session/record.ts'
+import { REFUSALS } from '../session/refusals.ts'
+import type { Refusal } from '../session/refusals.ts'
+import { isSameHash, secretHashOf } from '../session/token.ts'
+import type { Presented } from './credential.ts'
+
+/** Whether a credential signs somebody in, why not, and what to do. */
+export interface Verdict {
+  readonly signedIn: boolean
+  /** Why not: as in the log of the application. */
+  readonly reason: Refusal['reason'] | null
+  /** Whether the session that the store has of this id is that of the token. `null`: the store has none. */
+  readonly isProven: boolean | null
+  readonly says: string
+  readonly todo: string | null
+}
+
+/** What to do where a request carries no credential that could be one. */
+const TODO: Partial<Record<Refusal['reason'], string>> = {
+  'other-name': 'give --cookie-name, if the application has a cookieName. Otherwise the browser has the cookie of ' +
+    'another application, or of one with another cookie.secure, which changes the default name',
+  'two-cookies': 'one of them is of another domain or path. Was cookie.domain or cookie.path changed? Then change ' +
+    'cookieName as well',
+  malformed: 'copy all of it. If all of it is here, another program has made it',
+  'other-library': 'the option adopt takes over the sessions of express-session and @fastify/session',
+  'bearer-in-cookie': 'send it as Authorization: Bearer …',
+  'cookie-in-bearer': 'send it as a cookie'
+}
+
+/** Returns the verdict on a request without a credential. */
+export function refused ({ reason, library, cookies }: Refusal): Verdict {
+  const whose = library === undefined ? '' : `. It looks like one of ${library}`
+  const names = cookies === undefined ? '' : `: ${cookies.join(', ')}`
+  const says = `${REFUSALS[reason]}${whose}${names}`
+  return { signedIn: false, reason, isProven: null, says, todo: TODO[reason] ?? null }
+}
+
+const LIES_ELSEWHERE = 'if it should live: are --redis, the number of the database in it, and --prefix those of the ' +
+  'application?'
+
+/** Returns the verdict on a credential, with the session that the store has of its id. */
+export function judged ({ kind, token, signedBy }: Presented, record: SessionRecord | null): Verdict {
+  const isProven = record === null ? null : isSameHash(record.secretHash, secretHashOf(token))
+  const no = (reason: Refusal['reason'], says: string, todo: string | null = null): Verdict => {
+    return { signedIn: false, reason, isProven, says: `${REFUSALS[reason]}${says}`, todo }
+  }
+  if (signedBy === null) return no('bad-signature', ...signatureText(isProven))
+  if (record === null) return no('unknown-session', '', LIES_ELSEWHERE)
+  if (isProven === false) {
+    return no('unknown-session', '. One of this id lives, and has another secret half', 'somebody has put this ' +
+      'together from an id, which is no secret')
+  }
+  if (record.kind !== kind) {
+    return no('unknown-session', `. One of this id lives, and is of the kind ${record.kind}`, 'send it as that')
+  }
+  if (record.userId === null) return no('no-user', '')
+  const notes = [
+    ...kind === 'bearer' ? ['the application needs the option bearer'] : [],
+    ...kind === 'cookie' && signedBy === undefined ? [UNCHECKED] : [],
+    ...typeof signedBy === 'number' && signedBy > 1 ? ['the next reply signs it with the first secret'] : []
+  ]
+  return { signedIn: true, reason: null, isProven, says: 'signed in', todo: notes.join('. ') || null }
+}
+
+const UNCHECKED = 'the signature was not checked: set SESSION_SECRET'
+
+/** Says of a cookie that no secret has signed what that means, and what to do. */
+function signatureText (isProven: boolean | null): [says: string, todo: string] {
+  if (isProven === true) {
+    return ['. All else is right: its session lives', 'has the application another secret than SESSION_SECRET, or ' +
+      'had it another before? Then give it both: secret: [present, former]']
+  }
+  if (isProven === false) return ['. One of its id lives, and has another secret half', 'somebody has made it up']
+  return ['. The store has no session of its id either', `it is of another application, or changed. ${LIES_ELSEWHERE}`]
+}
