@@ -48,5 +48,21 @@ function optionLines (options: Readonly<Record<string, OptionSpec>>): string[] {
     return [`${letter}--${name}${text}`, says] as const
   })
   const wide = Math.max(...titles.map(([title]) => title.length))
-  return titles.map(([title, says]) => `  ${title.padEnd(wide)}  ${says}`)
+  return titles.flatMap(([title, says]) => {
+    return wrapped(says, WIDTH - wide).map((line, index) => `  ${(index === 0 ? title : '').padEnd(wide)}  ${line}`)
+  })
+}
+
+/** How many characters a line has at most. */
+const WIDTH = 100
+
+/** Breaks a text into lines. */
+function wrapped (text: string, width: number): string[] {
+  const lines: string[] = []
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1)
+    if (last !== undefined && last.length + word.length < width) lines[lines.length - 1] = `${last} ${word}`
+    else lines.push(word)
+  }
+  return lines
 }

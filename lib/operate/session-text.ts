@@ -13,7 +13,7 @@ export function shown (record: SessionRecord): Shown {
 }
 
 /** Returns an instant for people, in UTC. */
-function instantText (at: number): string {
+export function instantText (at: number): string {
   const date = new Date(at)
   return Number.isNaN(date.getTime()) || at <= 0 ? 'unknown' : `${date.toISOString().slice(0, 19)}Z`
 }

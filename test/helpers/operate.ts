@@ -23,7 +23,7 @@ export interface Given {
 }
 
 /** A call of the command line that goes on. */
-interface Running {
+export interface Running {
   /** What it has said so far. */
   said: () => Omit<Said, 'code'>
   stdin: PassThrough

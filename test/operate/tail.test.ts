@@ -1,0 +1,69 @@
+import t from 'tap'
+import { inRedis } from '../helpers/managers.ts'
+import { operate, start } from '../helpers/operate.ts'
+import type { Running } from '../helpers/operate.ts'
+import { startCluster, startRedis, until } from '../helpers/redis.ts'
+
+const redis = await startRedis(t)
+const env = { REDIS_URL: redis.url }
+
+async function listening (running: Running): Promise<void> {
+  await until('to listen', () => running.said().err.includes('listening to'))
+}
+
+t.test('events of all processes are printed as they happen, until Ctrl+C', async (t) => {
+  const { sessions, keyPrefix } = await inRedis(t, redis)
+  const interruption = new AbortController()
+  const given = { env, signal: interruption.signal }
+  const tail = (...args: string[]) => start(['tail', '--prefix', keyPrefix, ...args], given)
+  const all = [tail(), tail('--json'), tail('--json', '--user', 'bob'), tail('--json', '--type', 'revoked')]
+  await Promise.all(all.map(listening))
+  const { session: adas } = await sessions.create({ userId: 'ada' })
+  const { session: bobs } = await sessions.create({ userId: 'bob' })
+  await sessions.revoke(adas.id, { reason: 'lost laptop', actor: 'support:eve' })
+  const [people, json, ofBob, revoked] = all as [Running, Running, Running, Running]
+  await until('three lines', () => [people, json].every((each) => each.said().out.split('\n').length === 4))
+  t.match(json.said().json(), [
+    { type: 'created', id: adas.id, userId: 'ada', kind: 'cookie' }, { type: 'created', id: bobs.id, userId: 'bob' },
+    { type: 'revoked', id: adas.id, userId: 'ada', reason: 'revoked', statedReason: 'lost laptop', actor: 'support:eve' }
+  ])
+  t.match(people.said().out, new RegExp(`Z  revoked  ${adas.id}  user ada  cookie  revoked  by support:eve  "lost laptop"\n$`))
+  await until('one line each', () => [ofBob, revoked].every((each) => each.said().out !== ''))
+  interruption.abort()
+  t.strictSame((await Promise.all(all.map(async ({ ended }) => await ended))).map(({ code }) => code), [0, 0, 0, 0])
+  t.match(ofBob.said().json(), [{ type: 'created', userId: 'bob' }])
+  t.strictSame(ofBob.said().json().length, 1)
+  t.strictSame(revoked.said().json().map(({ type }) => type), ['revoked'])
+})
+
+t.test('an outage is told, and events go on after it', async (t) => {
+  const own = await startRedis(t)
+  const { sessions, keyPrefix } = await inRedis(t, own)
+  const interruption = new AbortController()
+  const running = start(['tail', '--prefix', keyPrefix], { env: { REDIS_URL: own.url }, signal: interruption.signal })
+  await listening(running)
+  await own.restart()
+  await until('to be told', () => running.said().err.includes('events may be missing here'))
+  await until('the application', async () => await sessions.create({ userId: 'ada' }).then(() => true, () => false))
+  await until('an event', () => running.said().out.includes('created'))
+  interruption.abort()
+  t.equal((await running.ended).code, 0)
+})
+
+t.test('who may not listen is told so, and a name that is none is refused', async (t) => {
+  await redis.client.call('ACL', 'SETUSER', 'deaf', 'on', '>right', '~*', 'resetchannels', '+@all')
+  t.match(await operate(['tail'], { env: { ...env, REDIS_USERNAME: 'deaf', REDIS_PASSWORD: 'right' } }), { code: 3, err: /cannot listen .*channels/ })
+  t.match(await operate(['tail', '--type', 'created,born'], { env }), { code: 2, err: /--type takes created/ })
+})
+
+t.test('in a Cluster as well', async (t) => {
+  const { nodes, ports } = await startCluster(t)
+  const { sessions, keyPrefix } = await inRedis(t, { url: { cluster: nodes } as any, client: redis.client })
+  const interruption = new AbortController()
+  const running = start(['tail', '--json', '--cluster', '--redis', `redis://127.0.0.1:${ports[0]}`, '--prefix', keyPrefix], { signal: interruption.signal })
+  await listening(running)
+  await sessions.create({ userId: 'ada' })
+  await until('an event', () => running.said().out !== '')
+  interruption.abort()
+  t.match(await running.ended, { code: 0, out: /"type":"created"/ })
+})
