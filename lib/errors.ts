@@ -13,6 +13,8 @@ interface DefinedError extends FastifyError {
   extensions: {
     /** The code. */
     code: string
+    /** Of `ERR_SESSION_REAUTH_REQUIRED`: the methods of sign-in that the route asks for, if it does. */
+    methods?: readonly string[]
   }
   /**
    * Section of the documentation about the code: what it means, the likeliest causes, what to do. A path that begins
@@ -38,6 +40,8 @@ export interface SessionError extends DefinedError {
   extensions: {
     /** The code. */
     code: SessionErrorCode
+    /** Of `ERR_SESSION_REAUTH_REQUIRED`: the methods of sign-in that the route asks for, if it does. */
+    methods?: readonly string[]
   }
 }
 
@@ -50,7 +54,7 @@ function define (
   const code = `ERR_SESSION_${name}`
   const Base = createError(code, message, statusCode)
   class SessionError extends Base {
-    extensions = { code }
+    extensions: DefinedError['extensions'] = { code }
     constructor (...args: unknown[]) {
       super(...args as [])
       if (headers !== undefined) Object.assign(this, { headers: { ...headers } })
@@ -95,7 +99,7 @@ export const errors = {
   AMBIGUOUS_CREDENTIALS: define(
     'AMBIGUOUS_CREDENTIALS', 'A request carries either a bearer token or a session cookie', 400
   ),
-  /** The login is too long ago for this. */
+  /** The login is too long ago for this, or was not by the methods that this asks for. */
   REAUTH_REQUIRED: define('REAUTH_REQUIRED', 'A recent sign-in is required', 401),
   /** The data of a session would be larger than `maxDataSize`. Nothing was stored. */
   DATA_TOO_LARGE: define('DATA_TOO_LARGE', 'Too much data for one session', 413),

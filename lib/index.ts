@@ -17,7 +17,7 @@ export type { AdminGuard, AdminRedirects, AdminRoutesOptions } from './http/rout
 export type { AuthRedirects, AuthRoutesOptions } from './http/routes/auth-options.ts'
 export type { SessionRedirects, SessionRoutesOptions } from './http/routes/session-options.ts'
 export type { RouteSessionConfig } from './http/context.ts'
-export type { Authenticate, RequireRecentLogin } from './http/guards.ts'
+export type { Authenticate, RecentLoginOptions, RequireRecentLogin } from './http/guards.ts'
 export type { LoginOptions, LoginUser } from './http/login.ts'
 export type { RequestAuth } from './http/request-auth.ts'
 export type { SessionData } from './http/session-data.ts'

@@ -45,8 +45,10 @@ interface InstanceDecorators {
    */
   attemptLogin: AttemptLogin
   /**
-   * Makes a `preHandler` that lets only those pass who signed in within a time: `requireRecentLogin('10m')`. Others
-   * get 401 `ERR_SESSION_REAUTH_REQUIRED`.
+   * Makes a `preHandler` that lets only those pass who signed in within a time: `requireRecentLogin('10m')`, and by
+   * these methods: `requireRecentLogin('5m', { methods: ['otp'] })`. Others get 401 `ERR_SESSION_REAUTH_REQUIRED`,
+   * which has `methods` in its `extensions`.
+   * @throws TypeError for what is no duration, or a wrong option
    */
   requireRecentLogin: RequireRecentLogin
   /**

@@ -157,6 +157,7 @@ export class ExpressRecords extends Records {
       kind: 'cookie',
       userId,
       authenticatedAt: userId === null ? null : authenticatedAt,
+      methods: head?.userId === userId ? begun.methods : null,
       lastSeenAt: ttlMs === null || ttlMs < 0 ? now : now - Math.max(0, begun.idleTimeoutMs - ttlMs),
       data: JSON.stringify(data),
       ...listedAs !== userId && { listedAs }

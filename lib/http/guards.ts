@@ -1,5 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
+import { assertMembers } from '../session/arguments.ts'
+import { methodNames } from '../session/sign-in.ts'
 import { timeoutMs } from '../util/duration.ts'
 import type { Duration } from '../util/duration.ts'
 import { REFUSALS } from '../session/refusals.ts'
@@ -16,8 +18,18 @@ import { registrationOf, reported, requestSessionOf } from './request-session.ts
 /** A hook that refuses a request, or lets it through. */
 export type Authenticate = (request: AnyRequest, reply: AnyReply) => Promise<void>
 
-/** Makes a hook for what needs a person who has signed in within this time. */
-export type RequireRecentLogin = (within: Duration) => Authenticate
+/** Options of `requireRecentLogin`. */
+export interface RecentLoginOptions {
+  /**
+   * Methods by which the user has to have signed in, all of them: at most ten names, as `methods` of `app.login` has
+   * them. Default: any will do.
+   * @see [A second factor](docs/guides/signing-in.md#ask-for-a-second-factor)
+   */
+  methods?: readonly string[] | undefined
+}
+
+/** Makes a hook for what needs a person who has signed in within this time, and by these methods. */
+export type RequireRecentLogin = (within: Duration, options?: RecentLoginOptions) => Authenticate
 
 /**
  * Returns who is signed in, or `null`.
@@ -58,22 +70,37 @@ export const requireAuth: (request: AnyRequest) => RequestAuth = (request, ...ot
 export const authenticate: Authenticate = guard((context, request) => { authOrRefusal(context, request) })
 
 /**
- * Makes a `preHandler` that lets only those pass who signed in within a time: `requireRecentLogin('10m')`. Others get
- * 401 `ERR_SESSION_UNAUTHENTICATED` or `ERR_SESSION_REAUTH_REQUIRED`. It is `app.requireRecentLogin`, and can be called
- * before there is an application. The hook throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered.
- * @throws TypeError when `within` is no duration
+ * Makes a `preHandler` that lets only those pass who signed in within a time: `requireRecentLogin('10m')`, and by these
+ * methods: `requireRecentLogin('5m', { methods: ['otp'] })`. Others get 401 `ERR_SESSION_UNAUTHENTICATED` or
+ * `ERR_SESSION_REAUTH_REQUIRED`, which has `methods` in its `extensions`. It is `app.requireRecentLogin`, and can be
+ * called before there is an application. The hook throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered.
+ * @throws TypeError when `within` is no duration, or an option is wrong
  */
-export const requireRecentLogin: RequireRecentLogin = (within) => {
+export const requireRecentLogin: RequireRecentLogin = (within, options = {}) => {
   const withinMs = timeoutMs('requireRecentLogin', within, NaN)
   if (Number.isNaN(withinMs)) throw new TypeError('requireRecentLogin needs a duration such as \'10m\'')
-  return guard((context, request) => { assertRecent(context, request, withinMs) })
+  assertMembers(options, 'options', ['methods'])
+  const { methods: given } = options
+  const methods = given === undefined ? [] : methodNames(given)
+  if (given !== undefined && methods.length === 0) throw new TypeError('methods must name one, or be left out')
+  return guard((context, request) => { assertRecent(context, request, { withinMs, methods }) })
 }
 
-/** @throws ERR_SESSION_UNAUTHENTICATED when nobody is signed in, ERR_SESSION_REAUTH_REQUIRED when that is longer ago */
-export function assertRecent (context: PluginContext, request: FastifyRequest, withinMs: number): void {
-  if (context.core.now() - authOrRefusal(context, request).authenticatedAt <= withinMs) return
-  explain(request, () => ({ reason: 'old-sign-in' }))
-  throw new errors.REAUTH_REQUIRED()
+/**
+ * Requires a sign-in of this time, and by these methods. `methods`: none, where any will do.
+ * @throws ERR_SESSION_UNAUTHENTICATED when nobody is signed in, ERR_SESSION_REAUTH_REQUIRED when not so
+ */
+export function assertRecent (
+  context: PluginContext, request: FastifyRequest,
+  { withinMs, methods = [] }: { withinMs: number, methods?: readonly string[] }
+): void {
+  const auth = authOrRefusal(context, request)
+  const isRecent = context.core.now() - auth.authenticatedAt <= withinMs
+  if (isRecent && methods.every((method) => auth.methods.includes(method))) return
+  explain(request, () => ({ reason: isRecent ? 'missing-methods' : 'old-sign-in' }))
+  const error = new errors.REAUTH_REQUIRED()
+  if (methods.length > 0) error.extensions.methods = [...methods]
+  throw error
 }
 
 /** Logs at `debug` why nobody is signed in by a request, where a guard refuses it or sends it to the login page. */

@@ -9,6 +9,7 @@ import { idpText } from '../session/idp.ts'
 import type { IdpSession } from '../session/idp.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { toInfo } from '../session/record.ts'
+import { methodsText } from '../session/sign-in.ts'
 import type { JsonObject, SessionInfo } from '../session/record.ts'
 import { toBearer } from '../session/token.ts'
 import { assertOfUser, ofUser, userIdText, userMember } from '../session/user-id.ts'
@@ -51,13 +52,19 @@ export interface LoginOptions {
    * @see [OpenID Connect](docs/guides/openid-connect.md)
    */
   idp?: IdpSession | undefined
+  /**
+   * How the user has proved who they are, at most ten names such as `['pwd', 'otp']`, each of 1 to 32 characters of
+   * ASCII without a space. `requireRecentLogin` can ask for them. Each sign-in names all of its own. Default: none.
+   * @see RFC 8176
+   */
+  methods?: readonly string[] | undefined
   /** Milliseconds or a string such as `'30m'`; default the plugin's. Never longer than the absolute timeout. */
   idleTimeout?: Duration | undefined
   /** Milliseconds or a string such as `'7d'`; default the plugin's. */
   absoluteTimeout?: Duration | undefined
 }
 
-const NAMES = ['label', 'meta', 'remember', 'keep', 'data', 'idp', 'idleTimeout', 'absoluteTimeout']
+const NAMES = ['label', 'meta', 'remember', 'keep', 'data', 'idp', 'methods', 'idleTimeout', 'absoluteTimeout']
 
 /** Signs a user in: `app.login`. */
 export type Login = (request: AnyRequest, user: LoginUser, options?: LoginOptions) => Promise<RequestAuth>
@@ -156,14 +163,14 @@ function checkedData (data: LoginOptions['data'], users: Parameters<typeof asser
 }
 
 type NewSessionOptions =
-  Pick<NewSession, 'label' | 'meta' | 'idp' | 'idleTimeoutMs' | 'absoluteTimeoutMs' | 'persistent'>
+  Pick<NewSession, 'label' | 'meta' | 'idp' | 'methods' | 'idleTimeoutMs' | 'absoluteTimeoutMs' | 'persistent'>
 
 function newSessionOptions (
-  { options: defaults }: PluginContext, { label, meta, remember, idp, ...timeouts }: LoginOptions
+  { options: defaults }: PluginContext, { label, meta, idp, methods, remember, ...timeouts }: LoginOptions
 ): NewSessionOptions {
   assertBoolean(remember, 'remember')
   const times = sessionTimeouts(timeouts, remember === true ? defaults.remember : defaults, defaults.longest)
-  const named = { label, meta, idp: idp === undefined ? null : idpText(idp) }
+  const named = { label, meta, idp: idp === undefined ? null : idpText(idp), methods: methodsText(methods) }
   return { ...named, ...times, ...remember !== undefined && { persistent: remember } }
 }
 

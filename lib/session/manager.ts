@@ -19,6 +19,7 @@ import type { HeldSession } from './new-record.ts'
 import { toInfo, toInfos } from './record.ts'
 import type { JsonObject, SessionInfo, SessionKind, SessionRecord } from './record.ts'
 import { finished } from './revocations.ts'
+import { methodsText } from './sign-in.ts'
 import { toBearer } from './token.ts'
 import { assertOfUser, userIdText, userMember, userOf } from './user-id.ts'
 
@@ -43,6 +44,8 @@ export interface CreateSession<Data extends object = JsonObject> {
    * @see [OpenID Connect](docs/guides/openid-connect.md)
    */
   idp?: IdpSession | undefined
+  /** How the user has proved who they are, as `methods` of `app.login`. Default: none. */
+  methods?: readonly string[] | undefined
   /** Default the plugin's. Never longer than the absolute timeout. */
   idleTimeout?: Duration | undefined
   /** Default the plugin's. */
@@ -50,7 +53,7 @@ export interface CreateSession<Data extends object = JsonObject> {
 }
 
 /** Names of the members of `CreateSession`. */
-const NEW_SESSION = ['userId', 'kind', 'label', 'meta', 'data', 'idp', 'idleTimeout', 'absoluteTimeout']
+const NEW_SESSION = ['userId', 'kind', 'label', 'meta', 'data', 'idp', 'methods', 'idleTimeout', 'absoluteTimeout']
 
 /** A session that `create` has begun. */
 export interface CreatedSession {
@@ -124,12 +127,13 @@ export class SessionManager<Data extends object = JsonObject> {
 
   /**
    * Begins a session for a user, as `app.login` does.
-   * @throws TypeError for an unusable user id, kind, label, meta, timeout or data, and for data that names another user
+   * @throws TypeError for an unusable user id, kind, label, meta, methods, timeout or data, and for data that names
+   * another user
    * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_FULL
    */
   async create (session: CreateSession<Data>): Promise<CreatedSession> {
     assertMembers(session, 'session', NEW_SESSION)
-    const { userId: id, kind = 'cookie', data = {}, label, meta, idp } = session
+    const { userId: id, kind = 'cookie', data = {}, label, meta, idp, methods } = session
     assertOneOf(kind, 'kind', ['cookie', 'bearer'])
     const userId = userIdText(id, 'userId')
     const { userIdFrom } = this.#core.options
@@ -141,6 +145,7 @@ export class SessionManager<Data extends object = JsonObject> {
       label,
       meta,
       idp: idp === undefined ? null : idpText(idp),
+      methods: methodsText(methods),
       data: JSON.stringify({ ...given, ...userMember(id, userIdFrom) }),
       ...sessionTimeouts(session, this.#core.options, this.#core.options.longest),
       replaces: null

@@ -18,7 +18,8 @@ export const REFUSALS = {
   'signed-out': 'not signed in: the request has signed out itself',
   'no-user': 'not signed in: the session holds data, and no user is signed in to it',
   'turned-away': 'not signed in: the request was turned away before, as cross-site or with two credentials',
-  'old-sign-in': 'signed in, but longer ago than the route allows'
+  'old-sign-in': 'signed in, but longer ago than the route allows',
+  'missing-methods': 'signed in, but not by all methods that the route asks for'
 } as const
 
 /** Why a guard refuses a request. Holds no token, no id and nothing else that the client wrote. */

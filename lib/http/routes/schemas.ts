@@ -35,7 +35,10 @@ const sessionMembers = {
   lastSeenAt: instant('When it was last used, give or take the touch interval.'),
   expiresAt: instant('When it ends if it is not used again.'),
   endsAt: instant('When it ends however much it is used.'),
-  remembered: Type.Boolean({ description: 'false: the cookie ends when the browser closes.' })
+  remembered: Type.Boolean({ description: 'false: the cookie ends when the browser closes.' }),
+  methods: Type.Array(Type.String({ description: 'The name of a method.' }), {
+    description: 'How the user proved who they are, such as pwd and otp.'
+  })
 }
 
 /** Schema of the session in the replies of `authRoutes`. */

@@ -135,6 +135,6 @@ function requireRecentAuth (
   { recentLoginMs, exemptBearer }: ReturnType<typeof checkSessionRoutesOptions>
 ): RequestAuth {
   const auth = requireAuth(request)
-  if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, request, recentLoginMs)
+  if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, request, { withinMs: recentLoginMs })
   return auth
 }
