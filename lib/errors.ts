@@ -101,6 +101,8 @@ export const errors = {
   ),
   /** The login is too long ago for this, or was not by the methods that this asks for. */
   REAUTH_REQUIRED: define('REAUTH_REQUIRED', 'A recent sign-in is required', 401),
+  /** Somebody acts as the user, and may not do that. */
+  IMPERSONATED: define('IMPERSONATED', 'Not while acting as somebody else', 403),
   /** The data of a session would be larger than `maxDataSize`. Nothing was stored. */
   DATA_TOO_LARGE: define('DATA_TOO_LARGE', 'Too much data for one session', 413),
   /** There is no such session, or it is not the caller's. */

@@ -47,7 +47,7 @@ interface InstanceDecorators {
   /**
    * Makes a `preHandler` that lets only those pass who signed in within a time: `requireRecentLogin('10m')`, and by
    * these methods: `requireRecentLogin('5m', { methods: ['otp'] })`. Others get 401 `ERR_SESSION_REAUTH_REQUIRED`,
-   * which has `methods` in its `extensions`.
+   * which has `methods` in its `extensions`. Who acts as a user gets 403 `ERR_SESSION_IMPERSONATED`.
    * @throws TypeError for what is no duration, or a wrong option
    */
   requireRecentLogin: RequireRecentLogin

@@ -49,12 +49,15 @@ function sharedLayout (options: ResolvedOptions): SessionLayout {
 /**
  * Returns a new session as an Express app can keep it. What the session takes over from the one before it never makes
  * it another user's: Express may have changed that one.
- * @throws ERR_SESSION_UNSUPPORTED for a bearer token, or where the data does not name the user
+ * @throws ERR_SESSION_UNSUPPORTED for a bearer token, for an actor, or where the data does not name the user
  */
 export function keepable (session: NewSession, userIdFrom: UserIdFrom): NewSession {
-  const { kind, userId, data, carry } = session
+  const { kind, userId, data, carry, actor = null } = session
   if (kind === 'bearer') {
     throw new errors.UNSUPPORTED('bearer tokens beside an Express app: its sessions have no place for them')
+  }
+  if (actor !== null) {
+    throw new errors.UNSUPPORTED('an actor beside an Express app, which would take it for the user')
   }
   // The text of session data is that of an object.
   const named = (text: string) => userOf(JSON.parse(text) as Data, userIdFrom)

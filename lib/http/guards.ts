@@ -72,8 +72,9 @@ export const authenticate: Authenticate = guard((context, request) => { authOrRe
 /**
  * Makes a `preHandler` that lets only those pass who signed in within a time: `requireRecentLogin('10m')`, and by these
  * methods: `requireRecentLogin('5m', { methods: ['otp'] })`. Others get 401 `ERR_SESSION_UNAUTHENTICATED` or
- * `ERR_SESSION_REAUTH_REQUIRED`, which has `methods` in its `extensions`. It is `app.requireRecentLogin`, and can be
- * called before there is an application. The hook throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered.
+ * `ERR_SESSION_REAUTH_REQUIRED`, which has `methods` in its `extensions`. Who acts as a user gets 403
+ * `ERR_SESSION_IMPERSONATED`. It is `app.requireRecentLogin`, and can be called before there is an application. The
+ * hook throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered.
  * @throws TypeError when `within` is no duration, or an option is wrong
  */
 export const requireRecentLogin: RequireRecentLogin = (within, options = {}) => {
@@ -88,13 +89,19 @@ export const requireRecentLogin: RequireRecentLogin = (within, options = {}) => 
 
 /**
  * Requires a sign-in of this time, and by these methods. `methods`: none, where any will do.
- * @throws ERR_SESSION_UNAUTHENTICATED when nobody is signed in, ERR_SESSION_REAUTH_REQUIRED when not so
+ * @throws ERR_SESSION_UNAUTHENTICATED when nobody is signed in
+ * @throws ERR_SESSION_IMPERSONATED when somebody acts as the user
+ * @throws ERR_SESSION_REAUTH_REQUIRED when the sign-in is another
  */
 export function assertRecent (
   context: PluginContext, request: FastifyRequest,
   { withinMs, methods = [] }: { withinMs: number, methods?: readonly string[] }
 ): void {
   const auth = authOrRefusal(context, request)
+  if (auth.actor !== null) {
+    explain(request, () => ({ reason: 'impersonated' }))
+    throw new errors.IMPERSONATED()
+  }
   const isRecent = context.core.now() - auth.authenticatedAt <= withinMs
   if (isRecent && methods.every((method) => auth.methods.includes(method))) return
   explain(request, () => ({ reason: isRecent ? 'missing-methods' : 'old-sign-in' }))

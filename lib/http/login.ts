@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { assertBoolean, assertMembers } from '../session/arguments.ts'
+import { assertMembers } from '../session/arguments.ts'
 import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import { storedData } from '../session/data.ts'
@@ -9,11 +9,10 @@ import { idpText } from '../session/idp.ts'
 import type { IdpSession } from '../session/idp.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { toInfo } from '../session/record.ts'
-import { methodsText } from '../session/sign-in.ts'
+import { methodsText, useOf } from '../session/sign-in.ts'
 import type { JsonObject, SessionInfo } from '../session/record.ts'
 import { toBearer } from '../session/token.ts'
 import { assertOfUser, ofUser, userIdText, userMember } from '../session/user-id.ts'
-import { sessionTimeouts } from '../util/duration.ts'
 import type { Duration } from '../util/duration.ts'
 import type { AnyReply, AnyRequest, PluginContext } from './context.ts'
 import { assertSameSite } from './cross-site.ts'
@@ -58,13 +57,22 @@ export interface LoginOptions {
    * @see RFC 8176
    */
   methods?: readonly string[] | undefined
+  /**
+   * Who acts as the user, where that is somebody else, such as a colleague who helps them: 1 to 255 characters. The
+   * session then lives an hour at most, unless timeouts say otherwise, which cannot be longer than the plugin's.
+   * `remember` is not possible. Must not be given and be `undefined`. Default: the user.
+   * @see [Acting as a user](docs/guides/impersonation.md)
+   */
+  actor?: string
   /** Milliseconds or a string such as `'30m'`; default the plugin's. Never longer than the absolute timeout. */
   idleTimeout?: Duration | undefined
   /** Milliseconds or a string such as `'7d'`; default the plugin's. */
   absoluteTimeout?: Duration | undefined
 }
 
-const NAMES = ['label', 'meta', 'remember', 'keep', 'data', 'idp', 'methods', 'idleTimeout', 'absoluteTimeout']
+const NAMES = [
+  'label', 'meta', 'remember', 'keep', 'data', 'idp', 'methods', 'actor', 'idleTimeout', 'absoluteTimeout'
+]
 
 /** Signs a user in: `app.login`. */
 export type Login = (request: AnyRequest, user: LoginUser, options?: LoginOptions) => Promise<RequestAuth>
@@ -162,16 +170,13 @@ function checkedData (data: LoginOptions['data'], users: Parameters<typeof asser
   return given
 }
 
-type NewSessionOptions =
-  Pick<NewSession, 'label' | 'meta' | 'idp' | 'methods' | 'idleTimeoutMs' | 'absoluteTimeoutMs' | 'persistent'>
+type NewSessionOptions = Pick<NewSession, 'label' | 'meta' | 'idp' | 'methods'> & ReturnType<typeof useOf>
 
 function newSessionOptions (
-  { options: defaults }: PluginContext, { label, meta, idp, methods, remember, ...timeouts }: LoginOptions
+  { options: timeouts }: PluginContext, { label, meta, idp, methods, ...use }: LoginOptions
 ): NewSessionOptions {
-  assertBoolean(remember, 'remember')
-  const times = sessionTimeouts(timeouts, remember === true ? defaults.remember : defaults, defaults.longest)
   const named = { label, meta, idp: idp === undefined ? null : idpText(idp), methods: methodsText(methods) }
-  return { ...named, ...times, ...remember !== undefined && { persistent: remember } }
+  return { ...named, ...useOf(use, timeouts) }
 }
 
 /** Leaves out the secret of CSRF tokens that were made before a sign-in (CVE-2023-29020). */

@@ -91,8 +91,9 @@ export interface SessionOptions {
    */
   bearer?: boolean | undefined
   /**
-   * How many sessions a user may have at a time. Those of bearer tokens do not count. `false`: any number, the default
-   * with a store for express-session. After you lower it, each login ends 100 sessions at most.
+   * How many sessions a user may have at a time. Those of bearer tokens do not count, nor do those with an `actor`.
+   * `false`: any number, the default with a store for express-session. After you lower it, each login ends 100 sessions
+   * at most.
    * @default 1000
    * @see OWASP ASVS 5.0 7.1.2
    */

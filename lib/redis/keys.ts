@@ -29,8 +29,8 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  * - `@{<prefix><id>}:trace`: with `durability: 'replicated'`, for a millisecond.
  * - `@<prefix>user:<userId>`: a sorted set of that user's sessions, scored by expiry: `<id>:<createdAt in base 36>`;
  *   `+<id>` is a login under way, `+<member>\n<member>` a session on its way to another id. Half a millisecond in a
- *   score says that the session is a bearer token's. Where there are more than a hundred, there is an index by age as
- *   well: `+\n<member>`, with a negative score (`list-lua.ts`).
+ *   score says that the session is a bearer token's, a quarter that it has an actor: no limit counts those. Where there
+ *   are more than a hundred, there is an index by age as well: `+\n<member>`, with a negative score (`list-lua.ts`).
  * - `@<prefix>idp:<hash>`: the same of the sessions that began with one session at an identity provider, scored by
  *   absolute deadline, so that no use changes it. The hash is base64url of SHA-256 of `[issuer, sid]` as JSON.
  * - `@<prefix>tries:<what>:<hash>`: a sorted set of failed logins, scored by when each counts no more: of an account,

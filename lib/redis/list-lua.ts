@@ -20,10 +20,10 @@ const INDEX = '+\\n'
  *
  * Members are scored by their expiry, so a list tells at once which have expired. A small list is read as a whole to
  * find the oldest or the newest. A larger one has an index, of one more member for each session: `+\n<member>`, scored
- * by age below zero, the newest first, and those of bearer tokens, which no limit counts, apart:
+ * by age below zero, the newest first, and those that no limit counts apart:
  *
- *     -(createdAt + 1)      of a cookie's session
- *     -(2e13 + createdAt)   of a bearer token's
+ *     -(createdAt + 1)      of a session that counts
+ *     -(2e13 + createdAt)   of a bearer token's, and of one with an actor
  *     -(1e14 + expiry)      `+\n\n<member>`: it is being made, and holds all that come before this one by expiry
  *
  * The first script that needs it makes it, in portions. From then on all that add and remove keep it. Version 0.1 takes
@@ -34,8 +34,10 @@ local list, index, portion = KEYS[1], '${INDEX}', ${PORTION}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local function text (score) return string.format('%.1f', score) end
+local function text (score) return string.format('%.2f', score) end
 local function isBearer (score) return tonumber(score) % 1 == 0.5 end
+-- The fraction of a score that no limit counts: a half of a bearer token's, a quarter of one with an actor.
+local function isUncounted (score) return tonumber(score) % 1 > 0 end
 local function hasIndex () return redis.call('ZCOUNT', list, '-inf', '(0') > 0 end
 local function isSmall () return redis.call('ZCOUNT', list, 0, '+inf') <= ${SMALL} and not hasIndex() end
 
@@ -83,7 +85,7 @@ end
 local function note (member, score)
   local createdAt = createdAtOf(member)
   if not createdAt then return end
-  redis.call('ZADD', list, text(isBearer(score) and -2e13 - createdAt or -1 - createdAt), index .. member)
+  redis.call('ZADD', list, text(isUncounted(score) and -2e13 - createdAt or -1 - createdAt), index .. member)
 end
 
 -- Whether there is a whole index. Adds a portion to one that is not whole.

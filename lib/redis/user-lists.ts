@@ -1,5 +1,5 @@
 import { errors } from '../errors.ts'
-import { expiresAt } from '../session/record.ts'
+import { expiresAt, isCounted } from '../session/record.ts'
 import type { SessionKind, SessionRecord } from '../session/record.ts'
 import type { Began, Limit } from '../session/store.ts'
 import { LIST_SLACK_MS, PENDING_MS } from '../util/timings.ts'
@@ -13,8 +13,8 @@ import { absentIfWrongType } from './records.ts'
 /** How many sessions one login ends at the most because they are too many. */
 const MOST_EVICTED = 100
 
-/** The score of a bearer token's session that never expires: a number that is large, and has room for a half. */
-const NEVER = '4000000000000000.5'
+/** The scores of sessions that never expire, and that no limit counts: large, with room for their fraction. */
+const NEVER = { bearer: '4000000000000000.5', actor: '2000000000000000.25' }
 
 /** A page of a user's sessions: so many, the newest first, that come after one of them. */
 export interface Page {
@@ -131,7 +131,7 @@ local function countAll (skipped)
   local oldest, members = {}, redis.call('ZRANGEBYSCORE', list, 0, '+inf', 'WITHSCORES')
   for at = 1, #members, 2 do
     local member, createdAt = members[at], createdAtOf(members[at])
-    local counts = createdAt and not isBearer(members[at + 1]) and not skipped[member]
+    local counts = createdAt and not isUncounted(members[at + 1]) and not skipped[member]
     if counts then oldest[#oldest + 1] = { member, createdAt } end
   end
   table.sort(oldest, function (a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] > b[1]) end)
@@ -228,7 +228,7 @@ if isSmall() then
   local found = redis.call('ZRANGEBYSCORE', list, 0, '+inf', 'WITHSCORES')
   for at = 1, #found, 2 do
     local isSession = string.sub(found[at], 1, 1) ~= '+'
-    if isSession and (ARGV[2] == 'all' or not isBearer(found[at + 1])) then members[#members + 1] = found[at] end
+    if isSession and (ARGV[2] == 'all' or not isUncounted(found[at + 1])) then members[#members + 1] = found[at] end
   end
   return { dropped, members }
 end
@@ -384,11 +384,13 @@ return dropped`)
     }
   }
 
-  /** Returns the score of a session: its expiry. Half a millisecond in it says that no limit counts the session. */
+  /** Returns the score of a session: its expiry. A fraction of a millisecond says that no limit counts the session. */
   #score (record: SessionRecord): number | string {
     const isBearer = record.kind === 'bearer'
-    if (this.#persist) return isBearer ? NEVER : '+inf'
-    return Math.ceil(this.#untilEnd ? record.endsAt : expiresAt(record)) + LIST_SLACK_MS + (isBearer ? 0.5 : 0)
+    const counts = isCounted(record)
+    if (this.#persist) return counts ? '+inf' : isBearer ? NEVER.bearer : NEVER.actor
+    const fraction = counts ? 0 : isBearer ? 0.5 : 0.25
+    return Math.ceil(this.#untilEnd ? record.endsAt : expiresAt(record)) + LIST_SLACK_MS + fraction
   }
 }
 

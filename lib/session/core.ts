@@ -12,7 +12,7 @@ import { newRecord } from './new-record.ts'
 import type { HeldSession, NewSession } from './new-record.ts'
 import { PendingEnds } from './pending-ends.ts'
 import type { SessionEnd } from './pending-ends.ts'
-import { isTouchDue } from './record.ts'
+import { isCounted, isTouchDue } from './record.ts'
 import type { SessionKind, SessionRecord } from './record.ts'
 import { OF_IDP, Revocations } from './revocations.ts'
 import type { EndedSession, Revocation } from './revocations.ts'
@@ -162,12 +162,12 @@ export class SessionCore {
   async create (session: NewSession): Promise<HeldSession> {
     const { record, token, carry } = await this.#made(session)
     const { replaces } = session
-    const limit = record.kind === 'bearer' ? null : this.options.limit
+    const limit = isCounted(record) ? this.options.limit : null
     const stored = await this.#begin(record, replaces === null
       ? () => this.#store.begin(record, { limit })
       : () => this.#store.replace(record, replaces, { carry, limit }))
     if (stored === null) throw new errors.UNAUTHENTICATED()
-    this.#tell('created', stored, session)
+    this.#tell('created', stored, { actor: stored.actor, requestId: session.requestId })
     return { record: stored, token }
   }
 
@@ -180,7 +180,7 @@ export class SessionCore {
     const { record, token, carry } = await this.#made(session)
     const stored = await this.#begin(record, () => this.#store.move(record, old, { carry }))
     if (stored === null) return null
-    this.#tell('created', stored, session)
+    this.#tell('created', stored, { actor: stored.actor, requestId: session.requestId })
     return { record: stored, token }
   }
 
@@ -199,7 +199,7 @@ export class SessionCore {
     const record = { ...old, id, secretHash, data: fitting(data, old.data, maxDataSize), lastSeenAt }
     const stored = await this.#begin(record, () => this.#store.move(record, old, { carry }))
     if (stored === null) return null
-    this.#tell('created', stored, { reason: 'moved' })
+    this.#tell('created', stored, { reason: 'moved', actor: stored.actor })
     return { record: stored, token }
   }
 

@@ -1,5 +1,4 @@
 import { inTime, TIMED_OUT, withDeadline } from '../util/deadline.ts'
-import { sessionTimeouts } from '../util/duration.ts'
 import type { Duration } from '../util/duration.ts'
 import { HEALTH_WAIT_MS } from '../util/timings.ts'
 import { assertBoolean, assertFunction, assertMembers, assertObject, assertOneOf } from './arguments.ts'
@@ -19,7 +18,7 @@ import type { HeldSession } from './new-record.ts'
 import { toInfo, toInfos } from './record.ts'
 import type { JsonObject, SessionInfo, SessionKind, SessionRecord } from './record.ts'
 import { finished } from './revocations.ts'
-import { methodsText } from './sign-in.ts'
+import { methodsText, useOf } from './sign-in.ts'
 import { toBearer } from './token.ts'
 import { assertOfUser, userIdText, userMember, userOf } from './user-id.ts'
 
@@ -46,6 +45,8 @@ export interface CreateSession<Data extends object = JsonObject> {
   idp?: IdpSession | undefined
   /** How the user has proved who they are, as `methods` of `app.login`. Default: none. */
   methods?: readonly string[] | undefined
+  /** Who acts as the user, where that is somebody else, as `actor` of `app.login`. Default: the user. */
+  actor?: string
   /** Default the plugin's. Never longer than the absolute timeout. */
   idleTimeout?: Duration | undefined
   /** Default the plugin's. */
@@ -53,7 +54,9 @@ export interface CreateSession<Data extends object = JsonObject> {
 }
 
 /** Names of the members of `CreateSession`. */
-const NEW_SESSION = ['userId', 'kind', 'label', 'meta', 'data', 'idp', 'methods', 'idleTimeout', 'absoluteTimeout']
+const NEW_SESSION = [
+  'userId', 'kind', 'label', 'meta', 'data', 'idp', 'methods', 'actor', 'idleTimeout', 'absoluteTimeout'
+]
 
 /** A session that `create` has begun. */
 export interface CreatedSession {
@@ -127,13 +130,13 @@ export class SessionManager<Data extends object = JsonObject> {
 
   /**
    * Begins a session for a user, as `app.login` does.
-   * @throws TypeError for an unusable user id, kind, label, meta, methods, timeout or data, and for data that names
-   * another user
+   * @throws TypeError for an unusable user id, kind, label, meta, methods, actor, timeout or data, and for data that
+   * names another user
    * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_FULL
    */
   async create (session: CreateSession<Data>): Promise<CreatedSession> {
     assertMembers(session, 'session', NEW_SESSION)
-    const { userId: id, kind = 'cookie', data = {}, label, meta, idp, methods } = session
+    const { userId: id, kind = 'cookie', data = {}, label, meta, idp, methods, ...use } = session
     assertOneOf(kind, 'kind', ['cookie', 'bearer'])
     const userId = userIdText(id, 'userId')
     const { userIdFrom } = this.#core.options
@@ -147,7 +150,7 @@ export class SessionManager<Data extends object = JsonObject> {
       idp: idp === undefined ? null : idpText(idp),
       methods: methodsText(methods),
       data: JSON.stringify({ ...given, ...userMember(id, userIdFrom) }),
-      ...sessionTimeouts(session, this.#core.options, this.#core.options.longest),
+      ...useOf(use, this.#core.options),
       replaces: null
     })
     const held = await inTime(creation, { late: ({ record }) => this.#core.endEventually(record.id) })

@@ -15,7 +15,7 @@ export interface NewSession {
   data: string
   /** Its id. Default: a new one. */
   id?: string | undefined
-  /** Default: that of `replaces`, if it is a session of the same user. So is `meta`. */
+  /** Default: that of `replaces`, if it is a session of the same user and actor. So is `meta`. */
   label?: string | null | undefined
   meta?: Readonly<JsonObject> | null | undefined
   idleTimeoutMs?: number | undefined
@@ -24,7 +24,10 @@ export interface NewSession {
   persistent?: boolean | undefined
   /** How the user proved who they are: names separated by spaces. Default: nobody said. */
   methods?: string | null | undefined
-  /** Who acts as the user. Default: the user. */
+  /**
+   * Who acts as the user; `null`: the user. Default: as in `replaces`, with its deadline, so that nothing but a sign-in
+   * that says so makes it the user's own session.
+   */
   actor?: string | null | undefined
   /** JSON text of `[issuer, sid]`, of the session at an identity provider. Default: none. */
   idp?: string | null | undefined
@@ -72,7 +75,9 @@ export function newRecord (session: NewSession, options: NewRecordOptions): Sess
   const { id, secretHash, now, idleTimeoutMs, absoluteTimeoutMs, cookieMaxAgeMs, maxDataSize } = options
   const createdAt = Math.floor(now)
   const { userId, replaces } = session
-  const same = userId !== null && replaces?.userId === userId ? replaces : null
+  const acting = userId !== null && session.actor === undefined && replaces?.actor != null ? replaces : null
+  const actor = userId === null ? null : acting?.actor ?? session.actor ?? null
+  const same = userId !== null && replaces?.userId === userId && replaces.actor === actor ? replaces : null
   return {
     id,
     secretHash,
@@ -84,11 +89,11 @@ export function newRecord (session: NewSession, options: NewRecordOptions): Sess
     createdAt,
     authenticatedAt: userId === null ? null : createdAt,
     lastSeenAt: createdAt,
-    endsAt: createdAt + (session.absoluteTimeoutMs ?? absoluteTimeoutMs),
-    idleTimeoutMs: session.idleTimeoutMs ?? idleTimeoutMs,
-    persistent: session.persistent ?? cookieMaxAgeMs !== false,
+    endsAt: acting?.endsAt ?? createdAt + (session.absoluteTimeoutMs ?? absoluteTimeoutMs),
+    idleTimeoutMs: acting?.idleTimeoutMs ?? session.idleTimeoutMs ?? idleTimeoutMs,
+    persistent: actor === null && (session.persistent ?? cookieMaxAgeMs !== false),
     methods: session.methods ?? null,
-    actor: session.actor ?? null,
+    actor,
     idp: session.idp ?? null,
     ip: addressOf(session.ip),
     userAgent: session.userAgent == null ? null : deviceName(session.userAgent),

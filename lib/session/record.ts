@@ -114,6 +114,11 @@ export function expiresAt (record: SessionRecord): number {
   return Math.min(record.lastSeenAt + record.idleTimeoutMs, record.endsAt)
 }
 
+/** Whether a limit of sessions per user counts a session. Bearer tokens, and who acts as the user, are not counted. */
+export function isCounted ({ kind, actor }: Pick<SessionRecord, 'kind' | 'actor'>): boolean {
+  return kind === 'cookie' && actor === null
+}
+
 /** Whether a session's use has to be stored. `touchAfterMs`: `null` is a tenth of its idle timeout; `false`: none. */
 export function isTouchDue (record: SessionRecord, touchAfterMs: number | null | false, now: number): boolean {
   if (touchAfterMs === false) return false

@@ -19,6 +19,7 @@ export const REFUSALS = {
   'no-user': 'not signed in: the session holds data, and no user is signed in to it',
   'turned-away': 'not signed in: the request was turned away before, as cross-site or with two credentials',
   'old-sign-in': 'signed in, but longer ago than the route allows',
+  impersonated: 'signed in, but somebody else acts as the user',
   'missing-methods': 'signed in, but not by all methods that the route asks for'
 } as const
 

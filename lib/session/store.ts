@@ -22,7 +22,7 @@ export interface StoreEvents {
   ended: [id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired', kind?: SessionKind]
 }
 
-/** A limit of the sessions of one user. Sessions of bearer tokens do not count. */
+/** A limit of the sessions of one user. Those of bearer tokens do not count, nor do those with an `actor`. */
 export interface Limit {
   /** How many sessions at most: 1 or more. */
   readonly max: number
@@ -212,9 +212,9 @@ export interface SessionStore extends Partial<SessionLists> {
   /**
    * Stores a new session and lists it under its user.
    *
-   * `limit` counts the user's sessions except those of bearer tokens, and holds however many begin at once. The
-   * sessions that it evicts are dead before this resolves: at most a hundred, where a limit was lowered. Later calls
-   * evict the rest.
+   * `limit` counts the user's sessions except those of bearer tokens and those with an `actor`. It holds however many
+   * begin at once. The sessions that it evicts are dead before this resolves: at most a hundred, where a limit was
+   * lowered. Later calls evict the rest.
    *
    * Resolves with the session as stored. Resolves with `null`, and nothing is stored, when `deleteByUser` ran for
    * this user in the meantime, or when newer sessions took its place under the limit.

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
-import { expiresAt } from '../session/record.ts'
+import { expiresAt, isCounted } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
@@ -24,6 +24,16 @@ export interface MemoryStoreOptions {
   now?: (() => number) | undefined
 }
 
+/** The ids of a user's sessions: those that a limit counts, and the others. */
+interface UserIds {
+  readonly counted: Set<string>
+  readonly others: Set<string>
+}
+
+function placeOf (record: SessionRecord): keyof UserIds {
+  return isCounted(record) ? 'counted' : 'others'
+}
+
 /** A session that is held. It is due when it expires. */
 interface Held extends Due {
   record: SessionRecord
@@ -40,8 +50,8 @@ export class MemoryStore implements SessionStore {
   readonly #sessions = new Map<string, Held>()
   /** The same in the order in which they expire. */
   readonly #expiring = new DueQueue<Held>()
-  /** The ids of each user's sessions, by kind: a limit counts those of cookies. */
-  readonly #users = new Map<string, Record<SessionRecord['kind'], Set<string>>>()
+  /** The ids of each user's sessions: those that a limit counts, and the others. */
+  readonly #users = new Map<string, UserIds>()
   /** The ids of the sessions that began with each session at an identity provider. */
   readonly #idps = new Map<string, Set<string>>()
   readonly #maxSessions: number
@@ -182,15 +192,15 @@ export class MemoryStore implements SessionStore {
   /** Returns the sessions that a new one evicts. @throws ERR_SESSION_LIMIT_REACHED when the limit does not evict */
   #tooMany (userId: string | null, limit: Limit | null, line: string[] = []): SessionRecord[] {
     if (userId === null || limit === null) return []
-    const { cookie } = this.#users.get(userId) ?? { cookie: new Set() }
+    const { counted } = this.#users.get(userId) ?? { counted: new Set() }
     // Expired sessions are removed only where that matters.
-    return cookie.size < limit.max ? [] : tooMany(this.#liveOf(userId, ['cookie']), limit, line)
+    return counted.size < limit.max ? [] : tooMany(this.#liveOf(userId, ['counted']), limit, line)
   }
 
   /** Lists a user's live sessions, newest first, also among those of one millisecond. */
-  #liveOf (userId: string, kinds: Array<SessionRecord['kind']> = ['bearer', 'cookie']): SessionRecord[] {
+  #liveOf (userId: string, which: Array<keyof UserIds> = ['others', 'counted']): SessionRecord[] {
     const known = this.#users.get(userId)
-    const ids = kinds.flatMap((kind) => [...known?.[kind] ?? []].reverse())
+    const ids = which.flatMap((each) => [...known?.[each] ?? []].reverse())
     return ids.map((id) => this.#live(id)).filter((record) => record !== null).sort((a, b) => b.createdAt - a.createdAt)
   }
 
@@ -209,8 +219,8 @@ export class MemoryStore implements SessionStore {
   }
 
   #add (record: SessionRecord): SessionRecord {
-    const { id, userId, kind, idp } = record
-    if (userId !== null) this.#idsOf(userId)[kind].add(id)
+    const { id, userId, idp } = record
+    if (userId !== null) this.#idsOf(userId)[placeOf(record)].add(id)
     if (idp !== null) this.#idps.set(idp, (this.#idps.get(idp) ?? new Set()).add(id))
     return this.#put(record)
   }
@@ -230,19 +240,19 @@ export class MemoryStore implements SessionStore {
     if (held === undefined) return
     this.#sessions.delete(id)
     this.#expiring.delete(held)
-    const { userId, kind, idp } = held.record
+    const { userId, idp } = held.record
     if (idp !== null && this.#idps.get(idp)?.delete(id) === true && this.#idps.get(idp)?.size === 0) {
       this.#idps.delete(idp)
     }
     const ids = userId === null ? undefined : this.#users.get(userId)
     if (userId === null || ids === undefined) return
-    ids[kind].delete(id)
-    if (ids.cookie.size + ids.bearer.size === 0) this.#users.delete(userId)
+    ids[placeOf(held.record)].delete(id)
+    if (ids.counted.size + ids.others.size === 0) this.#users.delete(userId)
   }
 
-  #idsOf (userId: string): Record<SessionRecord['kind'], Set<string>> {
+  #idsOf (userId: string): UserIds {
     let ids = this.#users.get(userId)
-    if (ids === undefined) this.#users.set(userId, ids = { cookie: new Set(), bearer: new Set() })
+    if (ids === undefined) this.#users.set(userId, ids = { counted: new Set(), others: new Set() })
     return ids
   }
 

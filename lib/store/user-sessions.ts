@@ -1,4 +1,5 @@
 import { errors } from '../errors.ts'
+import { isCounted } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type { Began, Change, Limit } from '../session/store.ts'
 
@@ -11,7 +12,7 @@ const MOST_EVICTED = 100
  * @throws ERR_SESSION_LIMIT_REACHED when there are as many as the limit allows, and it does not evict
  */
 export function tooMany (sessions: SessionRecord[], { max, evicts }: Limit, uncounted: string[]): SessionRecord[] {
-  const others = sessions.filter(({ id, kind }) => kind === 'cookie' && !uncounted.includes(id))
+  const others = sessions.filter((each) => isCounted(each) && !uncounted.includes(each.id))
   if (others.length >= max && !evicts) throw new errors.LIMIT_REACHED()
   return others.slice(max - 1).slice(-MOST_EVICTED)
 }

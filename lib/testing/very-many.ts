@@ -82,6 +82,34 @@ veryMany.says('a limit does not count bearer tokens, and ends none', async ({ st
   }
 }, 'lists')
 
+veryMany.says('a limit does not count sessions in which somebody acts as the user, and ends none', async (subject) => {
+  const { store, other, make } = subject
+  const acting = Array.from({ length: 3 }, () => make({ actor: 'carol', createdAt: Math.floor(store.now()) - 5000 }))
+  for (const each of acting) ok(await store.begin(each))
+  const moved = { ...acting[2] as SessionRecord, id: make().id }
+  ok(await other.move(moved, acting[2] as SessionRecord))
+  const live = [...acting.slice(0, 2), moved]
+  for (const isLarge of [false, true]) {
+    if (isLarge) await many(subject, { kind: 'bearer' })
+    const before = (await store.listByUser('ada')).length
+    for (const limit of [{ max: 2, evicts: false }, { max: 2, evicts: true }] satisfies Limit[]) {
+      const own = [make(), make(), make()]
+      for (const each of own.slice(0, 2)) ok(await other.begin(each, { limit }))
+      for (const each of live) assert.equal(await other.touch(each), true)
+      const login = store.begin(own[2] as SessionRecord, { limit })
+      const outcome = await login.then((stored) => stored !== null, (error: { code?: string }) => error.code)
+      assert.equal(outcome, limit.evicts ? true : 'ERR_SESSION_LIMIT_REACHED')
+      assert.equal((await store.listByUser('ada')).length, before + 2)
+      for (const { id } of own) await store.delete(id)
+      for (const { id } of live) assert.equal((await other.find(id))?.actor, 'carol')
+    }
+  }
+  const [one] = live as [SessionRecord]
+  const own = make()
+  ok(await store.replace(own, one, { limit: { max: 1, evicts: false } }), 'nor the one that it replaces')
+  assert.equal(await other.find(one.id), null)
+}, 'lists')
+
 veryMany.says('under a lowered limit one login ends a hundred of the oldest, later ones the rest', async (subject) => {
   const { store, other, make } = subject
   const tokens = await many(subject, { kind: 'bearer' }, 30)

@@ -46,16 +46,17 @@ export interface SessionTimeouts {
 
 /**
  * Resolves the timeouts of one session. The idle timeout is never longer than the absolute one.
- * @throws TypeError if one is no duration, or longer than in `longest`
+ * @throws TypeError if one is no duration, or longer than in `longest`, which is what `allowed` says
  */
 export function sessionTimeouts (
-  { idleTimeout, absoluteTimeout }: GivenTimeouts, defaults: SessionTimeouts, longest: SessionTimeouts
+  { idleTimeout, absoluteTimeout }: GivenTimeouts, defaults: SessionTimeouts, longest: SessionTimeouts,
+  allowed = 'the assurance option allows'
 ): SessionTimeouts {
   const absoluteTimeoutMs = timeoutMs('absoluteTimeout', absoluteTimeout, defaults.absoluteTimeoutMs)
   const idleTimeoutMs = Math.min(timeoutMs('idleTimeout', idleTimeout, defaults.idleTimeoutMs), absoluteTimeoutMs)
   const tooLong = absoluteTimeoutMs > longest.absoluteTimeoutMs
     ? 'absoluteTimeout'
     : idleTimeoutMs > longest.idleTimeoutMs ? 'idleTimeout' : null
-  if (tooLong !== null) throw new TypeError(`${tooLong} is longer than the assurance option allows`)
+  if (tooLong !== null) throw new TypeError(`${tooLong} is longer than ${allowed}`)
   return { idleTimeoutMs, absoluteTimeoutMs }
 }

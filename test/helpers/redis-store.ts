@@ -30,7 +30,7 @@ if redis.call('TYPE', KEYS[1]).ok == 'zset' then
     redis.call('ZREM', KEYS[1], members[i])
     local member = string.gsub(members[i], ':(%w+)$', function (createdAt) return ':' .. base36(tonumber(createdAt, 36) - by) end)
     local score = tonumber(members[i + 1])
-    redis.call('ZADD', KEYS[1], string.format('%.1f', score < 0 and score + by or score - by), member)
+    redis.call('ZADD', KEYS[1], string.format('%.2f', score < 0 and score + by or score - by), member)
   end
 else
   local value = redis.call('GET', KEYS[1])

@@ -97,7 +97,7 @@ function routesOf (context: PluginContext, options: AuthRoutesOptions): Routes {
     const remember = said === undefined ? undefined : said === true || said === 'on'
     const loginOptions = await onLogin?.(user, given, request) ?? {}
     assertObject(loginOptions, 'what onLogin returns')
-    return { remember, ...loginOptions }
+    return { ...!('actor' in loginOptions) && { remember }, ...loginOptions }
   }
   const names = Object.keys(userSchema.properties as object)
   const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, names)

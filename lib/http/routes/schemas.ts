@@ -38,7 +38,8 @@ const sessionMembers = {
   remembered: Type.Boolean({ description: 'false: the cookie ends when the browser closes.' }),
   methods: Type.Array(Type.String({ description: 'The name of a method.' }), {
     description: 'How the user proved who they are, such as pwd and otp.'
-  })
+  }),
+  actor: Type.Union([Type.String(), Type.Null()], { description: 'Who acts as the user. null: the user.' })
 }
 
 /** Schema of the session in the replies of `authRoutes`. */
@@ -158,6 +159,10 @@ export function errorReply (description: string) {
 
 /** Schema of the error that a page of another site gets. */
 export const OtherSite = errorReply('`ERR_SESSION_CSRF_REJECTED`: a page of another site asks.')
+/** Schema of the error that a page of another site gets, or who acts as the user. */
+export const NotAllowed = errorReply(
+  '`ERR_SESSION_CSRF_REJECTED`: a page of another site asks. `ERR_SESSION_IMPERSONATED`: somebody acts as the user.'
+)
 /** Schema of the error while the store does not answer. */
 export const Unavailable = errorReply('`ERR_SESSION_STORE_UNAVAILABLE`: the store does not answer.')
 /** Schema of the error for a request without a session. */

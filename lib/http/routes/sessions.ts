@@ -12,7 +12,7 @@ import { addEnding, endedAll, endingRedirects } from './endings.ts'
 import type { EndingRoutes } from './endings.ts'
 import { listPage } from './paging.ts'
 import {
-  errorReply, ListedSession, NoContent, Nobody, NotRecent, OtherSite, PageQuery, PendingReply, RevokedReply,
+  errorReply, ListedSession, NoContent, Nobody, NotAllowed, NotRecent, PageQuery, PendingReply, RevokedReply,
   SessionParams, Unavailable
 } from './schemas.ts'
 import { checkSessionRoutesOptions } from './session-options.ts'
@@ -24,7 +24,8 @@ const HIDDEN = { hide: true }
 
 const NotTheirs = errorReply('`ERR_SESSION_NOT_FOUND`: there is none, or it is somebody else\'s.')
 
-const RECENT = 'may need a recent sign-in, and is 401 ERR_SESSION_REAUTH_REQUIRED without one.'
+const RECENT = 'may need a recent sign-in, and is 401 ERR_SESSION_REAUTH_REQUIRED without one. Who acts as the user' +
+  ' cannot: 403 ERR_SESSION_IMPERSONATED.'
 
 /**
  * `GET /` the caller's sessions, page by page, `DELETE /:id` one of them, `DELETE /` all others. `POST /:id/revoke` and
@@ -63,7 +64,7 @@ function addEndOne (app: FastifyInstance, routes: Routes): void {
       summary: 'End one of my sessions',
       description: `Ending another one than the one that asks ${RECENT}`,
       params: SessionParams,
-      response: { 204: NoContent, 401: NotRecent, 403: OtherSite, 404: NotTheirs, 503: Unavailable }
+      response: { 204: NoContent, 401: NotRecent, 403: NotAllowed, 404: NotTheirs, 503: Unavailable }
     },
     end: async (request) => {
       // As the schema has it.
@@ -87,7 +88,7 @@ function addEndOthers (app: FastifyInstance, routes: Routes): void {
     schema: {
       summary: 'End all my other sessions',
       description: `It ${RECENT}`,
-      response: { 200: RevokedReply, 202: PendingReply, 401: NotRecent, 403: OtherSite, 503: Unavailable }
+      response: { 200: RevokedReply, 202: PendingReply, 401: NotRecent, 403: NotAllowed, 503: Unavailable }
     },
     end: async (request) => {
       const { id, userId } = routes.requireRecent(request)
@@ -135,6 +136,7 @@ function requireRecentAuth (
   { recentLoginMs, exemptBearer }: ReturnType<typeof checkSessionRoutesOptions>
 ): RequestAuth {
   const auth = requireAuth(request)
-  if (!exemptBearer || auth.kind !== 'bearer') assertRecent(context, request, { withinMs: recentLoginMs })
+  const isExempt = exemptBearer && auth.kind === 'bearer' && auth.actor === null
+  if (!isExempt) assertRecent(context, request, { withinMs: recentLoginMs })
   return auth
 }
