@@ -297,7 +297,7 @@ export class RedisStore implements SessionStore {
       nameOf: ({ idp }) => idp,
       keyOf: (idp) => this.keys.idp(idp),
       persist: neverExpire,
-      // No use of a session changes its place.
+      // No use of a session changes its place. If its absolute deadline becomes later, extend it here too.
       untilEnd: true,
       // The user's list tells.
       onExpired: () => {}
