@@ -1,4 +1,7 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
+import { neededRules } from '../../lib/redis/needs.ts'
 import { operate } from '../helpers/operate.ts'
 import { prefix, startRedis } from '../helpers/redis.ts'
 
@@ -45,7 +48,21 @@ t.test('what Redis says cannot command a terminal', async (t) => {
   t.notOk(['\u001b', '\u202e'].some((character) => out.includes(character)))
 })
 
+t.test('what the guide shows is what it prints', async (t) => {
+  const page = await readFile(join(import.meta.dirname, '../../docs/guides/production.md'), 'utf8')
+  const [, options = '', shown = ''] = /doctor (--options \S+)\n([^`]+)```/.exec(page) ?? []
+  const { keys, channels, commands } = neededRules({ prefix: 'sess:', uses: ['nearCache', 'durability'] })
+  await redis.client.call('ACL', 'SETUSER', 'sessions', 'on', '>of-the-tests', ...keys, ...channels, ...commands, '-zrank')
+  await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru')
+  t.teardown(() => redis.client.config('SET', 'maxmemory-policy', 'noeviction'))
+  const { out } = await doctorAs('sessions', ...options.split(' '))
+  const lines = shown.trimEnd().split('\n')
+  t.equal(lines.length, 6)
+  const said = out.replace(/^(ok {7}version {6})\S.*$/m, '$1Redis 7.0.15').split('\n')
+  for (const line of lines) t.ok(said.includes(line), line)
+})
+
 /** The doctor, run as a user of the ACL. */
-async function doctorAs (name: string) {
-  return await operate(['doctor'], { env: { REDIS_URL: redis.url, REDIS_USERNAME: name, REDIS_PASSWORD: 'of-the-tests' } })
+async function doctorAs (name: string, ...args: string[]) {
+  return await operate(['doctor', ...args], { env: { REDIS_URL: redis.url, REDIS_USERNAME: name, REDIS_PASSWORD: 'of-the-tests' } })
 }

@@ -156,6 +156,8 @@ t.test('a Cluster: that all is served, that a part is not, and what masters have
   const changed = await examine(t, { cluster: nodes })
   t.match(about(changed, 'eviction').find((line) => line.startsWith('warning')), `127.0.0.1:${first?.options.port}: Redis' maxmemory-policy is allkeys-lru`)
   const alone = await examine(t, `redis://127.0.0.1:${nodes[0]?.port}`)
+  const topics = changed.findings.map(({ topic }) => topic)
+  t.strictSame([...topics], topics.filter((topic, index) => index === 0 || topic === topics[index - 1] || topics.indexOf(topic) === index), 'topic by topic')
   t.match(about(alone, 'topology'), [/^problem: this is a node of a Cluster/])
   const patient = await patientAt(t, { cluster: nodes })
   await first?.call('CLUSTER', 'DELSLOTS', 1)

@@ -58,7 +58,10 @@ export function broken (error: unknown): unknown {
   return isOutage(error) ? new errors.STORE_UNAVAILABLE({ cause: error }) : error
 }
 
-/** Joins what several servers of a Cluster have in common. What only some of them say begins with their names. */
+/**
+ * Joins what several servers of a Cluster have in common, topic by topic. What only some of them say begins with their
+ * names.
+ */
 export function merged (byServer: ReadonlyArray<{ name: string, findings: readonly Finding[] }>): Finding[] {
   const found = new Map<string, { each: Finding, names: string[] }>()
   for (const { name, findings } of byServer) {
@@ -69,7 +72,9 @@ export function merged (byServer: ReadonlyArray<{ name: string, findings: readon
       else known.names.push(name)
     }
   }
-  return [...found.values()].map(({ each, names }) => {
+  const all = [...found.values()].map(({ each, names }) => {
     return names.length === byServer.length ? each : { ...each, found: `${names.join(', ')}: ${each.found}` }
   })
+  const topics = new Set(all.map(({ topic }) => topic))
+  return [...topics].flatMap((topic) => all.filter((each) => each.topic === topic))
 }
