@@ -29,12 +29,13 @@ export type {
   PagesOptions, RememberOptions, SessionOptions
 } from './options/types.ts'
 export type {
-  CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike, RevokeOptions, RevokeUserOptions
+  CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike, RevokeOptions, RevokeUserOptions,
+  SessionsOfUser, SetTimeouts
 } from './session/manager.ts'
 export type { EndOptions } from './session/end-cause.ts'
 export type { IdpSession } from './session/idp.ts'
 export type { SessionManagerOptions } from './standalone.ts'
-export type { Json, JsonObject, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
+export type { Json, JsonObject, NewTimeouts, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
   AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByIdpOptions, DeleteByUserOptions,
   DeleteOptions, Ended, FindRecordOptions, Limit, ListOptions, MoveOptions, PlaceOptions, ReplaceOptions, SessionLists,

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { errors } from '../errors.ts'
-import type { SessionRecord } from '../session/record.ts'
+import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import type {
   BeginOptions, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions, ReplaceOptions, SessionStore
 } from '../session/store.ts'
@@ -157,6 +157,12 @@ export class RedisStore extends ConnectRedis implements SessionStore {
 
   async update (record: SessionRecord, change: Change): Promise<SessionRecord | null> {
     return await this.#sessions.update(record, change)
+  }
+
+  /** @throws ERR_SESSION_UNSUPPORTED with `disableTTL` */
+  async setTimeouts (record: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
+    if (this.disableTTL) throw new errors.UNSUPPORTED('timeouts of sessions that never expire: disableTTL is set')
+    return await this.#sessions.setTimeouts(record, timeouts)
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto'
-import { expiresAt } from '../session/record.ts'
-import type { JsonObject, SessionRecord } from '../session/record.ts'
+import { expiresAt, withTimeouts } from '../session/record.ts'
+import type { JsonObject, NewTimeouts, SessionRecord } from '../session/record.ts'
 import { decodeHead, encodeHead, parseExpress } from '../store/codec.ts'
 import type { Change } from '../session/store.ts'
 import { compareAndSet } from '../redis/compare-and-set.ts'
+import { script } from '../redis/link.ts'
 import { absentIfWrongType, Records } from '../redis/records.ts'
+import type { Retimed } from '../redis/records.ts'
 import type { RedisStoreBase } from '../redis/store.ts'
 import type { UserLists } from '../redis/user-lists.ts'
 
@@ -35,6 +37,29 @@ export interface ExpressLayout {
     partitioned: boolean
   }
 }
+
+/**
+ * KEYS  session
+ * ARGV  sha1 of the value that was seen · the new value · idle timeout in ms, as it was · as it is to be · absolute
+ *       deadline in ms since 1970
+ * Returns 1 written · 0 absent · 2 it is another value by now · -1 they have run out, and it is deleted
+ * When it was used last, its time to live tells.
+ */
+const retimeScript = script<1 | 0 | 2 | -1>(1, `
+local present = redis.call('GET', KEYS[1])
+if not present then return 0 end
+if redis.sha1hex(present) ~= ARGV[1] then return 2 end
+local time = redis.call('TIME')
+local left = redis.call('PTTL', KEYS[1])
+left = left < 0 and tonumber(ARGV[4]) or math.min(left - ARGV[3] + ARGV[4], tonumber(ARGV[4]))
+left = math.min(left, ARGV[5] - time[1] * 1000 - math.floor(time[2] / 1000))
+if left <= 0 then
+  redis.call('DEL', KEYS[1])
+  return -1
+end
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', left))
+redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+return 1`)
 
 /**
  * Sessions in the form of express-session and connect-redis: `{ cookie, …data }`, with a member `_session` of this
@@ -83,6 +108,33 @@ export class ExpressRecords extends Records {
       return await Promise.all([ttl === 'persist' ? null : client.pexpire(key, ttl, 'GT'), client.exists(key)])
     })
     return exists === 1
+  }
+
+  /**
+   * Gives a session other timeouts. Express extends it by the new idle timeout, if its cookie says by how much at all.
+   * The list has it up to its deadline.
+   */
+  override async setTimeouts (id: string, timeouts: NewTimeouts): Promise<Retimed | null> {
+    const key = this.keys.session(id)
+    for (;;) {
+      const stored = await this.link.run(key, (client) => client.get(key)).catch(absentIfWrongType)
+      const present = stored === null ? null : this.decode(id, stored, null)
+      if (stored === null || present === null) return null
+      // `decode` has seen that it is a session.
+      const session = parseExpress(stored) as JsonObject & { cookie: JsonObject }
+      const { listedAs: _listedAs, ...set } = withTimeouts(present, timeouts)
+      const { originalMaxAge } = session.cookie
+      const cookie = typeof originalMaxAge === 'number'
+        ? { ...session.cookie, originalMaxAge: set.idleTimeoutMs }
+        : session.cookie
+      const userId = this.#headOf(id, session)?.userId ?? null
+      const text = this.#encodeOver({ ...session, cookie }, { ...set, userId })
+      const seen = createHash('sha1').update(stored).digest('hex')
+      const args = [seen, text, present.idleTimeoutMs, set.idleTimeoutMs, set.endsAt]
+      const reply = await this.link.script(retimeScript, [key], ...args)
+      if (reply === 0) return null
+      if (reply !== 2) return { status: reply === 1 ? 'set' : 'ended', session: set }
+    }
   }
 
   /** Express may have signed in another user: looking puts the session on that user's list. */

@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
-import type { SessionRecord } from '../session/record.ts'
-import { listsOf } from '../session/store.ts'
+import type { NewTimeouts, SessionRecord } from '../session/record.ts'
+import { listsOf, setTimeouts } from '../session/store.ts'
 import type {
   Adoption, AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions,
   ReplaceOptions, SessionStore, StoreEvents
@@ -142,6 +142,10 @@ export class NearCacheStore implements SessionStore {
     // It may have moved.
     if (ended !== null) this.#changed(ended.id)
     return ended
+  }
+
+  async setTimeouts (record: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
+    return await this.#changing([record.id], () => setTimeouts(this.#store, record, timeouts))
   }
 
   async successor (id: string): Promise<string | null> {

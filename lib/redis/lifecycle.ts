@@ -1,10 +1,12 @@
 import { errors } from '../errors.ts'
-import type { SessionKind, SessionRecord } from '../session/record.ts'
+import { expiresAt, withTimeouts } from '../session/record.ts'
+import type { NewTimeouts, SessionKind, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, Limit, MoveOptions,
+  BeginOptions, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, Limit, MoveOptions,
   ReplaceOptions
 } from '../session/store.ts'
+import { carried, moved } from '../store/user-sessions.ts'
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
 import type { Confirmation, Replication } from './replication.ts'
@@ -20,7 +22,7 @@ export interface LifecycleParts {
   idpLists: UserLists
   /** Has replicas confirm beginnings and ends; `null`: the master alone does. */
   replication: Replication | null
-  onEnded: (id: string, userId: string, reason: 'replaced' | 'evicted', kind: SessionKind) => void
+  onEnded: (id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired', kind: SessionKind) => void
 }
 
 /**
@@ -67,7 +69,7 @@ export class Lifecycle {
       await this.#evict(record.userId, evicted, confirmation)
       const ended = await this.#ends.end(old.id, confirmation)
       this.#noteEnded(old.userId, this.#keys.memberOf(old), ended, 'replaced')
-      return ended === null ? record : await this.#carried(record, { old, ended, carry })
+      return ended === null ? record : await this.#rewritten(record, carried(record, { old, ended, carry }))
     })
   }
 
@@ -77,8 +79,35 @@ export class Lifecycle {
       await assured(confirmation)
       const ended = await this.#records.leave(old.id, record.id)
       this.#noteEnded(old.userId, this.#keys.memberOf(old), ended, 'replaced')
-      return ended === null ? null : await this.#carried(record, { old, ended, carry })
+      if (ended === null) return null
+      const stored = moved(record, { old, ended, carry })
+      // It may have been given longer.
+      if (stored.endsAt !== record.endsAt || stored.idleTimeoutMs !== record.idleTimeoutMs) {
+        await this.#extend(stored)
+      }
+      return await this.#rewritten(record, stored)
     })
+  }
+
+  async setTimeouts (record: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
+    const confirmation = await this.#ends.confirmationOf([record.id])
+    for (let present = record; ;) {
+      const asked = withTimeouts(present, timeouts)
+      // The list first, and again if the session was used meanwhile: it never knows an id for shorter.
+      await this.#extend(asked)
+      const outcome = await this.#records.setTimeouts(record.id, timeouts, expiresAt(asked))
+      if (outcome === null) {
+        await this.#unlist(record)
+        return null
+      }
+      present = outcome.session
+      if (outcome.status === 'untold') continue
+      await confirmation.wait()
+      if (outcome.status === 'set') return present
+      await this.#unlist(present)
+      if (present.userId !== null) this.#onEnded(present.id, present.userId, 'expired', present.kind)
+      return null
+    }
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
@@ -123,7 +152,7 @@ export class Lifecycle {
       // It is listed before it can be used: who ends all of a list from now on ends it.
       const isListed = await this.#idpLists.confirm(record, { from }) !== null
       const stored = isListed ? await finish(confirmation) : null
-      const isLive = stored !== null && await this.#records.activate(record)
+      const isLive = stored !== null && await this.#records.activate(stored)
       if (!isLive) await this.#undo(record, from)
       // Not waited for: an announcement goes by itself.
       else if (from !== null) void this.#withdraw(record, from).catch(() => {})
@@ -136,14 +165,9 @@ export class Lifecycle {
     }
   }
 
-  /** Returns a new session as it is to be, written again where the data of the one before it had changed. */
-  async #carried (
-    record: SessionRecord,
-    { old, ended, carry }: { old: SessionRecord, ended: SessionRecord, carry: Change | undefined }
-  ): Promise<SessionRecord> {
-    if (ended.data === old.data || carry === undefined) return record
-    const stored = { ...record, data: carry(ended.data) }
-    await this.#records.setPending(stored, 'XX')
+  /** Writes a new session again where the one before it has changed. Returns it. */
+  async #rewritten (record: SessionRecord, stored: SessionRecord): Promise<SessionRecord> {
+    if (stored !== record) await this.#records.setPending(stored, 'XX')
     return stored
   }
 
@@ -207,6 +231,11 @@ export class Lifecycle {
 
   async #withdraw (record: SessionRecord, from: SessionRecord | null): Promise<void> {
     await Promise.all([this.#lists, this.#idpLists].map(async (each) => await each.withdraw(record, from)))
+  }
+
+  /** Keeps a session listed for as long as it is to live. */
+  async #extend (record: SessionRecord): Promise<void> {
+    await Promise.all([this.#lists, this.#idpLists].map(async (each) => await each.extend(record)))
   }
 
   /** Takes a session off its lists. */

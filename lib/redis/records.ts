@@ -1,6 +1,6 @@
 import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
-import type { SessionRecord } from '../session/record.ts'
+import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { decode, encode, parseExpress } from '../store/codec.ts'
 import type { Change, DeleteOptions } from '../session/store.ts'
 import { MOVED_MS, PENDING_MS } from '../util/timings.ts'
@@ -19,6 +19,15 @@ end`
 
 /** Start of the value beside a session that has moved. Its new id follows, a space, and the hash of its old secret. */
 export const MOVED = '>'
+
+/**
+ * Outcome of giving a session other timeouts, with the session as it is, or was at its end. `untold`: nothing was
+ * written, as it was used meanwhile and would live for longer than its user's list was told.
+ */
+export interface Retimed {
+  readonly status: 'set' | 'ended' | 'untold'
+  readonly session: SessionRecord
+}
 
 /** The keys of single sessions: the authority on whether one lives. */
 export class Records {
@@ -139,15 +148,18 @@ return 1`)
    * KEYS  session
    * ARGV  idle timeout in ms · absolute deadline in ms since 1970 · 'persist' for a session without expiry, or '' · the
    *       latest instant that this counts as, in ms since 1970
-   * Returns 1 touched · 0 absent
+   * Returns 1 touched · 0 absent · the deadline and the idle timeout that it has, where those are not the given ones:
+   *         nothing is written
    *
    * A touch that was long on its way counts from when it was sent: the user's list was told of no later use.
    * The expiry comes first and lastSeenAt is only tried: a full Redis takes an expiry but no SET.
    */
-  static readonly touchScript = script<1 | 0>(1, `
+  static readonly touchScript = script<1 | 0 | [endsAt: string, idleTimeoutMs: string]>(1, `
 local present = redis.call('GET', KEYS[1])
 local head, seen, rest = string.match(present or '', '^({"s":)(%d%d%d%d%d%d%d%d%d%d%d%d%d)(,"h":"[^\\n]*}\\n{.*)$')
 if not head then return 0 end
+local ends, idle = string.match(rest, '^,"h":"[^"]*","c":%d+,"e":(%d+),"i":(%d+)')
+if ends and (ends ~= ARGV[2] or idle ~= ARGV[1]) then return { ends, idle } end
 local time = redis.call('TIME')
 local now = math.min(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[4]))
 now = math.max(now, tonumber(seen))
@@ -158,11 +170,59 @@ end
 redis.pcall('SET', KEYS[1], head .. string.format('%.0f', now) .. rest, 'KEEPTTL')
 return 1`)
 
-  /** Extends a session. `latest`: the latest instant that it counts as. Returns whether the session was there. */
-  async touch (record: SessionRecord, latest: number): Promise<boolean> {
+  /**
+   * Extends a session. `latest`: the latest instant that it counts as. Returns whether the session was there. If it was
+   * given other timeouts since it was read, returns these, and it is to be touched again.
+   */
+  async touch (record: SessionRecord, latest: number): Promise<boolean | NewTimeouts> {
     const { id, idleTimeoutMs, endsAt } = record
     const args = [idleTimeoutMs, endsAt, this.persist ? 'persist' : '', Math.floor(latest)]
-    return await this.link.script(Records.touchScript, [this.keys.session(id)], ...args).catch(absentIfWrongType) === 1
+    const touching = this.link.script(Records.touchScript, [this.keys.session(id)], ...args)
+    const reply = await touching.catch(absentIfWrongType)
+    return Array.isArray(reply) ? { endsAt: Number(reply[0]), idleTimeoutMs: Number(reply[1]) } : reply === 1
+  }
+
+  /**
+   * KEYS  session
+   * ARGV  idle timeout in ms, or '' as it is · absolute deadline in ms since 1970, or '' as it is · 'persist' for a
+   *       session without expiry, or '' · the latest expiry that the user's list was told, in ms since 1970
+   * Returns false: absent · 1, the session as it is now · 0, the session: nothing is written, as it was used meanwhile
+   *         and the list was told of no such expiry · -1, the session: they have run out, and it is deleted
+   *
+   * The expiry comes first: a full Redis refuses what needs memory only as a script's first write.
+   */
+  static readonly timeoutsScript = script<[status: 1 | 0 | -1, session: string] | null>(1, `
+local present = redis.call('GET', KEYS[1])
+local start, seen, hash, ends, between, idle, rest =
+  string.match(present or '', '^({"s":)(%d+)(,"h":"[^"]*","c":%d+,"e":)(%d+)(,"i":)(%d+)(.*)$')
+if not start then return false end
+if ARGV[1] ~= '' then idle = ARGV[1] end
+if ARGV[2] ~= '' then ends = ARGV[2] end
+if ARGV[3] ~= 'persist' then
+  local expiry = math.min(seen + idle, tonumber(ends))
+  if expiry > tonumber(ARGV[4]) then return { 0, present } end
+  local time = redis.call('TIME')
+  if expiry <= time[1] * 1000 + math.floor(time[2] / 1000) then
+    redis.call('DEL', KEYS[1])
+    return { -1, present }
+  end
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', expiry))
+end
+local value = start .. seen .. hash .. ends .. between .. idle .. rest
+redis.call('SET', KEYS[1], value, 'KEEPTTL')
+return { 1, value }`)
+
+  /** Gives a session other timeouts. `told`: the latest expiry that its list was told. `null` when it is absent. */
+  async setTimeouts (
+    id: string, { idleTimeoutMs = '', endsAt = '' }: { [Name in keyof NewTimeouts]: NewTimeouts[Name] | '' },
+    told: number
+  ): Promise<Retimed | null> {
+    const args = [idleTimeoutMs, endsAt, this.persist ? 'persist' : '', Math.floor(told)]
+    const setting = this.link.script(Records.timeoutsScript, [this.keys.session(id)], ...args)
+    const reply = await setting.catch(absentIfWrongType)
+    const session = reply === null ? null : this.decode(id, reply[1], null)
+    if (reply === null || session === null) return null
+    return { status: reply[0] === 1 ? 'set' : reply[0] === 0 ? 'untold' : 'ended', session }
   }
 
   /**

@@ -1,5 +1,6 @@
 import { TaskQueues } from '../util/task-queues.ts'
-import type { SessionRecord } from '../session/record.ts'
+import { withTimeouts } from '../session/record.ts'
+import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
   Adoption, Began, BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, ListOptions,
@@ -92,6 +93,8 @@ export interface AdoptionBase extends RedisStoreBase {
  *                               and the hash of its old secret; under way by "+<member>\n<old member>", ZREM of it
  *     update         EVALSHA update sess:<id>                         compare the data, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
+ *     setTimeouts    EVALSHA list @sess:user:<userId>, EVALSHA timeouts sess:<id>; again if it was used meanwhile; ZREM
+ *                               where they have run out
  *     delete         EVALSHA end @{sess:<id>} sess:<id>, by a credential with its secret's hash; ZREM
  *                               @sess:user:<userId> <id>, with idp of @sess:idp:<hash> too
  *     listByUser     EVALSHA page @sess:user:<userId>, find of each; of absent ones EXISTS, EVALSHA forget
@@ -201,8 +204,14 @@ export class RedisStore implements SessionStore {
     const lastSeenAt = this.now()
     await this.#lists.extend({ ...record, lastSeenAt })
     const touched = await this.#records.touch(record, lastSeenAt + LIST_SLACK_MS)
+    // It was given other timeouts since it was read: its list is told of these.
+    if (typeof touched === 'object') return await this.touch(withTimeouts(record, touched))
     if (!touched) await this.#lists.remove(record)
     return touched
+  }
+
+  async setTimeouts (record: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
+    return await this.#lifecycle.setTimeouts(record, timeouts)
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {

@@ -17,10 +17,12 @@ import type { SessionKind, SessionRecord } from './record.ts'
 import { OF_IDP, Revocations } from './revocations.ts'
 import type { EndedSession, Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
-import { listsOf } from './store.ts'
+import { listsOf, setTimeouts } from './store.ts'
 import type { AttemptCounters, Change, Limit, ListOptions, SessionStore, StoreEvents } from './store.ts'
 import type { TokenFormat } from './token.ts'
-import { findMoved, updateMoved } from './moved.ts'
+import { changeMoved, findMoved, updateMoved } from './moved.ts'
+import { allowedFor, retime, timeoutsFor } from './retiming.ts'
+import type { GivenTimeouts, Retiming } from './retiming.ts'
 
 /** Options of the core, checked and with all defaults. */
 export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
@@ -206,6 +208,24 @@ export class SessionCore {
   /** Changes the data of a session, also where it has moved since. `null`, with nothing written, when it has ended. */
   async update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {
     return await updateMoved(this.#store, record, fittingChange(change, this.options.maxDataSize))
+  }
+
+  /**
+   * Gives a session other timeouts, also where it has moved since. `null` when it has ended, or those have run out.
+   * @throws ERR_SESSION_UNSUPPORTED
+   */
+  async setTimeouts (record: SessionRecord, timeouts: GivenTimeouts): Promise<SessionRecord | null> {
+    return await changeMoved(this.#store, record, async (session) => {
+      const allowed = allowedFor(session, timeouts, this.options)
+      return await setTimeouts(this.#store, session, timeoutsFor(session, allowed, this.#store.now()))
+    })
+  }
+
+  /** Gives all sessions of a user other timeouts, that have begun by now. */
+  setTimeoutsOfUser (userId: string, timeouts: GivenTimeouts): Retiming {
+    const list = async (options: ListOptions) => await this.listByUser(userId, options)
+    const set = async (session: SessionRecord) => await this.setTimeouts(session, timeouts)
+    return retime({ list, set }, timeouts, this.#store.now())
   }
 
   /** Whether this use of the session has to be stored. */

@@ -1,4 +1,5 @@
 import { inTime, TIMED_OUT, withDeadline } from '../util/deadline.ts'
+import { otherTimeouts } from '../util/duration.ts'
 import type { Duration } from '../util/duration.ts'
 import { HEALTH_WAIT_MS } from '../util/timings.ts'
 import { assertBoolean, assertFunction, assertMembers, assertObject, assertOneOf } from './arguments.ts'
@@ -103,6 +104,20 @@ export interface RevokeOptions extends EndOptions {
 export interface RevokeUserOptions extends EndOptions {
   /** The id of a session that goes on. */
   except?: string | undefined
+}
+
+/** Timeouts that sessions get while they live. What is left out stays as it is. */
+export interface SetTimeouts {
+  /** How long the session lives without use. */
+  idleTimeout?: Duration | undefined
+  /** How long it lives in all, counted from when it began. */
+  absoluteTimeout?: Duration | undefined
+}
+
+/** All sessions of a user. */
+export interface SessionsOfUser {
+  /** Whose they are. */
+  userId: string | number | bigint
 }
 
 /** The answer of `health`. */
@@ -225,6 +240,32 @@ export class SessionManager<Data extends object = JsonObject> {
   /** Counts as use of the session. `false` when there is none. */
   async touch (id: string): Promise<boolean> {
     return await inTime(this.#record(id).then((record) => record !== null && this.#core.touch(record)))
+  }
+
+  /**
+   * Gives a session other timeouts, shorter or longer ones. If they have run out for it, it ends, as one that has
+   * expired. Resolves with whether the session has them now.
+   * @throws TypeError for a timeout that is none, or longer than `assurance` allows, and where both are left out
+   * @throws ERR_SESSION_UNSUPPORTED for a store that cannot
+   * @see [Other timeouts for sessions that live](docs/concepts/session-life.md#other-timeouts-for-sessions-that-live)
+   */
+  async setTimeouts (id: string, timeouts: SetTimeouts): Promise<boolean>
+  /**
+   * The same for all sessions of a user that have begun by now. Resolves with the number of sessions that have the
+   * timeouts. Call it again where it was broken off: it goes on.
+   */
+  async setTimeouts (user: SessionsOfUser, timeouts: SetTimeouts): Promise<number>
+  async setTimeouts (which: string | SessionsOfUser, timeouts: SetTimeouts): Promise<boolean | number> {
+    assertMembers(timeouts, 'timeouts', ['idleTimeout', 'absoluteTimeout'])
+    const given = otherTimeouts(timeouts, this.#core.options.longest)
+    if (typeof which === 'object') {
+      assertMembers(which, 'user', ['userId'])
+      return await finished(this.#core.setTimeoutsOfUser(userIdText(which.userId, 'userId'), given))
+    }
+    const setting = this.#record(which).then(async (record) => {
+      return record === null ? null : await this.#core.setTimeouts(record, given)
+    })
+    return await inTime(setting) !== null
   }
 
   /**

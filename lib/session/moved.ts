@@ -9,9 +9,16 @@ const TRIES = MOVED_WAIT_MS / LOOK_AGAIN_MS
 export async function updateMoved (
   store: SessionStore, seen: SessionRecord, change: Change
 ): Promise<SessionRecord | null> {
+  return await changeMoved(store, seen, async (session) => await store.update(session, change))
+}
+
+/** Changes a session, under the id that it has by now. `change` resolves with `null` where it is absent. */
+export async function changeMoved (
+  store: SessionStore, seen: SessionRecord, change: (session: SessionRecord) => Promise<SessionRecord | null>
+): Promise<SessionRecord | null> {
   for (let session: SessionRecord | null = seen; session !== null; session = await successorOf(store, session)) {
-    const updated = await store.update(session, change)
-    if (updated !== null) return updated
+    const changed = await change(session)
+    if (changed !== null) return changed
   }
   return null
 }

@@ -109,6 +109,21 @@ export function isUserIdText (text: string): boolean {
   return text.length > 0 && text.length <= USER_ID_LENGTH && text.isWellFormed()
 }
 
+/** Timeouts that a session gets while it lives. What is left out stays as it is. */
+export interface NewTimeouts {
+  /** How long it lives without use, in milliseconds. */
+  readonly idleTimeoutMs?: number | undefined
+  /** The absolute deadline, in milliseconds since 1970. */
+  readonly endsAt?: number | undefined
+}
+
+/** Returns a session with other timeouts. */
+export function withTimeouts (
+  record: SessionRecord, { idleTimeoutMs = record.idleTimeoutMs, endsAt = record.endsAt }: NewTimeouts
+): SessionRecord {
+  return { ...record, idleTimeoutMs, endsAt }
+}
+
 /** Returns when a session ends if it is not used again: at the earlier of idle and absolute timeout. */
 export function expiresAt (record: SessionRecord): number {
   return Math.min(record.lastSeenAt + record.idleTimeoutMs, record.endsAt)

@@ -179,13 +179,13 @@ export class Revocations {
 }
 
 /**
- * Waits for a revocation as long as it goes on. Resolves with the number of ended sessions.
+ * Waits for long work as long as it goes on, such as a revocation. Resolves with its number of sessions.
  * @throws ERR_SESSION_STORE_UNAVAILABLE when there is no step for as long as a request waits for the store
  */
-export async function finished (revocation: Revocation): Promise<number> {
-  for (let seen = -1; seen !== revocation.steps;) {
-    seen = revocation.steps
-    const outcome = await withDeadline(revocation.done, REQUEST_WAIT_MS)
+export async function finished (work: Pick<Revocation, 'steps' | 'done'>): Promise<number> {
+  for (let seen = -1; seen !== work.steps;) {
+    seen = work.steps
+    const outcome = await withDeadline(work.done, REQUEST_WAIT_MS)
     if (outcome !== TIMED_OUT) return outcome
   }
   throw new errors.STORE_UNAVAILABLE()

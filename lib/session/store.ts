@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
-import type { SessionKind, SessionRecord } from './record.ts'
+import type { NewTimeouts, SessionKind, SessionRecord } from './record.ts'
 
 /** The errors that a store rejects with. Each takes the error of the backend: `new STORE_UNAVAILABLE({ cause })`. */
 export const storeErrors: Pick<typeof errors, 'LIMIT_REACHED' | 'STORE_FULL' | 'STORE_UNAVAILABLE'> = errors
@@ -242,7 +242,8 @@ export interface SessionStore extends Partial<SessionLists> {
    * of several moves of one session at once, one succeeds.
    *
    * Nobody finds the session under both ids. `old` still lives if the new record could not be written. Changes of `old`
-   * are not lost: `carry` works as with `replace`. No limit applies.
+   * are not lost: `carry` works as with `replace`. Where `record` has the timeouts of `old`, it gets those that `old`
+   * had at its end. No limit applies.
    *
    * Resolves with the session as stored. Resolves with `null`, and nothing is stored, when `old` is absent, also
    * because it has moved already, and when `deleteByUser` ran for this user in the meantime.
@@ -288,6 +289,14 @@ export interface SessionStore extends Partial<SessionLists> {
    * sign-out that meets a move of its session misses it, and a change that meets one is lost.
    */
   successor? (id: string): Promise<string | null>
+
+  /**
+   * Gives a live session other timeouts, atomically: use, changes of data and timeouts by others stay. A `touch` of a
+   * record that was read before does not put the old ones back. A session that they have run out for is over: `ended`
+   * is emitted for it, as `expired`. Resolves with the session as stored, or with `null` when it is absent, or over.
+   * Without it, a session keeps the timeouts that it began with.
+   */
+  setTimeouts? (record: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null>
 
   /** Returns the live record, where that is known without a promise; else `undefined`. Without it, `find` is asked. */
   findNow? (id: string): SessionRecord | undefined
@@ -352,4 +361,15 @@ export function hasLists (store: SessionStore): store is SessionStore & SessionL
 export function listsOf (store: SessionStore): SessionLists {
   if (hasLists(store)) return store
   throw new errors.UNSUPPORTED('listing sessions, or ending all of a user, on a store without lists')
+}
+
+/**
+ * Gives a session of a store other timeouts.
+ * @throws ERR_SESSION_UNSUPPORTED for a store that cannot
+ */
+export async function setTimeouts (
+  store: SessionStore, record: SessionRecord, timeouts: NewTimeouts
+): Promise<SessionRecord | null> {
+  if (store.setTimeouts !== undefined) return await store.setTimeouts(record, timeouts)
+  throw new errors.UNSUPPORTED('other timeouts for sessions that live, on a store without setTimeouts')
 }

@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
-import type { SessionRecord } from '../session/record.ts'
-import { LIST_LIMIT, listsOf } from '../session/store.ts'
+import type { NewTimeouts, SessionRecord } from '../session/record.ts'
+import { LIST_LIMIT, listsOf, setTimeouts } from '../session/store.ts'
 import type {
   AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions,
   ReplaceOptions, SessionStore, StoreEvents
@@ -90,6 +90,10 @@ export class EncryptedStore implements SessionStore {
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
     const ended = await this.#store.delete(id, options)
     return ended === null ? null : { ...ended, data: this.#open(ended, ended.data) ?? '{}' }
+  }
+
+  async setTimeouts (record: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
+    return this.#opened(await setTimeouts(this.#store, record, timeouts))
   }
 
   async successor (id: string): Promise<string | null> {

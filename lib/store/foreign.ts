@@ -1,8 +1,8 @@
 import { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
 import { TaskQueues } from '../util/task-queues.ts'
-import { expiresAt } from '../session/record.ts'
-import type { SessionRecord } from '../session/record.ts'
+import { expiresAt, withTimeouts } from '../session/record.ts'
+import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { FOREIGN_CALL_MS, FOREIGN_PROBE_EVERY_MS } from '../util/timings.ts'
 import { Breaker } from './breaker.ts'
 import { decode, encode } from './codec.ts'
@@ -12,7 +12,7 @@ import type {
   SessionStore, StoreEvents
 } from '../session/store.ts'
 import { Successors } from './successors.ts'
-import { carried, sessionsAfter, tooMany } from './user-sessions.ts'
+import { carried, moved, sessionsAfter, tooMany } from './user-sessions.ts'
 
 /** A store of express-session. `all` is the only optional method that is used here. */
 export interface ExpressStore {
@@ -93,7 +93,7 @@ export class ExpressStoreAdapter implements SessionStore {
         const ended = await this.delete(old.id)
         if (ended === null) return record
         this.#tell(ended, 'replaced')
-        return await this.#carried(record, { old, ended, carry })
+        return await this.#rewritten(record, carried(record, { old, ended, carry }))
       })
     })
   }
@@ -107,7 +107,7 @@ export class ExpressStoreAdapter implements SessionStore {
       }
       this.#tell(ended, 'replaced')
       this.#successors.add(ended, record.id, this.#now())
-      return await this.#carried(record, { old, ended, carry })
+      return await this.#rewritten(record, moved(record, { old, ended, carry }))
     }))
   }
 
@@ -117,6 +117,13 @@ export class ExpressStoreAdapter implements SessionStore {
 
   async touch (record: SessionRecord): Promise<boolean> {
     return await this.#rewrite(record.id, (present) => ({ ...present, lastSeenAt: Math.floor(this.#now()) })) !== null
+  }
+
+  async setTimeouts ({ id }: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
+    const stored = await this.#rewrite(id, (present) => withTimeouts(present, timeouts))
+    if (stored === null || this.#isLive(stored)) return stored
+    await this.#destroy(id)
+    return null
   }
 
   async delete (id: string, { secretHash }: DeleteOptions = {}): Promise<SessionRecord | null> {
@@ -186,9 +193,8 @@ export class ExpressStoreAdapter implements SessionStore {
     }
   }
 
-  /** Writes a new session again where the data of the one before it has changed. Returns it. */
-  async #carried (record: SessionRecord, from: Parameters<typeof carried>[1]): Promise<SessionRecord> {
-    const stored = carried(record, from)
+  /** Writes a new session again where the one before it has changed. Returns it. */
+  async #rewritten (record: SessionRecord, stored: SessionRecord): Promise<SessionRecord> {
     if (stored !== record) await this.#queues.run(record.id, () => this.#write(stored))
     return stored
   }

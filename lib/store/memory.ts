@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
-import { expiresAt, isCounted } from '../session/record.ts'
-import type { SessionRecord } from '../session/record.ts'
+import { expiresAt, isCounted, withTimeouts } from '../session/record.ts'
+import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
   BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, Limit, ListOptions, MoveOptions,
@@ -9,7 +9,7 @@ import type {
 } from '../session/store.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
-import { carried, sessionsAfter, tooMany } from './user-sessions.ts'
+import { carried, moved, sessionsAfter, tooMany } from './user-sessions.ts'
 import { MemoryAttempts } from './memory-attempts.ts'
 import { Successors } from './successors.ts'
 
@@ -102,7 +102,7 @@ export class MemoryStore implements SessionStore {
     const ended = this.#live(old.id)
     if (ended === null) return null
     this.#makeRoom(old)
-    const stored = carried(record, { old, ended, carry })
+    const stored = moved(record, { old, ended, carry })
     this.#successors.add(ended, record.id, this.#now())
     this.#end(ended, 'replaced')
     return this.#add(stored)
@@ -119,6 +119,14 @@ export class MemoryStore implements SessionStore {
     if (current === null) return false
     this.#put({ ...current, lastSeenAt: Math.floor(this.#now()) })
     return true
+  }
+
+  async setTimeouts ({ id }: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
+    const current = this.#live(id)
+    if (current === null) return null
+    this.#put(withTimeouts(current, timeouts))
+    // Not any more, where they have run out.
+    return this.#live(id)
   }
 
   async delete (id: string, { secretHash }: DeleteOptions = {}): Promise<SessionRecord | null> {

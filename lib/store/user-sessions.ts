@@ -1,5 +1,5 @@
 import { errors } from '../errors.ts'
-import { isCounted } from '../session/record.ts'
+import { isCounted, withTimeouts } from '../session/record.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type { Began, Change, Limit } from '../session/store.ts'
 
@@ -26,10 +26,27 @@ export function sessionsAfter ({ id, createdAt }: Began, sessions: SessionRecord
   return at === -1 ? sessions.filter((each) => each.createdAt <= createdAt) : sessions.slice(at + 1)
 }
 
+/** A session that ended for another: as it was seen, and as it was at its end. */
+interface Ended {
+  readonly old: SessionRecord
+  readonly ended: SessionRecord
+  readonly carry: Change | undefined
+}
+
 /** Returns the record of a session in the place of an old one, with data of that one where it has changed last. */
-export function carried (
-  record: SessionRecord,
-  { old, ended, carry }: { old: SessionRecord, ended: SessionRecord, carry: Change | undefined }
-): SessionRecord {
+export function carried (record: SessionRecord, { old, ended, carry }: Ended): SessionRecord {
   return carry === undefined || ended.data === old.data ? record : { ...record, data: carry(ended.data) }
+}
+
+/** Returns the record of a session that has moved: as `carried`, with the timeouts that it was given last. */
+export function moved (record: SessionRecord, end: Ended): SessionRecord {
+  const { old, ended } = end
+  const stored = carried(record, end)
+  // A new sign-in has its own. The deadline of a session that another library began is not known yet.
+  const goesOn = haveSameTimeouts(record, old) && old.createdAt > 0
+  return goesOn && !haveSameTimeouts(old, ended) ? withTimeouts(stored, ended) : stored
+}
+
+function haveSameTimeouts (one: SessionRecord, other: SessionRecord): boolean {
+  return one.idleTimeoutMs === other.idleTimeoutMs && one.endsAt === other.endsAt
 }

@@ -46,7 +46,8 @@ export interface Subject extends TestedStore {
 
 /** A need of a sentence. Where a store lacks it, the sentence is skipped. */
 type Need = 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry' | Capability
-type Capability = 'attempts' | 'bus' | 'deleteByIdp' | 'findNow' | 'nowForCertain' | 'successor'
+type Capability =
+  'attempts' | 'bus' | 'deleteByIdp' | 'findNow' | 'nowForCertain' | 'setTimeouts' | 'successor'
 
 /** A sentence of the contract. */
 interface Sentence {
@@ -97,6 +98,7 @@ function lackOf (tested: TestedStore, needs: readonly Need[]): string | null {
     deleteByIdp: store.deleteByIdp !== undefined,
     findNow: store.findNow !== undefined,
     nowForCertain: store.nowForCertain !== undefined,
+    setTimeouts: store.setTimeouts !== undefined,
     successor: store.successor !== undefined
   }
   const need = needs.find((each) => !has[each])

@@ -99,3 +99,43 @@ races.says('the new session is found by nobody while the one it replaces lives',
   })
   assert.equal(together, 0)
 })
+
+races.says('a session ended while it gets other timeouts stays ended', async ({ store, other, make, lists }) => {
+  let alive = 0
+  await rounds(async (round) => {
+    const session = make({ userId: `ada${round}` })
+    await store.begin(session)
+    const timeouts = { idleTimeoutMs: 60_000 * (1 + round), endsAt: session.createdAt + 3_600_000 }
+    await both(round, () => store.setTimeouts(session, timeouts), () => other.delete(session.id))
+    if (await other.find(session.id) !== null) alive++
+    if (lists && (await store.listByUser(`ada${round}`)).length > 0) alive++
+  })
+  assert.equal(alive, 0)
+}, 'setTimeouts')
+
+races.says('timeouts, use, a change and a move at once: none is lost', async ({ store, other, make, lists }) => {
+  const wrong: string[] = []
+  await rounds(async (round) => {
+    const userId = `ada${round}`
+    const before = make({ userId })
+    const after = { ...before, id: make().id, secretHash: make().secretHash }
+    const isLonger = round % 2 === 0
+    const [idle, absolute] = isLonger ? [90, 120] : [20, 60]
+    const timeouts = { idleTimeoutMs: idle * 60_000, endsAt: before.createdAt + absolute * 60_000 }
+    await store.begin(before)
+    const moving = (): Promise<unknown> => round % 4 > 1 ? Promise.resolve() : other.move(after, before)
+    const [[set], changed] = await Promise.all([
+      both(round, () => store.setTimeouts(before, timeouts), moving),
+      both(round >> 1, () => store.update(before, () => '{"cart":1}'), () => other.touch(before))
+    ])
+    const found = await other.find(before.id) ?? await other.find(after.id)
+    if (found === null) wrong.push('it is gone')
+    // Else it had moved already, and whoever asked follows it.
+    if (set !== null && found?.idleTimeoutMs !== timeouts.idleTimeoutMs) wrong.push('its timeouts are those of before')
+    if (set !== null && found?.endsAt !== timeouts.endsAt) wrong.push('its deadline is that of before')
+    const isStored = changed[0] === null || found?.id === after.id || found?.data === changed[0].data
+    if (!isStored) wrong.push('the change is lost')
+    if (lists && (await store.listByUser(userId)).length !== 1) wrong.push('it is not listed once')
+  })
+  assert.deepEqual(wrong, [])
+}, 'setTimeouts')

@@ -33,7 +33,7 @@ export function timeoutMs (name: string, value: Duration | undefined, fallback: 
 }
 
 /** How long a session may last, as given in code. */
-interface GivenTimeouts {
+interface Timeouts {
   idleTimeout?: Duration | undefined
   absoluteTimeout?: Duration | undefined
 }
@@ -49,14 +49,42 @@ export interface SessionTimeouts {
  * @throws TypeError if one is no duration, or longer than in `longest`, which is what `allowed` says
  */
 export function sessionTimeouts (
-  { idleTimeout, absoluteTimeout }: GivenTimeouts, defaults: SessionTimeouts, longest: SessionTimeouts,
+  { idleTimeout, absoluteTimeout }: Timeouts, defaults: SessionTimeouts, longest: SessionTimeouts,
   allowed = 'the assurance option allows'
 ): SessionTimeouts {
   const absoluteTimeoutMs = timeoutMs('absoluteTimeout', absoluteTimeout, defaults.absoluteTimeoutMs)
   const idleTimeoutMs = Math.min(timeoutMs('idleTimeout', idleTimeout, defaults.idleTimeoutMs), absoluteTimeoutMs)
+  assertNotLonger({ idleTimeoutMs, absoluteTimeoutMs }, longest, allowed)
+  return { idleTimeoutMs, absoluteTimeoutMs }
+}
+
+/**
+ * Resolves timeouts for sessions that live: those that are given. An idle timeout is never longer than an absolute one
+ * beside it.
+ * @throws TypeError if there is none, if one is no duration, or longer than in `longest`
+ */
+export function otherTimeouts (
+  { idleTimeout, absoluteTimeout }: Timeouts, longest: SessionTimeouts
+): Partial<SessionTimeouts> {
+  if (idleTimeout === undefined && absoluteTimeout === undefined) {
+    throw new TypeError('timeouts must have idleTimeout, absoluteTimeout or both')
+  }
+  const absoluteTimeoutMs = timeoutMs('absoluteTimeout', absoluteTimeout, Infinity)
+  const idleTimeoutMs = Math.min(timeoutMs('idleTimeout', idleTimeout, Infinity), absoluteTimeoutMs)
+  const given = {
+    ...idleTimeout !== undefined && { idleTimeoutMs },
+    ...absoluteTimeout !== undefined && { absoluteTimeoutMs }
+  }
+  assertNotLonger(given, longest)
+  return given
+}
+
+function assertNotLonger (
+  { idleTimeoutMs = 0, absoluteTimeoutMs = 0 }: Partial<SessionTimeouts>, longest: SessionTimeouts,
+  allowed = 'the assurance option allows'
+): void {
   const tooLong = absoluteTimeoutMs > longest.absoluteTimeoutMs
     ? 'absoluteTimeout'
     : idleTimeoutMs > longest.idleTimeoutMs ? 'idleTimeout' : null
   if (tooLong !== null) throw new TypeError(`${tooLong} is longer than ${allowed}`)
-  return { idleTimeoutMs, absoluteTimeoutMs }
 }

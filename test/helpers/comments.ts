@@ -84,7 +84,14 @@ type Property = ts.PropertySignature | ts.PropertyDeclaration
 
 function isPublic (member: ts.Node): member is Method | Property {
   if (!ts.isMethodSignature(member) && !ts.isMethodDeclaration(member) && !ts.isPropertySignature(member)) return false
-  return !ts.isPrivateIdentifier(member.name)
+  return !ts.isPrivateIdentifier(member.name) && !isBehindOverloads(member)
+}
+
+/** Whether a member is the one with the body of those with its name: nobody sees its signature. */
+function isBehindOverloads (member: ts.Node): boolean {
+  if (!ts.isMethodDeclaration(member) || member.body === undefined) return false
+  const { members = [] } = member.parent as Partial<ts.ClassDeclaration>
+  return members.some((each) => ts.isMethodDeclaration(each) && each.body === undefined && each.name.getText() === member.name.getText())
 }
 
 function memberOf (member: Method | Property): Member {
