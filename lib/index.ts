@@ -37,9 +37,9 @@ export type { IdpSession } from './session/idp.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, NewTimeouts, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
-  AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByIdpOptions, DeleteByUserOptions,
-  DeleteOptions, Ended, FindRecordOptions, Limit, ListOptions, MoveOptions, PlaceOptions, ReplaceOptions, SessionLists,
-  SessionStore, StoreEvents
+  Acquaintance, AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByIdpOptions,
+  DeleteByUserOptions, DeleteOptions, Ended, FindRecordOptions, Limit, ListOptions, MoveOptions, PlaceOptions,
+  ReplaceOptions, SessionLists, SessionStore, StoreEvents
 } from './session/store.ts'
 export type { ExpressStore } from './store/foreign.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'

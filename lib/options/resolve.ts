@@ -46,6 +46,8 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   userIdFrom: ((data: Record<string, unknown>) => unknown) | null
   dataSchema: DataSchema | null
   maxDataSize: number
+  /** `null`: no devices are remembered. */
+  knownDevicesMs: number | null
   /** Origins besides the server's own. */
   origins: string[]
   csrf: boolean
@@ -91,6 +93,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     userIdFrom,
     dataSchema: dataSchemaOf(options, userIdFrom, faults),
     maxDataSize: options.maxDataSize ?? DEFAULTS.maxDataSize,
+    knownDevicesMs: options.knownDevices === undefined ? null : faults.duration('knownDevices', options.knownDevices),
     bearer: options.bearer ?? DEFAULTS.bearer,
     adopt: adoptOf(options, faults),
     expressSession: expressSessionOf(options, faults),

@@ -66,6 +66,7 @@ export const SessionOptionsSchema = closed({
   sessionSchema: unchecked<SessionOptions['sessionSchema']>(),
   migrate: unchecked<SessionOptions['migrate']>(),
   maxDataSize: optional(integer(1_024, 16_777_216)),
+  knownDevices: optional(Duration),
   adopt: optional(Type.Literal('express-session'), Type.Literal('@fastify/session')),
   expressSession: optional(Type.Literal('share'), Type.Literal('adopt')),
   nearCache: optional(Type.Boolean(), closed({

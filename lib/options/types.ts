@@ -130,6 +130,12 @@ export interface SessionOptions {
    */
   maxDataSize?: number | undefined
   /**
+   * How long devices and networks are remembered that a user signs in from, in milliseconds or as `'90d'`: the latest
+   * 20 of each, as hashes. The event `created` then says `newDevice` and `newNetwork`. Default: not at all.
+   * @see [Mail on a new device](docs/guides/devices.md#mail-on-a-new-device)
+   */
+  knownDevices?: Duration | undefined
+  /**
    * Library of the application that this one replaces. Its sessions in the same Redis become ours on their first use,
    * with their data, and nobody is signed out. Needs `redis`, with the `keyPrefix` of connect-redis, and among `secret`
    * the old one, which may be short. Unless `cookieName` is given, reads the library's default cookie as well:

@@ -1,4 +1,4 @@
-import type { AttemptCounters, AttemptLimit, PlaceOptions } from '../session/store.ts'
+import type { Acquaintance, AttemptCounters, AttemptLimit, PlaceOptions } from '../session/store.ts'
 import { isWrongType } from './driver.ts'
 import type { Keys } from './keys.ts'
 import { script } from './link.ts'
@@ -85,19 +85,24 @@ return cleared`)
   /**
    * KEYS  the counter
    * ARGV  a place · how many places it may know · for how long it does, in ms
-   * Returns 1
+   * Returns what was known of it: 'known' · 'first', of all places of this counter · 'new'
    */
-  static readonly #rememberScript = script<1>(1, `${functions}
+  static readonly #rememberScript = script<Acquaintance>(1, `${functions}
+local before = 'first'
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. text(now), '+inf')) do
+  if member == '@' .. ARGV[1] then before = 'known' end
+  if isPlace(member) and before == 'first' then before = 'new' end
+end
 keep('@' .. ARGV[1], tonumber(ARGV[3]))
 local places = {}
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if isPlace(member) then places[#places + 1] = member end
 end
 for index = 1, #places - tonumber(ARGV[2]) do redis.call('ZREM', KEYS[1], places[index]) end
-return 1`)
+return before`)
 
-  async remember (key: string, place: string, { most, forMs }: PlaceOptions): Promise<void> {
-    await this.#run(RedisAttempts.#rememberScript, key, place, most, forMs)
+  async remember (key: string, place: string, { most, forMs }: PlaceOptions): Promise<Acquaintance> {
+    return await this.#run(RedisAttempts.#rememberScript, key, place, most, forMs)
   }
 
   /** Runs a script on a counter. A key of another type is no counter of ours: deletes it, and runs the script again. */

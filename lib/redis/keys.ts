@@ -35,7 +35,7 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  *   absolute deadline, so that no use changes it. The hash is base64url of SHA-256 of `[issuer, sid]` as JSON.
  * - `@<prefix>tries:<what>:<hash>`: a sorted set of failed logins, scored by when each counts no more: of an account,
  *   from a network, or of that account from that network. One of an account also holds the networks that it is known
- *   from, as `@<hash>`.
+ *   from, as `@<hash>`. `known-device` and `known-network` hold those of a user, with `knownDevices`.
  * - `@<prefix>events`: not a key but the channel on which processes tell each other what happened to sessions.
  *
  * Nothing but sessions lies under the prefix, so that counting or clearing `<prefix>*` means sessions.

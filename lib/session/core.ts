@@ -8,6 +8,8 @@ import { Credentials, proven } from './credentials.ts'
 import type { Credential, CredentialsOptions } from './credentials.ts'
 import type { DataSchema } from './data-schema.ts'
 import { fitting, fittingCarry, fittingChange } from './data.ts'
+import { KnownDevices } from './known-devices.ts'
+import type { Novelty } from './known-devices.ts'
 import { newRecord } from './new-record.ts'
 import type { HeldSession, NewSession } from './new-record.ts'
 import { PendingEnds } from './pending-ends.ts'
@@ -39,6 +41,8 @@ export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   dataSchema: DataSchema | null
   /** Largest data of a session, in bytes of JSON in UTF-8. */
   maxDataSize: number
+  /** How long devices and networks of users are remembered. `null`: not at all. */
+  knownDevicesMs?: number | null | undefined
   /** `false`: cookies end with the browser session. */
   cookieMaxAgeMs?: number | null | false | undefined
   /** The other library that reads and writes the sessions: their data alone says who is signed in. `null`: none. */
@@ -68,6 +72,9 @@ export class SessionCore {
   readonly #store: SessionStore
   readonly #ends: PendingEnds
   readonly #revocations: Revocations
+  readonly #known: KnownDevices
+  /** Events of sign-ins that wait for what is new about them. */
+  readonly #untold = new Set<Promise<void>>()
   readonly #idpRevocations: Revocations
   readonly #onEnded = (...[id, userId, reason, kind]: StoreEvents['ended']): void => {
     if (reason === 'expired') this.#tell('expired', { id, userId, kind })
@@ -82,6 +89,7 @@ export class SessionCore {
     this.tokens = options.tokens
     this.credentials = new Credentials(options)
     this.#store = options.store
+    this.#known = new KnownDevices(options.counters, options.knownDevicesMs ?? null)
     this.#ends = new PendingEnds((end) => this.#delete(end))
     const tell = (ended: EndedSession, cause: EndCause): void => this.#tell('revoked', ended, cause)
     this.#revocations = new Revocations(this.#store, tell)
@@ -169,7 +177,7 @@ export class SessionCore {
       ? () => this.#store.begin(record, { limit })
       : () => this.#store.replace(record, replaces, { carry, limit }))
     if (stored === null) throw new errors.UNAUTHENTICATED()
-    this.#tell('created', stored, { actor: stored.actor, requestId: session.requestId })
+    this.#tellCreated(stored, session)
     return { record: stored, token }
   }
 
@@ -182,7 +190,7 @@ export class SessionCore {
     const { record, token, carry } = await this.#made(session)
     const stored = await this.#begin(record, () => this.#store.move(record, old, { carry }))
     if (stored === null) return null
-    this.#tell('created', stored, { actor: stored.actor, requestId: session.requestId })
+    this.#tellCreated(stored, session)
     return { record: stored, token }
   }
 
@@ -295,6 +303,7 @@ export class SessionCore {
     this.#revocations.close()
     this.#idpRevocations.close()
     this.signals.close()
+    await Promise.all(this.#untold)
     this.#store.events.off('ended', this.#onEnded)
     this.#store.events.off('down', this.#onDown)
     this.#store.events.off('up', this.#onUp)
@@ -349,11 +358,23 @@ export class SessionCore {
     return ended !== null
   }
 
+  /** Emits the event of a sign-in. What is new about it may take a round trip, for which the sign-in does not wait. */
+  #tellCreated (stored: SessionRecord, session: NewSession): void {
+    const told = { actor: stored.actor, requestId: session.requestId }
+    const { userId } = stored
+    if (userId === null || !this.#known.concerns(stored, session)) return this.#tell('created', stored, told)
+    const telling = this.#known.note(userId, session).then((novelty) => {
+      this.#untold.delete(telling)
+      this.#tell('created', stored, { ...told, ...novelty })
+    })
+    this.#untold.add(telling)
+  }
+
   /** Emits an event of a session, unless that is anonymous. */
   #tell (
     name: 'created' | 'revoked' | 'expired',
     session: Pick<SessionRecord, 'id' | 'userId'> & { readonly kind?: SessionKind | null | undefined },
-    { reason = null, statedReason = null, actor = null, requestId = null }: Told = {}
+    { reason = null, statedReason = null, actor = null, requestId = null, ...novelty }: Told = {}
   ): void {
     const { id, userId, kind = null } = session
     if (userId === null) return
@@ -367,11 +388,11 @@ export class SessionCore {
       statedReason,
       actor,
       requestId: requestIdText(requestId),
-      newDevice: null,
-      newNetwork: null
+      newDevice: novelty.newDevice ?? null,
+      newNetwork: novelty.newNetwork ?? null
     })
   }
 }
 
 /** What an event says besides its session. */
-type Told = Partial<Omit<EndCause, 'reason'>> & { readonly reason?: SessionEvent['reason'] }
+type Told = Partial<Omit<EndCause, 'reason'> & Novelty> & { readonly reason?: SessionEvent['reason'] }

@@ -8,6 +8,16 @@ const HEADER_LENGTH = 512
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}]/gu
 
 /**
+ * Returns what stays the same of a device while its browser is updated: the name without versions. Of a header that is
+ * not recognised, the text without numbers.
+ */
+export function deviceFamily (userAgent: string): string {
+  const { browser, os } = parse(userAgent.slice(0, HEADER_LENGTH))
+  const isKnown = browser.name !== undefined && os.name !== undefined
+  return isKnown ? `${browser.name} on ${os.name}` : userAgent.slice(0, HEADER_LENGTH).replace(/[\d._]+/g, '')
+}
+
+/**
  * Returns a name for the device that a `User-Agent` header is from, for a list of one's sessions: "Firefox 131 on
  * Windows". At most 40 characters. A header that is not recognised is shortened.
  */

@@ -31,9 +31,12 @@ export interface SessionEvent {
   readonly actor: string | null
   /** The id of the request that did it. `null` where it was none. */
   readonly requestId: string | null
-  /** `created`: whether the user is known from this device. `null` without the option `knownDevices`. */
+  /**
+   * `created`: whether the user has not signed in from this device before. `false` for their very first sign-in. `null`
+   * where it is not known: without the option `knownDevices`, for bearer tokens, for who acts as the user.
+   */
   readonly newDevice: boolean | null
-  /** `created`: whether the user is known from this network. `null` without the option `knownDevices`. */
+  /** `created`: the same of the network. */
   readonly newNetwork: boolean | null
   /** `true` in the one process where it happened or was noticed: count those. */
   readonly local: boolean

@@ -49,6 +49,9 @@ export interface AttemptLimit {
   readonly withinMs: number
 }
 
+/** What was known of a place before it was remembered. */
+export type Acquaintance = 'known' | 'first' | 'new'
+
 /** How a place is remembered. */
 export interface PlaceOptions {
   /** How many places of one key are remembered. */
@@ -76,8 +79,11 @@ export interface AttemptCounters {
   /** Stops counting all attempts of a key, or those with this beginning. Places stay known. Works in a full store. */
   clear (key: string, beginning?: string): Promise<void>
 
-  /** Remembers a place for `forMs` from now on. Of more than `most` places the latest stay. */
-  remember (key: string, place: string, options: PlaceOptions): Promise<void>
+  /**
+   * Remembers a place for `forMs` from now on. Of more than `most` places the latest stay. Resolves with `known` where
+   * it was remembered already, with `first` where no place of this key was, else with `new`.
+   */
+  remember (key: string, place: string, options: PlaceOptions): Promise<Acquaintance>
 }
 
 /** Makes new data text out of the present one. May be called again when another writer was faster. */

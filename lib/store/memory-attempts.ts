@@ -1,4 +1,4 @@
-import type { AttemptCounters, AttemptLimit, PlaceOptions } from '../session/store.ts'
+import type { Acquaintance, AttemptCounters, AttemptLimit, PlaceOptions } from '../session/store.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
 
@@ -50,13 +50,15 @@ export class MemoryAttempts implements AttemptCounters {
     this.#reschedule(counter)
   }
 
-  async remember (key: string, place: string, { most, forMs }: PlaceOptions): Promise<void> {
+  async remember (key: string, place: string, { most, forMs }: PlaceOptions): Promise<Acquaintance> {
     const counter = this.#counterOf(key)
     const { places } = counter
-    places.delete(place)
+    const others = places.size === 0 ? 'first' : 'new'
+    const before = places.delete(place) ? 'known' : others
     this.#add(counter, places, place, forMs)
     const [oldest] = places.keys()
     if (places.size > most && oldest !== undefined) places.delete(oldest)
+    return before
   }
 
   /** Number of counters. */

@@ -109,6 +109,20 @@ attempts.says('no more places are known than may be, the newest', async (subject
   assert.deepEqual(known, ['one', 'three', 'four'])
 }, 'attempts')
 
+attempts.says('who remembers a place is told if it was known, or the first, also of many at once', async (subject) => {
+  const [here, there] = countersOf(subject)
+  assert.equal(await here.remember('ada', 'home', KNOWN), 'first')
+  assert.equal(await there.remember('ada', 'home', KNOWN), 'known')
+  const both = [here, there, here, there]
+  const told = await Promise.all(both.map(async (each) => await each.remember('ada', 'work', KNOWN)))
+  assert.deepEqual(told.sort(), ['known', 'known', 'known', 'new'])
+  assert.equal(await here.remember('bob', 'work', KNOWN), 'first', 'of another key')
+  await here.count('carol', 'a', THREE)
+  assert.equal(await here.remember('carol', 'home', KNOWN), 'first', 'an attempt is no place')
+  await subject.age(30 * DAY)
+  assert.equal(await there.remember('ada', 'home', KNOWN), 'first', 'until its time is over')
+}, 'attempts')
+
 attempts.says('a store without room counts nothing, and says so', async ({ store, fill }) => {
   const counters = store.attempts
   await counters.count('ada', 'a', THREE)
