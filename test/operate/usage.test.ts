@@ -67,7 +67,7 @@ t.test('a password or a token among the arguments is refused, and not repeated',
   ]) {
     const { code, out, err } = await operate(argv)
     t.equal(code, 2)
-    t.notMatch(out + err, /hunter2/)
+    t.notOk((out + err).includes('hunter2'), argv.join(' '))
   }
   t.match((await operate(['list', '--user', 'ada', '--redis', 'redis://:hunter2@h'])).err, /REDIS_PASSWORD/)
   for (const each of [token, `${token}.${'m'.repeat(43)}`, `fus_${token}.check1`, `sid=${token}.${'m'.repeat(43)}`, `Cookie: a=b; sid=${token}`]) {
