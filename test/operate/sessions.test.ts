@@ -83,7 +83,7 @@ t.test('what a terminal would obey is not printed, wherever it comes from', asyn
   for (const args of [['list', '--user', `ada${evil}`], ['show', session.id], ['show', 'e'.repeat(22)], ['show', evil], [evil], ['list', `--${evil}`]]) {
     for (const json of [[], ['--json']]) {
       const { out, err } = await operate([...args, ...json, '--prefix', keyPrefix], { env, isTty: true })
-      t.notOk(hostile.test(out + err), `${JSON.stringify(args)} ${json}`)
+      t.notOk(hostile.test(out + err), `${args.length} arguments ${json}`)
     }
   }
   const [{ label }] = (await operate(['list', '--user', `ada${evil}`, '--json', '--prefix', keyPrefix], { env })).json().filter(({ id }) => id === session.id)
