@@ -11,11 +11,11 @@ import { createClient, createClientPool, createCluster, createSentinel } from 'r
 import type { RedisClientOptions, RedisClusterOptions, RedisSentinelOptions } from 'redis'
 import { RedisStore as DropIn } from '../lib/express/redis-store.ts'
 import sessionPlugin, {
-  authenticate, authenticatePage, authRoutes, authRoutesOptions, guestOnly, MemoryStore, RedisStore, requireAuth,
-  requireRecentLogin, sessionRoutes
+  adminRoutes, authenticate, authenticatePage, authRoutes, authRoutesOptions, guestOnly, MemoryStore, RedisStore,
+  requireAuth, requireRecentLogin, sessionRoutes
 } from '../lib/index.ts'
 import type {
-  CookieOptions, RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionOptions, SessionRoutesOptions
+  AdminGuard, AdminRoutesOptions, CookieOptions, RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionOptions, SessionRoutesOptions
 } from '../lib/index.ts'
 import type { DefaultCredentials } from '../lib/http/routes/schemas.ts'
 import type { SessionOptionsSchema } from '../lib/options/schema.ts'
@@ -194,6 +194,16 @@ export async function routes (app: FastifyInstance): Promise<void> {
   await app.register(sessionRoutes, { recentLogin: true })
   // @ts-expect-error no such option
   await app.register(sessionRoutes, { recent: '10m' })
+  const admin: AdminGuard = async (request) => { if (request.auth?.userId !== 'root') throw new Error('refused') }
+  await app.register(adminRoutes, { guard: admin, actor: ({ auth }) => auth?.userId })
+  await app.register(adminRoutes, { prefix: '/admin', guard: [app.authenticate, app.requireRecentLogin('1h'), admin] })
+  await app.register(adminRoutes, { guard: (_request, _reply, done) => { done() } } satisfies AdminRoutesOptions)
+  // @ts-expect-error a guard has to be given
+  await app.register(adminRoutes)
+  // @ts-expect-error a guard has to be given
+  await app.register(adminRoutes, { prefix: '/admin' })
+  // @ts-expect-error a guard is a function
+  await app.register(adminRoutes, { guard: true })
 }
 
 export function decorators (): void {

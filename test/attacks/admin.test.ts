@@ -144,6 +144,16 @@ t.test('guards that are added to the array, or taken out of it, after boot chang
   t.strictSame(await endAll(mallory, ada), [403, 403, 403, 403])
 })
 
+t.test('[7.4.5] who acts as an administrator is none, whatever the guard says', async (t) => {
+  const { app, signIn, url } = await open(t, right)
+  const ada = await signIn('ada')
+  const support = new Visitor(url)
+  const { headers } = await app.sessions.create({ userId: 'root', actor: 'support' })
+  t.strictSame(await endAll(support, ada, headers as Record<string, string>), [403, 403, 403, 403])
+  t.match(JSON.parse((await support.get('/admin/sessions?userId=ada', headers as Record<string, string>)).body), { code: 'ERR_SESSION_IMPERSONATED' })
+  t.equal(await lives(ada), true)
+})
+
 t.test('[3.5.1] a page of another site ends nobody\'s session, also where the guard lets everybody of a network pass', async (t) => {
   const { signIn, url } = await open(t, async () => {})
   const [ada, root] = [await signIn('ada'), await signIn('root')]

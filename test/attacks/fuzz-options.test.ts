@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import type { Test } from 'tap'
-import { authRoutes, MemoryStore, SessionManager, sessionPlugin, sessionRoutes } from '../../lib/index.ts'
+import { adminRoutes, authRoutes, MemoryStore, SessionManager, sessionPlugin, sessionRoutes } from '../../lib/index.ts'
 import { secret } from '../helpers/app.ts'
 import { none, tryAll } from '../helpers/fuzz.ts'
 import { anything, fickle, made, MARK, throwing } from '../helpers/hostile.ts'
@@ -32,6 +32,7 @@ const notFastifys = (options: unknown): boolean => {
 const OPTIONS = ['secret', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'assurance', 'touchAfter', 'bearer', 'maxSessionsPerUser', 'onLimit', 'userIdFrom', 'sessionSchema', 'migrate', 'maxDataSize', 'adopt', 'expressSession', 'nearCache', 'durability', 'encryption', 'origins', 'csrf', 'attempts', 'pages', 'decorators', '__proto__', 'constructor']
 const MEMBERS = ['secure', 'sameSite', 'httpOnly', 'path', 'domain', 'partitioned', 'maxAge', 'idleTimeout', 'absoluteTimeout', 'authenticate', 'login', 'home', 'auth', 'network', 'account', 'max', 'within', 'keys', 'acceptPlain', '__proto__', 'constructor', 'a/b']
 const AUTH = ['verify', 'credentials', 'findUser', 'user', 'onLogin', 'redirects', 'attempts', 'account', '__proto__', 'constructor']
+const ADMIN = ['guard', 'actor', 'redirects', '__proto__', 'constructor']
 const SESSIONS = ['recentLogin', 'exemptBearer', 'redirects', '__proto__', 'constructor']
 const SCHEMA = ['type', 'properties', 'login', 'failure', 'logout', 'done', 'network', 'max', 'within', 'username']
 
@@ -67,6 +68,7 @@ const TARGETS: Array<[name: string, options: fc.Arbitrary<Made>, use: (options: 
   ['sessionPlugin', given(OPTIONS, MEMBERS, { secret }), async (options) => await register(sessionPlugin as never, options)],
   ['authRoutes', given(AUTH, SCHEMA, { verify: () => null, user: Type.Object({ id: Type.String() }), findUser: () => null }), async (options) => await register(async (app) => { await (authRoutes as Routes)(app, options) }, {}, withPlugin)],
   ['sessionRoutes', given(SESSIONS, SCHEMA, {}), async (options) => await register(async (app) => { await (sessionRoutes as Routes)(app, options) }, {}, withPlugin)],
+  ['adminRoutes', given(ADMIN, SCHEMA, { guard: () => {} }), async (options) => await register(async (app) => { await (adminRoutes as Routes)(app, options) }, {}, withPlugin)],
   ['SessionManager', given(OPTIONS, MEMBERS, { secret, store: new MemoryStore() }), async (options) => { await new SessionManager(options as never).close() }]
 ]
 

@@ -122,8 +122,9 @@ t.test('a session is shown with what an operator may see, and nothing else', asy
     t.equal(response.headers['cache-control'], 'no-store')
     const [shown = {}, ...more] = [response.json()].flat()
     t.strictSame(more, [])
-    const { userAgent, ...info } = await app.sessions.get(idOf(ada)) ?? {}
+    const { userAgent, idp, ...info } = await app.sessions.get(idOf(ada)) ?? {}
     t.strictSame(shown, { ...info, device: userAgent }, url)
+    t.equal(idp, null)
     t.match(shown, { meta: { ticket: [7] }, remembered: true, methods: [], actor: null })
     const [, secretHalf = '', signature = ''] = (ada.cookies.get('sid') ?? '').split('.')
     for (const hidden of ['LEAKED', secretHalf, signature, 'secretHash']) t.notMatch(response.body, hidden)

@@ -1,5 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { errors } from '../../errors.ts'
 import type { PluginContext } from '../context.ts'
+import { authOf } from '../guards.ts'
 import { requestSessionOf } from '../request-session.ts'
 import type { AdminGuard } from './admin-options.ts'
 
@@ -28,6 +30,7 @@ export function guardAll (scope: FastifyInstance, context: PluginContext, guards
     done()
   })
   scope.addHook('preHandler', async (request, reply) => {
+    assertThemselves(context, request)
     for (const guard of guards) {
       await passed(guard, request, reply)
       // A guard of this package that was called by hand, and not awaited.
@@ -37,6 +40,14 @@ export function guardAll (scope: FastifyInstance, context: PluginContext, guards
       if (replied.has(reply) || session.turnedAwayTo !== null) return await new Promise(() => {})
     }
   })
+}
+
+/**
+ * Refuses who acts as somebody else, before a guard could take them for that one.
+ * @throws ERR_SESSION_IMPERSONATED
+ */
+function assertThemselves (context: PluginContext, request: FastifyRequest): void {
+  if ((authOf(context, request)?.actor ?? null) !== null) throw new errors.IMPERSONATED()
 }
 
 /** Waits until a guard lets a request pass. Rejects with its refusal. */

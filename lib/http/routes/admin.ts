@@ -28,7 +28,10 @@ import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from '
 
 const REFUSED = {
   401: errorReply('Of the guard, such as `ERR_SESSION_UNAUTHENTICATED`. Also where nobody can be named who ends it.'),
-  403: errorReply('Of the guard. `ERR_SESSION_CSRF_REJECTED`: a page of another site asks.')
+  403: errorReply(
+    'Of the guard. `ERR_SESSION_CSRF_REJECTED`: a page of another site asks. `ERR_SESSION_IMPERSONATED`: somebody' +
+    ' acts as the administrator.'
+  )
 }
 const FAULTY = errorReply('The query or the body does not fit its schema.')
 const NoSuchSession = errorReply('`ERR_SESSION_NOT_FOUND`: there is no such session.')
