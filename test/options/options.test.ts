@@ -103,7 +103,7 @@ t.test('options that are none are refused', async (t) => {
 })
 
 const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
-  ...['idleTimeout', 'absoluteTimeout', 'remember.idleTimeout', 'remember.absoluteTimeout'].flatMap((option): typeof WRONG => [
+  ...['idleTimeout', 'absoluteTimeout', 'remember.idleTimeout', 'remember.absoluteTimeout', 'knownDevices'].flatMap((option): typeof WRONG => [
     [option, DURATION, [null, true, false, [], {}, ['30m'], NaN, Infinity, -Infinity, 5n, Symbol('LEAKED'), () => 5, '', ' ', 'LEAKED', '30 parsecs', '1h LEAKED', '9'.repeat(200)]],
     [option, 'must be positive', [0, -1, -0.1, 0.5, '0', '-5m']],
     [option, 'must be less than ten years', [1e20, Number.MAX_VALUE, '11y', '4000d']]
@@ -458,6 +458,7 @@ t.test('these are the defaults', async (t) => {
     userIdFrom: null,
     dataSchema: null,
     maxDataSize: 65_536,
+    knownDevicesMs: null,
     origins: [],
     csrf: true,
     bearer: false,
@@ -471,7 +472,7 @@ t.test('these are the defaults', async (t) => {
   }
   t.strictSame(resolveOptions({ secret }), defaults)
   const absent = Object.fromEntries(Object.keys(defaults).map((name) => [name, undefined]))
-  const { secrets, cookieNames, cookieMaxAgeMs, idleTimeoutMs, absoluteTimeoutMs, touchAfterMs, longest, dataSchema, limit, warnings, ...names } = absent
+  const { secrets, cookieNames, cookieMaxAgeMs, idleTimeoutMs, absoluteTimeoutMs, touchAfterMs, longest, dataSchema, knownDevicesMs, limit, warnings, ...names } = absent
   const members = (object: object) => Object.fromEntries(Object.keys(object).map((name) => [name, undefined]))
   t.strictSame(resolveOptions({
     ...names,
