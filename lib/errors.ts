@@ -4,6 +4,9 @@ import type { FastifyError } from '@fastify/error'
 /** The page that says of each code what it means and what to do, as a path that begins with the package's name. */
 const HELP = 'fastify-user-sessions/docs/reference/errors.md'
 
+/** How a session ended. */
+type Ended = 'logout' | 'revoked' | 'replaced' | 'evicted' | 'expired'
+
 interface DefinedError extends FastifyError {
   /** Status of the reply. */
   statusCode: number
@@ -15,6 +18,8 @@ interface DefinedError extends FastifyError {
     code: string
     /** Of `ERR_SESSION_REAUTH_REQUIRED`: the methods of sign-in that the route asks for, if it does. */
     methods?: readonly string[]
+    /** ERR_SESSION_UNAUTHENTICATED, with the option `endedFor`: how the session of the request's credential ended. */
+    ended?: Ended
   }
   /**
    * Section of the documentation about the code: what it means, the likeliest causes, what to do. A path that begins
@@ -42,6 +47,8 @@ export interface SessionError extends DefinedError {
     code: SessionErrorCode
     /** Of `ERR_SESSION_REAUTH_REQUIRED`: the methods of sign-in that the route asks for, if it does. */
     methods?: readonly string[]
+    /** ERR_SESSION_UNAUTHENTICATED, with the option `endedFor`: how the session of the request's credential ended. */
+    ended?: Ended
   }
 }
 

@@ -23,7 +23,7 @@ export type { RequestAuth } from './http/request-auth.ts'
 export type { SessionData } from './http/session-data.ts'
 export type { Duration } from './util/duration.ts'
 export type { SessionError, SessionErrorCode } from './errors.ts'
-export type { EndReason, EventName, LoginFailure, SessionEvent, SessionEvents } from './session/events.ts'
+export type { EndReason, EventName, LoginFailure, SessionEvent, SessionEvents, UseAfterEnd } from './session/events.ts'
 export type {
   AttemptLimitOptions, AttemptOptions, CookieOptions, DecoratorOptions, EncryptionOptions, NearCacheOptions,
   PagesOptions, RememberOptions, SessionOptions
@@ -32,14 +32,14 @@ export type {
   CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike, RevokeOptions, RevokeUserOptions,
   SessionsOfUser, SetTimeouts
 } from './session/manager.ts'
-export type { EndOptions } from './session/end-cause.ts'
+export type { EndInfo, EndOptions } from './session/end-cause.ts'
 export type { IdpSession } from './session/idp.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, NewTimeouts, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
   Acquaintance, AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByIdpOptions,
-  DeleteByUserOptions, DeleteOptions, Ended, FindRecordOptions, Limit, ListOptions, MoveOptions, PlaceOptions,
-  ReplaceOptions, SessionLists, SessionStore, StoreEvents
+  DeleteByUserOptions, DeleteOptions, Ended, EndMark, EndRecord, FindRecordOptions, Limit, ListOptions, MarkOptions,
+  MoveOptions, PlaceOptions, ReplaceOptions, SessionLists, SessionStore, StoreEvents
 } from './session/store.ts'
 export type { ExpressStore } from './store/foreign.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'

@@ -11,7 +11,7 @@ import { asSessionStore, countersOf, encrypted, nearCached, tellRefusal } from '
 type SharedOptions =
   | 'secret' | 'cookieName' | 'cookie' | 'idleTimeout' | 'absoluteTimeout' | 'assurance' | 'touchAfter' | 'bearer'
   | 'maxSessionsPerUser' | 'onLimit' | 'userIdFrom' | 'sessionSchema' | 'migrate' | 'maxDataSize' | 'encryption'
-  | 'nearCache'
+  | 'nearCache' | 'endedFor'
 
 /** Options of `SessionManager`: those of `sessionPlugin` that mean something without Fastify, and a `store`. */
 export interface SessionManagerOptions extends Pick<SessionOptions, SharedOptions> {

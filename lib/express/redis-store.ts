@@ -3,7 +3,8 @@ import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { errors } from '../errors.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import type {
-  BeginOptions, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions, ReplaceOptions, SessionStore
+  BeginOptions, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListOptions, MoveOptions, ReplaceOptions,
+  SessionStore
 } from '../session/store.ts'
 import { compareAndSet } from '../redis/compare-and-set.ts'
 import { isWrongType } from '../redis/driver.ts'
@@ -171,6 +172,10 @@ export class RedisStore extends ConnectRedis implements SessionStore {
 
   async successor (id: string): Promise<string | null> {
     return await this.#sessions.successor(id)
+  }
+
+  async ended (id: string): Promise<EndRecord | null> {
+    return await this.#sessions.ended(id)
   }
 
   async listByUser (userId: string, options?: ListOptions): Promise<SessionRecord[]> {

@@ -46,7 +46,15 @@ function authOrRefusal (context: PluginContext, request: FastifyRequest): Reques
   const auth = authOf(context, request)
   if (auth !== null) return auth
   explainNobody(context, request)
-  throw new errors.UNAUTHENTICATED()
+  throw unauthenticated(context, request)
+}
+
+/** Makes the error of a request by which nobody is signed in. It says how the session ended, where that is known. */
+export function unauthenticated (context: PluginContext, request: FastifyRequest): Error {
+  const error = new errors.UNAUTHENTICATED()
+  const { ended } = requestSessionOf(context, request).stored
+  if (ended !== null) error.extensions.ended = ended.reason
+  return error
 }
 
 /**

@@ -1,10 +1,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { errors } from '../errors.ts'
-import { sitePath } from '../util/site-path.ts'
+import { sitePath, withQuery } from '../util/site-path.ts'
 import { kReply, warnOnce } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { opensWebSocket } from './cross-site.ts'
-import { authOf, explainNobody, guard } from './guards.ts'
+import { authOf, explainNobody, guard, unauthenticated } from './guards.ts'
 import type { Authenticate } from './guards.ts'
 import { keepPrivate } from './reply-head.ts'
 import { requestSessionOf } from './request-session.ts'
@@ -17,7 +16,8 @@ const GUARDED_HOME = 'guestOnly guards the home page: people who are signed in w
 
 /**
  * A `preHandler` or `onRequest` for pages: it lets only signed-in requests pass. Others are sent to `pages.login`, with
- * 303, and the page that they asked for is remembered. A script or a bearer client gets 401
+ * 303, and the page that they asked for is remembered. With `endedFor`, `ended=` in the query says how their session
+ * ended. A script or a bearer client gets 401
  * `ERR_SESSION_UNAUTHENTICATED`. It is `app.authenticatePage`, and can be named before there is an application.
  * Called by hand, its promise does not resolve for people whom it redirects: what follows an `await` does not run, and
  * nor does a `finally`.
@@ -26,14 +26,16 @@ const GUARDED_HOME = 'guestOnly guards the home page: people who are signed in w
 export const authenticatePage: Authenticate = guard((context, request, reply) => {
   if (authOf(context, request) !== null) return
   explainNobody(context, request)
-  if (!asksForPage(context, request)) throw new errors.UNAUTHENTICATED()
+  if (!asksForPage(context, request)) throw unauthenticated(context, request)
   const { login } = context.options.pages
   if (isPage(request, login)) {
     warnOnce(context, GUARDED_LOGIN)
-    throw new errors.UNAUTHENTICATED()
+    throw unauthenticated(context, request)
   }
   rememberPath(context, request, replyOf(request, reply), pageOf(request))
-  return turnedAway(context, request, reply, { page: login, isFailure: true })
+  const { ended } = requestSessionOf(context, request).stored
+  const page = ended === null ? login : withQuery(login, { ended: ended.reason })
+  return turnedAway(context, request, reply, { page, isFailure: true })
 })
 
 /**

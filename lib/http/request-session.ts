@@ -237,6 +237,7 @@ export class RequestSession implements SessionOwner {
 
   /** Notes that the reply has gone, or that its client has. */
   afterReply (reply: FastifyReply): void {
+    this.stored.tellUseAfterEnd()
     if (reply.sent) {
       const rotates = this.#carriedKeys !== null
       if (this.#isReplying ? this.#isAssignedLate : this.#isChanged()) warnOnce(this.#context, CHANGED_TOO_LATE)

@@ -3,8 +3,10 @@ import { errors } from '../errors.ts'
 import { apply, parseData } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
 import type { Credential } from '../session/credentials.ts'
-import type { EndCause } from '../session/end-cause.ts'
+import { deviceName } from '../session/device.ts'
+import type { EndCause, EndInfo } from '../session/end-cause.ts'
 import type { HeldSession, NewSession } from '../session/new-record.ts'
+import { networkOf } from '../session/network.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { noCredential } from '../session/refusals.ts'
 import type { Refusal } from '../session/refusals.ts'
@@ -53,6 +55,7 @@ export class StoredSession {
   /** Credential that the client sent. */
   #sent: Credential | null = null
   #failure: Error | null = null
+  #end: EndInfo | null = null
   #auth: RequestAuth | null | undefined
   #isNew = false
   /** Whether this request has ended its session. */
@@ -85,9 +88,31 @@ export class StoredSession {
     this.#token = credential.token
     this.#failure = null
     const record = this.#context.core.findNow(credential)
-    if (record !== undefined) return this.#found(record)
-    return this.budget.within(this.#context.core.find(credential, { uses: true }))
-      .then((found) => this.#found(found), (error: Error) => { this.#failure = error })
+    if (record !== undefined) return this.#found(record) ?? this.#learnEnd(credential)
+    return this.budget.within(this.#context.core.find(credential, { uses: true })).then(
+      (found) => this.#found(found) ?? this.#learnEnd(credential), (error: Error) => { this.#failure = error }
+    )
+  }
+
+  /** Learns how the session ended that was not found. Where the store does not say it, that is not known. */
+  #learnEnd (credential: Credential): Promise<void> | undefined {
+    const { core } = this.#context
+    if (this.#record !== null || core.options.endedForMs === null) return undefined
+    return this.budget.within(core.howEnded(credential)).then((end) => { this.#end = end }, () => {})
+  }
+
+  /** How the session of the credential had ended before this request; `null` where it had not, or is not known. */
+  get ended (): EndInfo | null {
+    return this.#end
+  }
+
+  /** Tells of a use after the end. A sign-out that is repeated, as its reply was lost, is none. */
+  tellUseAfterEnd (): void {
+    if (this.#end === null || this.#sent === null || this.#isEnded) return
+    const { ip, headers, id: requestId } = this.#request
+    const device = headers['user-agent'] === undefined ? null : deviceName(headers['user-agent'])
+    const use = { kind: this.#sent.kind, network: networkOf(ip), device, requestId }
+    this.#context.core.tellUseAfterEnd(this.#end, use)
   }
 
   /**
@@ -125,6 +150,9 @@ export class StoredSession {
     if (this.#isEnded) return { reason: 'signed-out' }
     if (this.#record !== null) return { reason: this.#record.userId === null ? 'no-user' : 'signed-out' }
     if (this.#sent === null) return noCredential(this.#request.headers, core.options)
+    if (this.#end !== null && this.#end.reason !== 'expired') {
+      return { reason: 'ended', ended: this.#end.reason, endedAt: this.#end.at }
+    }
     return { reason: core.isEnding(this.#sent) ? 'ending' : 'unknown-session' }
   }
 

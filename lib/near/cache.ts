@@ -2,8 +2,8 @@ import type { EventEmitter } from 'node:events'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { listsOf, setTimeouts } from '../session/store.ts'
 import type {
-  Adoption, AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions,
-  ReplaceOptions, SessionStore, StoreEvents
+  Adoption, AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListOptions,
+  MoveOptions, ReplaceOptions, SessionStore, StoreEvents
 } from '../session/store.ts'
 import { RecentRecords } from './records.ts'
 
@@ -150,6 +150,10 @@ export class NearCacheStore implements SessionStore {
 
   async successor (id: string): Promise<string | null> {
     return await this.#store.successor?.(id) ?? null
+  }
+
+  async ended (id: string): Promise<EndRecord | null> {
+    return await this.#store.ended?.(id) ?? null
   }
 
   async listByUser (userId: string, options?: ListOptions): Promise<SessionRecord[]> {

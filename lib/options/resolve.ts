@@ -48,6 +48,8 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   maxDataSize: number
   /** `null`: no devices are remembered. */
   knownDevicesMs: number | null
+  /** How long it is remembered how a session ended. `null`: not at all. */
+  endedForMs: number | null
   /** Origins besides the server's own. */
   origins: string[]
   csrf: boolean
@@ -98,6 +100,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     adopt: adoptOf(options, faults),
     expressSession: expressSessionOf(options, faults),
     limit: limitOf(options, faults),
+    endedForMs: endedForOf(options, faults),
     origins: originsOf(options, faults),
     csrf: options.csrf ?? DEFAULTS.csrf,
     attempts: attemptsOf(options.attempts, faults),
@@ -274,6 +277,21 @@ function cookieNamesOf (options: Given, cookie: CookieAttributes, faults: Faults
     faults.add('cookieName', `${need.prefix} needs ${need.says}`)
   }
   return cookieNames
+}
+
+const MINUTE_MS = 60_000
+const MONTH_MS = 30 * 86_400_000
+
+/** Resolves how long ends are remembered. */
+function endedForOf ({ endedFor, store, expressSession }: Given, faults: Faults): number | null {
+  if (endedFor === undefined) return null
+  const ms = faults.duration('endedFor', endedFor)
+  if (ms < MINUTE_MS || ms > MONTH_MS) faults.add('endedFor', 'must be from 1m to 30d')
+  const remembers = attempted(() => store === undefined || (isSessionStore(store) && 'ended' in store), true)
+  if (!remembers) faults.add('endedFor', 'needs a store that remembers ends: this one has no ended()')
+  // What Express deletes leaves no mark, and would be taken for what has run out.
+  if (expressSession === 'share') faults.add('endedFor', 'cannot be given together with expressSession share')
+  return ms
 }
 
 /** Resolves the limit of sessions per user. A store that has to read all sessions for it has one only on request. */

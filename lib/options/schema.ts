@@ -73,6 +73,7 @@ export const SessionOptionsSchema = closed({
     maxEntries: optional(integer(1, 10_000_000)),
     maxStale: optional(Duration)
   })),
+  endedFor: optional(Duration),
   durability: optional(Type.Literal('default'), Type.Literal('replicated')),
   encryption: optional(closed({
     keys: Type.Array(Type.String(), { minItems: 1 }),

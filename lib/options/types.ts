@@ -157,6 +157,14 @@ export interface SessionOptions {
    */
   nearCache?: boolean | NearCacheOptions | undefined
   /**
+   * How long it is remembered how a session ended, from `'1m'` to `'30d'`, such as `'1h'`. A refused request is then
+   * told whether its session was signed out, revoked or replaced, or has run out. `used-after-end` tells of its use.
+   * Needs a store that remembers ends: Redis, or memory. Not possible with `expressSession: 'share'`. Default: nothing
+   * is remembered.
+   * @see [Why was I signed out?](docs/guides/signed-out.md)
+   */
+  endedFor?: Duration | undefined
+  /**
    * Confirmation of logins and logouts. `'default'`: when the master has it. `'replicated'`: when all replicas that
    * follow have it, at least one (`WAIT`), else it is answered 503; then the failure of the master undoes nothing.
    * @default 'default'

@@ -27,6 +27,7 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  * - `@{<prefix><id>}`: a session being created, for seconds; the braces put it on its session's Cluster slot.
  *   (`@<prefix><id>` where the prefix has a hash tag of its own, such as `{app}:sess:`.)
  * - `@{<prefix><id>}:trace`: with `durability: 'replicated'`, for a millisecond.
+ * - `@{<prefix><id>}:ended`: with the option `endedFor`, how a session ended, for as long as that says.
  * - `@<prefix>user:<userId>`: a sorted set of that user's sessions, scored by expiry: `<id>:<createdAt in base 36>`;
  *   `+<id>` is a login under way, `+<member>\n<member>` a session on its way to another id. Half a millisecond in a
  *   score says that the session is a bearer token's, a quarter that it has an actor: no limit counts those. Where there
@@ -66,6 +67,11 @@ export class Keys {
   /** Key written for replicas to confirm, on the session's slot. */
   trace (id: string): string {
     return `${this.pending(id)}:trace`
+  }
+
+  /** Key that says how a session ended, on its slot. */
+  ended (id: string): string {
+    return `${this.pending(id)}:ended`
   }
 
   /** Key of a user's list of sessions. */

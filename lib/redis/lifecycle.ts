@@ -3,7 +3,7 @@ import { expiresAt, withTimeouts } from '../session/record.ts'
 import type { NewTimeouts, SessionKind, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  BeginOptions, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, Limit, MoveOptions,
+  BeginOptions, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, EndMark, Limit, MoveOptions,
   ReplaceOptions
 } from '../session/store.ts'
 import { carried, moved } from '../store/user-sessions.ts'
@@ -51,33 +51,35 @@ export class Lifecycle {
     this.#onEnded = onEnded
   }
 
-  async begin (record: SessionRecord, { limit = null }: BeginOptions): Promise<SessionRecord | null> {
+  async begin (record: SessionRecord, { limit = null, markForMs }: BeginOptions): Promise<SessionRecord | null> {
     return await this.#beginning(record, {}, async (confirmation) => {
       const evicted = await this.#list(record, { limit })
       if (evicted === null) return null
-      await this.#evict(record.userId, evicted, confirmation)
+      await this.#evict(record.userId, evicted, { confirmation, markForMs })
       return record
     })
   }
 
   async replace (
-    record: SessionRecord, old: SessionRecord, { carry, limit = null }: ReplaceOptions
+    record: SessionRecord, old: SessionRecord, { carry, limit = null, markForMs }: ReplaceOptions
   ): Promise<SessionRecord | null> {
     return await this.#beginning(record, { old }, async (confirmation) => {
       const evicted = await this.#list(record, { limit, replaces: old })
       if (evicted === null) return null
-      await this.#evict(record.userId, evicted, confirmation)
-      const ended = await this.#ends.end(old.id, confirmation)
+      await this.#evict(record.userId, evicted, { confirmation, markForMs })
+      const ended = await this.#ends.end(old.id, confirmation, { mark: markOf('replaced', markForMs) })
       this.#noteEnded(old.userId, this.#keys.memberOf(old), ended, 'replaced')
       return ended === null ? record : await this.#rewritten(record, carried(record, { old, ended, carry }))
     })
   }
 
-  async move (record: SessionRecord, old: SessionRecord, { carry }: MoveOptions): Promise<SessionRecord | null> {
+  async move (
+    record: SessionRecord, old: SessionRecord, { carry, markForMs }: MoveOptions
+  ): Promise<SessionRecord | null> {
     return await this.#beginning(record, { old, from: old }, async (confirmation) => {
       if (await this.#lists.confirm(record, { from: old }) === null) return null
       await assured(confirmation)
-      const ended = await this.#records.leave(old.id, record.id)
+      const ended = await this.#records.leave(old.id, record.id, markForMs)
       this.#noteEnded(old.userId, this.#keys.memberOf(old), ended, 'replaced')
       if (ended === null) return null
       const stored = moved(record, { old, ended, carry })
@@ -125,8 +127,8 @@ export class Lifecycle {
     return idsOf(await this.#userEndings.end(userId, { ...options, onEnded }))
   }
 
-  async deleteByIdp (idp: string, { before, onEnded = () => {} }: DeleteByIdpOptions): Promise<Ended[]> {
-    return await this.#idpEndings.end(idp, { before, onEnded })
+  async deleteByIdp (idp: string, { before, mark, onEnded = () => {} }: DeleteByIdpOptions): Promise<Ended[]> {
+    return await this.#idpEndings.end(idp, { before, mark, onEnded })
   }
 
   /** Deletes the value under an id that is no session of ours. */
@@ -202,13 +204,17 @@ export class Lifecycle {
   }
 
   /** Ends the sessions that a new one makes too many. */
-  async #evict (userId: string | null, members: string[], confirmation: Confirmation): Promise<void> {
+  async #evict (
+    userId: string | null, members: string[],
+    { confirmation, markForMs }: { confirmation: Confirmation, markForMs: number | undefined }
+  ): Promise<void> {
+    const mark = markOf('evicted', markForMs)
     await assured(confirmation)
     await confirmation.extend(members.map((member) => this.#keys.session(this.#keys.idOfMember(member))))
     await Promise.all(members.map(async (member) => {
       const id = this.#keys.idOfMember(member)
       const isOthers = userId !== null && await this.#records.isOthers(id, userId)
-      const ended = isOthers ? null : await this.#ends.end(id, confirmation)
+      const ended = isOthers ? null : await this.#ends.end(id, confirmation, { mark })
       this.#noteEnded(userId, member, ended, 'evicted')
     }))
   }
@@ -242,6 +248,11 @@ export class Lifecycle {
   async #unlist (record: SessionRecord): Promise<void> {
     await Promise.all([this.#lists, this.#idpLists].map(async (each) => await each.remove(record)))
   }
+}
+
+/** Returns what is to be remembered of a session that ends for another. */
+function markOf (reason: EndMark['reason'], forMs: number | undefined): EndMark | undefined {
+  return forMs === undefined ? undefined : { forMs, reason }
 }
 
 /**

@@ -2,13 +2,14 @@ import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { decode, encode, parseExpress } from '../store/codec.ts'
-import type { Change, DeleteOptions } from '../session/store.ts'
+import type { Change, DeleteOptions, EndRecord } from '../session/store.ts'
 import { MOVED_MS, PENDING_MS } from '../util/timings.ts'
 import { compareAndSet } from './compare-and-set.ts'
 import type { Keys } from './keys.ts'
 import { isWrongType } from './driver.ts'
 import { script } from './link.ts'
 import type { RedisLink } from './link.ts'
+import { decodeMark, LEAVE_MARK, markArgs } from './marks.ts'
 import { Reads } from './reads.ts'
 
 /** Lua: `hashOf` returns the hash of a session's secret, also of one claimed to be adopted; '' for one of Express. */
@@ -16,6 +17,41 @@ const SECRET_HASHES = `
 local function hashOf (value)
   return string.match(value, '^[%w_-]* ?{"s":%d+,"h":"([^"]*)"') or ''
 end`
+
+/** Lua of `leaveScript`. `mark`: leaves a mark of what is `present`. */
+function leaveLua (mark = ''): string {
+  return `${SECRET_HASHES}${mark && LEAVE_MARK}
+local present = redis.call('GET', KEYS[2])
+if not present then return false end
+redis.pcall('SET', KEYS[1], ARGV[1] .. ' ' .. hashOf(present), 'PX', ARGV[2])${mark && `\n${mark}`}
+redis.call('DEL', KEYS[2])
+return present`
+}
+
+/** Lua of `endScript`. `hash`: the argument that is the hash; `mark`: leaves a mark of what is `present`. */
+function endLua (hash: string, mark = ''): string {
+  const marking = mark && `\n${mark}`
+  return `${SECRET_HASHES}${mark && LEAVE_MARK}
+local function text (key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE') then error(value.err) end
+  return type(value) == 'string' and value
+end
+local beside, present = text(KEYS[1]), text(KEYS[2])
+local movedBy = beside and string.match(beside, '^>%S* ?(.*)$')
+local function isMine (value, hash) return not ${hash} or value and (hash or hashOf(value)) == ${hash} end
+if movedBy and not isMine(beside, movedBy) then beside = false end
+if not isMine(present) and (movedBy or not isMine(beside)) then return { movedBy and beside, false } end${marking}
+if not movedBy then redis.call('DEL', KEYS[1]) end
+redis.call('DEL', KEYS[2])
+return { beside, present }`
+}
+
+const MARK_END = 'leaveMark(KEYS[3], present, ARGV[1], ARGV[2])'
+const MARK_LEAVING = 'leaveMark(KEYS[3], present, ARGV[3], ARGV[4])'
+
+/** Reply to an end: the value beside the session, and the session. */
+type Ended = [beside: string | null, session: string | null]
 
 /** Start of the value beside a session that has moved. Its new id follows, a space, and the hash of its old secret. */
 export const MOVED = '>'
@@ -232,17 +268,31 @@ return { 1, value }`)
    * Remembers with it the hash of the secret that it had. A full Redis does not: what was asked for is the end of the
    * old one.
    */
-  static readonly leaveScript = script<string | null>(2, `${SECRET_HASHES}
-local present = redis.call('GET', KEYS[2])
-if not present then return false end
-redis.pcall('SET', KEYS[1], ARGV[1] .. ' ' .. hashOf(present), 'PX', ARGV[2])
-redis.call('DEL', KEYS[2])
-return present`)
+  static readonly leaveScript = script<string | null>(2, leaveLua())
+
+  /**
+   * The same, and leaves a mark.
+   * KEYS  as above · the mark
+   * ARGV  as above · how long the mark stays, in ms · its last members
+   * Returns as above
+   */
+  static readonly leaveMarkedScript = script<string | null>(3, leaveLua(MARK_LEAVING))
 
   /** Takes a session away from its id, to go on under another. `null` when it was not there. */
-  async leave (id: string, to: string): Promise<SessionRecord | null> {
-    const left = this.link.script(Records.leaveScript, this.#both(id), MOVED + to, MOVED_MS)
+  async leave (id: string, to: string, markForMs?: number): Promise<SessionRecord | null> {
+    const [keys, args] = [this.#both(id), [MOVED + to, MOVED_MS]]
+    const mark = markForMs === undefined ? null : markArgs({ forMs: markForMs, reason: 'replaced' })
+    const left = mark === null
+      ? this.link.script(Records.leaveScript, keys, ...args)
+      : this.link.script(Records.leaveMarkedScript, [...keys, this.keys.ended(id)], ...args, ...mark)
     return this.read(id, await left.catch(absentIfWrongType))
+  }
+
+  /** Reads how a session ended. `null` where that is not remembered. */
+  async ended (id: string): Promise<EndRecord | null> {
+    const key = this.keys.ended(id)
+    const text = await this.link.run(key, (client) => client.get(key)).catch(absentIfWrongType)
+    return text === null ? null : decodeMark(text)
   }
 
   /** Puts a session on the list of its user. Returns it as it is then, or `null`. All of ours are listed. */
@@ -269,32 +319,30 @@ return present`)
    * Ends both, in one step: it may be about to move. That it has moved stays known: others may be ending it at the same
    * time. Needs no memory.
    */
-  static readonly endScript = script<[beside: string | null, session: string | null]>(2, `${SECRET_HASHES}
-local function text (key)
-  local value = redis.pcall('GET', key)
-  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE') then error(value.err) end
-  return type(value) == 'string' and value
-end
-local beside, present = text(KEYS[1]), text(KEYS[2])
-local movedBy = beside and string.match(beside, '^>%S* ?(.*)$')
-local function isMine (value, hash) return not ARGV[1] or value and (hash or hashOf(value)) == ARGV[1] end
-if movedBy and not isMine(beside, movedBy) then beside = false end
-if not isMine(present) and (movedBy or not isMine(beside)) then return { movedBy and beside, false } end
-if not movedBy then redis.call('DEL', KEYS[1]) end
-redis.call('DEL', KEYS[2])
-return { beside, present }`)
+  static readonly endScript = script<Ended>(2, endLua('ARGV[1]'))
+
+  /**
+   * The same, and leaves a mark of the session that was live.
+   * KEYS  the session being created · the session · the mark
+   * ARGV  how long the mark stays, in ms · its last members · the hash, or absent
+   * Returns as above
+   */
+  static readonly endMarkedScript = script<Ended>(3, endLua('ARGV[3]', MARK_END))
 
   /**
    * Ends one session, wherever in its life it is, also if it has just moved to another id. Returns the session that was
    * live. `secretHash`: the one it must have; if it has moved, under the id that is asked for.
    */
   async end (id: string, options: DeleteOptions & { hasMoved?: boolean } = {}): Promise<SessionRecord | null> {
-    const { secretHash, hasMoved = false } = options
+    const { secretHash, mark, hasMoved = false } = options
     const args = secretHash === undefined ? [] : [secretHash]
-    const [beside, value] = await this.link.script(Records.endScript, this.#both(id), ...args)
+    const keys = this.#both(id)
+    const [beside, value] = mark === undefined
+      ? await this.link.script(Records.endScript, keys, ...args)
+      : await this.link.script(Records.endMarkedScript, [...keys, this.keys.ended(id)], ...markArgs(mark), ...args)
     const ended = this.read(id, value)
     if (ended !== null || beside === null) return ended
-    if (beside.startsWith(MOVED)) return await this.end(movedTo(beside), { hasMoved: true })
+    if (beside.startsWith(MOVED)) return await this.end(movedTo(beside), { mark, hasMoved: true })
     // On its way to its new id it was live all the time.
     return hasMoved ? this.read(id, beside) : null
   }

@@ -3,8 +3,8 @@ import { withTimeouts } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  Adoption, Began, BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, ListOptions,
-  MoveOptions, ReplaceOptions, SessionStore
+  Adoption, Began, BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, EndRecord,
+  ListOptions, MoveOptions, ReplaceOptions, SessionStore
 } from '../session/store.ts'
 import { errors } from '../errors.ts'
 import { LIST_SLACK_MS } from '../util/timings.ts'
@@ -103,6 +103,7 @@ export interface AdoptionBase extends RedisStoreBase {
  *     deleteByIdp    the same with @sess:idp:<hash>
  *     listAll        SCAN for sess:*, find of each
  *     attempts       count, clear and remember: EVALSHA @sess:tries:<what>:<hash>; giveBack: ZREM of it
+ *     with endedFor  each end also SETs @{sess:<id>}:ended, in the same script; ended: GET of it
  *     with durability 'replicated' ROLE and WAIT before a login ends anything, when it is live, and after a deletion;
  *                    where a session had ended before, EVALSHA trace @{sess:<id>}:trace before that
  *     bus            PUBLISH, SUBSCRIBE @sess:events
@@ -220,6 +221,10 @@ export class RedisStore implements SessionStore {
 
   async successor (id: string): Promise<string | null> {
     return await this.#records.successor(id)
+  }
+
+  async ended (id: string): Promise<EndRecord | null> {
+    return await this.#records.ended(id)
   }
 
   async listByUser (userId: string, { limit = LIST_LIMIT, before }: ListOptions = {}): Promise<SessionRecord[]> {

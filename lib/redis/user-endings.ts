@@ -1,5 +1,5 @@
 import type { SessionRecord } from '../session/record.ts'
-import type { Began } from '../session/store.ts'
+import type { Began, EndMark } from '../session/store.ts'
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
 import type { Confirmation } from './replication.ts'
@@ -18,6 +18,8 @@ export interface EndingOptions {
   readonly except?: string | undefined
   /** Ends only sessions that began up to this time. */
   readonly before?: number | undefined
+  /** What is to be remembered of each end. */
+  readonly mark?: EndMark | undefined
   /** Called with the sessions that have ended, portion by portion. */
   readonly onEnded: (ended: SessionRecord[]) => void
 }
@@ -43,7 +45,7 @@ export class UserEndings {
   }
 
   /** Ends the sessions on a list. Resolves with those that ended. */
-  async end (name: string, { except, before, onEnded }: EndingOptions): Promise<SessionRecord[]> {
+  async end (name: string, { except, before, mark, onEnded }: EndingOptions): Promise<SessionRecord[]> {
     const confirmation = await this.#ends.confirmationOf([], [this.#lists.keyOf(name)])
     const { called, spared } = await this.#lists.callOff(name, except)
     const parts = { name, records: this.#records, lists: this.#lists, onItsWayTo: spared }
@@ -51,7 +53,7 @@ export class UserEndings {
     const ended: SessionRecord[] = []
     const endAll = async (members: string[]): Promise<boolean> => {
       await survivor?.follow()
-      const { records, isAnyGone } = await this.#endEach(name, members, survivor, confirmation)
+      const { records, isAnyGone } = await this.#endEach(name, members, { survivor, confirmation, mark })
       ended.push(...records)
       onEnded(records)
       return isAnyGone
@@ -74,7 +76,8 @@ export class UserEndings {
 
   /** Ends the sessions of these members, and takes them off the list. `records`: those that lived. */
   async #endEach (
-    name: string, members: string[], survivor: SurvivingSession | null, confirmation: Confirmation
+    name: string, members: string[],
+    { survivor, ...how }: { survivor: SurvivingSession | null, confirmation: Confirmation, mark: EndMark | undefined }
   ): Promise<{ records: SessionRecord[], isAnyGone: boolean }> {
     const outcomes = new Map<string, Outcome>()
     const ending = await Promise.all(members.map(async (member) => {
@@ -83,10 +86,10 @@ export class UserEndings {
     }))
     const all = ending.flat()
     await Promise.all([...new Set(all.map(({ id }) => id))].map(async (id) => {
-      outcomes.set(id, await this.#end(name, id, confirmation))
+      outcomes.set(id, await this.#end(name, id, how))
     }))
     // Before they come off the list: a caller that asks again, because nobody confirmed, finds them there.
-    await confirmation.wait()
+    await how.confirmation.wait()
     const done = all.filter(({ id }) => outcomes.get(id) !== 'other')
     const gone = done.filter(({ id }) => outcomes.get(id) === null)
     const records = [...outcomes.values()].filter((outcome) => outcome !== null && outcome !== 'other')
@@ -97,10 +100,12 @@ export class UserEndings {
     return { records, isAnyGone: done.length > 0 }
   }
 
-  async #end (name: string, id: string, confirmation: Confirmation): Promise<Outcome> {
+  async #end (
+    name: string, id: string, { confirmation, mark }: { confirmation: Confirmation, mark: EndMark | undefined }
+  ): Promise<Outcome> {
     if (await this.#records.isOthers(id, name)) return 'other'
     await confirmation.extend([this.#keys.session(id)])
-    return await this.#ends.end(id, confirmation)
+    return await this.#ends.end(id, confirmation, { mark })
   }
 }
 

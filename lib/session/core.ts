@@ -1,9 +1,10 @@
 import { errors } from '../errors.ts'
 import { EventHub } from './events.ts'
-import { requestIdText } from './end-cause.ts'
-import type { EndCause } from './end-cause.ts'
-import type { SessionEvent } from './events.ts'
+import { markOf, requestIdText } from './end-cause.ts'
+import type { EndCause, EndInfo } from './end-cause.ts'
+import type { SessionEvent, UseAfterEnd } from './events.ts'
 import type { SessionTimeouts } from '../util/duration.ts'
+import { Recent } from '../util/recent.ts'
 import { Credentials, proven } from './credentials.ts'
 import type { Credential, CredentialsOptions } from './credentials.ts'
 import type { DataSchema } from './data-schema.ts'
@@ -21,6 +22,7 @@ import type { EndedSession, Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
 import { listsOf, setTimeouts } from './store.ts'
 import type { AttemptCounters, Change, Limit, ListOptions, SessionStore, StoreEvents } from './store.ts'
+import { isSameHash } from './token.ts'
 import type { TokenFormat } from './token.ts'
 import { changeMoved, findMoved, updateMoved } from './moved.ts'
 import { allowedFor, retime, timeoutsFor } from './retiming.ts'
@@ -43,11 +45,16 @@ export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   maxDataSize: number
   /** How long devices and networks of users are remembered. `null`: not at all. */
   knownDevicesMs?: number | null | undefined
+  /** How long it is remembered how a session ended. `null`: not at all. */
+  endedForMs: number | null
   /** `false`: cookies end with the browser session. */
   cookieMaxAgeMs?: number | null | false | undefined
   /** The other library that reads and writes the sessions: their data alone says who is signed in. `null`: none. */
   shared: SharedSessions | null
 }
+
+/** Number of sessions of which it is remembered that their use after the end was told. */
+const REMEMBERED = 10_000
 
 /** Rules of another library for the sessions that it shares. */
 export interface SharedSessions {
@@ -76,6 +83,8 @@ export class SessionCore {
   /** Events of sign-ins that wait for what is new about them. */
   readonly #untold = new Set<Promise<void>>()
   readonly #idpRevocations: Revocations
+  /** Sessions whose use after their end was told. */
+  readonly #usedAfterEnd = new Recent<true>(REMEMBERED)
   readonly #onEnded = (...[id, userId, reason, kind]: StoreEvents['ended']): void => {
     if (reason === 'expired') this.#tell('expired', { id, userId, kind })
     else this.#tell('revoked', { id, userId, kind }, { reason })
@@ -92,8 +101,9 @@ export class SessionCore {
     this.#known = new KnownDevices(options.counters, options.knownDevicesMs ?? null)
     this.#ends = new PendingEnds((end) => this.#delete(end))
     const tell = (ended: EndedSession, cause: EndCause): void => this.#tell('revoked', ended, cause)
-    this.#revocations = new Revocations(this.#store, tell)
-    this.#idpRevocations = new Revocations(this.#store, tell, OF_IDP)
+    const { endedForMs: markForMs } = options
+    this.#revocations = new Revocations(this.#store, { tell, markForMs })
+    this.#idpRevocations = new Revocations(this.#store, { tell, markForMs, together: OF_IDP })
     this.events = new EventHub(this.#store.bus)
     this.signals = new EndSignals(this.events, async (id, secretHash) => {
       return !this.#ends.has(id, secretHash) && await this.get(id, { fresh: true }) !== null
@@ -130,6 +140,35 @@ export class SessionCore {
   /** Whether the end of a credential's session has been asked for here, and is not confirmed yet. */
   isEnding ({ id, secretHash }: Credential): boolean {
     return this.#ends.has(id, secretHash)
+  }
+
+  /**
+   * Says how the session of a credential ended that `find` has not found. Asks the store once. `null`: that is not
+   * known. Who does not prove the session is told the same as of one that never was.
+   */
+  async howEnded (credential: Credential): Promise<EndInfo | null> {
+    const { id, kind, secretHash } = credential
+    if (this.isEnding(credential)) return null
+    const end = await this.#store.ended?.(id) ?? null
+    if (end !== null && end.kind === kind && isSameHash(end.secretHash, secretHash)) {
+      const { reason, at, userId, statedReason, actor } = end
+      return Object.freeze({ id, reason, at, userId, statedReason, actor })
+    }
+    if (this.options.endedForMs === null) return null
+    return Object.freeze({ id, reason: 'expired', at: null, userId: null, statedReason: null, actor: null })
+  }
+
+  /** Tells of the use of a session after its end, once of each session. Nothing is said of one that was nobody's. */
+  tellUseAfterEnd (end: EndInfo, use: Pick<UseAfterEnd, 'kind' | 'network' | 'device'> & { requestId: unknown }): void {
+    const { id, userId, reason, at: endedAt, statedReason, actor } = end
+    if (userId === null || endedAt === null || (reason !== 'logout' && reason !== 'revoked')) return
+    this.#usedAfterEnd.of(id, () => {
+      const { kind, network, device } = use
+      const [at, requestId] = [Math.floor(this.#store.now()), requestIdText(use.requestId)]
+      const event = { id, userId, kind, reason, statedReason, actor, endedAt, at, network, device, requestId }
+      this.events.emitUseAfterEnd(event)
+      return true
+    })
   }
 
   /** Finds the live session of this id, or `null`. */
@@ -174,8 +213,8 @@ export class SessionCore {
     const { replaces } = session
     const limit = isCounted(record) ? this.options.limit : null
     const stored = await this.#begin(record, replaces === null
-      ? () => this.#store.begin(record, { limit })
-      : () => this.#store.replace(record, replaces, { carry, limit }))
+      ? () => this.#store.begin(record, { limit, ...this.#marking })
+      : () => this.#store.replace(record, replaces, { carry, limit, ...this.#marking }))
     if (stored === null) throw new errors.UNAUTHENTICATED()
     this.#tellCreated(stored, session)
     return { record: stored, token }
@@ -188,7 +227,7 @@ export class SessionCore {
    */
   async renew (session: NewSession, old: SessionRecord): Promise<HeldSession | null> {
     const { record, token, carry } = await this.#made(session)
-    const stored = await this.#begin(record, () => this.#store.move(record, old, { carry }))
+    const stored = await this.#begin(record, () => this.#store.move(record, old, { carry, ...this.#marking }))
     if (stored === null) return null
     this.#tellCreated(stored, session)
     return { record: stored, token }
@@ -207,7 +246,7 @@ export class SessionCore {
     const { token, secretHash } = this.tokens.newToken(id)
     const lastSeenAt = Math.floor(this.#store.now())
     const record = { ...old, id, secretHash, data: fitting(data, old.data, maxDataSize), lastSeenAt }
-    const stored = await this.#begin(record, () => this.#store.move(record, old, { carry }))
+    const stored = await this.#begin(record, () => this.#store.move(record, old, { carry, ...this.#marking }))
     if (stored === null) return null
     this.#tell('created', stored, { reason: 'moved', actor: stored.actor })
     return { record: stored, token }
@@ -310,6 +349,12 @@ export class SessionCore {
     await this.events.close()
   }
 
+  /** Option of what ends sessions for others. */
+  get #marking (): { markForMs?: number } {
+    const { endedForMs } = this.options
+    return endedForMs === null ? {} : { markForMs: endedForMs }
+  }
+
   /** Makes the record of a new session, its token, and the change that carries over the data of the one before. */
   async #made (given: NewSession): Promise<HeldSession & { carry: Change | undefined }> {
     const session = this.options.shared?.keepable(given) ?? given
@@ -353,7 +398,7 @@ export class SessionCore {
   async #delete ({ id, cause, secretHash, adopts }: SessionEnd): Promise<boolean> {
     // The old session first: if nobody has adopted it by then, nobody will.
     if (adopts !== undefined) await this.#store.adoption?.discard(adopts)
-    const ended = await this.#store.delete(id, { secretHash })
+    const ended = await this.#store.delete(id, { secretHash, ...markOf(cause, this.options.endedForMs) })
     if (ended !== null) this.#tell('revoked', ended, cause)
     return ended !== null
   }

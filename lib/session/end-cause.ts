@@ -1,5 +1,6 @@
 import { shortText } from './arguments.ts'
 import type { EndReason } from './events.ts'
+import type { EndMark } from './store.ts'
 
 /** Why a session is ended, and by whom. */
 export interface EndCause {
@@ -21,6 +22,29 @@ export interface EndOptions {
   reason?: string | null | undefined
   /** Your name for who ends it, if that is not the user: 1 to 255 characters, as above. Events have it as `actor`. */
   actor?: string | null | undefined
+}
+
+/** How the session of a credential ended. */
+export interface EndInfo {
+  /** The public handle that the session had. */
+  readonly id: string
+  /**
+   * Why it ended. `expired`: it ran out, or ended longer ago than `endedFor`, or there never was one.
+   */
+  readonly reason: EndReason | 'expired'
+  /** When, in milliseconds since 1970, by the store's clock. `null` for `expired`. */
+  readonly at: number | null
+  /** Whose it was. `null` for `expired`, and for an anonymous session. */
+  readonly userId: string | null
+  /** The `reason` that the application gave, or `null`. */
+  readonly statedReason: string | null
+  /** Who ended it, where the application said so; else `null`. */
+  readonly actor: string | null
+}
+
+/** Returns what a store is to remember of an end. `forMs`: for how long; `null`: nothing. */
+export function markOf ({ reason, statedReason, actor }: EndCause, forMs: number | null): { mark?: EndMark } {
+  return forMs === null ? {} : { mark: { forMs, reason, statedReason, actor } }
 }
 
 /** Names of the members of `EndOptions`. */

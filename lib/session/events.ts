@@ -54,6 +54,34 @@ export interface LoginFailure {
   readonly local: true
 }
 
+/** The use of a session after it was ended. Holds no token. */
+export interface UseAfterEnd {
+  /** The public handle that the session had. */
+  readonly id: string
+  /** Whose session it was. */
+  readonly userId: string
+  /** What carried it. */
+  readonly kind: SessionKind
+  /** How it ended: by a logout, or by `revoke` and its like. */
+  readonly reason: 'logout' | 'revoked'
+  /** The `reason` that the application gave, or `null`. */
+  readonly statedReason: string | null
+  /** Who ended it, where the application said so; else `null`. */
+  readonly actor: string | null
+  /** When it ended, in milliseconds since 1970, by the store's clock. */
+  readonly endedAt: number
+  /** When it was used, by the same clock. */
+  readonly at: number
+  /** The network that the use came from: an IPv4 address, or `2001:db8:1:2::/64` of IPv6. */
+  readonly network: string
+  /** The device, read from the `User-Agent` header, or `null`. */
+  readonly device: string | null
+  /** The id of the request. */
+  readonly requestId: string | null
+  /** `true`: only the process where it happened emits it. */
+  readonly local: true
+}
+
 /** Events of sessions and of the store, by name, with what listeners get. */
 export interface SessionEvents {
   /** Somebody signed in, or (`reason` is `moved`) a session got a new id. */
@@ -64,6 +92,11 @@ export interface SessionEvents {
   expired: [event: SessionEvent]
   /** A login at `authRoutes` or through `attemptLogin` has failed. Emitted only in the process where it happened. */
   'login-failed': [event: LoginFailure]
+  /**
+   * A cookie or a token was used that proves a session which a logout or a revocation has ended. Needs `endedFor`.
+   * Emitted only in the process where it happened, once for each session.
+   */
+  'used-after-end': [event: UseAfterEnd]
   /** The store does not answer, or did not at boot. Each process emits it for itself, also to later listeners. */
   'store-down': []
   /** The store answers again. */
@@ -81,7 +114,9 @@ const AT_ONCE = 500
 /** Names of events that go to all processes. */
 const FLEET_EVENTS: readonly unknown[] = ['created', 'revoked', 'expired'] satisfies FleetEvent[]
 /** Names of all events. */
-export const EVENT_NAMES: readonly unknown[] = [...FLEET_EVENTS, 'login-failed', 'store-down', 'store-up']
+export const EVENT_NAMES: readonly unknown[] = [
+  ...FLEET_EVENTS, 'login-failed', 'used-after-end', 'store-down', 'store-up'
+]
 const REASONS: readonly unknown[] =
   [null, 'moved', 'logout', 'revoked', 'replaced', 'evicted'] satisfies Array<SessionEvent['reason']>
 
@@ -189,8 +224,13 @@ export class EventHub {
     this.#tell('login-failed', { ...failure, local: true })
   }
 
+  /** Emits a use after an end in this process alone. */
+  emitUseAfterEnd (use: Omit<UseAfterEnd, 'local'>): void {
+    this.#tell('used-after-end', { ...use, local: true })
+  }
+
   /** Emits later, so that an error of a listener disturbs neither the session nor other listeners. */
-  #tell (name: FleetEvent | 'login-failed', event: SessionEvent | LoginFailure): void {
+  #tell (name: FleetEvent | 'login-failed' | 'used-after-end', event: AnyEvent): void {
     Object.freeze(event)
     process.nextTick(() => {
       channel(`fastify-user-sessions:${name}`).publish(event)
@@ -198,12 +238,15 @@ export class EventHub {
     })
   }
 
-  #tellEach (name: EventName, ...args: Array<SessionEvent | LoginFailure>): void {
+  #tellEach (name: EventName, ...args: AnyEvent[]): void {
     // The emitter's types do not follow a name that may be any.
     const listeners = this.#emitter.listeners(name) as Array<(...args: unknown[]) => void>
     for (const listener of listeners) process.nextTick(listener, ...args)
   }
 }
+
+/** What listeners get. */
+type AnyEvent = SessionEvent | LoginFailure | UseAfterEnd
 
 type FleetMessage = Omit<SessionEvent, 'local'> & { name: FleetEvent }
 

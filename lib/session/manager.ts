@@ -9,7 +9,7 @@ import type { SessionCore } from './core.ts'
 import type { Credential, Credentials } from './credentials.ts'
 import { dataOf, storedData } from './data.ts'
 import { END_OPTIONS, statedCause } from './end-cause.ts'
-import type { EndCause, EndOptions } from './end-cause.ts'
+import type { EndCause, EndInfo, EndOptions } from './end-cause.ts'
 import { EVENT_NAMES } from './events.ts'
 import type { EventName, SessionEvents } from './events.ts'
 import { header } from './headers.ts'
@@ -174,9 +174,7 @@ export class SessionManager<Data extends object = JsonObject> {
 
   /** Finds a session by its cookie's value (another library's too, where those are adopted), or by a bearer token. */
   async find (token: string, options?: FindOptions): Promise<SessionInfo | null> {
-    const { credentials } = this.#core
-    const credential = typeof token === 'string' ? credentials.ofBearer(token) ?? credentials.unsign(token) : null
-    return await this.#found(credential, options)
+    return await this.#found(typeof token === 'string' ? this.#ofToken(token) : null, options)
   }
 
   /**
@@ -185,11 +183,7 @@ export class SessionManager<Data extends object = JsonObject> {
    * @throws ERR_SESSION_AMBIGUOUS_CREDENTIALS for a bearer token beside a cookie that verifies
    */
   async fromRequest (request: RequestLike, options?: FindOptions): Promise<SessionInfo | null> {
-    assertObject(request, 'request')
-    const { headers } = request
-    assertObject(headers, 'request.headers')
-    const [cookie, authorization] = [header(headers, 'cookie'), header(headers, 'authorization')]
-    return await this.#found(this.#core.credentials.read({ cookie, authorization }), options)
+    return await this.#found(this.#ofRequest(request), options)
   }
 
   /** Finds the session of a `Cookie` header. */
@@ -202,6 +196,24 @@ export class SessionManager<Data extends object = JsonObject> {
     const { credentials } = this.#core
     const credential = typeof authorization === 'string' ? credentials.readBearer(authorization) : null
     return await this.#found(credential, options)
+  }
+
+  /**
+   * Says how the session ended that a cookie's value, a bearer token or a request carries. `null`: it lives, or that
+   * is no credential, or it is not known. Needs `endedFor` in the processes that end sessions; here to tell of those
+   * that ran out.
+   * @throws TypeError for a request that has no headers
+   * @throws ERR_SESSION_AMBIGUOUS_CREDENTIALS for a bearer token beside a cookie that verifies
+   * @see [Why was I signed out?](docs/guides/signed-out.md)
+   */
+  async ended (carrier: string | RequestLike | null | undefined): Promise<EndInfo | null> {
+    if (carrier === null || carrier === undefined) return null
+    const credential = typeof carrier === 'string' ? this.#ofToken(carrier) : this.#ofRequest(carrier)
+    if (credential === null) return null
+    const asking = this.#core.find(credential).then(async (record) => {
+      return record === null ? await this.#core.howEnded(credential) : null
+    })
+    return await inTime(asking)
   }
 
   /** Finds the signed-in session of this id. */
@@ -366,6 +378,20 @@ export class SessionManager<Data extends object = JsonObject> {
   #dataOf (text: string): Data {
     const data = dataOf(text)
     return (this.#core.options.dataSchema?.fit(data).data ?? data) as Data
+  }
+
+  #ofToken (token: string): Credential | null {
+    const { credentials } = this.#core
+    return credentials.ofBearer(token) ?? credentials.unsign(token)
+  }
+
+  /** @throws TypeError, ERR_SESSION_AMBIGUOUS_CREDENTIALS */
+  #ofRequest (request: RequestLike): Credential | null {
+    assertObject(request, 'request')
+    const { headers } = request
+    assertObject(headers, 'request.headers')
+    const [cookie, authorization] = [header(headers, 'cookie'), header(headers, 'authorization')]
+    return this.#core.credentials.read({ cookie, authorization })
   }
 
   async #record (id: string): Promise<SessionRecord | null> {

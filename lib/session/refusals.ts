@@ -1,4 +1,5 @@
 import type { CredentialsOptions } from './credentials.ts'
+import type { EndReason } from './events.ts'
 import { bearerOf, cookieValues, isBearer } from './headers.ts'
 import { BEARER_PREFIX } from './token.ts'
 
@@ -14,6 +15,7 @@ export const REFUSALS = {
   'cookie-in-bearer': 'not signed in: the bearer token is the value of a session cookie',
   'bearer-off': 'not signed in: the request has a bearer token, and the option bearer is off',
   'unknown-session': 'not signed in: the store has no such session. It has expired, was ended, or lies elsewhere',
+  ended: 'not signed in: the session was ended',
   ending: 'not signed in: this process has ended the session. The store has not confirmed that yet',
   'signed-out': 'not signed in: the request has signed out itself',
   'no-user': 'not signed in: the session holds data, and no user is signed in to it',
@@ -30,6 +32,10 @@ export interface Refusal {
   readonly cookies?: readonly string[]
   /** Names of cookies that are read. */
   readonly cookieName?: readonly string[]
+  /** How the session ended. */
+  readonly ended?: EndReason
+  /** When it ended. */
+  readonly endedAt?: number | null
   /** Library that makes cookies of this form. */
   readonly library?: CookieForm
 }

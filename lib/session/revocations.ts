@@ -1,6 +1,7 @@
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { REQUEST_WAIT_MS, RETRY_EVERY_MS } from '../util/timings.ts'
 import { errors } from '../errors.ts'
+import { markOf } from './end-cause.ts'
 import type { EndCause } from './end-cause.ts'
 import type { SessionKind, SessionRecord } from './record.ts'
 import { listsOf } from './store.ts'
@@ -55,7 +56,7 @@ const OF_USER: Togetherness = {
 /** The sessions of one session at an identity provider, which says once that it has ended. */
 export const OF_IDP: Togetherness = {
   nameOf: ({ idp }) => idp,
-  end: async (store, idp, { before, onEnded }) => await store.deleteByIdp?.(idp, { before, onEnded }) ?? [],
+  end: async (store, idp, { except: _except, ...options }) => await store.deleteByIdp?.(idp, options) ?? [],
   isPromised: true
 }
 
@@ -72,6 +73,15 @@ interface Running {
   steps: number
 }
 
+interface RevocationsOptions {
+  /** Called for each session that has ended. */
+  tell: Tell
+  /** How long the store remembers how each ended. `null`: not at all. */
+  markForMs: number | null
+  /** What the sessions have in common. Default: their user. */
+  together?: Togetherness
+}
+
 /**
  * Users whose sessions are being ended, or sessions at a provider, which may take a while. This process refuses all of
  * those sessions from the first moment on. Where the store fails half-way, the work is repeated until it is done.
@@ -80,16 +90,17 @@ export class Revocations {
   readonly #store: SessionStore
   readonly #tell: Tell
   readonly #together: Togetherness
+  readonly #markForMs: number | null
   readonly #running = new Map<string, Set<Running>>()
   /** Revocations that have to be tried again: the last one of each name and exception. */
   readonly #failed = new Map<string, Running>()
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
-  /** `tell` is called for each session that has ended. */
-  constructor (store: SessionStore, tell: Tell, together: Togetherness = OF_USER) {
+  constructor (store: SessionStore, { tell, markForMs, together = OF_USER }: RevocationsOptions) {
     this.#store = store
     this.#tell = tell
+    this.#markForMs = markForMs
     this.#together = together
   }
 
@@ -130,7 +141,8 @@ export class Revocations {
         for (const each of ended) this.#tell(each, cause)
       }
       const from = running.ended
-      const all = await this.#together.end(this.#store, name, { except, before, onEnded })
+      const mark = markOf(cause, this.#markForMs)
+      const all = await this.#together.end(this.#store, name, { except, before, onEnded, ...mark })
       // A store may say it only at the end.
       if (running.ended - from < all.length) onEnded(all.slice(running.ended - from))
       this.#forget(running)

@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
+import type { EndReason } from './events.ts'
 import type { NewTimeouts, SessionKind, SessionRecord } from './record.ts'
 
 /** The errors that a store rejects with. Each takes the error of the backend: `new STORE_UNAVAILABLE({ cause })`. */
@@ -95,14 +96,50 @@ export interface FindRecordOptions {
   readonly fresh?: boolean
 }
 
+/** What a store is to remember of an end. */
+export interface EndMark {
+  /** For how many milliseconds. */
+  readonly forMs: number
+  /** Why the session ends. */
+  readonly reason: EndReason
+  /** The application's own word for it. */
+  readonly statedReason?: string | null | undefined
+  /** Who ends it, as the application names them. */
+  readonly actor?: string | null | undefined
+}
+
+/** How a session ended, as a store remembers it for a while. */
+export interface EndRecord {
+  /** The hash of the secret that the session had: who does not prove that is told nothing. */
+  readonly secretHash: string
+  /** What carried it. */
+  readonly kind: SessionKind
+  /** Whose it was. `null`: an anonymous one. */
+  readonly userId: string | null
+  /** When it ended, by the store's clock. */
+  readonly at: number
+  /** Why. */
+  readonly reason: EndReason
+  /** The application's own word for it. */
+  readonly statedReason: string | null
+  /** Who ended it, as the application names them. */
+  readonly actor: string | null
+}
+
+/** An option of all that ends sessions for others. Only a store with `ended` gets it. */
+export interface MarkOptions {
+  /** For how many milliseconds it is to be remembered how they ended. Default: not at all. */
+  readonly markForMs?: number | undefined
+}
+
 /** Options of `begin`. */
-export interface BeginOptions {
+export interface BeginOptions extends MarkOptions {
   /** Limit of the user's sessions. Default: any number. Only a store with lists gets one. */
   readonly limit?: Limit | null | undefined
 }
 
 /** Options of `move`. */
-export interface MoveOptions {
+export interface MoveOptions extends MarkOptions {
   /** Makes the data of the new session out of the data that the old one had at its end. Default: the record's own. */
   readonly carry?: Change | undefined
 }
@@ -117,6 +154,8 @@ export interface DeleteOptions {
    * Default: a session of any hash ends.
    */
   readonly secretHash?: string | undefined
+  /** What is to be remembered of the end. Default: nothing. Only a store with `ended` gets it. */
+  readonly mark?: EndMark | undefined
 }
 
 /** The place of a session among those of its user. A record is one. */
@@ -144,6 +183,8 @@ export interface DeleteByUserOptions {
   readonly except?: string | undefined
   /** Ends only sessions that began up to this time, by the store's clock. Default: all that are there. */
   readonly before?: number | undefined
+  /** What is to be remembered of each end. Default: nothing. Only a store with `ended` gets it. */
+  readonly mark?: EndMark | undefined
   /**
    * Called with the ids that have ended, some hundred at a time, and with the kind of each where the store knows it.
    * Called without any: the work goes on.
@@ -158,6 +199,8 @@ export type Ended = Pick<SessionRecord, 'id' | 'userId' | 'kind'>
 export interface DeleteByIdpOptions {
   /** Ends only sessions that began up to this time, by the store's clock. Default: all that are there. */
   readonly before?: number | undefined
+  /** What is to be remembered of each end. Default: nothing. Only a store with `ended` gets it. */
+  readonly mark?: EndMark | undefined
   /** Called with the sessions that have ended, some hundred at a time. Called without any: the work goes on. */
   readonly onEnded?: ((ended: readonly Ended[]) => void) | undefined
 }
@@ -303,6 +346,12 @@ export interface SessionStore extends Partial<SessionLists> {
    * Without it, a session keeps the timeouts that it began with.
    */
   setTimeouts? (record: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null>
+
+  /**
+   * Resolves with how a session ended, for as long as `mark` or `markForMs` had it remembered; else `null`. The first
+   * end counts. A store that has no room for that ends sessions all the same. Without it, `endedFor` is a boot error.
+   */
+  ended? (id: string): Promise<EndRecord | null>
 
   /** Returns the live record, where that is known without a promise; else `undefined`. Without it, `find` is asked. */
   findNow? (id: string): SessionRecord | undefined

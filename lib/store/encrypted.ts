@@ -2,7 +2,7 @@ import type { EventEmitter } from 'node:events'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT, listsOf, setTimeouts } from '../session/store.ts'
 import type {
-  AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, ListOptions, MoveOptions,
+  AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListOptions, MoveOptions,
   ReplaceOptions, SessionStore, StoreEvents
 } from '../session/store.ts'
 import { Sealer } from './sealer.ts'
@@ -98,6 +98,10 @@ export class EncryptedStore implements SessionStore {
 
   async successor (id: string): Promise<string | null> {
     return await this.#store.successor?.(id) ?? null
+  }
+
+  async ended (id: string): Promise<EndRecord | null> {
+    return await this.#store.ended?.(id) ?? null
   }
 
   async listByUser (userId: string, { limit = LIST_LIMIT, before }: ListOptions = {}): Promise<SessionRecord[]> {

@@ -4,11 +4,12 @@ import { expiresAt, isCounted, withTimeouts } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, Limit, ListOptions, MoveOptions,
-  ReplaceOptions, SessionStore, StoreEvents
+  BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, EndRecord, Limit, ListOptions,
+  MoveOptions, ReplaceOptions, SessionStore, StoreEvents
 } from '../session/store.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
+import { EndMarks } from './end-marks.ts'
 import { carried, moved, sessionsAfter, tooMany } from './user-sessions.ts'
 import { MemoryAttempts } from './memory-attempts.ts'
 import { Successors } from './successors.ts'
@@ -57,6 +58,7 @@ export class MemoryStore implements SessionStore {
   readonly #maxSessions: number
   readonly #now: () => number
   readonly #successors = new Successors()
+  readonly #marks = new EndMarks()
 
   constructor ({ maxSessions = 100_000, now = Date.now }: MemoryStoreOptions = {}) {
     const isSize = Number.isInteger(maxSessions) && maxSessions >= 1
@@ -78,33 +80,35 @@ export class MemoryStore implements SessionStore {
     return this.#live(id) ?? undefined
   }
 
-  async begin (record: SessionRecord, { limit = null }: BeginOptions = {}): Promise<SessionRecord | null> {
+  async begin (record: SessionRecord, { limit = null, markForMs }: BeginOptions = {}): Promise<SessionRecord | null> {
     const evicted = this.#tooMany(record.userId, limit)
     this.#makeRoom()
-    for (const each of evicted) this.#end(each, 'evicted')
+    for (const each of evicted) this.#end(each, 'evicted', markForMs)
     return this.#add(record)
   }
 
   async replace (
-    record: SessionRecord, old: SessionRecord, { carry, limit = null }: ReplaceOptions = {}
+    record: SessionRecord, old: SessionRecord, { carry, limit = null, markForMs }: ReplaceOptions = {}
   ): Promise<SessionRecord | null> {
     const line = [...this.#successors.lineOf(old.id, this.#now())]
     const ended = this.#live(line.at(-1) ?? old.id)
     const evicted = this.#tooMany(record.userId, limit, line)
     this.#makeRoom(old)
     const stored = ended === null ? record : carried(record, { old, ended, carry })
-    for (const each of evicted) this.#end(each, 'evicted')
-    if (ended !== null) this.#end(ended, 'replaced')
+    for (const each of evicted) this.#end(each, 'evicted', markForMs)
+    if (ended !== null) this.#end(ended, 'replaced', markForMs)
     return this.#add(stored)
   }
 
-  async move (record: SessionRecord, old: SessionRecord, { carry }: MoveOptions = {}): Promise<SessionRecord | null> {
+  async move (
+    record: SessionRecord, old: SessionRecord, { carry, markForMs }: MoveOptions = {}
+  ): Promise<SessionRecord | null> {
     const ended = this.#live(old.id)
     if (ended === null) return null
     this.#makeRoom(old)
     const stored = moved(record, { old, ended, carry })
     this.#successors.add(ended, record.id, this.#now())
-    this.#end(ended, 'replaced')
+    this.#end(ended, 'replaced', markForMs)
     return this.#add(stored)
   }
 
@@ -129,13 +133,18 @@ export class MemoryStore implements SessionStore {
     return this.#live(id)
   }
 
-  async delete (id: string, { secretHash }: DeleteOptions = {}): Promise<SessionRecord | null> {
+  async delete (id: string, { secretHash, mark }: DeleteOptions = {}): Promise<SessionRecord | null> {
     const current = this.#live(id)
     const successor = current === null ? this.#successors.of(id, this.#now(), secretHash) : null
-    if (successor !== null) return await this.delete(successor)
+    if (successor !== null) return await this.delete(successor, { mark })
     if (current === null || (secretHash !== undefined && secretHash !== current.secretHash)) return null
     this.#remove(id)
+    if (mark !== undefined) this.#marks.add(current, mark, this.#now())
     return current
+  }
+
+  async ended (id: string): Promise<EndRecord | null> {
+    return this.#marks.of(id, this.#now())
   }
 
   async successor (id: string): Promise<string | null> {
@@ -148,7 +157,7 @@ export class MemoryStore implements SessionStore {
   }
 
   async deleteByUser (userId: string, options: DeleteByUserOptions = {}): Promise<string[]> {
-    const { except, before = Infinity, onEnded } = options
+    const { except, before = Infinity, mark, onEnded } = options
     const listed = this.#liveOf(userId).filter(({ createdAt }) => createdAt <= before).map(({ id }) => id)
     const spared = new Set<string>()
     const ended: string[] = []
@@ -158,7 +167,7 @@ export class MemoryStore implements SessionStore {
       const kept = [...spared].at(-1) ?? except
       if (kept !== undefined) for (const id of this.#successors.lineOf(kept, this.#now())) spared.add(id)
       const portion = listed.slice(from, from + AT_ONCE).filter((id) => !spared.has(id))
-      const records = await Promise.all(portion.map(async (id) => await this.delete(id)))
+      const records = await Promise.all(portion.map(async (id) => await this.delete(id, { mark })))
       const gone = records.filter((record) => record !== null)
       const ids = gone.map(({ id }) => id)
       ended.push(...ids)
@@ -167,12 +176,13 @@ export class MemoryStore implements SessionStore {
     return ended
   }
 
-  async deleteByIdp (idp: string, { before = Infinity, onEnded }: DeleteByIdpOptions = {}): Promise<Ended[]> {
+  async deleteByIdp (idp: string, { before = Infinity, mark, onEnded }: DeleteByIdpOptions = {}): Promise<Ended[]> {
     const listed = [...this.#idps.get(idp) ?? []].filter((id) => (this.#live(id)?.createdAt ?? Infinity) <= before)
     const all: Ended[] = []
     for (let from = 0; from < listed.length; from += AT_ONCE) {
       if (from > 0) await new Promise((resolve) => setImmediate(resolve))
-      const records = await Promise.all(listed.slice(from, from + AT_ONCE).map(async (id) => await this.delete(id)))
+      const portion = listed.slice(from, from + AT_ONCE)
+      const records = await Promise.all(portion.map(async (id) => await this.delete(id, { mark })))
       const ended = records.filter((record) => record !== null)
       all.push(...ended)
       onEnded?.(ended)
@@ -195,6 +205,7 @@ export class MemoryStore implements SessionStore {
     this.#users.clear()
     this.#idps.clear()
     this.attempts.clearAll()
+    this.#marks.clear()
   }
 
   /** Returns the sessions that a new one evicts. @throws ERR_SESSION_LIMIT_REACHED when the limit does not evict */
@@ -220,9 +231,13 @@ export class MemoryStore implements SessionStore {
     return null
   }
 
-  #end ({ id, userId, kind }: SessionRecord, reason: StoreEvents['ended'][2]): void {
+  #end (record: SessionRecord, reason: StoreEvents['ended'][2], markForMs?: number): void {
+    const { id, userId, kind } = record
     if (!this.#sessions.has(id)) return
     this.#remove(id)
+    if (markForMs !== undefined && reason !== 'expired') {
+      this.#marks.add(record, { forMs: markForMs, reason }, this.#now())
+    }
     if (userId !== null) this.events.emit('ended', id, userId, reason, kind)
   }
 

@@ -1,6 +1,7 @@
 import { attempts } from './attempts.ts'
 import { capabilities } from './capabilities.ts'
 import { changes } from './changes.ts'
+import { ends } from './ends.ts'
 import { everything } from './everything.ts'
 import { idp } from './idp.ts'
 import { life } from './life.ts'
@@ -12,5 +13,5 @@ import { veryMany } from './very-many.ts'
 
 /** The contract of a store, chapter by chapter. */
 export const CHAPTERS = {
-  life, changes, time, users, idp, everything, capabilities, attempts, limits, veryMany, races
+  life, changes, time, users, idp, everything, capabilities, attempts, ends, limits, veryMany, races
 }

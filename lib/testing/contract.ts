@@ -47,7 +47,7 @@ export interface Subject extends TestedStore {
 /** A need of a sentence. Where a store lacks it, the sentence is skipped. */
 type Need = 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry' | Capability
 type Capability =
-  'attempts' | 'bus' | 'deleteByIdp' | 'findNow' | 'nowForCertain' | 'setTimeouts' | 'successor'
+  'attempts' | 'bus' | 'deleteByIdp' | 'ended' | 'findNow' | 'nowForCertain' | 'setTimeouts' | 'successor'
 
 /** A sentence of the contract. */
 interface Sentence {
@@ -96,6 +96,7 @@ function lackOf (tested: TestedStore, needs: readonly Need[]): string | null {
     attempts: store.attempts !== undefined,
     bus: store.bus !== undefined,
     deleteByIdp: store.deleteByIdp !== undefined,
+    ended: store.ended !== undefined,
     findNow: store.findNow !== undefined,
     nowForCertain: store.nowForCertain !== undefined,
     setTimeouts: store.setTimeouts !== undefined,

@@ -15,3 +15,10 @@ export function sitePath (text: string): URL | null {
   const url = new URL(text, SITE)
   return url.origin === SITE && !url.pathname.startsWith('//') ? url : null
 }
+
+/** Adds members to the query of a path or URL, in place of those that are there. */
+export function withQuery (target: string, members: Record<string, string>): string {
+  const [, page = '', query = '', fragment = ''] = /^([^?#]*)\??([^#]*)(#.*)?$/.exec(target) ?? []
+  const others = query.split('&').filter((each) => each !== '' && !Object.hasOwn(members, each.split('=')[0] as string))
+  return `${page}?${[...others, new URLSearchParams(members)].join('&')}${fragment}`
+}

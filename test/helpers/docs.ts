@@ -82,6 +82,8 @@ const TABLES: Record<string, Table> = {
   'session event': memberTable(EVENTS, 'SessionEvent'),
   'end reason': () => endReasons(),
   'login failure': memberTable(EVENTS, 'LoginFailure'),
+  'use after end': memberTable(EVENTS, 'UseAfterEnd'),
+  'end info': memberTable('lib/session/end-cause.ts', 'EndInfo'),
   'auth routes': (page) => routeSections(page, routes.auth),
   'session routes': (page) => routeSections(page, routes.sessions),
   'admin routes': (page) => routeSections(page, routes.admin),

@@ -438,6 +438,17 @@ t.test('a cookie that scripts can read is warned about', async (t) => {
   t.strictSame(lines.filter(({ level }) => level >= 40).map(({ msg }) => msg), ['cookie.httpOnly is false: any script in a page can read the session'])
 })
 
+t.test('ends are remembered from a minute to 30 days, by a store that can do that', async (t) => {
+  for (const endedFor of ['1m', '1h', '30d', 60_000]) t.strictSame(faultsOf(t, { secret, endedFor }), [])
+  t.equal(resolveOptions({ secret, endedFor: '1h' }).endedForMs, 3_600_000)
+  for (const endedFor of ['59s', '31d', 1]) t.strictSame(faultsOf(t, { secret, endedFor }), ['endedFor must be from 1m to 30d'])
+  const { ended: _ended, ...forgetful } = Object.fromEntries(['now', 'find', 'begin', 'replace', 'move', 'update', 'touch', 'delete', 'ping', 'close', 'ended'].map((name) => [name, () => {}]))
+  const store = { ...forgetful, events: {} } as unknown as MemoryStore
+  t.strictSame(faultsOf(t, { secret, store, endedFor: '1h' }), ['endedFor needs a store that remembers ends: this one has no ended()'])
+  t.strictSame(faultsOf(t, { secret, store: { get () {}, set () {}, destroy () {} }, endedFor: '1h' }), ['endedFor needs a store that remembers ends: this one has no ended()'])
+  t.strictSame(faultsOf(t, { secret, redis: 'redis://127.0.0.1', expressSession: 'share', endedFor: '1h' }), ['endedFor cannot be given together with expressSession share'])
+})
+
 t.test('these are the defaults', async (t) => {
   const defaults = {
     secrets: [secret],
@@ -465,6 +476,7 @@ t.test('these are the defaults', async (t) => {
     adopt: null,
     expressSession: null,
     limit: { max: 1000, evicts: true },
+    endedForMs: null,
     attempts: { network: { max: 100, withinMs: 15 * 60_000 }, accountNetwork: { max: 10, withinMs: 15 * 60_000 }, account: { max: 50, withinMs: 30 * 24 * 3_600_000 } },
     pages: { login: '/login', home: '/' },
     decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', authenticatePage: 'authenticatePage', guestOnly: 'guestOnly', takeReturnPath: 'takeReturnPath', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
@@ -472,7 +484,7 @@ t.test('these are the defaults', async (t) => {
   }
   t.strictSame(resolveOptions({ secret }), defaults)
   const absent = Object.fromEntries(Object.keys(defaults).map((name) => [name, undefined]))
-  const { secrets, cookieNames, cookieMaxAgeMs, idleTimeoutMs, absoluteTimeoutMs, touchAfterMs, longest, dataSchema, knownDevicesMs, limit, warnings, ...names } = absent
+  const { secrets, cookieNames, cookieMaxAgeMs, idleTimeoutMs, absoluteTimeoutMs, touchAfterMs, longest, dataSchema, knownDevicesMs, limit, endedForMs, warnings, ...names } = absent
   const members = (object: object) => Object.fromEntries(Object.keys(object).map((name) => [name, undefined]))
   t.strictSame(resolveOptions({
     ...names,

@@ -24,7 +24,7 @@ interface Subject {
 function open (t: Test, options: Partial<CoreOptions> = {}): Subject {
   let now = 1_700_000_000_000.5
   const store = new SpyStore({ now: () => now })
-  const core = new SessionCore({ store, counters: new MemoryAttempts(), tokens: new SignedTokens(secrets), cookieNames: ['sid', 'old'], idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY, longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity }, touchAfterMs: null, bearer: false, limit: null, userIdFrom: null, dataSchema: null, maxDataSize: 65_536, readForeignCookie: null, cookieForms: ['fastify-user-sessions'], shared: null, ...options })
+  const core = new SessionCore({ store, counters: new MemoryAttempts(), tokens: new SignedTokens(secrets), cookieNames: ['sid', 'old'], idleTimeoutMs: 30 * MINUTE, absoluteTimeoutMs: 7 * DAY, longest: { idleTimeoutMs: Infinity, absoluteTimeoutMs: Infinity }, touchAfterMs: null, bearer: false, limit: null, userIdFrom: null, dataSchema: null, maxDataSize: 65_536, endedForMs: null, readForeignCookie: null, cookieForms: ['fastify-user-sessions'], shared: null, ...options })
   t.teardown(() => core.close())
   return { store, core, now: () => now, age: (ms) => { now += ms } }
 }

@@ -31,7 +31,7 @@ function open (t: Test, end: End, sessions: SessionRecord[] = []) {
     listByUser: async () => [],
     listAll: async function * () {}
   }
-  const revocations = new Revocations(store as SessionStore, ({ id, userId }) => { told.push(`${id} of ${userId}`) })
+  const revocations = new Revocations(store as SessionStore, { tell: ({ id, userId }) => { told.push(`${id} of ${userId}`) }, markForMs: null })
   t.teardown(() => revocations.close())
   return { revocations, told, asked }
 }

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
+import { withQuery } from '../../util/site-path.ts'
 import { warnOnce } from '../context.ts'
 import type { PluginContext } from '../context.ts'
 import { requestSessionOf } from '../request-session.ts'
@@ -85,13 +86,6 @@ function codeOf (error: unknown, reply: FastifyReply): string {
   const [, name = ''] = /^ERR_SESSION_(\w+)$/.exec(String(code)) ?? []
   if (Object.hasOwn(errors, name)) return name.toLowerCase()
   return statusOf(error, reply) < 500 ? 'bad_request' : 'server_error'
-}
-
-/** Adds members to the query of a path or URL, in place of those that are there. */
-export function withQuery (target: string, members: Record<string, string>): string {
-  const [, page = '', query = '', fragment = ''] = /^([^?#]*)\??([^#]*)(#.*)?$/.exec(target) ?? []
-  const others = query.split('&').filter((each) => each !== '' && !Object.hasOwn(members, each.split('=')[0] as string))
-  return `${page}?${[...others, new URLSearchParams(members)].join('&')}${fragment}`
 }
 
 /** Logs an error, with its status, as Fastify's own error handler does by default, which this one is in place of. */
