@@ -40,10 +40,10 @@ export interface Call {
   readonly surroundings: Surroundings
   /**
    * Connects to the Redis that the options name, for the frame to close. `isTolerant`: a user without the permission to
-   * do anything is no failure yet.
+   * do anything is no failure yet. `endedFor`: for how many milliseconds it is remembered how sessions end here.
    * @throws Failure
    */
-  connect (options?: { isTolerant?: boolean }): Promise<Connection>
+  connect (options?: { isTolerant?: boolean, endedFor?: number | undefined }): Promise<Connection>
 }
 
 /** What a process gives to the program. */

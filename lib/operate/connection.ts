@@ -21,13 +21,18 @@ export class Connection {
   readonly link: RedisLink
   readonly keys: Keys
   readonly store: RedisStore
+  readonly #endedFor: number | undefined
   #sessions: SessionManager | undefined
   /** The last thing that Redis refused, or that kept it from answering. */
   #trouble: string | null = null
 
-  /** @throws Failure for what the driver does not take */
-  constructor (target: Target) {
+  /**
+   * `endedFor`: for how many milliseconds it is remembered how sessions end here. Default: not at all.
+   * @throws Failure for what the driver does not take
+   */
+  constructor (target: Target, { endedFor }: { endedFor?: number | undefined } = {}) {
     this.target = target
+    this.#endedFor = endedFor
     const { client, keyPrefix } = connected(target)
     const prefix = keyPrefix + target.prefix
     this.client = client
@@ -64,7 +69,7 @@ export class Connection {
   /** The sessions, as the application's own `app.sessions` has them. No command that uses it needs the secret. */
   get sessions (): SessionManager {
     const secret = randomBytes(32).toString('base64url')
-    this.#sessions ??= new SessionManager({ secret, store: this.store, bearer: true })
+    this.#sessions ??= new SessionManager({ secret, store: this.store, bearer: true, endedFor: this.#endedFor })
     return this.#sessions
   }
 

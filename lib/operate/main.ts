@@ -69,7 +69,7 @@ async function run (
   const { signal } = surroundings
   let connection: Connection | undefined
   const connect: Call['connect'] = async (options) => {
-    connection ??= new Connection(targetOf(given.values, surroundings.env))
+    connection ??= new Connection(targetOf(given.values, surroundings.env), options)
     await Promise.race([connection.ready(options), aborted(signal)])
     assertGoesOn(signal)
     return connection

@@ -6,6 +6,7 @@ import { targetFault } from '../redis/target.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
 import { DataSchema } from '../session/data-schema.ts'
 import { RESERVED_NAMES } from '../session/data.ts'
+import { endedForFault } from '../session/end-cause.ts'
 import { hasLists, isSessionStore } from '../session/store.ts'
 import type { AttemptLimit } from '../session/store.ts'
 import { isExpressStore } from '../store/foreign.ts'
@@ -279,19 +280,16 @@ function cookieNamesOf (options: Given, cookie: CookieAttributes, faults: Faults
   return cookieNames
 }
 
-const MINUTE_MS = 60_000
-const MONTH_MS = 30 * 86_400_000
-
 /** Resolves how long ends are remembered. */
 function endedForOf ({ endedFor, store, expressSession }: Given, faults: Faults): number | null {
   if (endedFor === undefined) return null
-  const ms = faults.duration('endedFor', endedFor)
-  if (ms < MINUTE_MS || ms > MONTH_MS) faults.add('endedFor', 'must be from 1m to 30d')
+  const fault = endedForFault(endedFor)
+  if (fault !== null) faults.add('endedFor', fault)
   const remembers = attempted(() => store === undefined || (isSessionStore(store) && 'ended' in store), true)
   if (!remembers) faults.add('endedFor', 'needs a store that remembers ends: this one has no ended()')
   // What Express deletes leaves no mark, and would be taken for what has run out.
   if (expressSession === 'share') faults.add('endedFor', 'cannot be given together with expressSession share')
-  return ms
+  return durationMs(endedFor)
 }
 
 /** Resolves the limit of sessions per user. A store that has to read all sessions for it has one only on request. */

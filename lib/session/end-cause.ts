@@ -1,3 +1,4 @@
+import { durationFault, durationMs } from '../util/duration.ts'
 import { shortText } from './arguments.ts'
 import type { EndReason } from './events.ts'
 import type { EndMark } from './store.ts'
@@ -45,6 +46,18 @@ export interface EndInfo {
 /** Returns what a store is to remember of an end. `forMs`: for how long; `null`: nothing. */
 export function markOf ({ reason, statedReason, actor }: EndCause, forMs: number | null): { mark?: EndMark } {
   return forMs === null ? {} : { mark: { forMs, reason, statedReason, actor } }
+}
+
+/** Shortest and longest time for which it is remembered how a session ended. */
+const ENDED_FOR = { least: '1m', most: '30d' }
+
+/** Says what is wrong with a time for which it is to be remembered how sessions end. Returns `null` if nothing is. */
+export function endedForFault (value: unknown): string | null {
+  const fault = durationFault(value)
+  if (fault !== null) return fault
+  const { least, most } = ENDED_FOR
+  const isAllowed = durationMs(value) >= durationMs(least) && durationMs(value) <= durationMs(most)
+  return isAllowed ? null : `must be from ${least} to ${most}`
 }
 
 /** Names of the members of `EndOptions`. */

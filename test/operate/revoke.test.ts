@@ -48,6 +48,44 @@ t.test('why and by whom a session ended reaches the other processes', async (t) 
   t.match(events[3], { actor: 'cli' })
 })
 
+t.test('what the command line ends is remembered for a day, or for as long as it is told', async (t) => {
+  const given = await inRedis(t, redis)
+  const { sessions, another, keyPrefix } = given
+  const knowing = await another({ endedFor: '1h' })
+  const call = async (...args: string[]) => await operate(['revoke', ...args, '--prefix', keyPrefix], { env })
+  const old = { idleTimeout: '5d', absoluteTimeout: '6d' } as const
+  const ways: Array<[args: (id: string) => string[], reason: string | null]> = [
+    [(id) => [id, '--reason', 'one'], 'one'],
+    [() => ['--user', 'ada', '--reason', 'of a user'], 'of a user'],
+    [() => ['--older-than', '1d'], null],
+    [() => ['--all', '--yes'], null]
+  ]
+  for (const [argsOf, statedReason] of ways) {
+    const { token, session } = await sessions.create({ userId: 'ada', ...old })
+    await given.age(2 * DAY)
+    t.equal((await call(...argsOf(session.id))).code, 0)
+    t.match(await knowing.ended(token), { reason: 'revoked', userId: 'ada', statedReason, actor: 'cli:ada' })
+    const left = await redis.client.pttl(`@{${keyPrefix}${session.id}}:ended`)
+    t.ok(left > DAY - 3_600_000 && left <= DAY, String(left))
+  }
+  for (const [time, least, most] of [['1m', 1, 60_000], ['30d', 29 * DAY, 30 * DAY]] as const) {
+    const { session } = await sessions.create({ userId: 'ada' })
+    t.equal((await call(session.id, '--ended-for', time)).code, 0)
+    const left = await redis.client.pttl(`@{${keyPrefix}${session.id}}:ended`)
+    t.ok(left >= least && left <= most, String(left))
+  }
+  const { session } = await sessions.create({ userId: 'ada' })
+  t.equal((await call(session.id, '--ended-for', 'off')).code, 0)
+  t.equal(await redis.client.exists(`@{${keyPrefix}${session.id}}:ended`), 0)
+  const kept = (await sessions.create({ userId: 'ada' })).session.id
+  for (const time of ['59s', '31d', '3600000', 'soon', 'never', '-1h']) {
+    const { code, err } = await call(kept, `--ended-for=${time}`)
+    t.equal(code, 2, time)
+    t.match(err, /--ended-for must be /)
+  }
+  t.ok(await sessions.get(kept), 'nothing was ended')
+})
+
 t.test('a near-cache of another process does not answer with what the command line has ended', async (t) => {
   const { sessions, another, keyPrefix } = await inRedis(t, redis)
   const near = await another({ nearCache: true })

@@ -1,5 +1,4 @@
-import { durationFault, durationMs } from '../../util/duration.ts'
-import { CAUSE, causeOf } from '../cause.ts'
+import { CAUSE, causeOf, endedForOf } from '../cause.ts'
 import { textOf } from '../command.ts'
 import type { Call, Command } from '../command.ts'
 import type { Connection } from '../connection.ts'
@@ -9,6 +8,7 @@ import { idFrom, userIdFrom } from '../ids.ts'
 import { ManyEnds } from '../many-ends.ts'
 import { clean } from '../output.ts'
 import { readLine } from '../stdin.ts'
+import { timeFrom } from '../times.ts'
 
 /** Ends sessions. */
 export const revoke: Command = {
@@ -40,15 +40,21 @@ async function runRevoke (call: Call): Promise<ExitCode> {
   if (values.except !== undefined && user === undefined) throw misuse('--except needs --user')
   if (values.yes !== undefined && all === undefined) throw misuse('--yes needs --all')
   causeOf(call)
+  endedForOf(call)
   if (all !== undefined) return await revokeAll(call)
   if (age !== undefined) return await revokeOld(call, age)
   return typeof user === 'string' ? await revokeUser(call, userIdFrom(user)) : await revokeOne(call)
 }
 
+/** Connects, to end sessions. */
+async function connected (call: Call): Promise<Connection> {
+  return await call.connect({ endedFor: endedForOf(call) })
+}
+
 async function revokeOne (call: Call): Promise<ExitCode> {
-  const { positionals, output, connect } = call
+  const { positionals, output } = call
   const id = idFrom(positionals[0])
-  const { sessions } = await connect()
+  const { sessions } = await connected(call)
   const isEnded = await sessions.revoke(id, causeOf(call))
   await output.answer({ ended: isEnded ? 1 : 0 }, () => [isEnded ? `${id}: ended` : `${id}: there is no such session`])
   return isEnded ? EXIT.done : EXIT.no
@@ -57,17 +63,15 @@ async function revokeOne (call: Call): Promise<ExitCode> {
 async function revokeUser (call: Call, userId: string): Promise<ExitCode> {
   const given = textOf(call.values, 'except')
   const except = given === undefined ? undefined : idFrom(given)
-  const { sessions } = await call.connect()
+  const { sessions } = await connected(call)
   return await told(call, await sessions.revokeUser(userId, { except, ...causeOf(call) }))
 }
 
 async function revokeOld (call: Call, age: string): Promise<ExitCode> {
-  // A number alone would be milliseconds: nobody means that.
-  const fault = /^\d*$/.test(age) ? 'must be a time such as 30d, 12h or 15m' : durationFault(age)
-  if (fault !== null) throw misuse(`--older-than ${fault}`)
-  const connection = await call.connect()
+  const ageMs = timeFrom('older-than', age)
+  const connection = await connected(call)
   const ends = new ManyEnds(call, connection, causeOf(call))
-  await ends.before(await connection.store.nowForCertain() - durationMs(age))
+  await ends.before(await connection.store.nowForCertain() - ageMs)
   return await told(call, ends.ended)
 }
 
@@ -76,7 +80,7 @@ async function revokeAll (call: Call): Promise<ExitCode> {
   if (isAsking && call.surroundings.stdin.isTTY !== true) {
     throw misuse('revoke --all asks first, and nobody is there to answer: write --yes')
   }
-  const connection = await call.connect()
+  const connection = await connected(call)
   if (isAsking && !await isMeant(call, connection)) {
     await call.output.answer({ ended: 0 }, () => ['nothing was ended'])
     return EXIT.no
