@@ -1,5 +1,6 @@
 import { expiresAt, publicMembers } from '../session/record.ts'
 import type { JsonObject, SessionInfo, SessionRecord } from '../session/record.ts'
+import type { EndRecord } from '../session/store.ts'
 
 /** A session, as it is printed as JSON: instants in milliseconds since 1970. No data of the application. */
 export type Shown = SessionInfo | (Pick<SessionInfo, 'id' | 'kind' | 'createdAt' | 'lastSeenAt' | 'expiresAt'> & {
@@ -35,12 +36,15 @@ function awayText (at: number, now: number): string {
   return `${text} (${at <= now ? `${lengthText(now - at)} ago` : `in ${lengthText(at - now)}`})`
 }
 
+/** User of an anonymous session, for people. */
+const NOBODY = '(nobody: an anonymous session)'
+
 /** Returns a session as lines for people. `now`: by Redis' clock. */
 export function sessionLines (session: Shown, now: number): string[] {
   const { id, kind, userId, createdAt, lastSeenAt, expiresAt: endsIdle } = session
   const rows: Array<[string, string | null]> = [
     ['session', id],
-    ['user', userId ?? '(nobody: an anonymous session)'],
+    ['user', userId ?? NOBODY],
     ['kind', kind],
     ['began', awayText(createdAt, now)],
     ...userId === null ? [] : [['signed in', awayText(session.authenticatedAt, now)] satisfies [string, string]],
@@ -49,7 +53,34 @@ export function sessionLines (session: Shown, now: number): string[] {
     ...userId === null ? [] : [['at latest', awayText(session.endsAt, now)] satisfies [string, string]],
     ...userId === null ? [] : detailRows(session)
   ]
+  return rowLines(rows)
+}
+
+/** Returns rows as lines. A row without a text is left out. */
+function rowLines (rows: ReadonlyArray<[name: string, text: string | null]>): string[] {
   return rows.filter(([, text]) => text !== null).map(([name, text]) => `${name.padEnd(10)} ${text}`)
+}
+
+/** What is shown of how a session ended. */
+export type ShownEnd = Omit<EndRecord, 'secretHash'>
+
+/** Returns what is shown of how a session ended. */
+export function shownEnd ({ kind, userId, at, reason, statedReason, actor }: EndRecord): ShownEnd {
+  return { kind, userId, at, reason, statedReason, actor }
+}
+
+/** Returns how a session ended, if that is known, as lines for people. `now`: by Redis' clock. */
+export function endLines (id: string, end: ShownEnd | null, now: number): string[] {
+  if (end === null) return rowLines([['session', id]])
+  const { kind, userId, at, statedReason, actor } = end
+  return rowLines([
+    ['session', id],
+    ['user', userId ?? NOBODY],
+    ['kind', kind],
+    ['ended', awayText(at, now)],
+    ['ended by', actor],
+    ['reason', statedReason]
+  ])
 }
 
 function detailRows (session: SessionInfo): Array<[string, string | null]> {

@@ -36,6 +36,7 @@ t.test('what the page shows is what the commands print', async (t) => {
   for (const { line, piped, args, printed } of shown) {
     await redis.client.flushall()
     await store.begin({ ...record, userAgent: 'Firefox 131 on Windows', ip: '203.0.113.7' })
+    if (/^ended /m.test(printed)) await operate(['revoke', session.id, '--reason', 'lost-laptop', '--actor', 'support:bob'], { env })
     if (args[0] === 'stats') await store.begin({ ...record, id: 'v'.repeat(22), userId: null, authenticatedAt: null })
     const stdin = piped === undefined ? '' : /^echo "(.*)"$/.exec(piped)?.[1] ?? token
     const { out } = await operate(args, { env, stdin })

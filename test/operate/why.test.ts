@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { secret, startApp } from '../helpers/app.ts'
+import { Browser, secret, startApp } from '../helpers/app.ts'
 import { inRedis } from '../helpers/managers.ts'
 import { operate, start } from '../helpers/operate.ts'
 import type { Given, Said } from '../helpers/operate.ts'
@@ -87,6 +87,81 @@ t.test('each reason why a cookie is refused is named, with what to do', async (t
   await store.begin({ ...stored as any, id: 'n'.repeat(22), userId: null, authenticatedAt: null })
   t.match((await ask(t, `${'n'.repeat(22)}.${half}.${mac}`, keyPrefix, { env: bySecret() })).answer, { signedIn: false, reason: 'no-user', session: { userId: null } })
   t.match((await ask(t, bearer.slice(4, 59) + `.${mac}`, keyPrefix, { env: bySecret() })).answer, { signedIn: false, reason: 'unknown-session', says: /of the kind bearer/ })
+})
+
+t.test('how a session ended is told to who proves it, in words and as JSON', async (t) => {
+  const { sessions, keyPrefix } = await inRedis(t, redis, { bearer: true, endedFor: '1h', maxSessionsPerUser: 1 })
+  const app = await startApp(t, { redis: redis.url, keyPrefix, endedFor: '1h' })
+  app.post('/login', async (request) => { await app.login(request, { id: 'carol' }) })
+  app.post('/logout', async (request) => { await app.logout(request) })
+  const signIn = async () => {
+    const browser = new Browser(app)
+    await browser.post('/login')
+    return { browser, token: browser.cookies.get('sid') ?? '' }
+  }
+  const revoked = await sessions.create({ userId: 'ada' })
+  await sessions.revoke(revoked.session.id, { reason: 'lost laptop', actor: 'support:bob' })
+  const { code, out, answer } = await ask(t, revoked.token, keyPrefix)
+  t.equal(code, 1)
+  const about = { kind: 'cookie', userId: 'ada', reason: 'revoked', statedReason: 'lost laptop', actor: 'support:bob' }
+  t.match(answer, { signedIn: false, reason: 'ended', isProven: true, id: revoked.session.id, session: null, ended: about, todo: null })
+  t.strictSame(Object.keys(answer.ended).sort(), [...Object.keys(about), 'at'].sort(), 'no hash')
+  t.ok(answer.ended.at > revoked.session.createdAt - 1_000)
+  t.match(out, new RegExp(`^carried by a cookie\nsigned by {2}secret 1\nsession {4}${revoked.session.id}\nuser {7}ada\nkind {7}cookie\nended {6}.*ago\\)\nended by {3}support:bob\nreason {5}lost laptop\n\nnot signed in: the session was ended: .*operator`))
+
+  const [evicted] = [await sessions.create({ userId: 'bob' }), await sessions.create({ userId: 'bob' })]
+  t.match((await ask(t, evicted.token, keyPrefix)).answer, { says: /maxSessionsPerUser/, ended: { reason: 'evicted', userId: 'bob', statedReason: null, actor: null } })
+  const { browser, token } = await signIn()
+  await browser.post('/login')
+  t.match((await ask(t, token, keyPrefix)).answer, { says: /later sign-in/, ended: { reason: 'replaced', userId: 'carol' } })
+  const again = await signIn()
+  await again.browser.post('/logout')
+  t.match((await ask(t, again.token, keyPrefix)).answer, { says: /has signed out/, ended: { reason: 'logout' } })
+  const bearer = await sessions.create({ userId: 'dave', kind: 'bearer' })
+  await sessions.revoke(bearer.session.id)
+  t.match((await ask(t, bearer.token, keyPrefix)).answer, { reason: 'ended', ended: { kind: 'bearer' } })
+  t.match((await ask(t, revoked.token, keyPrefix, { env: bySecret(other) })).answer, { reason: 'bad-signature', isProven: true, says: /its session has ended/, ended: about })
+})
+
+t.test('who does not prove a session is not told how it ended, nor whose it was', async (t) => {
+  const { sessions, keyPrefix } = await inRedis(t, redis, { endedFor: '1h' })
+  const { token, session } = await sessions.create({ userId: 'ada' })
+  await sessions.revoke(session.id, { reason: 'lost laptop' })
+  const guess = `${session.id}.${'x'.repeat(32)}.${'m'.repeat(43)}`
+  for (const SESSION_SECRET of [secret, undefined]) {
+    const { answer, out } = await ask(t, guess, keyPrefix, { env: bySecret(SESSION_SECRET) })
+    t.match(answer, { signedIn: false, isProven: false, session: null, ended: null, says: /has ended, with another secret half/ })
+    t.notMatch(out + JSON.stringify(answer), /ada|lost laptop/)
+  }
+  const asBearer = `fus_${token.slice(0, 55)}`
+  t.match((await ask(t, asBearer, keyPrefix)).answer, { signedIn: false }, 'a cookie is no bearer token, ended or not')
+})
+
+t.test('of a session that left no mark, it is not said that it has expired', async (t) => {
+  const { sessions, keyPrefix } = await inRedis(t, redis)
+  const { token, session } = await sessions.create({ userId: 'ada' })
+  await sessions.revoke(session.id)
+  const { answer } = await ask(t, token, keyPrefix)
+  t.match(answer, { reason: 'unknown-session', ended: null, says: /has expired, or was ended longer ago than the endedFor .*, or without endedFor, or lies elsewhere$/ })
+})
+
+t.test('texts in a mark cannot command a terminal, and what is no mark is none', async (t) => {
+  const { sessions, keyPrefix } = await inRedis(t, redis, { endedFor: '1h' })
+  const { token, session } = await sessions.create({ userId: 'ada' })
+  await sessions.revoke(session.id)
+  const key = `@{${keyPrefix}${session.id}}:ended`
+  const mark = JSON.parse(await redis.client.get(key) ?? '') as object
+  await redis.client.set(key, JSON.stringify({ ...mark, u: 'a\u001b]0;da', w: 'lost\u202e', o: 'eve\n', e: 1e300 }))
+  const { out, answer } = await ask(t, token, keyPrefix)
+  t.match(out, /user {7}a\\u001b\]0;da\n(.*\n)ended {6}unknown\nended by {3}eve\\u000a\nreason {5}lost\\u202e\n/)
+  t.match(answer, { ended: { userId: 'a\u001b]0;da' } })
+  for (const value of ['x', '{}', JSON.stringify({ ...mark, r: 'moved' })]) {
+    await redis.client.set(key, value)
+    t.match((await ask(t, token, keyPrefix)).answer, { reason: 'unknown-session', ended: null }, value)
+  }
+  await redis.client.del(key)
+  await redis.client.zadd(key, 1, 'x')
+  t.match((await ask(t, token, keyPrefix)).answer, { reason: 'unknown-session' })
 })
 
 t.test('what no store need be asked for is said without Redis', async (t) => {

@@ -6,7 +6,7 @@ import type { Presented } from '../credential.ts'
 import { EXIT, misuse } from '../exit.ts'
 import type { ExitCode } from '../exit.ts'
 import { sampleOf } from '../sample.ts'
-import { sessionLines, shown } from '../session-text.ts'
+import { endLines, sessionLines, shown, shownEnd } from '../session-text.ts'
 import { readInput } from '../stdin.ts'
 import { judged, refused } from '../verdict.ts'
 import type { Verdict } from '../verdict.ts'
@@ -20,6 +20,7 @@ export const why: Command = {
     'Reads from standard input: the value of a cookie, a Cookie or Set-Cookie header, a bearer token or an',
     'Authorization header. It never prints them. SESSION_SECRET has the secret of the application, or several,',
     'separated by commas or line breaks, as in the option secret. Without it signatures are not checked.',
+    'It says how a session ended where that was remembered: see endedFor, and revoke --ended-for.',
     'Exit code 1: nobody is signed in by it.'
   ],
   options: {
@@ -45,13 +46,16 @@ async function runWhy ({ values, output, surroundings, connect }: Call): Promise
   const { store } = await connect()
   const id = idOf(presented.token)
   const record = await store.find(id)
-  const verdict = judged(presented, record)
+  const end = record === null ? await store.ended(id) : null
+  const verdict = judged(presented, { record, end })
   // What a token does not prove is another's.
-  const session = record === null || verdict.isProven !== true ? null : shown(record)
+  const isProven = verdict.isProven === true
+  const session = record !== null && isProven ? shown(record) : null
+  const ended = end !== null && isProven ? shownEnd(end) : null
   const { kind, signedBy = null } = presented
-  await output.answer({ ...verdict, kind, signedBy, id, session }, () => [
+  await output.answer({ ...verdict, kind, signedBy, id, session, ended }, () => [
     ...presentedLines(presented),
-    ...session === null ? [`${'session'.padEnd(10)} ${id}`] : sessionLines(session, store.now()),
+    ...session !== null ? sessionLines(session, store.now()) : endLines(id, ended, store.now()),
     ...verdictLines(verdict)
   ])
   return verdict.signedIn ? EXIT.done : EXIT.no
