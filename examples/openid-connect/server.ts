@@ -5,7 +5,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import sessionPlugin from 'fastify-user-sessions'
 import * as client from 'openid-client'
-import { InvalidLogoutToken, LogoutTokens, SeenTokens } from './logout-token.ts'
+import { backchannelLogout } from './backchannel-logout.ts'
 
 interface Options {
   /** Where browsers and the provider reach this application. */
@@ -44,9 +44,6 @@ export async function buildApp (options: Options = {}): Promise<FastifyInstance>
   const execute = issuer.startsWith('http://127.0.0.1:') ? [client.allowInsecureRequests] : []
   const provider = await client.discovery(new URL(issuer), clientId, clientSecret, undefined, { execute })
   const { jwks_uri: jwksUri = '' } = provider.serverMetadata()
-  const logoutTokens = new LogoutTokens({ jwksUri, issuer, clientId })
-  const seenTokens = new SeenTokens(redis)
-  app.addHook('onClose', async () => { seenTokens.close() })
 
   app.get('/', async (request, reply) => {
     reply.type('text/html').header('cache-control', 'no-store')
@@ -56,11 +53,8 @@ export async function buildApp (options: Options = {}): Promise<FastifyInstance>
   })
 
   app.get('/login', async (request, reply) => {
-    const signIn = {
-      state: client.randomState(),
-      nonce: client.randomNonce(),
-      verifier: client.randomPKCECodeVerifier()
-    }
+    const [state, nonce] = [client.randomState(), client.randomNonce()]
+    const signIn = { state, nonce, verifier: client.randomPKCECodeVerifier() }
     request.session.signIn = signIn
     const target = client.buildAuthorizationUrl(provider, {
       redirect_uri: `${url}/callback`,
@@ -107,30 +101,8 @@ export async function buildApp (options: Options = {}): Promise<FastifyInstance>
     return await reply.redirect(target.href, 303)
   })
 
-  // The provider calls this, without a cookie: the token's signature says who asks.
-  app.post<{ Body?: { logout_token?: unknown } }>(
-    '/backchannel-logout', { config: { session: false } }, async (request, reply) => {
-      reply.header('cache-control', 'no-store')
-      const token = await logoutTokens.verify(request.body?.logout_token).catch((error: unknown) => {
-        if (error instanceof InvalidLogoutToken) return error
-        throw error
-      })
-      const refuse = async (why: string) => {
-        return await reply.code(400).send({ error: 'invalid_request', error_description: why })
-      }
-      if (token instanceof InvalidLogoutToken) return await refuse(token.message)
-      const { jti, issuer, sid, sub } = token
-      if (!await seenTokens.add(jti)) return await refuse('the token was used before')
-      try {
-        if (sid !== undefined) await app.sessions.revokeIdp({ issuer, sid }, { reason: 'provider' })
-        else if (sub !== undefined) await app.sessions.revokeUser(sub, { reason: 'provider' })
-      } catch (error) {
-        await seenTokens.remove(jti)
-        throw error
-      }
-      return await reply.code(200).send()
-    }
-  )
+  // The provider calls it when somebody signs out there.
+  await app.register(backchannelLogout, { jwksUri, issuer, clientId, redis })
   return app
 }
 
