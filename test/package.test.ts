@@ -12,10 +12,10 @@ const require = createRequire(import.meta.url)
 
 /*
  * How large the package may be: about a sixth above what it was when these were set. Raise one only on purpose. Last
- * time: all pages of the documentation, the examples as folders, and the picture that the README shows.
+ * time: the command line, the routes of administrators, and marks of ended sessions, with their pages and examples.
  */
-const MAX_TARBALL_BYTES = 890_000
-const MAX_FILES = 810
+const MAX_TARBALL_BYTES = 1_090_000
+const MAX_FILES = 1_050
 /** CPU time of importing the package, as a multiple of importing Fastify. */
 const MAX_IMPORT_RATIO = 5
 /** How often each import is measured. The smallest of all counts. */
