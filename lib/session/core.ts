@@ -25,7 +25,7 @@ import type { AttemptCounters, Change, Limit, ListOptions, SessionStore, StoreEv
 import { isSameHash } from './token.ts'
 import type { TokenFormat } from './token.ts'
 import { changeMoved, findMoved, updateMoved } from './moved.ts'
-import { allowedFor, retime, timeoutsFor } from './retiming.ts'
+import { retime, timeoutsFor } from './retiming.ts'
 import type { GivenTimeouts, Retiming } from './retiming.ts'
 
 /** Options of the core, checked and with all defaults. */
@@ -263,8 +263,7 @@ export class SessionCore {
    */
   async setTimeouts (record: SessionRecord, timeouts: GivenTimeouts): Promise<SessionRecord | null> {
     return await changeMoved(this.#store, record, async (session) => {
-      const allowed = allowedFor(session, timeouts, this.options)
-      return await setTimeouts(this.#store, session, timeoutsFor(session, allowed, this.#store.now()))
+      return await setTimeouts(this.#store, session, timeoutsFor(session, timeouts, this.#store.now()))
     })
   }
 

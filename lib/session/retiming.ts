@@ -8,25 +8,22 @@ const AT_ONCE = 100
 /** Timeouts for sessions that live. What is left out stays as it is. */
 export type GivenTimeouts = Partial<SessionTimeouts>
 
-/** Returns the timeouts that a session gets. Where nobody knows when it began, the absolute one counts from `now`. */
-export function timeoutsFor (
-  { createdAt }: SessionRecord, { idleTimeoutMs, absoluteTimeoutMs }: GivenTimeouts, now: number
-): NewTimeouts {
+/**
+ * Returns the timeouts that a session gets: that of somebody who acts as the user only shorter ones. Where nobody knows
+ * when it began, the absolute one counts from `now`.
+ */
+export function timeoutsFor (session: SessionRecord, given: GivenTimeouts, now: number): NewTimeouts {
+  const { createdAt, actor } = session
   const begun = createdAt > 0 ? createdAt : Math.floor(now)
-  return { idleTimeoutMs, endsAt: absoluteTimeoutMs === undefined ? undefined : begun + absoluteTimeoutMs }
+  const { idleTimeoutMs, absoluteTimeoutMs } = given
+  const endsAt = absoluteTimeoutMs === undefined ? undefined : begun + absoluteTimeoutMs
+  if (actor === null) return { idleTimeoutMs, endsAt }
+  return { idleTimeoutMs: ifShorter(idleTimeoutMs, session.idleTimeoutMs), endsAt: ifShorter(endsAt, session.endsAt) }
 }
 
-/** Returns the timeouts that a session may get: somebody who acts as the user has the plugin's at the most. */
-export function allowedFor (
-  { actor }: SessionRecord, given: GivenTimeouts, { idleTimeoutMs, absoluteTimeoutMs }: SessionTimeouts
-): GivenTimeouts {
-  if (actor === null) return given
-  return {
-    ...given.idleTimeoutMs !== undefined && { idleTimeoutMs: Math.min(given.idleTimeoutMs, idleTimeoutMs) },
-    ...given.absoluteTimeoutMs !== undefined && {
-      absoluteTimeoutMs: Math.min(given.absoluteTimeoutMs, absoluteTimeoutMs)
-    }
-  }
+/** Returns what is given if it is shorter. Else `undefined`: what is there stays, also if it is shortened meanwhile. */
+function ifShorter (given: number | undefined, present: number): number | undefined {
+  return given !== undefined && given < present ? given : undefined
 }
 
 /** Giving all sessions of a user other timeouts, and how far that is. */

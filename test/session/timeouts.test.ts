@@ -134,12 +134,35 @@ t.test('a sign-in of later has the timeouts of the plugin', async (t) => {
   t.strictSame((await list('ada')).map(({ idleTimeoutMs }) => idleTimeoutMs / MINUTE), [30, 5])
 })
 
-t.test('the session of somebody who acts as the user lives no longer than the plugin allows', async (t) => {
-  const sessions = openManager(t, { store: new MemoryStore(), absoluteTimeout: '1d' })
+both('the session of somebody who acts as the user only gets shorter timeouts', async (t, open) => {
+  const { sessions } = await open({ idleTimeout: '30m', absoluteTimeout: '1d' })
   const { session: { id } } = await sessions.create({ userId: 'ada', actor: 'grace', idleTimeout: '5m', absoluteTimeout: '1h' })
-  t.equal(await sessions.setTimeouts({ userId: 'ada' }, { idleTimeout: '3h', absoluteTimeout: '9d' }), 1)
-  const { expiresAt, endsAt, lastSeenAt, createdAt } = await sessions.get(id) ?? { expiresAt: 0, endsAt: 0, lastSeenAt: 0, createdAt: 0 }
-  t.strictSame([expiresAt - lastSeenAt, endsAt - createdAt], [30 * MINUTE, 24 * HOUR])
+  const timeouts = async () => {
+    const { expiresAt, endsAt, lastSeenAt, createdAt } = await sessions.get(id) ?? { expiresAt: 0, endsAt: 0, lastSeenAt: 0, createdAt: 0 }
+    return [(expiresAt - lastSeenAt) / MINUTE, (endsAt - createdAt) / MINUTE]
+  }
+  for (const which of [id, { userId: 'ada' }]) {
+    t.ok(await sessions.setTimeouts(which as string, { idleTimeout: '10m', absoluteTimeout: '20h' }))
+    t.ok(await sessions.setTimeouts(which as string, { idleTimeout: '3h', absoluteTimeout: '9d' }))
+    t.strictSame(await timeouts(), [5, 60])
+  }
+  t.equal(await sessions.setTimeouts(id, { idleTimeout: '4m', absoluteTimeout: '2h' }), true)
+  t.strictSame(await timeouts(), [4, 60])
+  t.equal(await sessions.setTimeouts({ userId: 'ada' }, { idleTimeout: '8m', absoluteTimeout: '20m' }), 1)
+  t.strictSame(await timeouts(), [4, 20])
+})
+
+t.test('a longer timeout undoes no shorter one that was set at the same time for who acts as the user', async (t) => {
+  const store = new MemoryStore()
+  const sessions = openManager(t, { store })
+  const { session: { id } } = await sessions.create({ userId: 'ada', actor: 'grace', idleTimeout: '30m' })
+  const set = store.setTimeouts.bind(store)
+  store.setTimeouts = async (session, timeouts) => {
+    await set(session, { idleTimeoutMs: 5 * MINUTE })
+    return await set(session, timeouts)
+  }
+  t.equal(await sessions.setTimeouts(id, { idleTimeout: '3h' }), true)
+  t.equal((await store.find(id))?.idleTimeoutMs, 5 * MINUTE)
 })
 
 t.test('what is no timeout is an error, and changes nothing', async (t) => {
