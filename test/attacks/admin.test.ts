@@ -2,10 +2,10 @@ import formbody from '@fastify/formbody'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import { adminRoutes, MemoryStore } from '../../lib/index.ts'
+import { adminRoutes, MemoryStore, requireAuth } from '../../lib/index.ts'
 import type { AdminRoutesOptions, SessionOptions } from '../../lib/index.ts'
 import { startApp } from '../helpers/app.ts'
-import { prefix, startRedis } from '../helpers/redis.ts'
+import { prefix, startRedis, until } from '../helpers/redis.ts'
 import { listen, Reader, Visitor } from '../helpers/visitor.ts'
 
 /*
@@ -43,7 +43,8 @@ async function open (t: Test, guard: AdminRoutesOptions['guard'], options: Parti
 const isAdmin = (request: FastifyRequest): boolean => request.auth?.userId === 'root'
 const idOf = (visitor: Visitor): string => visitor.cookies.get('sid')?.split('.')[0] ?? ''
 const lives = async (visitor: Visitor): Promise<boolean> => (await visitor.get('/me')).status === 200
-const forbid = (): never => { throw Object.assign(new Error('refused'), { statusCode: 403 }) }
+const refusal = (): Error => Object.assign(new Error('refused'), { statusCode: 403 })
+const forbid = (): never => { throw refusal() }
 const right: AdminRoutesOptions['guard'] = async (request) => { if (!isAdmin(request)) forbid() }
 
 /** Everything that ends ada's session, asked for by this visitor. */
@@ -65,9 +66,6 @@ const STORES: Record<string, () => Partial<SessionOptions>> = {
 /** Guards whose author forgot something. Each refuses with a reply, or is noticed at once. */
 const FORGETFUL: Record<string, [status: number, statusOfRoot: number, guard: AdminRoutesOptions['guard']]> = {
   'sends a reply and does not return it': [403, 200, async (request, reply) => {
-    if (!isAdmin(request)) void reply.code(403).send({ refused: true })
-  }],
-  'sends a reply, neither async nor with a callback': [403, 200, (request, reply) => {
     if (!isAdmin(request)) void reply.code(403).send({ refused: true })
   }],
   'sends a reply and calls back': [403, 200, (request, reply, done) => {
@@ -114,6 +112,53 @@ for (const [name, options] of Object.entries(STORES)) {
     })
   }
 }
+
+/** Guards that are not `async`, and of which nobody can tell by their parameters that they answer later. */
+const LATE: Record<string, [statusOfRoot: number | null, guard: AdminRoutesOptions['guard']]> = {
+  'calls back by the rest of its parameters': [200, (...args) => {
+    setImmediate(() => { args[2](isAdmin(args[0]) ? undefined : refusal()) })
+  }],
+  'has a default for its callback': [200, (request, _reply, done = () => {}) => {
+    setImmediate(() => { done(isAdmin(request) ? undefined : refusal()) })
+  }],
+  'sends its reply later': [null, (request, reply) => {
+    if (!isAdmin(request)) setImmediate(() => { void reply.code(403).send({ refused: true }) })
+  }],
+  'sends its reply at once': [null, (request, reply) => {
+    if (!isAdmin(request)) void reply.code(403).send({ refused: true })
+  }]
+}
+
+for (const [what, [statusOfRoot, guard]] of Object.entries(LATE)) {
+  t.test(`[7.4.5] nothing ends before a guard has answered that is not async, and ${what}`, async (t) => {
+    const { signIn } = await open(t, guard)
+    const [ada, mallory, root] = [await signIn('ada'), await signIn('mallory'), await signIn('root')]
+    t.strictSame(await endAll(mallory, ada), [403, 403, 403, 403])
+    t.notMatch((await mallory.get('/admin/sessions?userId=ada')).body, idOf(ada))
+    t.equal(await lives(ada), true)
+    if (statusOfRoot !== null) t.equal((await root.get('/admin/sessions?userId=ada')).status, statusOfRoot)
+  })
+}
+
+t.test('[7.4.5] a guard that is not async and never calls back lets nobody pass, and the log says so once', async (t) => {
+  let asked = 0
+  const { app, signIn } = await open(t, () => { asked++ })
+  const [ada, root] = [await signIn('ada'), await signIn('root')]
+  const answers = Promise.allSettled([1, 2].map(async () => await root.request('DELETE', `/admin/sessions/${idOf(ada)}`)))
+  await until('the guard to be asked', () => asked === 2)
+  t.equal(await lives(ada), true)
+  await app.close()
+  t.strictSame((await answers).map(({ status }) => status), ['rejected', 'rejected'], 'and no request had a reply')
+  t.equal(app.lines.filter(({ msg }) => msg.startsWith('a guard of adminRoutes is not async')).length, 1)
+})
+
+t.test('[7.4.5] requireAuth as a guard lets pass who is signed in, and nobody else', async (t) => {
+  const { signIn, url } = await open(t, requireAuth)
+  const [ada, bob] = [await signIn('ada'), await signIn('bob')]
+  t.strictSame(await endAll(new Reader(url), ada), [401, 401, 401, 401])
+  t.equal(await lives(ada), true)
+  t.equal((await bob.request('DELETE', `/admin/sessions/${idOf(ada)}`)).status, 204)
+})
 
 t.test('[7.4.5] nothing ends behind a guard that calls the guards of this package and awaits none of them', async (t) => {
   const guards: Record<string, [status: number, guard: AdminRoutesOptions['guard']]> = {

@@ -62,7 +62,7 @@ export async function publishedRoutes (): Promise<Record<'auth' | 'sessions' | '
   await app.register(sessionPlugin, { secret, store: new MemoryStore(), bearer: true })
   await app.register(authRoutes, { prefix: '/auth', verify: () => null })
   await app.register(sessionRoutes, { prefix: '/sessions' })
-  await app.register(adminRoutes, { prefix: '/admin', guard: () => {} })
+  await app.register(adminRoutes, { prefix: '/admin', guard: async () => {} })
   await app.ready()
   const { paths } = app.swagger() as unknown as { paths: Record<string, Record<string, Operation>> }
   await app.close()

@@ -157,8 +157,8 @@ t.test('guards run one after the other, as hooks of Fastify do: async, with a ca
   const guard: AdminRoutesOptions['guard'] = [
     async () => { seen.push('async') },
     (_request, _reply, done) => { setImmediate(() => { seen.push('callback'); done() }) },
-    function () { seen.push(typeof this.sessions.revoke) },
-    (request) => { if (request.requireAuth().userId !== 'root') throw new Error('refused') },
+    async function () { seen.push(typeof this.sessions.revoke) },
+    async (request) => { if (request.requireAuth().userId !== 'root') throw new Error('refused') },
     async (request, reply) => { if (request.headers['x-late'] !== undefined) return await reply.code(418).send({ late: true }) },
     (request, _reply, done) => { done(request.headers['x-never'] === undefined ? undefined : new Error('refused')) }
   ]
@@ -333,7 +333,7 @@ t.test('a count is made once for all who ask, kept for a while, and stops at ten
 })
 
 t.test('forms are sent to pages, which are told whose sessions it was about', async (t) => {
-  const { app, signIn } = await open(t, {}, { redirects: { done: '/operate?tab=1', failure: '/operate/failed' }, guard: [(request) => { request.requireAuth() }, root] })
+  const { app, signIn } = await open(t, {}, { redirects: { done: '/operate?tab=1', failure: '/operate/failed' }, guard: [async (request) => { request.requireAuth() }, root] })
   const admin = await signIn('root')
   const to = async (url: string, fields: Record<string, string> = {}, browser = admin): Promise<unknown> => {
     const response = await post(browser, url, fields)
@@ -393,7 +393,7 @@ t.test('each registration has its own guard and its own users', async (t) => {
     await app.register(async (scope) => {
       scopes[name] = scope
       await scope.register(sessionPlugin, { secret, store: new MemoryStore(), cookieName: name, cookie: { secure: false } })
-      await scope.register(adminRoutes, { prefix: '/admin', guard: (request) => { if (request.requireAuth().userId !== admin) throw new Error('refused') } })
+      await scope.register(adminRoutes, { prefix: '/admin', guard: async (request) => { if (request.requireAuth().userId !== admin) throw new Error('refused') } })
     }, { prefix: `/${name}` })
   }
   const headersOf = async (name: string, userId: string) => (await scopes[name]?.sessions.create({ userId }))?.headers ?? {}

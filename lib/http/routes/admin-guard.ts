@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
+import { warnOnce } from '../context.ts'
 import type { PluginContext } from '../context.ts'
 import { authOf } from '../guards.ts'
 import { requestSessionOf } from '../request-session.ts'
@@ -7,6 +8,7 @@ import type { AdminGuard } from './admin-options.ts'
 
 const VERDICT = 'a guard of adminRoutes has returned true or false: it must refuse by an error or a reply, and' +
   ' return nothing'
+const WAITS = 'a guard of adminRoutes is not async, and has not called back: its requests wait until it does'
 
 /** Whether something is a promise, or a reply, which Fastify waits for as well. */
 function isThenable (value: unknown): value is PromiseLike<unknown> {
@@ -32,7 +34,7 @@ export function guardAll (scope: FastifyInstance, context: PluginContext, guards
   scope.addHook('preHandler', async (request, reply) => {
     assertThemselves(context, request)
     for (const guard of guards) {
-      await passed(guard, request, reply)
+      await passed(guard, { context, request, reply })
       // A guard of this package that was called by hand, and not awaited.
       const session = requestSessionOf(context, request)
       const refusal = await session.outcomes.unreported()
@@ -50,13 +52,25 @@ function assertThemselves (context: PluginContext, request: FastifyRequest): voi
   if ((authOf(context, request)?.actor ?? null) !== null) throw new errors.IMPERSONATED()
 }
 
-/** Waits until a guard lets a request pass. Rejects with its refusal. */
-async function passed (guard: AdminGuard, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+/** What a guard is asked about. */
+interface Asked { context: PluginContext, request: FastifyRequest, reply: FastifyReply }
+
+/**
+ * Waits until a guard lets a request pass. Rejects with its refusal. A guard that neither returns a promise nor calls
+ * back lets nobody pass: how many parameters it declares does not say whether it still calls back.
+ */
+async function passed (guard: AdminGuard, { context, request, reply }: Asked): Promise<void> {
   const verdict = await new Promise<unknown>((resolve, reject) => {
-    const done = (error?: unknown): void => error == null ? resolve(undefined) : reject(error)
+    let calledBack = false
+    const done = (error?: unknown): void => {
+      calledBack = true
+      if (error == null) resolve(undefined)
+      else reject(error)
+    }
     const result = guard.call(request.server, request, reply, done)
     if (isThenable(result)) result.then(resolve, reject)
-    else if (guard.length < 3) resolve(result)
+    else if (guard.length < 3 && typeof result === 'boolean') resolve(result)
+    else if (guard.length < 3 && !calledBack) warnOnce(context, WAITS)
   })
   if (typeof verdict === 'boolean') throw new TypeError(VERDICT)
 }

@@ -14,8 +14,8 @@ export type AdminGuard = (
 export interface AdminRoutesOptions {
   /**
    * **Required.** Lets administrators pass and refuses everybody else, before anything is read or ended: one
-   * `preHandler`, or several in turn. It refuses by an error or a reply. One that returns `true` or `false` is an error
-   * for everybody: Fastify would ignore what it returns.
+   * `preHandler`, or several in turn: `async`, or with a callback. It refuses by an error or a reply. One that returns
+   * `true` or `false` is an error for everybody: Fastify would ignore what it returns.
    * @see [Administrators](docs/guides/admin.md)
    */
   guard: AdminGuard | readonly AdminGuard[]
