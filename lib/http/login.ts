@@ -47,10 +47,11 @@ export interface LoginOptions {
    */
   data?: SessionData | undefined
   /**
-   * The session at an OpenID Connect provider that it begins with, by which `revokeIdp` ends it. Default: none.
+   * The session at an OpenID Connect provider that it begins with, by which `revokeIdp` ends it; `null`: none. Default:
+   * that of the session before, if the same user signs in again.
    * @see [OpenID Connect](docs/guides/openid-connect.md)
    */
-  idp?: IdpSession | undefined
+  idp?: IdpSession | null | undefined
   /**
    * How the user has proved who they are, at most ten names such as `['pwd', 'otp']`, each of 1 to 32 characters of
    * ASCII without a space. `requireRecentLogin` can ask for them. Each sign-in names all of its own. Default: none.
@@ -175,7 +176,7 @@ type NewSessionOptions = Pick<NewSession, 'label' | 'meta' | 'idp' | 'methods'> 
 function newSessionOptions (
   { options: timeouts }: PluginContext, { label, meta, idp, methods, ...use }: LoginOptions
 ): NewSessionOptions {
-  const named = { label, meta, idp: idp === undefined ? null : idpText(idp), methods: methodsText(methods) }
+  const named = { label, meta, idp: idp == null ? idp : idpText(idp), methods: methodsText(methods) }
   return { ...named, ...useOf(use, timeouts) }
 }
 

@@ -174,8 +174,8 @@ export class StoredSession {
   }
 
   /**
-   * Stores a new session in place of the present one, if any. One of the same user keeps label and meta where none are
-   * given.
+   * Stores a new session in place of the present one, if any. One of the same user keeps label, meta and idp where none
+   * are given.
    */
   async begin (session: Omit<NewSession, 'replaces'>): Promise<void> {
     const creation = this.#context.core.create(this.#newSession(session))

@@ -29,7 +29,7 @@ export interface NewSession {
    * that says so makes it the user's own session.
    */
   actor?: string | null | undefined
-  /** JSON text of `[issuer, sid]`, of the session at an identity provider. Default: none. */
+  /** JSON text of `[issuer, sid]`, of the session at an identity provider; `null`: none. Default: as `label`. */
   idp?: string | null | undefined
   /** The client's address. A text that is none is left out. */
   ip?: string | null | undefined
@@ -94,7 +94,8 @@ export function newRecord (session: NewSession, options: NewRecordOptions): Sess
     persistent: actor === null && (session.persistent ?? cookieMaxAgeMs !== false),
     methods: session.methods ?? null,
     actor,
-    idp: session.idp ?? null,
+    // Whoever ends the sessions of the one at the provider finds this one as well.
+    idp: session.idp === undefined ? same?.idp ?? null : session.idp,
     ip: addressOf(session.ip),
     userAgent: session.userAgent == null ? null : deviceName(session.userAgent),
     data: fitting(session.data, replaces?.data, maxDataSize)

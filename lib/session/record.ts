@@ -92,7 +92,7 @@ export interface SessionInfo {
   readonly methods: readonly string[]
   /** Who acts as the user, such as a colleague who helps them. `null`: the user. */
   readonly actor: string | null
-  /** The session at an identity provider that it began with, as the sign-in said. `null` where it did not say. */
+  /** The session at an identity provider that it began with, as this or an earlier sign-in said. `null`: none. */
   readonly idp: IdpSession | null
   /** The address it began from, where that is one. */
   readonly ip: string | null

@@ -77,10 +77,19 @@ async function storeOf (text: string): Promise<MemoryStore> {
 
 async function startService (t: Test, options: Parameters<typeof startApp>[1]) {
   const app = await startApp(t, options)
-  app.post<{ Body: { userId: string, sid?: string } }>('/login', async (request) => {
+  app.post<{ Body: { userId: string, sid?: string | null } }>('/login', async (request) => {
     const { userId, sid } = request.body
-    const { idp } = await app.login(request, { id: userId }, sid === undefined ? {} : { idp: { issuer: 'https://idp.example', sid } })
-    return idp
+    const named = sid == null ? sid : { issuer: 'https://idp.example', sid }
+    return { idp: (await app.login(request, { id: userId }, { idp: named })).idp }
+  })
+  app.post('/code', { preHandler: app.authenticate }, async (request) => {
+    const { userId, methods } = request.requireAuth()
+    await app.login(request, { id: userId }, { methods: [...methods, 'otp'] })
+  })
+  app.post<{ Body: { userId: string } }>('/assign', async ({ session, body }) => { session.userId = body.userId })
+  app.post<{ Body: { userId: string } }>('/anew', async (request) => {
+    await request.session.regenerate()
+    request.session.userId = request.body.userId
   })
   app.post('/regenerate', async ({ session }) => { await session.regenerate(['userId']) })
   app.get('/me', { preHandler: app.authenticate }, async (request) => request.requireAuth())
@@ -91,7 +100,7 @@ for (const nearCache of [false, true]) {
   t.test(`whoever signed in at a provider is signed out by it${nearCache ? ', also with a near-cache' : ''}, whatever id the session has by then`, async (t) => {
     const app = await startService(t, { redis: redis.url, keyPrefix: prefix(), nearCache })
     const [ada, bob] = [new Browser(app), new Browser(app)]
-    t.strictSame((await ada.post('/login', { userId: 'ada', sid: 'here' })).json(), idp)
+    t.strictSame((await ada.post('/login', { userId: 'ada', sid: 'here' })).json(), { idp })
     await bob.post('/login', { userId: 'bob', sid: 'there' })
     await ada.post('/regenerate')
     t.strictSame((await ada.get('/me')).json().idp, idp, 'a new id keeps it')
@@ -101,17 +110,57 @@ for (const nearCache of [false, true]) {
   })
 }
 
-t.test('a new sign-in of the same person belongs to its own session at the provider, or to none', async (t) => {
+t.test('a sign-in that names its own session at the provider, or none, belongs to that', async (t) => {
   const app = await startService(t, { redis: redis.url, keyPrefix: prefix() })
   const ada = new Browser(app)
   await ada.post('/login', { userId: 'ada', sid: 'here' })
   await ada.post('/login', { userId: 'ada', sid: 'there' })
   t.equal(await app.sessions.revokeIdp(idp), 0)
   t.strictSame((await ada.get('/me')).json().idp, elsewhere)
-  await ada.post('/login', { userId: 'ada' })
-  t.equal((await ada.get('/me')).json().idp, null)
+  t.strictSame((await ada.post('/login', { userId: 'ada', sid: null })).json(), { idp: null })
   t.equal(await app.sessions.revokeIdp(elsewhere), 0)
   t.equal((await ada.get('/me')).statusCode, 200)
+})
+
+const AGAIN = { 'a sign-in that names none': '/login', 'a second factor': '/code', 'an assignment': '/assign', 'a regeneration and an assignment': '/anew' }
+for (const [how, url] of Object.entries(AGAIN)) {
+  t.test(`${how}: whoever is signed out at the provider is signed out here, if it was the same user before`, async (t) => {
+    const app = await startService(t, { redis: redis.url, keyPrefix: prefix() })
+    const ada = new Browser(app)
+    await ada.post('/login', { userId: 'ada', sid: 'here' })
+    for (let again = 0; again < 2; again++) t.equal((await ada.post(url, { userId: 'ada' })).statusCode, 200)
+    t.strictSame((await ada.get('/me')).json().idp, idp)
+    t.equal(await app.sessions.revokeIdp(idp), 1)
+    t.equal((await ada.get('/me')).statusCode, 401)
+    t.strictSame(await app.sessions.listByUser('ada'), [])
+    if (url === '/code') return
+    await ada.post('/login', { userId: 'ada', sid: 'here' })
+    t.equal((await ada.post(url, { userId: 'bob' })).statusCode, 200)
+    t.equal((await ada.get('/me')).json().idp, null, 'another user does not take it over')
+    t.equal(await app.sessions.revokeIdp(idp), 0)
+  })
+}
+
+t.test('who signs in again while the provider signs them out is signed out, or found by it the next time', async (t) => {
+  const options = { redis: redis.url, keyPrefix: prefix() }
+  const [app, other] = [await startService(t, options), await startService(t, options)]
+  const lives: string[] = []
+  const race = async (round: number): Promise<void> => {
+    const ada = new Browser(app)
+    const [userId, sid] = [`ada${round}`, `sid${round}`]
+    const named = { issuer: 'https://idp.example', sid }
+    await ada.post('/login', { userId, sid })
+    const url = round % 2 === 0 ? '/assign' : '/code'
+    const again = ada.post(url, { userId })
+    for (let turn = 0; turn < round % 17; turn++) await new Promise((resolve) => setImmediate(resolve))
+    await other.sessions.revokeIdp(named)
+    await again
+    if (url === '/assign' && (await ada.get('/me')).statusCode !== 401) lives.push('assigned')
+    await other.sessions.revokeIdp(named)
+    if ((await ada.get('/me')).statusCode !== 401 || (await other.sessions.listByUser(userId)).length > 0) lives.push(url)
+  }
+  for (let round = 0; round < 80; round += 20) await Promise.all(Array.from({ length: 20 }, (_, each) => race(round + each)))
+  t.strictSame(lives, [])
 })
 
 t.test('a store that cannot find sessions by it says so at the sign-in, and nobody is signed in', async (t) => {
