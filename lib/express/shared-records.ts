@@ -62,6 +62,28 @@ redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
 return 1`)
 
 /**
+ * KEYS  session
+ * ARGV  time to live in ms · what says which session a head of ours was written for · idle timeout in ms · absolute
+ *       deadline in ms since 1970
+ * Returns 1 touched · 0 absent · the deadline and the idle timeout that its head has, where those are not the given
+ *         ones: nothing is written
+ * Only ever extends. One that has no head of ours is not compared.
+ */
+const touchScript = script<1 | 0 | [endsAt: string, idleTimeoutMs: string]>(1, `
+local present = redis.call('GET', KEYS[1])
+if not present then return 0 end
+local isJson, session = pcall(cjson.decode, present)
+local ours = isJson and type(session) == 'table' and session['${OURS}']
+local function isInstant (value) return type(value) == 'number' and math.abs(value) < 2 ^ 53 end
+if type(ours) == 'table' and ours.n == ARGV[2] and isInstant(ours.e) and isInstant(ours.i) then
+  if ours.e ~= tonumber(ARGV[4]) or ours.i ~= tonumber(ARGV[3]) then
+    return { string.format('%.17g', ours.e), string.format('%.17g', ours.i) }
+  end
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[1], 'GT')
+return 1`)
+
+/**
  * Sessions in the form of express-session and connect-redis: `{ cookie, …data }`, with a member `_session` of this
  * package. The data says who is signed in. The expiry of the key says when an unused session ends. The Express app
  * changes both whenever it likes.
@@ -100,14 +122,17 @@ export class ExpressRecords extends Records {
     return await this.#rewrite(record, { change }).catch(absentIfWrongType)
   }
 
-  /** Only ever extends a session: Express may have given it longer than this package does. */
-  override async touch (record: SessionRecord): Promise<boolean> {
-    const key = this.keys.session(record.id)
+  /**
+   * Only ever extends a session: Express may have given it longer than this package does. If it was given other
+   * timeouts since it was read, returns these, and it is to be touched again.
+   */
+  override async touch (record: SessionRecord): Promise<boolean | NewTimeouts> {
+    const { id, idleTimeoutMs, endsAt } = record
+    const key = this.keys.session(id)
     const ttl = this.ttl({ ...record, lastSeenAt: this.link.now() })
-    const [, exists] = await this.link.run(key, async (client) => {
-      return await Promise.all([ttl === 'persist' ? null : client.pexpire(key, ttl, 'GT'), client.exists(key)])
-    })
-    return exists === 1
+    const touching = this.link.script(touchScript, [key], ttl, this.#markOf(id), idleTimeoutMs, endsAt)
+    const reply = await touching.catch(absentIfWrongType)
+    return Array.isArray(reply) ? { endsAt: Number(reply[0]), idleTimeoutMs: Number(reply[1]) } : reply === 1
   }
 
   /**
@@ -242,10 +267,12 @@ export class ExpressRecords extends Records {
         // `textOf` has seen that it is a session.
         const session = parseExpress(stored) as JsonObject
         const { listedAs: _listedAs, ...present } = this.decode(record.id, stored, null) as SessionRecord
-        const endsAt = Math.min(present.endsAt, record.endsAt)
+        // A deadline that stands nowhere is the one it had when it was read.
+        const head = this.#headOf(record.id, session)
+        const endsAt = head === null ? Math.min(present.endsAt, record.endsAt) : present.endsAt
         written = { ...present, lastSeenAt: record.lastSeenAt, endsAt, data: change(present.data) }
         // If Express has signed in another user since, the next look puts the session on that user's list.
-        const userId = listed === undefined ? this.#headOf(record.id, session)?.userId ?? null : listed
+        const userId = listed === undefined ? head?.userId ?? null : listed
         return this.#encodeOver(session, { ...written, userId })
       }
     })

@@ -3,9 +3,9 @@ import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { RedisStore } from '../../lib/express/redis-store.ts'
-import type { AuthRoutesOptions, SessionOptions } from '../../lib/index.ts'
+import type { AuthRoutesOptions, SessionInfo, SessionOptions } from '../../lib/index.ts'
 import { signExpressCookie, unsignExpressCookie } from '../../lib/express/tokens.ts'
-import { secret, startApp } from '../helpers/app.ts'
+import { Browser, secret, startApp } from '../helpers/app.ts'
 import { Gate, Jar, startExpress, startShop } from '../helpers/express-app.ts'
 import type { ExpressApp, ExpressOptions, Shop } from '../helpers/express-app.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
@@ -610,6 +610,38 @@ t.test('when the key expires the session has ended: Express extends it, and so d
   await until('its end', async () => await redis.client.exists(key) === 0)
   t.equal(await jar.user(shop), null)
   t.strictSame(await shop.sessions.listByUser('ada'), [])
+})
+
+t.test('a use or a change that is under way undoes no timeouts of meanwhile', async (t) => {
+  const keyPrefix = prefix()
+  const app = await startApp(t, { redis: redis.url, keyPrefix, expressSession: 'share', touchAfter: 0, idleTimeout: '1d' })
+  const DAY_MS = 86_400_000
+  app.post('/in', async (request) => await app.login(request, { id: 'ada' }))
+  app.post<{ Body: { cart?: number, timeouts: { idleTimeout?: string, absoluteTimeout?: string } } }>('/change', async (request) => {
+    const { cart, timeouts } = request.body
+    if (cart !== undefined) request.session.cart = cart
+    return String(await app.sessions.setTimeouts(request.requireAuth().id, timeouts))
+  })
+  app.get('/me', { preHandler: app.authenticate }, async (request) => request.auth)
+  const ada = new Browser(app)
+  await ada.request('POST', '/in')
+  const [key = ''] = await redis.client.keys(`${keyPrefix}*`)
+  const change = async (payload: object) => t.equal((await ada.request('POST', '/change', { payload })).body, 'true')
+  const left = async () => await redis.client.pttl(key)
+  const lifetime = async () => {
+    const { endsAt, createdAt } = (await ada.request('GET', '/me')).json<SessionInfo>()
+    return (endsAt - createdAt) / DAY_MS
+  }
+  await change({ timeouts: { idleTimeout: '1m' } })
+  t.ok(await left() <= 60_000, `a use: ${await left()} ms`)
+  await change({ timeouts: { idleTimeout: '1h' } })
+  t.ok(await left() > 3_000_000, 'a use extends it by the new ones')
+  await change({ cart: 1, timeouts: { absoluteTimeout: '20d' } })
+  t.equal(await lifetime(), 20, 'a change')
+  await change({ cart: 2, timeouts: { absoluteTimeout: '2h', idleTimeout: '5m' } })
+  t.ok(await left() <= 300_000)
+  t.equal(await lifetime(), 2 / 24)
+  t.match(JSON.parse(await redis.client.get(key) ?? ''), { cart: 2 })
 })
 
 t.test('a session that Express extends ends here at its absolute deadline', async (t) => {
