@@ -25,7 +25,9 @@ interface Query { Querystring: { error?: string, userId?: string } }
 
 /** Refuses who is no operator: in front of the page and of the routes. */
 async function operatorsOnly (request: FastifyRequest): Promise<void> {
-  if (findUser(request.requireAuth().userId)?.isOperator === true) return
+  const { userId, actor } = request.requireAuth()
+  // Who acts as an operator, by the option actor of a sign-in, is none.
+  if (actor === null && findUser(userId)?.isOperator === true) return
   throw Object.assign(new Error('For operators only.'), { statusCode: 403 })
 }
 

@@ -121,6 +121,18 @@ test('who is no operator sees no page of theirs and ends nothing; a page of anot
   t.strictSame(await app.sessions.listByUser('ada'), [])
 })
 
+test('who acts as an operator sees no page of theirs, and ends nothing', async (t) => {
+  const { app, url } = await startServer(t)
+  await app.sessions.create({ userId: 'ada' })
+  const { headers } = await app.sessions.create({ userId: 'grace', actor: 'bob' })
+  const acting = new Reader(url)
+  t.match(await acting.get('/', headers as Record<string, string>), { status: 200, body: /Hello, grace/ })
+  t.match(await acting.get('/admin?userId=ada', headers as Record<string, string>), { status: 403, body: /This is for operators only/ })
+  t.equal((await acting.get('/admin/sessions?userId=ada', headers as Record<string, string>)).status, 403)
+  t.equal((await acting.form('/admin/sessions/revoke', { userId: 'ada' }, headers as Record<string, string>)).status, 303)
+  t.equal((await app.sessions.listByUser('ada')).length, 1)
+})
+
 test('run by hand it says where it listens, and every reply has the policy of the pages', async (t) => {
   const port = await freePort()
   const { output } = await startProgram(t, `${root}examples/admin/server.ts`, port, { NODE_ENV: 'development', REDIS_URL: undefined, SESSION_SECRET: undefined })
