@@ -31,12 +31,17 @@ export function assertBoolean (value: unknown, name: string): void {
 }
 
 /** Control characters and ends of lines: they change what a terminal or a log shows. */
-const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]/u
+const CONTROL = /[\p{Cc}\p{Zl}\p{Zp}]+/u
 
 /** Whether a value is a text that people may be shown, of 1 to so many characters. */
 export function isShortText (value: unknown, most: number): value is string {
   if (typeof value !== 'string' || value.length < 1 || value.length > most) return false
   return value.isWellFormed() && !CONTROL.test(value)
+}
+
+/** Returns a text in one line: a space stands for what is no character of it. */
+export function oneLine (text: string): string {
+  return text.split(CONTROL).join(' ')
 }
 
 /** Returns such a text; `null` where there is none. @throws TypeError */

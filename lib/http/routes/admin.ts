@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastify'
 import { errors } from '../../errors.ts'
-import { shortText } from '../../session/arguments.ts'
+import { oneLine, shortText } from '../../session/arguments.ts'
 import { ACTOR_LENGTH, REASON_LENGTH } from '../../session/end-cause.ts'
 import type { EndCause } from '../../session/end-cause.ts'
 import { isUserIdText } from '../../session/record.ts'
@@ -83,7 +83,7 @@ function sentBy ({ method, body, query }: FastifyRequest): { userId: string, rea
 
 function stated (request: FastifyRequest): Omit<EndCause, 'actor'> {
   // Half a character or a new line would be something else in logs, and in Redis.
-  const line = (sentBy(request).reason ?? '').replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
+  const line = oneLine(sentBy(request).reason ?? '')
   const word = line.slice(0, REASON_LENGTH).toWellFormed().trim()
   return { reason: 'revoked', statedReason: word === '' ? null : word, requestId: request.id }
 }

@@ -77,8 +77,6 @@ export const AdminSession = Type.Object({
   kind: Type.String({ description: 'What carries it: cookie or bearer.' }),
   device: orNull('The device it began on, such as Firefox 131 on Windows.'),
   ip: orNull('The address it began from.'),
-  methods: Type.Array(Type.String(), { description: 'How the user proved who they are, if the sign-in said so.' }),
-  actor: orNull('Who acts as the user. null: the user.'),
   meta: Type.Union([Type.Record(Type.String(), Type.Any()), Type.Null()], {
     description: 'The notes of the application about it.'
   })
