@@ -33,7 +33,7 @@ interface InstanceDecorators {
   /**
    * Ends the request's session and takes its cookie back. Does nothing if nobody is signed in. `options`: your word for
    * why, and who does it, for events.
-   * @throws TypeError for a `reason` or an `actor` that is no such text
+   * @throws TypeError for what is no reply, and for a `reason` or an `actor` that is no such text
    * @throws ERR_SESSION_STORE_UNAVAILABLE if the store does not confirm it. The cookie is taken back all the same
    */
   logout: Logout

@@ -50,8 +50,8 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
   app.decorate(names.authenticate, authenticate)
   app.decorate(names.login, (request: FastifyRequest, user: LoginUser, options?: LoginOptions) =>
     reported(context, request, () => login(context, request, user, options)))
-  app.decorate(names.logout, (request: FastifyRequest, _reply?: unknown, options?: EndOptions) =>
-    reported(context, request, () => logout(context, request, options)))
+  app.decorate(names.logout, (request: FastifyRequest, reply?: unknown, options?: EndOptions) =>
+    reported(context, request, () => logout(context, request, { reply, options })))
   app.decorate(names.attemptLogin, (request: FastifyRequest, account: unknown, verify: () => unknown) =>
     reported(context, request, () => attemptLogin(context, request, account, verify)))
   app.decorate(names.requireRecentLogin, requireRecentLogin)

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { assertMembers } from '../session/arguments.ts'
+import { assertMembers, isObject } from '../session/arguments.ts'
 import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import { storedData } from '../session/data.ts'
@@ -130,19 +130,30 @@ export async function issueToken (
   return { token: toBearer(token), session: toInfo(record) as SessionInfo }
 }
 
+/** What `app.logout` is called with, after the request. */
+interface LogoutArguments { reply?: unknown, options?: EndOptions | undefined }
+
 /**
  * Ends the request's session, if it has one, and takes the cookie back, also where the store does not confirm the end.
- * @throws TypeError for what is no request, and for a `reason` or an `actor` that is no such text
+ * @throws TypeError for what is no request or no reply, and for a `reason` or an `actor` that is no such text
  * @throws ERR_SESSION_CSRF_REJECTED, ERR_SESSION_STORE_UNAVAILABLE
  */
 export async function logout (
-  context: PluginContext, request: FastifyRequest, options: EndOptions = {}
+  context: PluginContext, request: FastifyRequest, { reply, options = {} }: LogoutArguments = {}
 ): Promise<void> {
   assertMembers(options, 'options', END_OPTIONS)
   const cause = statedCause(options)
   const session = requestSessionOf(context, request)
+  assertReply(reply)
   assertSameSite(context, request)
   await session.end(cause)
+}
+
+/** Checks that options do not stand where a reply does: they would have no effect. @throws TypeError */
+function assertReply (reply: unknown): void {
+  if (reply === undefined) return
+  const isReply = isObject(reply) && ('send' in reply || 'raw' in reply)
+  if (!isReply) throw new TypeError('reply must be the reply of the request, or undefined: options come after it')
 }
 
 /** Checks who signs in. `own`: what the data says of them, where this package says it. */

@@ -202,7 +202,8 @@ const REFUSED: Array<[says: string, call: (scene: Scene, wrong: any) => unknown,
     undefined, null, MARK, {}, { headers: {} }
   ]),
   ['request must be a Fastify request of a context that the plugin is registered in', ({ app, request }) => app.logout({ ...request }), undefined],
-  ['request must be a Fastify request of a context that the plugin is registered in', ({ app, request }) => app.logout(request.raw as never), undefined]
+  ['request must be a Fastify request of a context that the plugin is registered in', ({ app, request }) => app.logout(request.raw as never), undefined],
+  ['reply must be the reply of the request, or undefined: options come after it', ({ app, request }, reply) => app.logout(request, reply), null, MARK, true, [], () => {}, {}, { reason: 'closed' }, Promise.resolve({})]
 ]
 
 function deep (): unknown {

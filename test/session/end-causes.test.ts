@@ -113,6 +113,8 @@ t.test('app.logout says why and by whom, and each end by a request says by which
   await app.register(sessionRoutes, { prefix: '/sessions' })
   app.post('/login', async (request) => await app.login(request, { id: 'ada' }))
   app.post<{ Body: EndOptions }>('/logout', async (request, reply) => { await app.logout(request, reply, request.body) })
+  // @ts-expect-error the options come after the reply
+  app.post<{ Body: EndOptions }>('/logout-without-reply', async (request) => { await app.logout(request, request.body) })
   const told = endsOf(app.sessions)
   const signIn = async (): Promise<Browser> => {
     const browser = new Browser(app)
@@ -124,6 +126,7 @@ t.test('app.logout says why and by whom, and each end by a request says by which
   const ada = await signIn()
   t.equal((await ada.post('/logout', { reason: 'x'.repeat(65) })).statusCode, 500)
   t.equal((await ada.post('/logout', { acter: 'eve' })).statusCode, 500)
+  t.equal((await ada.post('/logout-without-reply', { reason: 'lunch' })).statusCode, 500)
   t.equal((await ada.get('/sessions')).statusCode, 200, 'nobody was signed out')
   t.equal((await ada.post('/logout', { reason: 'lunch', actor: 'eve' }, { headers })).statusCode, 200)
   await until('her logout', () => told.length === 1)
