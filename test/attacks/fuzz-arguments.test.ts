@@ -31,8 +31,8 @@ interface Method {
   members?: string[]
 }
 
-const NEW = ['userId', 'kind', 'data', 'label', 'meta', 'idleTimeout', 'absoluteTimeout', '__proto__', 'constructor']
-const LOGIN = ['id', 'label', 'meta', 'remember', 'keep', 'idleTimeout', 'absoluteTimeout', '__proto__', 'constructor', 'headers', 'raw']
+const NEW = ['userId', 'kind', 'data', 'label', 'meta', 'idp', 'methods', 'actor', 'idleTimeout', 'absoluteTimeout', '__proto__', 'constructor']
+const LOGIN = ['id', 'label', 'meta', 'remember', 'keep', 'idp', 'methods', 'actor', 'idleTimeout', 'absoluteTimeout', '__proto__', 'constructor', 'headers', 'raw']
 
 // Type assertions because plain JavaScript can pass anything.
 const sessions = (name: keyof FastifyInstance['sessions']) => ({ app }: Scene): Call => (app.sessions[name] as Call).bind(app.sessions)
@@ -63,7 +63,7 @@ const METHODS: Record<string, Method> = {
   // Ada is sent to another page, and what follows never runs.
   'app.guestOnly': { call: ({ app }) => async (...args) => await Promise.race([(app.guestOnly as Call)(...args), setImmediate()]), usual: ({ request }) => [request, {}] },
   'app.takeReturnPath': { call: onApp('takeReturnPath'), usual: ({ request }) => [request] },
-  'app.requireRecentLogin': { call: onApp('requireRecentLogin'), usual: () => ['10m'] },
+  'app.requireRecentLogin': { call: onApp('requireRecentLogin'), usual: () => ['10m', { methods: ['otp'] }], members: ['methods'] },
   'the hook of app.requireRecentLogin': { call: ({ app }) => app.requireRecentLogin('10m') as Call, usual: ({ request }) => [request, {}] }
 }
 
@@ -189,7 +189,7 @@ const REFUSED: Array<[says: string, call: (scene: Scene, wrong: any) => unknown,
   ['options must be an object', ({ app }, options) => app.sessions.revokeUser('ada', options), null, MARK],
   ['listener must be a function', ({ app }, listener) => app.sessions.on('created', listener), undefined, MARK],
   ['listener must be a function', ({ app }, listener) => app.sessions.off('created', listener), undefined, MARK],
-  ['name must be created, revoked, expired, login-failed, store-down or store-up', ({ app }, name) => app.sessions.off(name, () => {}), MARK, undefined],
+  ['name must be created, revoked, expired, login-failed, used-after-end, store-down or store-up', ({ app }, name) => app.sessions.off(name, () => {}), MARK, undefined],
   ['options must be an object', ({ app, request }, options) => app.login(request, { id: 'bob' }, options), null, 5, [], () => {}],
   ['keep must be true or an array of strings', ({ app, request }, keep) => app.login(request, { id: 'bob' }, { keep }), 'cart', null, false, [1], { 0: 'cart', length: 1 }],
   ['data must be an object', ({ app, request }, data) => app.login(request, { id: 'bob' }, { data }), MARK, null, 1, [MARK], Promise.resolve({})],
@@ -228,7 +228,7 @@ t.test('a misspelt option is refused: without it more would be ended, or less', 
     ['userId', ({ app, id }: Scene) => app.sessions.revoke(id, { userID: 'bob' } as object)],
     ['except', ({ app, id }) => app.sessions.revokeUser('ada', { expect: id } as object)],
     ['touch', ({ app, token }) => app.sessions.find(token, { touched: true } as object)],
-    ['label, meta, remember, keep, data, idleTimeout, absoluteTimeout', ({ app, request }) => app.login(request, { id: 'bob' }, { idletimeout: '5m' } as object)]
+    ['label, meta, remember, keep, data, idp, methods, actor, idleTimeout, absoluteTimeout', ({ app, request }) => app.login(request, { id: 'bob' }, { idletimeout: '5m' } as object)]
   ] satisfies Array<[string, (scene: Scene) => unknown]>) {
     const { before, after } = await scene(async (usual) => {
       await t.rejects(async () => await call(usual), { name: 'TypeError', message: `options must have no members but ${members}` })
@@ -236,7 +236,7 @@ t.test('a misspelt option is refused: without it more would be ended, or less', 
     t.equal(after, before)
   }
   await scene(async ({ app }) => {
-    await t.rejects(app.sessions.create({ userId: 'ada', idletimeout: '5m' } as never), { name: 'TypeError', message: 'session must have no members but userId, kind, label, meta, data, idleTimeout, absoluteTimeout' })
+    await t.rejects(app.sessions.create({ userId: 'ada', idletimeout: '5m' } as never), { name: 'TypeError', message: 'session must have no members but userId, kind, label, meta, data, idp, methods, actor, idleTimeout, absoluteTimeout' })
   })
 })
 

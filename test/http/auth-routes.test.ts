@@ -76,7 +76,7 @@ t.test('login, info, logout', async (t) => {
   isPrivate(t, login)
   const { user, session } = login.json()
   t.strictSame(user, { id: 'ada' })
-  t.strictSame(Object.keys(session).sort(), ['authenticatedAt', 'createdAt', 'endsAt', 'expiresAt', 'id', 'label', 'lastSeenAt', 'remembered'], 'no address, no browser, no data')
+  t.strictSame(Object.keys(session).sort(), ['actor', 'authenticatedAt', 'createdAt', 'endsAt', 'expiresAt', 'id', 'label', 'lastSeenAt', 'methods', 'remembered'], 'no address, no browser, no data')
   t.equal(session.expiresAt, session.createdAt + 30 * 60_000)
   t.equal(login.setCookies.length, 1)
   t.ok(ada.cookies.get('sid')?.startsWith(`${session.id}.`))
@@ -271,7 +271,7 @@ t.test('what onLogin gives is looked at as what app.login is given, and nobody i
     [true, 'what onLogin returns must be an object'],
     [{ keep: 'LEAKED' }, 'keep must be true or an array of strings'],
     [{ remember: 'LEAKED' }, 'remember must be true or false'],
-    [{ LEAKED: 1 }, 'options must have no members but label, meta, remember, keep, data, idleTimeout, absoluteTimeout']
+    [{ LEAKED: 1 }, 'options must have no members but label, meta, remember, keep, data, idp, methods, actor, idleTimeout, absoluteTimeout']
   ] as const) {
     const { app, ada, store } = await routes(t, { onLogin: (() => wrong) as unknown as AuthRoutesOptions['onLogin'] }, { bearer: true })
     for (const url of ['/login', '/token']) {

@@ -59,6 +59,8 @@ async function open (t: Test, options: Partial<SessionOptions> = {}): Promise<Si
   })
   app.get('/me', { preHandler: authenticate }, async (request) => request.requireAuth().userId)
   app.get('/recent', { onRequest: requireRecentLogin('10m') }, async () => 'ok')
+  app.get('/code', { onRequest: requireRecentLogin('10m', { methods: ['otp'] }) }, async () => 'ok')
+  app.post('/act', async (request) => { ids.add((await app.login(request, { id: 'ada' }, { actor: 'carol' })).id) })
   app.setErrorHandler(async (error: Error & { code?: string, statusCode?: number }, request, reply) => {
     if (error.code === 'ERR_SESSION_CSRF_REJECTED') await authenticate(request, reply).catch(() => {})
     return await reply.code(error.statusCode ?? 500).send(error.code ?? error.message)
@@ -181,6 +183,15 @@ t.test('[16.3.1, 7.5.1] the log says that a sign-in is too long ago', async (t) 
   is(t, reasons()[0], { reason: 'old-sign-in' })
   t.equal((await new Visitor(ada.url).get('/recent')).status, 401)
   is(t, reasons()[0], { reason: 'no-cookie' })
+})
+
+t.test('[7.5.1, 7.5.3] the log says that a sign-in was by other methods, or that somebody acts as the user', async (t) => {
+  const { ada, reasons } = await open(t)
+  t.equal((await ada.get('/code')).status, 401)
+  is(t, reasons()[0], { reason: 'missing-methods' })
+  t.equal((await ada.post('/act')).status, 200)
+  t.equal((await ada.get('/code')).status, 403)
+  is(t, reasons()[0], { reason: 'impersonated' })
 })
 
 t.test('old names of the cookie, and rotated secrets, change no reason', async (t) => {
