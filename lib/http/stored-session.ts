@@ -310,7 +310,8 @@ export class StoredSession {
     if (this.#record === null) return
     this.assertKeepsCookies('regenerate()')
     assertCookieCanBeSet(this.#context, this.#request)
-    const moved = await this.budget.within(this.#context.core.move(this.#record, to), (late) => this.#endUnheld(late))
+    const moving = this.#context.core.move(this.#record, { ...to, requestId: this.#request.id })
+    const moved = await this.budget.within(moving, (late) => this.#endUnheld(late))
     if (moved === null) this.#setSession(null, null)
     else this.#holdNew(moved)
   }

@@ -239,7 +239,8 @@ export class SessionCore {
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL, ERR_SESSION_DATA_TOO_LARGE
    */
   async move (
-    old: SessionRecord, { id, data, carry: carryAll }: { id: string, data: string, carry: Change | undefined }
+    old: SessionRecord,
+    { id, data, carry: carryAll, requestId }: Pick<NewSession, 'data' | 'carry' | 'requestId'> & { id: string }
   ): Promise<HeldSession | null> {
     const { maxDataSize } = this.options
     const carry = fittingCarry(carryAll, data, maxDataSize)
@@ -248,7 +249,7 @@ export class SessionCore {
     const record = { ...old, id, secretHash, data: fitting(data, old.data, maxDataSize), lastSeenAt }
     const stored = await this.#begin(record, () => this.#store.move(record, old, { carry, ...this.#marking }))
     if (stored === null) return null
-    this.#tell('created', stored, { reason: 'moved', actor: stored.actor })
+    this.#tell('created', stored, { reason: 'moved', actor: stored.actor, requestId })
     return { record: stored, token }
   }
 

@@ -29,7 +29,7 @@ export interface SessionEvent {
   readonly statedReason: string | null
   /** `revoked`: who ended it, `created`: who acts as the user, where the application said so. Else `null`. */
   readonly actor: string | null
-  /** The id of the request that did it. `null` where it was none. */
+  /** The id of the request that did it. `null` where it was none, and for `replaced`, `evicted` and `expired`. */
   readonly requestId: string | null
   /**
    * `created`: whether the user has not signed in from this device before. `false` for their very first sign-in. `null`

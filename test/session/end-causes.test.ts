@@ -115,7 +115,10 @@ t.test('app.logout says why and by whom, and each end by a request says by which
   app.post<{ Body: EndOptions }>('/logout', async (request, reply) => { await app.logout(request, reply, request.body) })
   // @ts-expect-error the options come after the reply
   app.post<{ Body: EndOptions }>('/logout-without-reply', async (request) => { await app.logout(request, request.body) })
+  app.post('/regenerate', async (request) => { await request.session.regenerate(['userId']) })
   const told = endsOf(app.sessions)
+  const begun: SessionEvent[] = []
+  app.sessions.on('created', (event) => { begun.push(event) })
   const signIn = async (): Promise<Browser> => {
     const browser = new Browser(app)
     await browser.post('/login')
@@ -124,6 +127,11 @@ t.test('app.logout says why and by whom, and each end by a request says by which
   const idOf = (browser: Browser): string => browser.cookies.get('sid')?.split('.')[0] ?? ''
   const headers = { 'x-request-id': 'r-7' }
   const ada = await signIn()
+  await ada.request('POST', '/regenerate', { headers })
+  await until('her move', () => begun.length === 2)
+  t.match(begun.pop(), { reason: 'moved', requestId: 'r-7' })
+  await until('the end of the old id', () => told.length === 1)
+  told.length = 0
   t.equal((await ada.post('/logout', { reason: 'x'.repeat(65) })).statusCode, 500)
   t.equal((await ada.post('/logout', { acter: 'eve' })).statusCode, 500)
   t.equal((await ada.post('/logout-without-reply', { reason: 'lunch' })).statusCode, 500)
