@@ -2,6 +2,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance, FastifyServerOptions, InjectOptions } from 'fastify'
 import { sessionPlugin } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
+import { withEverything } from './everything.ts'
 import { assertNoLeaks, learnOptions, sightOf } from './leak-hunt.ts'
 import type { Owner } from './redis.ts'
 
@@ -40,7 +41,7 @@ export async function startApp (t: Owner, options: Partial<SessionOptions> = {},
   const app = Fastify({ logger: { level: 'trace', stream }, ...server } as FastifyServerOptions) as unknown as FastifyInstance
   t.teardown(() => assertNoLeaks(app))
   t.teardown(async () => { await app.close() })
-  await app.register(sessionPlugin, { secret, cookie: { secure: false }, ...options })
+  await app.register(sessionPlugin, withEverything({ secret, cookie: { secure: false }, ...options }))
   return Object.assign(app, { lines })
 }
 

@@ -2,6 +2,7 @@ import type { Test } from 'tap'
 import { MemoryStore, SessionManager } from '../../lib/index.ts'
 import type { SessionManagerOptions, SessionStore } from '../../lib/index.ts'
 import { secret } from './app.ts'
+import { withEverything } from './everything.ts'
 import { prefix } from './redis.ts'
 import type { TestRedis } from './redis.ts'
 import { age, openStore } from './redis-store.ts'
@@ -22,7 +23,7 @@ export interface Sessions {
 
 /** A manager that is closed when the test ends. */
 export function openManager (t: Test, options: ManagerOptions & Pick<SessionManagerOptions, 'store'>): SessionManager {
-  const sessions = new SessionManager({ secret, cookie: { secure: false }, ...options })
+  const sessions = new SessionManager(withEverything({ secret, cookie: { secure: false }, ...options }))
   t.teardown(() => sessions.close())
   return sessions
 }

@@ -3,6 +3,7 @@ import { MemoryStore, RedisStore } from '../../lib/index.ts'
 import type { SessionLists, SessionOptions, SessionStore } from '../../lib/index.ts'
 import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import type { Client } from '../../lib/redis/connection.ts'
+import { EVERYTHING, marking } from './everything.ts'
 import { prefix, startCluster, startRedis, until } from './redis.ts'
 import { openNear, Views } from './near.ts'
 import { age, keysOf, openStore } from './redis-store.ts'
@@ -43,7 +44,7 @@ export async function startGrounds (t: Test): Promise<Ground[]> {
       disconnectNow(own)
     })
     await until('the connection', () => own.status === 'ready')
-    return { views: [await openStore(t, target, { prefix: keyPrefix }), slow], client, keyPrefix }
+    return { views: [marking(await openStore(t, target, { prefix: keyPrefix })), marking(slow)], client, keyPrefix }
   }
   return [
     {
@@ -51,7 +52,7 @@ export async function startGrounds (t: Test): Promise<Ground[]> {
       share: 0.2,
       inTests: 0.6,
       open: async () => {
-        const store = new MemoryStore()
+        const store = marking(new MemoryStore())
         return { views: [store, store], client: null, keyPrefix: '' }
       },
       options: () => ({ store: new MemoryStore() })
@@ -88,7 +89,7 @@ export async function startNearGround (t: Test): Promise<Ground> {
       const keyPrefix = prefix()
       const nears = [await openNear(t, redis.url, { prefix: keyPrefix }), await openNear(t, redis.url, { prefix: keyPrefix, wrap: unordered })] as const
       const views = new Views()
-      return { views: [views.of(nears[0]), views.of(nears[1])], client: redis.client, keyPrefix }
+      return { views: [marking(views.of(nears[0])), marking(views.of(nears[1]))], client: redis.client, keyPrefix }
     },
     options: () => ({ redis: redis.url, keyPrefix: prefix(), nearCache: true }),
     processes: 1
@@ -171,12 +172,15 @@ export async function atOnce (racers: Array<() => Promise<unknown>>): Promise<vo
 /** Some of what is left under the prefix once what expires within moments has expired. What the users of interrupted races left does not count. */
 export async function leftovers ({ client, keyPrefix, views: [view] }: Arena, interrupted: string[]): Promise<string[]> {
   if (client === null) return []
+  const lists = async (): Promise<string[]> => (await Promise.all(['user', 'idp'].map(async (each) => await keysOf(client, `@${keyPrefix}${each}:`)))).flat()
   for await (const { id, userId } of view.listAll()) if (interrupted.length > 0 && (userId === null || interrupted.includes(userId))) await view.delete(id)
   for (const userId of interrupted) await view.deleteByUser(userId)
   // Taking a session off its list is not waited for where another took its place.
-  await until('what is cleaned up in the background', async () => (await keysOf(client, `@${keyPrefix}user:`)).length === 0, 2_000).catch(() => {})
+  await until('what is cleaned up in the background', async () => (await lists()).length === 0, 2_000).catch(() => {})
   await age(client, keyPrefix, PENDING_MS)
   // A list may hold what is gone until somebody looks at it.
   for (const userId of interrupted) await view.listByUser(userId)
-  return (await keysOf(client, keyPrefix)).slice(0, 5)
+  const left = await keysOf(client, keyPrefix)
+  // Marks are to stay.
+  return left.filter((key) => !EVERYTHING || !key.endsWith(':ended')).slice(0, 5)
 }

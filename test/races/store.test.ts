@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { SessionRecord } from '../../lib/session/record.ts'
+import { everyMember } from '../helpers/everything.ts'
 import { record } from '../helpers/record.ts'
 import { answer, atOnce, hops, leftovers, pick, rounds, startGrounds, startNearGround } from '../helpers/races.ts'
 import type { Arena, ListedStore } from '../helpers/races.ts'
@@ -32,7 +33,8 @@ class Race {
   }
 
   make (overrides: Partial<SessionRecord> = {}): SessionRecord {
-    return record({ now: this.#views[0].now(), userId: this.session?.userId ?? null, ...overrides })
+    const { userId = this.session?.userId ?? null } = overrides
+    return record({ now: this.#views[0].now(), ...everyMember(userId), ...overrides, userId })
   }
 
   async move (from: SessionRecord): Promise<SessionRecord | null> {
