@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import { assertMembers, isObject } from '../session/arguments.ts'
+import { errors } from '../errors.ts'
+import { assertMembers, isObject, membersOf } from '../session/arguments.ts'
 import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import { storedData } from '../session/data.ts'
@@ -73,7 +74,12 @@ export interface LoginOptions {
 
 const NAMES = [
   'label', 'meta', 'remember', 'keep', 'data', 'idp', 'methods', 'actor', 'idleTimeout', 'absoluteTimeout'
-]
+] as const satisfies ReadonlyArray<keyof LoginOptions>
+
+/** Reads options of a login, also those that an object of a class has. @throws TypeError */
+export function readLoginOptions (options: LoginOptions): LoginOptions {
+  return membersOf(options, 'options', NAMES)
+}
 
 /** Signs a user in: `app.login`. */
 export type Login = (request: AnyRequest, user: LoginUser, options?: LoginOptions) => Promise<RequestAuth>
@@ -86,22 +92,27 @@ export type Logout = (request: AnyRequest, reply?: AnyReply, options?: EndOption
  * @throws TypeError when the user has no usable id, or an option is of the wrong type; the errors of `userIdFrom`
  * @throws ERR_SESSION_RESERVED_KEY for such a key of `data`
  * @throws ERR_SESSION_UNSUPPORTED in a bearer request; for `idp` in a store that cannot find sessions by it
+ * @throws ERR_SESSION_IMPERSONATED for the user whom the request's session acts as, where `actor` is not given
  * @throws ERR_SESSION_INSECURE_CONNECTION, ERR_SESSION_CSRF_REJECTED, ERR_SESSION_LIMIT_REACHED
  * @throws ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
  */
 export async function login (
-  context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}
+  context: PluginContext, request: FastifyRequest, user: LoginUser, given: LoginOptions = {}
 ): Promise<RequestAuth> {
-  const { userId, own } = checkedUser(context, user, options)
+  const { userId, own } = checkedUser(context, user)
+  const options = readLoginOptions(given)
   const keep = checkedKeep(options.keep)
   const session = requestSessionOf(context, request)
   session.stored.assertKeepsCookies('login')
   const previous = session.stored.record
+  // A colleague who passes a route that signs the same user in again, such as for a second factor, is still not them.
+  const goesOn = previous?.userId === userId && previous.actor !== null
+  if (goesOn && !('actor' in options)) throw new errors.IMPERSONATED()
   const keys = previous?.userId === userId || keep === true ? null : keep
   const users = { userId, previous: previous?.userId ?? null, userIdFrom: context.options.userIdFrom }
-  const given = checkedData(options.data, users)
+  const begunWith = checkedData(options.data, users)
   const kept = (present: Data): Data => {
-    return { ...ofUser(withoutCsrfSecret({ ...picked(present, keys), ...given }), users), ...own }
+    return { ...ofUser(withoutCsrfSecret({ ...picked(present, keys), ...begunWith }), users), ...own }
   }
   const changes = diff(session.stored.data, session.data)
   const data = kept(session.data)
@@ -117,15 +128,16 @@ export async function login (
 
 /**
  * Begins a session for a client that keeps its token itself. The token is shown here and nowhere else.
- * @throws as `login`, but for ERR_SESSION_INSECURE_CONNECTION
+ * @throws as `login`, but for ERR_SESSION_IMPERSONATED and ERR_SESSION_INSECURE_CONNECTION
  */
 export async function issueToken (
-  context: PluginContext, request: FastifyRequest, user: LoginUser, options: LoginOptions = {}
+  context: PluginContext, request: FastifyRequest, user: LoginUser, given: LoginOptions = {}
 ): Promise<{ token: string, session: SessionInfo }> {
-  const { userId, own } = checkedUser(context, user, options)
+  const { userId, own } = checkedUser(context, user)
+  const options = readLoginOptions(given)
   checkedKeep(options.keep)
-  const given = checkedData(options.data, { userId, previous: null, userIdFrom: context.options.userIdFrom })
-  const begun = { userId, ...newSessionOptions(context, options), data: JSON.stringify({ ...given, ...own }) }
+  const data = checkedData(options.data, { userId, previous: null, userIdFrom: context.options.userIdFrom })
+  const begun = { userId, ...newSessionOptions(context, options), data: JSON.stringify({ ...data, ...own }) }
   const { record, token } = await requestSessionOf(context, request).stored.issue(begun)
   return { token: toBearer(token), session: toInfo(record) as SessionInfo }
 }
@@ -157,11 +169,8 @@ function assertReply (reply: unknown): void {
 }
 
 /** Checks who signs in. `own`: what the data says of them, where this package says it. */
-function checkedUser (
-  context: PluginContext, user: LoginUser, options: LoginOptions
-): { userId: string, own: Data } {
+function checkedUser (context: PluginContext, user: LoginUser): { userId: string, own: Data } {
   if (typeof user !== 'object' || user === null) throw new TypeError('login needs a user: an object with an id')
-  assertMembers(options, 'options', NAMES)
   const { id } = user
   const userId = userIdText(id, 'user.id')
   return { userId, own: userMember(id, context.options.userIdFrom) }

@@ -20,6 +20,21 @@ export function assertMembers (value: unknown, name: string, members: readonly s
   if (!isKnown) throw new TypeError(`${name} must have no members but ${members.join(', ')}`)
 }
 
+/**
+ * Copies the named members of an object that has no others, also those that it inherits or computes, which a spread
+ * leaves out. What is checked then is what is used.
+ * @throws TypeError
+ */
+export function membersOf<Value extends object> (
+  value: Value, name: string, members: ReadonlyArray<keyof Value & string>
+): Value {
+  assertMembers(value, name, members)
+  const copy: Partial<Value> = {}
+  for (const member of members) if (member in value) copy[member] = value[member]
+  // It lacks nothing that the value has.
+  return copy as Value
+}
+
 /** Checks that a value is a function. @throws TypeError */
 export function assertFunction (value: unknown, name: string): void {
   if (typeof value !== 'function') throw new TypeError(`${name} must be a function`)

@@ -2,7 +2,7 @@ import { inTime, TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { otherTimeouts } from '../util/duration.ts'
 import type { Duration } from '../util/duration.ts'
 import { HEALTH_WAIT_MS } from '../util/timings.ts'
-import { assertBoolean, assertFunction, assertMembers, assertObject, assertOneOf } from './arguments.ts'
+import { assertBoolean, assertFunction, assertMembers, assertObject, assertOneOf, membersOf } from './arguments.ts'
 import { forgetAttempts } from './attempts.ts'
 import type { ListOptions } from './store.ts'
 import type { SessionCore } from './core.ts'
@@ -57,7 +57,7 @@ export interface CreateSession<Data extends object = JsonObject> {
 /** Names of the members of `CreateSession`. */
 const NEW_SESSION = [
   'userId', 'kind', 'label', 'meta', 'data', 'idp', 'methods', 'actor', 'idleTimeout', 'absoluteTimeout'
-]
+] as const
 
 /** A session that `create` has begun. */
 export interface CreatedSession {
@@ -150,13 +150,13 @@ export class SessionManager<Data extends object = JsonObject> {
    * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_FULL
    */
   async create (session: CreateSession<Data>): Promise<CreatedSession> {
-    assertMembers(session, 'session', NEW_SESSION)
-    const { userId: id, kind = 'cookie', data = {}, label, meta, idp, methods, ...use } = session
+    const given = membersOf(session, 'session', NEW_SESSION)
+    const { userId: id, kind = 'cookie', data: begunWith = {}, label, meta, idp, methods, ...use } = given
     assertOneOf(kind, 'kind', ['cookie', 'bearer'])
     const userId = userIdText(id, 'userId')
     const { userIdFrom } = this.#core.options
-    const given = storedData(data)
-    assertOfUser(given, { userId, previous: null, userIdFrom }, 'userId')
+    const data = storedData(begunWith)
+    assertOfUser(data, { userId, previous: null, userIdFrom }, 'userId')
     const creation = this.#core.create({
       kind,
       userId,
@@ -164,7 +164,7 @@ export class SessionManager<Data extends object = JsonObject> {
       meta,
       idp: idp === undefined ? null : idpText(idp),
       methods: methodsText(methods),
-      data: JSON.stringify({ ...given, ...userMember(id, userIdFrom) }),
+      data: JSON.stringify({ ...data, ...userMember(id, userIdFrom) }),
       ...useOf(use, this.#core.options),
       replaces: null
     })

@@ -132,6 +132,54 @@ t.test('nothing but a sign-in that says so makes it the user\'s own session, or 
   }
 })
 
+t.test('a login of the same user that names no actor is refused while somebody acts, and nothing changes', async (t) => {
+  const { app, carol, me } = await open(t)
+  app.post('/code', { preHandler: app.authenticate }, async (request) => {
+    const { userId, methods } = request.requireAuth()
+    await app.login(request, { id: userId }, { methods: [...methods, 'otp'] })
+  })
+  app.post('/left', async (request) => {
+    delete request.session.userId
+    await app.login(request, { id: 'ada' })
+  })
+  app.post('/carol', async (request) => await app.login(request, { id: 'carol' }))
+  const { id } = (await carol.post('/act')).json<SessionInfo>()
+  for (const url of ['/code', '/left', '/login']) {
+    t.strictSame((await carol.post(url, url === '/login' ? ADA : undefined)).json(), REFUSAL, url)
+    if (url === '/left') await carol.post('/act')
+    t.match(await me(), { actor: 'carol', ...url === '/code' && { id } })
+  }
+  t.match(await app.sessions.listByUser('ada'), [{ actor: 'carol' }])
+  t.match((await carol.post('/act')).json(), { userId: 'ada', actor: 'carol' }, 'who says it may go on')
+  t.match((await carol.post('/carol')).json(), { userId: 'carol', actor: null }, 'another user may sign in')
+})
+
+t.test('an actor counts that options inherit or compute, and so do timeouts', async (t) => {
+  class Acting {
+    get actor (): string { return 'carol' }
+    get absoluteTimeout (): string { return '10m' }
+  }
+  class ActingBy { get actor (): undefined {} }
+  const inherits = Object.create({ actor: 'carol', absoluteTimeout: '10m' }) as LoginOptions
+  for (const options of [new Acting(), inherits, Object.assign(Object.create(null) as object, { actor: 'carol', absoluteTimeout: '10m' })] as LoginOptions[]) {
+    const app = await startApp(t, { bearer: true })
+    await app.register(authRoutes, { verify: ({ username }) => ({ id: username }), onLogin: () => options })
+    app.post('/act', async (request) => await app.login(request, { id: 'ada' }, options))
+    const carol = new Browser(app)
+    const begun: SessionInfo[] = [
+      (await carol.post('/act')).json(),
+      (await carol.post('/login', { ...ADA, remember: true })).json().session,
+      (await carol.post('/token', ADA)).json().session,
+      (await app.sessions.create(Object.assign(Object.create(options) as LoginOptions, { userId: 'ada' }))).session
+    ]
+    for (const { actor, createdAt, endsAt } of begun) t.strictSame([actor, endsAt - createdAt], ['carol', 10 * MINUTE])
+  }
+  const { app, carol } = await open(t)
+  const options = new ActingBy() as unknown as LoginOptions
+  app.post('/nobody', async (request) => await app.login(request, { id: 'ada' }, options))
+  t.match((await carol.post('/nobody')).json(), { statusCode: 500, message: /^actor must be a text/ })
+})
+
 t.test('signing out ends it, and whoever signs in then is themselves', async (t) => {
   const { carol, me } = await open(t)
   await carol.post('/act')
@@ -147,6 +195,7 @@ t.test('a sign-in of the user takes nothing over from who acted, nor the other w
   await carol.post('/act')
   await carol.post('/assign?id=ada')
   t.match(await me(), { label: 'a case of support', meta: { case: 7 } })
+  await carol.post('/logout')
   await carol.post('/login', ADA)
   t.match(await me(), { actor: null, label: 'own', meta: { own: true } })
   const other = await open(t)

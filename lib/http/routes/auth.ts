@@ -8,7 +8,7 @@ import { userIdText } from '../../session/user-id.ts'
 import { attemptLogin } from '../attempts.ts'
 import type { PluginContext } from '../context.ts'
 import { authOf } from '../guards.ts'
-import { issueToken, login, logout } from '../login.ts'
+import { issueToken, login, logout, readLoginOptions } from '../login.ts'
 import type { LoginOptions, LoginUser } from '../login.ts'
 import { requestSessionOf } from '../request-session.ts'
 import { takePath } from '../return-path.ts'
@@ -19,8 +19,8 @@ import { failedForms, isForm, seeOther, warnWithoutParser } from './forms.ts'
 import { loginBodyOf, memberOf } from './login-body.ts'
 import type { LoginBody } from './login-body.ts'
 import {
-  DefaultCredentials, DefaultUser, errorReply, NoContent, OtherSite, Redirect, RemainingReply, SessionView, Token,
-  Unavailable
+  DefaultCredentials, DefaultUser, errorReply, NoContent, NotAllowed, OtherSite, Redirect, RemainingReply, SessionView,
+  Token, Unavailable
 } from './schemas.ts'
 import { checked, contextOf, ignoreBodies, privateReplies, sameSiteOnly } from './shared.ts'
 
@@ -95,8 +95,9 @@ function routesOf (context: PluginContext, options: AuthRoutesOptions): Routes {
     const given = request.body as DefaultCredentials
     const said = memberOf(body, given, 'remember')
     const remember = said === undefined ? undefined : said === true || said === 'on'
-    const loginOptions = await onLogin?.(user, given, request) ?? {}
-    assertObject(loginOptions, 'what onLogin returns')
+    const returned = await onLogin?.(user, given, request) ?? {}
+    assertObject(returned, 'what onLogin returns')
+    const loginOptions = readLoginOptions(returned)
     return { ...!('actor' in loginOptions) && { remember }, ...loginOptions }
   }
   const names = Object.keys(userSchema.properties as object)
@@ -147,7 +148,7 @@ function addLogin (app: FastifyInstance, routes: Routes): void {
     schema: {
       summary: 'Sign in',
       body: body.schema,
-      response: { 200: signedIn, 303: Redirect, 400: errorReply(`${FAULTY}.`), ...LOGIN_ERRORS }
+      response: { 200: signedIn, 303: Redirect, 400: errorReply(`${FAULTY}.`), ...LOGIN_ERRORS, 403: NotAllowed }
     }
   }, async (request, reply) => {
     // Its client keeps a token, and would not see the cookie.
