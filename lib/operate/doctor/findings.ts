@@ -48,7 +48,7 @@ export function refused (topic: string, command: string, error: unknown): Findin
   if (!isReply(error)) throw broken(error)
   const reason = short(replyOf(error))
   const todo = /^(NOPERM|NOAUTH)/.test(reason)
-    ? `To see this, run the doctor as a user who may ${command}`
+    ? 'To see this, run the doctor as a user with that right'
     : `Look at this in the console of your service: it does not answer ${command}`
   return finding('note', topic, `${command} is refused: ${reason}`, todo)
 }
