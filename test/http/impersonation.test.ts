@@ -159,7 +159,7 @@ t.test('an actor counts that options inherit or compute, and so do timeouts', as
     get actor (): string { return 'carol' }
     get absoluteTimeout (): string { return '10m' }
   }
-  class ActingBy { get actor (): undefined {} }
+  class ActingBy { get actor (): undefined { return undefined } }
   const inherits = Object.create({ actor: 'carol', absoluteTimeout: '10m' }) as LoginOptions
   for (const options of [new Acting(), inherits, Object.assign(Object.create(null) as object, { actor: 'carol', absoluteTimeout: '10m' })] as LoginOptions[]) {
     const app = await startApp(t, { bearer: true })
@@ -170,7 +170,7 @@ t.test('an actor counts that options inherit or compute, and so do timeouts', as
       (await carol.post('/act')).json(),
       (await carol.post('/login', { ...ADA, remember: true })).json().session,
       (await carol.post('/token', ADA)).json().session,
-      (await app.sessions.create(Object.assign(Object.create(options) as LoginOptions, { userId: 'ada' }))).session
+      (await app.sessions.create(Object.assign(Object.create(options) as object, { userId: 'ada' }))).session
     ]
     for (const { actor, createdAt, endsAt } of begun) t.strictSame([actor, endsAt - createdAt], ['carol', 10 * MINUTE])
   }
