@@ -254,6 +254,17 @@ t.test('a guard of pages says it as well, where it redirects', async (t) => {
   t.strictSame(app.lines.flatMap(({ reason }) => reason ?? []), ['no-cookie', 'no-cookie', 'malformed'])
 })
 
+t.test('where ends are remembered, the log says how a session ended', async (t) => {
+  const site = await open(t, { endedFor: '1h' })
+  const cookie = `sid=${valueOf(site.ada)}`
+  await site.app.sessions.revokeUser('ada')
+  const line = await why(site, { cookie })
+  const endedAt = typeof line === 'object' ? line.endedAt : undefined
+  t.ok(Number.isInteger(endedAt))
+  is(t, line, { reason: 'ended', ended: 'revoked', endedAt: Number(endedAt) })
+  is(t, await why(site, { cookie: `sid=${forged()}` }), { reason: 'unknown-session' })
+})
+
 t.test('sessionRoutes say it as guards do', async (t) => {
   const app = await startApp(t)
   await app.register(sessionRoutes, { prefix: '/sessions' })
