@@ -8,9 +8,8 @@ import { RedisStore } from '../redis/store.ts'
 import { SessionManager } from '../standalone.ts'
 import { Failure, redisFailure } from './exit.ts'
 import type { Target } from './target.ts'
+import { OPERATOR_WAIT_MS } from '../util/timings.ts'
 
-/** How long connecting may take: an operator waits longer than a request. */
-const CONNECT_WITHIN_MS = 3_000
 /** How many keys Redis looks at in one step: well under a millisecond. */
 export const SCAN_COUNT = 200
 
@@ -50,7 +49,7 @@ export class Connection {
   async ready ({ isTolerant = false } = {}): Promise<void> {
     let failure: unknown
     try {
-      failure = await this.link.ready(CONNECT_WITHIN_MS)
+      failure = await this.link.ready(OPERATOR_WAIT_MS)
     } catch (error) {
       // Its cause is what Redis itself says.
       const { cause } = error as Error

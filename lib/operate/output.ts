@@ -1,4 +1,5 @@
 import type { Writable } from 'node:stream'
+import { PROGRESS_EVERY_MS } from '../util/timings.ts'
 
 /**
  * Characters that a terminal could take for orders, or that make a line read differently from what it says: control and
@@ -22,9 +23,6 @@ export interface Streams {
   readonly stdout: Writable
   readonly stderr: Writable & { isTTY?: boolean | undefined }
 }
-
-/** Least time between two progress lines, in milliseconds. */
-const PROGRESS_EVERY_MS = 100
 
 /**
  * Prints answers to standard output, for people or as JSON, and notes to standard error. Whatever is printed is clean:

@@ -3,6 +3,7 @@ import type { Duration, SessionTimeouts } from '../util/duration.ts'
 import { assertBoolean, isShortText } from './arguments.ts'
 import { ACTOR_LENGTH } from './end-cause.ts'
 import type { NewSession } from './new-record.ts'
+import { ACTING_MS } from '../util/timings.ts'
 
 /** Most methods of one sign-in. */
 const MOST_METHODS = 10
@@ -29,9 +30,6 @@ export function methodsText (methods: readonly string[] | undefined): string | n
   const names = methodNames(methods)
   return names.length === 0 ? null : names.join(' ')
 }
-
-/** How long somebody acts as a user, unless the sign-in says otherwise. */
-const ACTING_MS = 3_600_000
 
 /** What a sign-in says of who uses its session, and how long. */
 interface GivenUse {

@@ -146,3 +146,16 @@ export const LIST_GRACE_MS = 86_400_000
 export const RETRY_EVERY_MS = 500
 /** How long an account remembers a network that it signed in from. At least the default windows of `attempts`. */
 export const KNOWN_NETWORK_MS = 30 * 86_400_000
+/** How long somebody acts as a user, unless the sign-in says otherwise. Smaller than the default `absoluteTimeout`. */
+export const ACTING_MS = 3_600_000
+
+// The command line
+
+/** How long an operator waits for one thing: connecting, subscribing, a series of PINGs. Greater than BOOT_WAIT_MS. */
+export const OPERATOR_WAIT_MS = 3_000
+/** How often a line of progress is written. Smaller than OPERATOR_WAIT_MS. */
+export const PROGRESS_EVERY_MS = 100
+/** Round trip to Redis from which on requests are noticeably slower. Smaller than COMMAND_DEADLINE_MS. */
+export const SLOW_ROUND_TRIP_MS = 10
+/** How soon a failover has to begin. Smaller than CLUSTER_RESUME_MS. */
+export const NOTICED_WITHIN_MS = 5_000

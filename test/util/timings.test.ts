@@ -5,19 +5,19 @@ import { resolveOptions } from '../../lib/options/resolve.ts'
 import * as timings from '../../lib/util/timings.ts'
 
 const {
-  ADOPTION_WAIT_MS, BOOT_RETRY_MS, BOOT_WAIT_MS, BUS_PING_EVERY_MS, BUSY_GRACE_MS, CLOCK_ANSWER_MS, CLOCK_TRUST_MS,
+  ACTING_MS, ADOPTION_WAIT_MS, BOOT_RETRY_MS, BOOT_WAIT_MS, BUS_PING_EVERY_MS, BUSY_GRACE_MS, CLOCK_ANSWER_MS, CLOCK_TRUST_MS,
   CLUSTER_RECONNECT, CLUSTER_RESUME_MS, COMMAND_DEADLINE_MS, CONFIRM_MS, CONNECT_TIMEOUT_MS, COUNT_MS, COUNTS_KEPT_MS,
   DISCONNECT_MS,
   FOREIGN_CALL_MS, FOREIGN_PROBE_EVERY_MS, GIVEN_UP_RETRY_MS, HEALTH_WAIT_MS, KEEP_ALIVE_MS, KNOWN_NETWORK_MS,
   LATE_TIMER_MS, LEAST_WAIT_MS, LEFT_MS, LIST_GRACE_MS, LIST_SLACK_MS, LOOK_AGAIN_MS, MOVED_MS, MOVED_WAIT_MS,
-  NEAR_BOOT_WAIT_MS, NEAR_SILENCE_MS, PAUSE_MS, PENDING_MS, PROBE_EVERY_MS, QUIT_MS, RECONNECT, REFUSAL_QUIET_MS,
+  NEAR_BOOT_WAIT_MS, NEAR_SILENCE_MS, NOTICED_WITHIN_MS, OPERATOR_WAIT_MS, PROGRESS_EVERY_MS, SLOW_ROUND_TRIP_MS, PAUSE_MS, PENDING_MS, PROBE_EVERY_MS, QUIT_MS, RECONNECT, REFUSAL_QUIET_MS,
   REQUEST_WAIT_MS, RESUME_MS, RETRY_EVERY_MS, REVOCATION_WAIT_MS, SEARCH_AGAIN_MS, SEARCH_MS, SENTINEL_COMMAND_MS,
   SENTINEL_RECONNECT, SENTINEL_RETRY, SIGNAL_CHECK_EVERY_MS, SLOTS_REFRESH_EVERY_MS, SLOTS_REFRESH_MS,
   SOCKET_TIMEOUT_MS, STAY_MS, TRACKING_RETRY_MS
 } = timings
 
 const root = join(import.meta.dirname, '..', '..')
-const { nearCache, attempts } = resolveOptions({ secret: 's'.repeat(32), redis: 'redis://127.0.0.1', nearCache: true })
+const { nearCache, attempts, absoluteTimeoutMs } = resolveOptions({ secret: 's'.repeat(32), redis: 'redis://127.0.0.1', nearCache: true })
 const maxStaleMs = nearCache?.maxStaleMs ?? 0
 const windowsMs = Object.values(attempts ?? {}).map((limit) => limit?.withinMs ?? 0)
 const longestPauseMs = RECONNECT.mostMs + RECONNECT.jitterMs
@@ -83,7 +83,13 @@ const RULES: Record<string, boolean> = {
   'a session is listed before it is touched': 2 * COMMAND_DEADLINE_MS <= LIST_SLACK_MS,
   'a list is there when somebody looks': LIST_SLACK_MS < LIST_GRACE_MS,
   'what is tried again has time for a command': COMMAND_DEADLINE_MS <= RETRY_EVERY_MS,
-  'an account remembers a network as long as attempts count': Math.max(...windowsMs) <= KNOWN_NETWORK_MS
+  'an account remembers a network as long as attempts count': Math.max(...windowsMs) <= KNOWN_NETWORK_MS,
+  'who acts as a user does so for less than the user': ACTING_MS < absoluteTimeoutMs,
+
+  'an operator waits longer than a server that starts': BOOT_WAIT_MS < OPERATOR_WAIT_MS,
+  'an operator sees that it goes on': PROGRESS_EVERY_MS < OPERATOR_WAIT_MS,
+  'a round trip is slow before it fails': SLOW_ROUND_TRIP_MS < COMMAND_DEADLINE_MS,
+  'a failover that is noticed in time lets service resume': NOTICED_WITHIN_MS < CLUSTER_RESUME_MS
 }
 
 t.test('every limit of time is smaller or greater than what it has to be', async (t) => {

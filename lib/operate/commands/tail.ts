@@ -7,12 +7,11 @@ import { EXIT, misuse, redisFailure } from '../exit.ts'
 import type { ExitCode } from '../exit.ts'
 import { userIdFrom } from '../ids.ts'
 import { instantText } from '../session-text.ts'
+import { OPERATOR_WAIT_MS } from '../../util/timings.ts'
 
 /** Names of the events that processes tell each other. */
 const TYPES = ['created', 'revoked', 'expired'] as const
 
-/** How long subscribing may take. */
-const SUBSCRIBE_WITHIN_MS = 3_000
 /** How many events wait to be printed. Those beyond are left out, and counted. */
 const MOST_WAITING = 10_000
 
@@ -88,7 +87,7 @@ async function subscribed (connection: Connection, signal: AbortSignal, onGap: (
     signal.addEventListener('abort', () => resolve(null), { once: true })
     if (signal.aborted) resolve(null)
   })
-  const answer = await withDeadline(listening, SUBSCRIBE_WITHIN_MS)
+  const answer = await withDeadline(listening, OPERATOR_WAIT_MS)
   if (answer === null) return
   const told = typeof answer === 'string' ? answer : connection.trouble ?? 'no answer in time'
   throw redisFailure(`cannot listen at ${target.where}: ${told}`)

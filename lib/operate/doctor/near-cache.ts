@@ -4,12 +4,10 @@ import type { Keys } from '../../redis/keys.ts'
 import type { RedisLink } from '../../redis/link.ts'
 import { Tracking } from '../../redis/tracking.ts'
 import { TIMED_OUT, withDeadline } from '../../util/deadline.ts'
-import { NEAR_SILENCE_MS } from '../../util/timings.ts'
+import { NEAR_SILENCE_MS, OPERATOR_WAIT_MS } from '../../util/timings.ts'
 import { finding, ok, short } from './findings.ts'
 import type { Finding } from './findings.ts'
 
-/** How long Redis may take to begin. */
-const WITHIN_MS = 3_000
 const TODO = 'Grant +client|id, +client|tracking and &__redis__:invalidate (docs/guides/production.md). ' +
   'docs/guides/managed-redis.md says which services cannot do it'
 
@@ -17,9 +15,9 @@ const TODO = 'Grant +client|id, +client|tracking and &__redis__:invalidate (docs
 export async function nearCacheFindings (link: RedisLink, keys: Keys, isUsed: boolean): Promise<Finding[]> {
   const tracking = new Tracking(link, keys, NEAR_SILENCE_MS)
   try {
-    const outcome = await withDeadline(tracking.listen(() => {}, () => {}), WITHIN_MS)
+    const outcome = await withDeadline(tracking.listen(() => {}, () => {}), OPERATOR_WAIT_MS)
     if (outcome === null) return [ok('near-cache', 'Redis tells what changes (CLIENT TRACKING): nearCache works here')]
-    const reason = outcome === TIMED_OUT ? `no answer within ${WITHIN_MS / 1_000} s` : short(outcome.message)
+    const reason = outcome === TIMED_OUT ? `no answer within ${OPERATOR_WAIT_MS / 1_000} s` : short(outcome.message)
     const other = await tracksOnResp3(link, keys) ? '. It would on one connection of RESP3, which is not used' : ''
     const found = `Redis does not tell a second connection what changes (${reason})${other}: nearCache `
     if (isUsed) return [finding('warning', 'near-cache', `${found}is off, and each session is read from Redis`, TODO)]
@@ -37,7 +35,7 @@ async function tracksOnResp3 (link: RedisLink, keys: Keys): Promise<boolean> {
   line.on('error', () => {})
   try {
     const answer = line.call('CLIENT', 'TRACKING', 'ON', 'BCAST', 'PREFIX', keys.beginning)
-    return await withDeadline(answer.then(() => true, () => false), WITHIN_MS) === true
+    return await withDeadline(answer.then(() => true, () => false), OPERATOR_WAIT_MS) === true
   } finally {
     disconnectNow(line)
   }

@@ -1,20 +1,18 @@
-import { COMMAND_DEADLINE_MS } from '../../util/timings.ts'
+import { COMMAND_DEADLINE_MS, OPERATOR_WAIT_MS, SLOW_ROUND_TRIP_MS } from '../../util/timings.ts'
 import { finding, ok, refused } from './findings.ts'
 import type { Finding, Server } from './findings.ts'
 
 /** How often a server is pinged, and how long that may take together. */
-const PINGS = { count: 20, withinMs: 2_000 }
-/** A round trip that every request feels. */
-const SLOW_MS = 10
+const PINGS = 20
 /** How far two clocks may be apart, in milliseconds. */
 const APART_MS = { here: 5_000, masters: 1_000 }
 
 /** How long a server takes to answer: some PINGs, one after the other. */
 export async function roundTripFindings (server: Server): Promise<Finding[]> {
   const times: number[] = []
-  const giveUpAt = performance.now() + PINGS.withinMs
+  const giveUpAt = performance.now() + OPERATOR_WAIT_MS
   try {
-    while (times.length < PINGS.count && performance.now() < giveUpAt) {
+    while (times.length < PINGS && performance.now() < giveUpAt) {
       const sentAt = performance.now()
       await server.ping()
       times.push(performance.now() - sentAt)
@@ -34,7 +32,7 @@ function judged (times: number[]): Finding {
     return finding('problem', 'round trips', `${found}: the application waits ${COMMAND_DEADLINE_MS} ms for an ` +
       'answer, and then replies 503', NEARER)
   }
-  if (median < SLOW_MS) return ok('round trips', found)
+  if (median < SLOW_ROUND_TRIP_MS) return ok('round trips', found)
   return finding('warning', 'round trips', `${found}: every request that reads its session waits for that`, NEARER)
 }
 

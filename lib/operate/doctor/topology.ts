@@ -4,12 +4,9 @@ import { infoField } from '../../redis/suitability.ts'
 import { finding, ok, refused, short } from './findings.ts'
 import type { Finding, Server } from './findings.ts'
 import { settingOf } from './server.ts'
+import { LOOK_AGAIN_MS, NOTICED_WITHIN_MS, OPERATOR_WAIT_MS } from '../../util/timings.ts'
 
-/** Longest time in which a dead master should be noticed: nobody can sign in or out meanwhile. */
-const NOTICED_WITHIN_MS = 5_000
 const SLOTS = 16_384
-/** How long a Sentinel may take to answer. */
-const SENTINEL_MS = 2_000
 
 /** How the servers stand together: a Cluster, or Sentinels. `masters`: those that are connected, by their names. */
 export async function topologyFindings (
@@ -92,7 +89,7 @@ async function sentinelFindings (client: Server): Promise<Finding[]> {
 type View = Record<string, string> | string
 
 async function answerOf (sentinel: Server, name: string): Promise<View> {
-  const giveUpAt = performance.now() + SENTINEL_MS
+  const giveUpAt = performance.now() + OPERATOR_WAIT_MS
   for (;;) {
     try {
       // It is not connected yet.
@@ -101,7 +98,7 @@ async function answerOf (sentinel: Server, name: string): Promise<View> {
       const { message } = error as Error
       const isConnecting = sentinel.status !== 'ready' || /enableOfflineQueue/.test(message)
       if (!isConnecting || performance.now() > giveUpAt) return short(message)
-      await new Promise((resolve) => setTimeout(resolve, 20))
+      await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
     }
   }
 }
