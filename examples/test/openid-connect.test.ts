@@ -124,10 +124,8 @@ async function startWithTokens (t: Test, redis?: string) {
     claims: { iss: issuer, aud: CLIENT.clientId, iat: now, exp: now + 120, sid: 'here', events: { [EVENT]: {} } }
   }
   const tokenOf = async ({ key = standard.key, header, claims }: Partial<Signed> = {}): Promise<string> => {
-    const payload = { ...standard.claims, jti: crypto.randomUUID(), ...claims }
-    // Members that are undefined are left out.
-    const whole = JSON.parse(JSON.stringify(payload)) as JWTPayload
-    return await new SignJWT(whole).setProtectedHeader({ alg: 'ES256', ...standard.header, ...header }).sign(key)
+    const payload = defined({ ...standard.claims, jti: crypto.randomUUID(), ...claims })
+    return await new SignJWT(payload).setProtectedHeader({ alg: 'ES256', ...standard.header, ...header }).sign(key)
   }
   const post = async (token: string): Promise<{ status: number, error: unknown, cacheControl: unknown }> => {
     const payload = new URLSearchParams({ logout_token: token }).toString()
@@ -140,13 +138,19 @@ async function startWithTokens (t: Test, redis?: string) {
   return { app, issuer, now, foreignKey, standard, tokenOf, post, lives }
 }
 
+/** Returns the claims of a token without those that are undefined. */
+function defined (claims: object): JWTPayload {
+  // JSON of an object is an object.
+  return JSON.parse(JSON.stringify(claims)) as JWTPayload
+}
+
 const DONE = { status: 200, error: null, cacheControl: 'no-store' }
 const REFUSED = { status: 400, error: 'invalid_request', cacheControl: 'no-store' }
 
 test('a logout token that is forged, old, or no logout token ends nothing', async (t) => {
   const { app, issuer, now, foreignKey, standard, tokenOf, post, lives } = await startWithTokens(t)
   await app.sessions.create({ userId: 'ada', idp: { issuer, sid: 'here' } })
-  const unsigned = new UnsecuredJWT({ ...standard.claims, jti: 'none' }).encode()
+  const unsigned = new UnsecuredJWT(defined({ ...standard.claims, jti: 'none' })).encode()
   const bad = {
     'a foreign key': await tokenOf({ key: foreignKey }),
     'alg none': unsigned,
