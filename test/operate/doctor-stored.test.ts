@@ -32,6 +32,8 @@ t.test('sessions are counted by what they are, and users by how many they have',
   const { store, keyPrefix } = await opened(t)
   const anonymous = { userId: null, authenticatedAt: null }
   await begin(store, ...Array.from({ length: 5 }, () => ({ userId: 'ada' })), { userId: 'bob' }, { userId: 'bob', kind: 'bearer' }, anonymous, anonymous, anonymous)
+  // The sessions of this one have run out, and the list is still there.
+  await redis.client.zadd(`@${keyPrefix}user:carol`, 1, 'x:1')
   const report = await examine(t, redis.url, { prefix: keyPrefix })
   t.match(report.stored, {
     isSample: false,

@@ -39,7 +39,7 @@ export interface Stored {
   readonly bearer: number
   /** What the sessions take. */
   readonly bytes: number
-  /** Lists of users. */
+  /** Lists with sessions: users who are signed in. */
   readonly lists: number
   /** Entries of lists that were looked up, and those among them without a session. */
   readonly entries: { readonly checked: number, readonly orphans: number }
@@ -89,7 +89,7 @@ class Counter {
   #lookedAt = 0
   #keys: number | null = 0
   #isPart = false
-  /** Keys under the prefix, and lists, as if all servers had been looked at as a whole. */
+  /** Keys under the prefix, and lists with sessions, as if all servers had been looked at as a whole. */
   #under = 0
   #lists = 0
   /** What was read of sessions. */
@@ -174,7 +174,6 @@ class Counter {
     const sessions = page.filter((key) => key.startsWith(prefix))
     const lists = page.filter((key) => key.startsWith(this.#listStart))
     this.#under += sessions.length
-    this.#lists += lists.length
     const most = this.#readsWhole ? WHOLE_SESSIONS : SAMPLE.sessions
     const toRead = this.#options.full ? sessions : sessions.slice(0, Math.max(0, most - this.#read.count))
     await inPortions(toRead, async (key) => { await this.#readSession(server, key) })
@@ -248,8 +247,11 @@ class Counter {
   async #readList (server: Server, list: string): Promise<void> {
     const now = Math.floor(this.#patient.link.now())
     const sessions = await server.zcount(list, now, '+inf').catch(noneIfOther)
+    // A list outlives its last session.
+    if (sessions === 0) return
+    this.#lists++
     this.#rank({ userId: list.slice(this.#listStart.length), sessions })
-    if (this.#options.isShared || sessions === 0) return
+    if (this.#options.isShared) return
     if (!this.#options.full && this.#listsRead >= SAMPLE.lists) return
     this.#listsRead++
     const members = await server.zrangebyscore(list, now, '+inf', 'LIMIT', 0, MEMBERS).catch(() => [])
@@ -269,7 +271,6 @@ class Counter {
   }
 
   #rank (user: { userId: string, sessions: number }): void {
-    if (user.sessions === 0) return
     this.#users.push(user)
     // Now and then, so that what is kept stays small.
     if (this.#users.length > 10 * USERS) this.#users = topOf(this.#users)
