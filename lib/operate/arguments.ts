@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { isId } from '../session/token.ts'
 import type { OptionSpec, Values } from './command.ts'
 import { misuse } from './exit.ts'
 import { clean } from './output.ts'
@@ -13,8 +14,6 @@ export const COMMON: Readonly<Record<string, OptionSpec>> = {
   help: { short: 'h', says: 'print this' }
 }
 
-/** What an id of a session looks like. */
-const ID = /^[\w-]{22}$/
 /** What begins like a cookie's value or a bearer token: nothing that belongs into a list of processes. */
 const TOKEN = /(?:^|[=:\s])(?:fus_)?[\w-]{22}(?:\.|%2e)[\w-]{32}/i
 /** Stands before ids that begin like options. No argument of a process can hold it. */
@@ -49,7 +48,7 @@ function parsed (
   args: readonly string[], options: Readonly<Record<string, OptionSpec>>
 ): Arguments & { names: string[] } {
   const known = new Set(Object.keys(options).map((name) => `--${name}`))
-  const marked = args.map((each) => each.startsWith('-') && ID.test(each) && !known.has(each) ? MARK + each : each)
+  const marked = args.map((each) => each.startsWith('-') && isId(each) && !known.has(each) ? MARK + each : each)
   const unmarked = <T>(value: T): T | string => typeof value === 'string' ? value.replace(MARK, '') : value
   const entries = Object.entries(options).map(([name, { value, short }]) => {
     return [name, { type: value === undefined ? 'boolean' as const : 'string' as const, ...short && { short } }]

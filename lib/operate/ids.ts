@@ -1,8 +1,6 @@
 import { isUserIdText } from '../session/record.ts'
+import { isId } from '../session/token.ts'
 import { misuse } from './exit.ts'
-
-/** The public handle of a session. */
-const ID = /^[\w-]{22}$/
 
 /**
  * Returns an argument that is the id of a session.
@@ -10,7 +8,7 @@ const ID = /^[\w-]{22}$/
  */
 export function idFrom (argument: string | undefined): string {
   if (argument === undefined) throw misuse('the id of a session is missing')
-  if (!ID.test(argument)) throw misuse('the id of a session has 22 characters: letters, digits, "-" and "_"')
+  if (!isId(argument)) throw misuse('the id of a session has 22 characters: letters, digits, "-" and "_"')
   return argument
 }
 

@@ -17,7 +17,7 @@ export interface Verdict {
 }
 
 /** What to do where a request carries no credential that could be one. */
-const TODO: Partial<Record<Refusal['reason'], string>> = {
+const ADVICE: Partial<Record<Refusal['reason'], string>> = {
   'other-name': 'give --cookie-name, if the application has a cookieName. Otherwise the browser has the cookie of ' +
     'another application, or of one with another cookie.secure, which changes the default name',
   'two-cookies': 'one of them is of another domain or path. Was cookie.domain or cookie.path changed? Then change ' +
@@ -33,7 +33,7 @@ export function refused ({ reason, library, cookies }: Refusal): Verdict {
   const whose = library === undefined ? '' : `. It looks like one of ${library}`
   const names = cookies === undefined ? '' : `: ${cookies.join(', ')}`
   const says = `${REFUSALS[reason]}${whose}${names}`
-  return { signedIn: false, reason, isProven: null, says, todo: TODO[reason] ?? null }
+  return { signedIn: false, reason, isProven: null, says, todo: ADVICE[reason] ?? null }
 }
 
 /** How a session ended, in people's words. */

@@ -222,7 +222,7 @@ return 1`)
    * KEYS  session
    * ARGV  idle timeout in ms, or '' as it is · absolute deadline in ms since 1970, or '' as it is · 'persist' for a
    *       session without expiry, or '' · the latest expiry that the user's list was told, in ms since 1970
-   * Returns false: absent · 1, the session as it is now · 0, the session: nothing is written, as it was used meanwhile
+   * Returns false: absent · 1, the session as it is now · 0, the session: nothing is written, it was used meanwhile
    *         and the list was told of no such expiry · -1, the session: they have run out, and it is deleted
    *
    * The expiry comes first: a full Redis refuses what needs memory only as a script's first write.

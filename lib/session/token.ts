@@ -27,7 +27,7 @@ export function isToken (value: unknown): value is Token {
 }
 
 /** Whether `value` has the shape of a session's id. */
-function isId (value: unknown): value is string {
+export function isId (value: unknown): value is string {
   return typeof value === 'string' && ID.test(value)
 }
 

@@ -8,7 +8,7 @@ import { NEAR_SILENCE_MS, OPERATOR_WAIT_MS } from '../../util/timings.ts'
 import { finding, ok, short } from './findings.ts'
 import type { Finding } from './findings.ts'
 
-const TODO = 'Grant +client|id, +client|tracking and &__redis__:invalidate (docs/guides/production.md). ' +
+const GRANT = 'Grant +client|id, +client|tracking and &__redis__:invalidate (docs/guides/production.md). ' +
   'docs/guides/managed-redis.md says which services cannot do it'
 
 /** Whether the near-cache works here: begins to listen as it does (CLIENT TRACKING with REDIRECT), and stops. */
@@ -20,8 +20,8 @@ export async function nearCacheFindings (link: RedisLink, keys: Keys, isUsed: bo
     const reason = outcome === TIMED_OUT ? `no answer within ${OPERATOR_WAIT_MS / 1_000} s` : short(outcome.message)
     const other = await tracksOnResp3(link, keys) ? '. It would on one connection of RESP3, which is not used' : ''
     const found = `Redis does not tell a second connection what changes (${reason})${other}: nearCache `
-    if (isUsed) return [finding('warning', 'near-cache', `${found}is off, and each session is read from Redis`, TODO)]
-    return [finding('note', 'near-cache', `${found}would not work here`, `${TODO}. Nothing else needs it`)]
+    if (isUsed) return [finding('warning', 'near-cache', `${found}is off, and each session is read from Redis`, GRANT)]
+    return [finding('note', 'near-cache', `${found}would not work here`, `${GRANT}. Nothing else needs it`)]
   } finally {
     await tracking.close()
   }

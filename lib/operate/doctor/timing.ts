@@ -71,8 +71,9 @@ export async function clockFindings (servers: ReadonlyArray<[name: string, serve
 async function offsetOf (server: Server): Promise<number | Finding> {
   try {
     const sentAt = Date.now()
-    const [seconds, micros] = await server.time() as unknown as [string, string]
-    return Number(seconds) * 1_000 + Number(micros) / 1_000 - (sentAt + Date.now()) / 2
+    // They are texts, whatever the driver's types say.
+    const [seconds = NaN, micros = NaN] = (await server.time()).map(Number)
+    return seconds * 1_000 + micros / 1_000 - (sentAt + Date.now()) / 2
   } catch (error) {
     return refused('clock', 'TIME', error)
   }
