@@ -1,6 +1,9 @@
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo, Server, Socket } from 'node:net'
+import type { Test } from 'tap'
+import { prefix } from './redis.ts'
+import { openStore } from './redis-store.ts'
 
 /** When nothing has passed for so long, all that could overtake has. */
 const QUIET_MS = 30
@@ -154,4 +157,15 @@ function endOf (buffer: Buffer, start: number): number {
   const parts = '*~>'.includes(type) ? length : type === '%' ? 2 * length : 0
   for (let part = 0; part < parts && end !== -1; part++) end = endOf(buffer, end)
   return end
+}
+
+/** Opens a store whose next operation ends at one of its commands, which Redis never gets; and one that nothing keeps from Redis. */
+export async function openBroken (t: Test, redis: { port: number, url: string }) {
+  const keyPrefix = prefix()
+  const wire = new SteppingWire([redis.port], keyPrefix)
+  await wire.open()
+  t.teardown(() => wire.close())
+  const broken = await openStore(t, `redis://127.0.0.1:${wire.ports[0]}`, { prefix: keyPrefix })
+  const store = await openStore(t, redis.url, { prefix: keyPrefix })
+  return { wire, broken, store }
 }

@@ -9,7 +9,7 @@ import { record } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import { keysOf, openStore } from '../helpers/redis-store.ts'
 import { Gate } from '../helpers/spy-store.ts'
-import { SteppingWire } from '../helpers/stepping-wire.ts'
+import { openBroken } from '../helpers/stepping-wire.ts'
 
 const redis = await startRedis(t)
 
@@ -99,12 +99,7 @@ t.test('a sign-in that began after its session at the provider was ended here is
 t.test('what was broken off at any command ends all when it is tried again', async (t) => {
   withRealLimits(t)
   for (const command of [1, 2, 3, 4, 5, 6, 7]) {
-    const keyPrefix = prefix()
-    const wire = new SteppingWire([redis.port], keyPrefix)
-    await wire.open()
-    t.teardown(() => wire.close())
-    const broken = await openStore(t, `redis://127.0.0.1:${wire.ports[0]}`, { prefix: keyPrefix })
-    const store = await openStore(t, redis.url, { prefix: keyPrefix })
+    const { wire, broken, store } = await openBroken(t, redis)
     const sessions = [record({ now: store.now(), idp }), record({ now: store.now(), idp })]
     for (const each of sessions) await store.begin(each)
     wire.stopAt({ command, mode: 'unsent' })
