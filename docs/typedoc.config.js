@@ -33,6 +33,7 @@ export default {
     'lib/errors.ts:errors',
     'lib/http/context.ts:AnyReply',
     'lib/http/context.ts:AnyRequest',
+    'lib/http/routes/admin-options.ts:ActorName',
     'lib/http/routes/auth-options.ts:Awaitable',
     'lib/http/routes/auth-options.ts:CredentialsSchema',
     'lib/http/routes/auth-options.ts:Shown',

@@ -1,11 +1,9 @@
 import createError from '@fastify/error'
 import type { FastifyError } from '@fastify/error'
+import type { EndReason } from './session/events.ts'
 
 /** The page that says of each code what it means and what to do, as a path that begins with the package's name. */
 const HELP = 'fastify-user-sessions/docs/reference/errors.md'
-
-/** How a session ended. */
-type Ended = 'logout' | 'revoked' | 'replaced' | 'evicted' | 'expired'
 
 interface DefinedError extends FastifyError {
   /** Status of the reply. */
@@ -19,7 +17,7 @@ interface DefinedError extends FastifyError {
     /** Of `ERR_SESSION_REAUTH_REQUIRED`: the methods of sign-in that the route asks for, if it does. */
     methods?: readonly string[]
     /** ERR_SESSION_UNAUTHENTICATED, with the option `endedFor`: how the session of the request's credential ended. */
-    ended?: Ended
+    ended?: EndReason | 'expired'
   }
   /**
    * Section of the documentation about the code: what it means, the likeliest causes, what to do. A path that begins
@@ -48,7 +46,7 @@ export interface SessionError extends DefinedError {
     /** Of `ERR_SESSION_REAUTH_REQUIRED`: the methods of sign-in that the route asks for, if it does. */
     methods?: readonly string[]
     /** ERR_SESSION_UNAUTHENTICATED, with the option `endedFor`: how the session of the request's credential ended. */
-    ended?: Ended
+    ended?: EndReason | 'expired'
   }
 }
 

@@ -51,7 +51,7 @@ const MARK_END = 'leaveMark(KEYS[3], present, ARGV[1], ARGV[2])'
 const MARK_LEAVING = 'leaveMark(KEYS[3], present, ARGV[3], ARGV[4])'
 
 /** Reply to an end: the value beside the session, and the session. */
-type Ended = [beside: string | null, session: string | null]
+type EndReply = [beside: string | null, session: string | null]
 
 /** Start of the value beside a session that has moved. Its new id follows, a space, and the hash of its old secret. */
 export const MOVED = '>'
@@ -319,7 +319,7 @@ return { 1, value }`)
    * Ends both, in one step: it may be about to move. That it has moved stays known: others may be ending it at the same
    * time. Needs no memory.
    */
-  static readonly endScript = script<Ended>(2, endLua('ARGV[1]'))
+  static readonly endScript = script<EndReply>(2, endLua('ARGV[1]'))
 
   /**
    * The same, and leaves a mark of the session that was live.
@@ -327,7 +327,7 @@ return { 1, value }`)
    * ARGV  how long the mark stays, in ms · its last members · the hash, or absent
    * Returns as above
    */
-  static readonly endMarkedScript = script<Ended>(3, endLua('ARGV[3]', MARK_END))
+  static readonly endMarkedScript = script<EndReply>(3, endLua('ARGV[3]', MARK_END))
 
   /**
    * Ends one session, wherever in its life it is, also if it has just moved to another id. Returns the session that was

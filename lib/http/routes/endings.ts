@@ -22,12 +22,12 @@ export interface EndingRoutes {
 
 interface EndingRedirects {
   /** Returns the page to which a form is sent when sessions have ended. */
-  readonly done: (ended: Ended) => string
+  readonly done: (ended: EndingReply) => string
   readonly onFailure: ReturnType<typeof failedForms>
 }
 
 /** What has ended: the reply of a script. */
-export interface Ended {
+export interface EndingReply {
   readonly status: number
   readonly body?: object
   /** Whose sessions have ended, where a page is told that. */
@@ -42,7 +42,7 @@ export interface Ending {
   readonly schema: { summary: string, description: string, params?: TObject, response: Record<number, TSchema> }
   /** What is sent along: in the query of a script, in the body of a form. */
   readonly sent?: { querystring: TSchema, body: TSchema }
-  readonly end: (request: FastifyRequest) => Promise<Ended>
+  readonly end: (request: FastifyRequest) => Promise<EndingReply>
 }
 
 /** Fixed paths or URLs to which forms are sent that end sessions. */
@@ -107,7 +107,7 @@ export function addEnding (
 }
 
 /** Returns the reply to the end of all sessions of a user: it does not wait for very many. */
-export async function endedAll (revocation: Revocation): Promise<Pick<Ended, 'status' | 'body'>> {
+export async function endedAll (revocation: Revocation): Promise<Pick<EndingReply, 'status' | 'body'>> {
   const revoked = await withDeadline(revocation.done, REVOCATION_WAIT_MS)
   if (revoked !== TIMED_OUT) return { status: 200, body: { revoked } }
   if (revocation.steps === 0) return { status: 200, body: { revoked: await finished(revocation) } }
