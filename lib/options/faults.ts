@@ -1,6 +1,6 @@
 import type { TSchema } from '@sinclair/typebox'
-import { Value } from '@sinclair/typebox/value'
-import type { ValueError } from '@sinclair/typebox/value'
+import { Errors } from '@sinclair/typebox/errors'
+import type { ValueError } from '@sinclair/typebox/errors'
 import { durationFault, durationMs } from '../util/duration.ts'
 import { errors } from '../errors.ts'
 import { insteadOf, meantBy } from './other-libraries.ts'
@@ -59,7 +59,7 @@ export function fitting (input: unknown, schema: TSchema, faults: Faults): Recor
   }
   const withMembers = namesWithMembers(schema)
   const options = readOnce(input, withMembers, faults)
-  for (const error of [...innermost(Value.Errors(schema, options))]) {
+  for (const error of [...innermost(Errors(schema, options))]) {
     const [name = '', member, ...deeper] = error.path.slice(1).split('/').map(unescaped)
     const nested = member !== undefined && withMembers.has(name) ? options[name] as object : null
     if (name === 'secret') continue // There is more to say of it.
