@@ -106,7 +106,7 @@ async function open (t: Test) {
 }
 
 /** How every `TypeError` of this package begins, and none of the engine, which names no argument. */
-const OURS = /^(user\.id|request\.headers|session data|[a-z][a-zA-Z]*) (must|needs|cannot|is longer than) /
+const OURS = /^(session data|[a-z][a-zA-Z]*(\.[a-z][a-zA-Z]*)?) (must|needs|cannot|is longer than) /
 
 /** Whether it is what the application's own code threw, while it was asked or called. */
 function isTheirs (error: unknown): boolean {

@@ -114,7 +114,9 @@ for (const [name, options] of KINDS) {
   t.test(`[7.2.1] whatever lies under a session's key, it signs in nobody else and fails no request, with ${name}`, async (t) => {
     const service = await startService(t, options)
     const { app, keyOf, ada, bob, adasText, bobsText } = service
-    const example = fc.record({ content: contents([adasText, bobsText]), first: action, then: action })
+    // As it was, now and then: else a few tries may hold none that is still hers.
+    const content = fc.oneof({ weight: 1, arbitrary: fc.constant(Buffer.from(adasText)) }, { weight: 5, arbitrary: contents([adasText, bobsText]) })
+    const example = fc.record({ content, first: action, then: action })
     const tally = { tries: 0, hers: 0, nobodys: 0 }
     await tryAll(times(10_000, 600), 1, example, async ([{ content, first, then } = { content: [], first: '', then: '' }]) => {
       none(await wrongAgain(async () => {
