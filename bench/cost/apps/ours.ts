@@ -35,5 +35,9 @@ export async function start (redis: string, { via = 'auth', store = 'redis', bea
   if (via === 'auth') app.get('/me', { preHandler: app.authenticate }, async (request) => bodyOf(request.auth?.userId ?? null))
   else app.get('/me', { preHandler: app.authenticate }, async (request) => bodyOf(request.session.userId as string))
   app.get('/public', async () => bodyOf(null))
+  app.post('/note', { preHandler: app.authenticate }, async ({ session }) => {
+    session.notes = Number(session.notes ?? 0) + 1
+    return bodyOf(session.userId ?? null)
+  })
   return await listening(app)
 }

@@ -9,5 +9,6 @@ export async function start (_redis: string, { cookie = false }: { cookie?: bool
   if (cookie) await app.register(fastifyCookie)
   app.get('/me', async () => bodyOf(null))
   app.get('/public', async () => bodyOf(null))
+  app.post('/note', async () => bodyOf(null))
   return await listening(app)
 }
