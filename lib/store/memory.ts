@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
+import { frozenCopy } from '../session/frozen.ts'
 import { expiresAt, isCounted, withTimeouts } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
@@ -17,6 +18,12 @@ import { Successors } from './successors.ts'
 /** Number of sessions that are ended at a time. The process answers nobody meanwhile. */
 const AT_ONCE = 500
 
+/** A session on a list. Only the list changes these members. */
+interface Listed {
+  newer: Held | null
+  older: Held | null
+}
+
 /** Options of `MemoryStore`. */
 export interface MemoryStoreOptions {
   /** Most sessions. One more is refused with ERR_SESSION_STORE_FULL. @default 100000 */
@@ -25,18 +32,15 @@ export interface MemoryStoreOptions {
   now?: (() => number) | undefined
 }
 
-/** The ids of a user's sessions: those that a limit counts, and the others. */
-interface UserIds {
-  readonly counted: Set<string>
-  readonly others: Set<string>
-}
+/** A user's sessions: those that a limit counts, and the others. */
+type UserSessions = Record<'counted' | 'others', SessionList | null>
 
-function placeOf (record: SessionRecord): keyof UserIds {
+function placeOf (record: SessionRecord): keyof UserSessions {
   return isCounted(record) ? 'counted' : 'others'
 }
 
 /** A session that is held. It is due when it expires. */
-interface Held extends Due {
+interface Held extends Due, Listed {
   record: SessionRecord
 }
 
@@ -51,8 +55,7 @@ export class MemoryStore implements SessionStore {
   readonly #sessions = new Map<string, Held>()
   /** The same in the order in which they expire. */
   readonly #expiring = new DueQueue<Held>()
-  /** The ids of each user's sessions: those that a limit counts, and the others. */
-  readonly #users = new Map<string, UserIds>()
+  readonly #users = new Map<string, UserSessions>()
   /** The ids of the sessions that began with each session at an identity provider. */
   readonly #idps = new Map<string, Set<string>>()
   readonly #maxSessions: number
@@ -211,15 +214,15 @@ export class MemoryStore implements SessionStore {
   /** Returns the sessions that a new one evicts. @throws ERR_SESSION_LIMIT_REACHED when the limit does not evict */
   #tooMany (userId: string | null, limit: Limit | null, line: string[] = []): SessionRecord[] {
     if (userId === null || limit === null) return []
-    const { counted } = this.#users.get(userId) ?? { counted: new Set() }
+    const counted = this.#users.get(userId)?.counted?.length ?? 0
     // Expired sessions are removed only where that matters.
-    return counted.size < limit.max ? [] : tooMany(this.#liveOf(userId, ['counted']), limit, line)
+    return counted < limit.max ? [] : tooMany(this.#liveOf(userId, ['counted']), limit, line)
   }
 
   /** Lists a user's live sessions, newest first, also among those of one millisecond. */
-  #liveOf (userId: string, which: Array<keyof UserIds> = ['others', 'counted']): SessionRecord[] {
+  #liveOf (userId: string, which: Array<keyof UserSessions> = ['others', 'counted']): SessionRecord[] {
     const known = this.#users.get(userId)
-    const ids = which.flatMap((each) => [...known?.[each] ?? []].reverse())
+    const ids = which.flatMap((each) => known?.[each]?.toArray() ?? []).map(({ record: { id } }) => id)
     return ids.map((id) => this.#live(id)).filter((record) => record !== null).sort((a, b) => b.createdAt - a.createdAt)
   }
 
@@ -243,16 +246,19 @@ export class MemoryStore implements SessionStore {
 
   #add (record: SessionRecord): SessionRecord {
     const { id, userId, idp } = record
-    if (userId !== null) this.#idsOf(userId)[placeOf(record)].add(id)
+    this.#remove(id)
+    const stored = this.#put(record)
+    const held = this.#sessions.get(id)
+    if (userId !== null && held !== undefined) this.#listOf(userId, placeOf(record)).add(held)
     if (idp !== null) this.#idps.set(idp, (this.#idps.get(idp) ?? new Set()).add(id))
-    return this.#put(record)
+    return stored
   }
 
   /** Stores a record. It is frozen, as callers get the stored object itself. */
   #put (record: SessionRecord): SessionRecord {
-    const frozen = Object.freeze({ ...record })
+    const frozen = frozenCopy(record, record)
     let held = this.#sessions.get(record.id)
-    if (held === undefined) this.#sessions.set(record.id, held = { record: frozen, dueAt: 0, slot: -1 })
+    if (held === undefined) this.#sessions.set(record.id, held = newHeld(frozen))
     held.record = frozen
     this.#expiring.set(held, expiresAt(frozen))
     return frozen
@@ -267,16 +273,18 @@ export class MemoryStore implements SessionStore {
     if (idp !== null && this.#idps.get(idp)?.delete(id) === true && this.#idps.get(idp)?.size === 0) {
       this.#idps.delete(idp)
     }
-    const ids = userId === null ? undefined : this.#users.get(userId)
-    if (userId === null || ids === undefined) return
-    ids[placeOf(held.record)].delete(id)
-    if (ids.counted.size + ids.others.size === 0) this.#users.delete(userId)
+    const known = userId === null ? undefined : this.#users.get(userId)
+    if (userId === null || known === undefined) return
+    known[placeOf(held.record)]?.delete(held)
+    if ((known.counted?.length ?? 0) + (known.others?.length ?? 0) === 0) this.#users.delete(userId)
   }
 
-  #idsOf (userId: string): UserIds {
-    let ids = this.#users.get(userId)
-    if (ids === undefined) this.#users.set(userId, ids = { counted: new Set(), others: new Set() })
-    return ids
+  #listOf (userId: string, place: keyof UserSessions): SessionList {
+    let known = this.#users.get(userId)
+    if (known === undefined) this.#users.set(userId, known = { counted: null, others: null })
+    const list = known[place] ?? new SessionList()
+    known[place] = list
+    return list
   }
 
   /**
@@ -286,5 +294,37 @@ export class MemoryStore implements SessionStore {
   #makeRoom (old?: SessionRecord): void {
     for (const { record } of this.#expiring.removeDue(this.#now())) this.#end(record, 'expired')
     if (this.#sessions.size >= this.#maxSessions && !this.#sessions.has(old?.id ?? '')) throw new errors.STORE_FULL()
+  }
+}
+
+function newHeld (record: SessionRecord): Held {
+  return { record, dueAt: 0, slot: -1, newer: null, older: null }
+}
+
+/** Sessions from the newest to the oldest. Each knows its neighbours, which takes a quarter of the memory of a Set. */
+class SessionList {
+  length = 0
+  #newest: Held | null = null
+
+  add (held: Held): void {
+    held.older = this.#newest
+    if (this.#newest !== null) this.#newest.newer = held
+    this.#newest = held
+    this.length++
+  }
+
+  delete (held: Held): void {
+    const { newer, older } = held
+    if (newer === null) this.#newest = older
+    else newer.older = older
+    if (older !== null) older.newer = newer
+    held.newer = held.older = null
+    this.length--
+  }
+
+  toArray (): Held[] {
+    const all: Held[] = []
+    for (let held = this.#newest; held !== null; held = held.older) all.push(held)
+    return all
   }
 }

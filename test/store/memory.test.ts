@@ -145,3 +145,27 @@ t.test('a closed memory store is empty', async (t) => {
   t.equal(await store.find(session.id), null)
   t.strictSame(await store.listByUser('ada'), [])
 })
+
+t.test('a session that ends leaves the others of its user listed in their order, wherever it stood', async (t) => {
+  const now = Date.now()
+  for (const ended of [[0], [1], [2], [3], [0, 3], [1, 2], [2, 1], [3, 2, 1], [0, 1, 2, 3]]) {
+    const store = new MemoryStore({ now: () => now })
+    const all = [0, 1, 2, 3].map(() => record({ userId: 'ada', now }))
+    for (const each of all) await store.begin(each)
+    for (const at of ended) t.ok(await store.delete(all[at]?.id ?? ''))
+    const late = record({ userId: 'ada', now })
+    await store.begin(late)
+    const left = all.filter((_each, at) => !ended.includes(at))
+    t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [...left, late].map(({ id }) => id).reverse(), `without ${ended.join(', ')}`)
+  }
+})
+
+t.test('a session that begins under the id of another one takes its place', async (t) => {
+  const store = new MemoryStore()
+  const [first, other] = [record({ userId: 'ada' }), record({ userId: 'ada' })]
+  for (const each of [first, other, first]) await store.begin(each)
+  t.strictSame((await store.listByUser('ada')).map(({ id }) => id).sort(), [first.id, other.id].sort())
+  await store.begin({ ...first, userId: 'bob' })
+  t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [other.id])
+  t.strictSame((await store.listByUser('bob')).map(({ id }) => id), [first.id])
+})
