@@ -1,4 +1,5 @@
 import type { EventEmitter } from 'node:events'
+import { expiresAt } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { listsOf, setTimeouts } from '../session/store.ts'
 import type {
@@ -110,11 +111,14 @@ export class NearCacheStore implements SessionStore {
   findNow (id: string): SessionRecord | undefined {
     const now = performance.now()
     if (now >= this.#changes.trustedUntil) return undefined
-    const entry = this.#recent.get(id)
-    if (entry === undefined || now - entry.readAt >= this.#maxStaleMs) return undefined
-    if (entry.expiresAt <= this.#store.now() || this.#endedSince(entry.record, entry.readAt)) return undefined
+    const place = this.#recent.placeOf(id)
+    if (place === undefined) return undefined
+    const readAt = this.#recent.readAt(place)
+    if (now - readAt >= this.#maxStaleMs) return undefined
+    const record = this.#recent.recordAt(place)
+    if (expiresAt(record) <= this.#store.now() || this.#endedSince(record, readAt)) return undefined
     this.#hits++
-    return entry.record
+    return record
   }
 
   async begin (record: SessionRecord, options?: BeginOptions): Promise<SessionRecord | null> {

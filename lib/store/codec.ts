@@ -29,7 +29,27 @@ export function decode (id: string, stored: string): SessionRecord | null {
   const head = parseObject(stored.slice(0, newline))
   const known = head === null ? null : decodeHead(head)
   if (head === null || known === null || typeof head.h !== 'string' || !isInstant(head.s)) return null
-  return Object.assign(known, { id, secretHash: head.h, lastSeenAt: head.s, data: stored.slice(newline + 1) })
+  // One literal: an object that gets members later takes a third more memory.
+  return {
+    id,
+    secretHash: head.h,
+    kind: known.kind,
+    userId: known.userId,
+    label: known.label,
+    meta: known.meta,
+    createdAt: known.createdAt,
+    authenticatedAt: known.authenticatedAt,
+    lastSeenAt: head.s,
+    endsAt: known.endsAt,
+    idleTimeoutMs: known.idleTimeoutMs,
+    persistent: known.persistent,
+    methods: known.methods,
+    actor: known.actor,
+    idp: known.idp,
+    ip: known.ip,
+    userAgent: known.userAgent,
+    data: stored.slice(newline + 1)
+  }
 }
 
 /** Encodes the first line of a stored session, without `s` and `h`. */

@@ -1,0 +1,48 @@
+import t from 'tap'
+import { liveBytes } from '../../bench/numbers.ts'
+import { RecentRecords } from '../../lib/near/records.ts'
+import { decode, encode } from '../../lib/store/codec.ts'
+import { record } from '../helpers/record.ts'
+
+const SESSIONS = 12_000
+/** What one session may take. */
+const MOST_BYTES = 600
+
+t.test('a session that is kept takes no more memory than its own text needs, whatever header and answer it came from', async (t) => {
+  const recent = new RecentRecords(SESSIONS)
+  const keep = (number: number): void => {
+    const userId = `user-${String(number).padStart(5, '0')}`
+    const { id, ...others } = record({ userId, ip: '203.0.113.7', userAgent: 'Firefox 131 on Windows', data: JSON.stringify({ userId }) })
+    // What comes over the network is one text, of which ids and data are parts.
+    const header = Buffer.from(`sid=${id}; ${'x'.repeat(2_000)}`).toString()
+    const stored = Buffer.from(encode({ id, ...others })).toString()
+    recent.set(decode(header.slice(4, 26), stored) ?? t.fail('it is not read'), performance.now())
+  }
+  // What grows once has grown.
+  for (let number = 0; number < SESSIONS; number++) keep(number)
+  recent.clear()
+  const before = liveBytes()
+  for (let number = 0; number < SESSIONS; number++) keep(number)
+  const bytes = (liveBytes() - before) / SESSIONS
+  t.equal(recent.length, SESSIONS)
+  t.ok(bytes <= MOST_BYTES, `${Math.round(bytes)} bytes`)
+})
+
+t.test('what is kept is a copy, with the text it had', async (t) => {
+  const recent = new RecentRecords(10)
+  const given = record({ data: '{"cart":["ä","€","🙂"]}' })
+  recent.set(given, 5)
+  const place = recent.placeOf(given.id)
+  t.strictSame(recent.recordAt(place ?? NaN), given)
+  t.not(recent.recordAt(place ?? NaN), given)
+  t.ok(Object.isFrozen(recent.recordAt(place ?? NaN)))
+  t.equal(recent.readAt(place ?? NaN), 5)
+})
+
+t.test('each of very many is found with the time when it was read', async (t) => {
+  const recent = new RecentRecords(3_000)
+  const all = Array.from({ length: 5_000 }, () => record())
+  for (const [index, each] of all.entries()) recent.set(each, index)
+  const times = all.map(({ id }) => recent.placeOf(id)).map((place) => place === undefined ? null : recent.readAt(place))
+  t.strictSame(times, all.map((_each, index) => index < 2_000 ? null : index))
+})
