@@ -43,7 +43,7 @@ export default {
     'lib/http/routes/standard-schema.ts:StandardSchema',
     'lib/http/session-data.ts:DeclaredData',
     'lib/redis/attempts.ts:RedisAttempts',
-    'lib/redis/bus.ts:RedisBus',
+    'lib/redis/ends.ts:Ends',
     'lib/redis/target.ts:ClientLike',
     'lib/redis/target.ts:RedisTarget',
     'lib/redis/tracking.ts:Tracking',

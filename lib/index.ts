@@ -37,7 +37,7 @@ export type { IdpSession } from './session/idp.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, NewTimeouts, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
-  Acquaintance, AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, Change, DeleteByIdpOptions,
+  Acquaintance, AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, BusSubject, Change, DeleteByIdpOptions,
   DeleteByUserOptions, DeleteOptions, Ended, EndMark, EndRecord, FindRecordOptions, Limit, ListOptions, MarkOptions,
   MoveOptions, PlaceOptions, ReplaceOptions, SessionLists, SessionStore, StoreEvents
 } from './session/store.ts'

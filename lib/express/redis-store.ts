@@ -43,7 +43,8 @@ export interface RedisStoreOptions extends SessionsInRedisOptions {
 }
 
 const OPTIONS = [
-  'client', 'prefix', 'durability', 'scanCount', 'ttl', 'serializer', 'disableTouch', 'disableTTL', 'overwrite'
+  'client', 'prefix', 'durability', 'events', 'scanCount', 'ttl', 'serializer', 'disableTouch', 'disableTTL',
+  'overwrite'
 ] as const
 
 /** End of a session that never ends: in the last year that every reader of dates takes. */
@@ -114,7 +115,7 @@ export class RedisStore extends ConnectRedis implements SessionStore {
 
   /** @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis, or for options that do not go together */
   constructor (options: RedisStoreOptions) {
-    const { client, overwrite = false, durability, ...others } = checkedOptions(options, OPTIONS)
+    const { client, overwrite = false, durability, events, ...others } = checkedOptions(options, OPTIONS)
     const { prefix = DEFAULT_PREFIX, scanCount, ttl, disableTTL } = others
     if (disableTTL === true && ttl !== undefined) {
       throw new errors.INVALID_OPTIONS('ttl cannot be given together with disableTTL: sessions never expire')
@@ -124,7 +125,7 @@ export class RedisStore extends ConnectRedis implements SessionStore {
     super({ ...others, client: connectRedisClient(link, keys) })
     this.#link = link
     this.#keys = keys
-    const sessions = { client, prefix, durability, scanCount }
+    const sessions = { client, prefix, durability, events, scanCount }
     this.#sessions = new SessionsInRedis(sessions, { link, neverExpire: this.disableTTL })
     this.#overwrite = overwrite
     this.events = link.events

@@ -37,7 +37,9 @@ export class Connection {
     this.client = client
     this.link = new RedisLink(client)
     this.keys = new Keys(prefix)
-    this.store = new RedisStore({ client, prefix, scanCount: SCAN_COUNT }, { link: this.link })
+    // Nobody knows here how the application's processes tell each other of events.
+    const parts = { link: this.link, isShardedOptional: true }
+    this.store = new RedisStore({ client, prefix, scanCount: SCAN_COUNT, events: 'both' }, parts)
     this.store.events.on('refused', (advice, cause) => { this.#trouble = `${messageOf(cause)}: ${advice}` })
     this.store.events.on('down', (cause) => { this.#trouble = messageOf(cause) })
   }

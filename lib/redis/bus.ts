@@ -20,6 +20,8 @@ export class RedisBus implements Bus {
   readonly #channel: string
   readonly #listeners = new Set<Listener>()
   #subscriber: Client | undefined
+  /** The subscriber listens. */
+  #isListening = false
   #ping: NodeJS.Timeout | undefined
 
   constructor (link: RedisLink, channel: string) {
@@ -35,6 +37,7 @@ export class RedisBus implements Bus {
     const listener = { onMessage, onGap }
     this.#listeners.add(listener)
     if (this.#subscriber === undefined) this.#open()
+    else if (this.#isListening) queueMicrotask(() => { if (this.#listeners.has(listener)) onGap() })
     return async () => {
       this.#listeners.delete(listener)
       if (this.#listeners.size === 0) await this.close()
@@ -46,6 +49,7 @@ export class RedisBus implements Bus {
     clearInterval(this.#ping)
     if (this.#subscriber !== undefined) disconnectNow(this.#subscriber)
     this.#subscriber = undefined
+    this.#isListening = false
   }
 
   #open (): void {
@@ -54,6 +58,7 @@ export class RedisBus implements Bus {
       for (const { onMessage } of this.#listeners) onMessage(message)
     })
     subscriber.on('ready', () => { void this.#subscribeAgain(subscriber) })
+    subscriber.on('close', () => { if (subscriber === this.#subscriber) this.#isListening = false })
     subscriber.on('error', () => {})
     // Waits for Redis if that is down.
     void this.#subscribe(subscriber)
@@ -63,6 +68,7 @@ export class RedisBus implements Bus {
 
   async #subscribeAgain (subscriber: Client): Promise<void> {
     await this.#subscribe(subscriber)
+    this.#isListening = subscriber === this.#subscriber
     for (const { onGap } of this.#listeners) onGap()
   }
 

@@ -33,6 +33,14 @@ export function connectedMasters (client: Client): Array<[name: string, master: 
   return client.nodes('master').map((node) => [`${node.options.host}:${node.options.port}`, node])
 }
 
+/** Returns the connected server that answers for a key or channel, with its name; `null` where none is known. */
+export function masterOf (client: Client, key: string): [name: string, master: Redis] | null {
+  const masters = connectedMasters(client)
+  if (!isCluster(client)) return masters[0] ?? null
+  const owner = client.slots[calculateSlot(key)]?.[0]
+  return masters.find(([name]) => name === owner) ?? null
+}
+
 /**
  * Returns all servers that hold keys, by their names.
  * @throws ERR_SESSION_STORE_UNAVAILABLE when one is not connected: what it holds would seem not to exist

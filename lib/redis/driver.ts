@@ -59,6 +59,11 @@ export function isRefusal (error: unknown): boolean {
   return start.test(replyOf(error))
 }
 
+/** Whether Redis will answer the same next time: a refusal, but not that it is busy or loading. */
+export function isLasting (error: unknown): error is Error {
+  return error instanceof Error && /^(NOPERM|NOAUTH|WRONGPASS|ERR) /.test(error.message)
+}
+
 /** Times at which connections left their servers, by their `reconnectOnError`. */
 const leftAt = new WeakMap<object, number>()
 

@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto'
-import type { Began } from '../session/store.ts'
+import type { Began, BusSubject } from '../session/store.ts'
 
 /** Beginning of the keys of sessions, where no other is given. */
 export const DEFAULT_PREFIX = 'sess:'
 
 /** Part of a key from which a Cluster calculates the slot, if there: what the first braces hold, unless empty. */
 const HASH_TAG = /^[^{]*\{[^}]+\}/
+
+/** Hash tags of the channels of events: each lies in the middle of another sixteenth of a Cluster's slots. */
+const TAGS = [18, 3, 65, 140, 19, 2, 64, 141, 106, 1, 70, 49, 107, 0, 66, 48]
 
 /** Maps ids of sessions to their names in Redis, and back. */
 export interface Names {
@@ -37,7 +40,9 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  * - `@<prefix>tries:<what>:<hash>`: a sorted set of failed logins, scored by when each counts no more: of an account,
  *   from a network, or of that account from that network. One of an account also holds the networks that it is known
  *   from, as `@<hash>`. `known-device` and `known-network` hold those of a user, with `knownDevices`.
- * - `@<prefix>events`: not a key but the channel on which processes tell each other what happened to sessions.
+ * - `@<prefix>events`: not a key but the channel on which processes tell each other what happened to sessions. With
+ *   `events: 'sharded'` these are `@<prefix>events:{<tag>}:<subject>`, 16 tags that spread them over a Cluster. A
+ *   process that has to know whether it hears one has another beside it, `<channel>:<uuid>`, for itself.
  *
  * Nothing but sessions lies under the prefix, so that counting or clearing `<prefix>*` means sessions.
  */
@@ -92,6 +97,11 @@ export class Keys {
   /** Channel of a database: `@<prefix>events`, in database 2 `@2:<prefix>events`. All of a server share channels. */
   eventsOf (database: number): string {
     return `@${database === 0 ? '' : `${database}:`}${this.#clientPrefix}${this.prefix}events`
+  }
+
+  /** Channels of a database for one subject, where there are several. */
+  shardsOf (database: number, subject: BusSubject): string[] {
+    return TAGS.map((tag) => `${this.eventsOf(database)}:{${tag}}:${subject}`)
   }
 
   /** MATCH pattern for all sessions. */

@@ -22,6 +22,8 @@ export interface LifecycleParts {
   idpLists: UserLists
   /** Has replicas confirm beginnings and ends; `null`: the master alone does. */
   replication: Replication | null
+  /** An anonymous session has ended for another. */
+  onDropped: (id: string) => void
   onEnded: (id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired', kind: SessionKind) => void
 }
 
@@ -37,9 +39,10 @@ export class Lifecycle {
   readonly #ends: ReplicatedEnds
   readonly #userEndings: UserEndings
   readonly #idpEndings: UserEndings
+  readonly #onDropped: LifecycleParts['onDropped']
   readonly #onEnded: LifecycleParts['onEnded']
 
-  constructor ({ keys, records, lists, idpLists, replication, onEnded }: LifecycleParts) {
+  constructor ({ keys, records, lists, idpLists, replication, onDropped, onEnded }: LifecycleParts) {
     this.#keys = keys
     this.#records = records
     this.#lists = lists
@@ -48,6 +51,7 @@ export class Lifecycle {
     const parts = { keys, records, ends: this.#ends }
     this.#userEndings = new UserEndings({ ...parts, lists, others: idpLists })
     this.#idpEndings = new UserEndings({ ...parts, lists: idpLists, others: lists })
+    this.#onDropped = onDropped
     this.#onEnded = onEnded
   }
 
@@ -226,7 +230,9 @@ export class Lifecycle {
     // Not waited for: a list may hold sessions that are gone.
     if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
     if (ended !== null) void this.#idpLists.remove(ended).catch(() => {})
-    if (ended?.userId != null) this.#onEnded(ended.id, ended.userId, reason, ended.kind)
+    if (ended === null) return
+    if (ended.userId === null) this.#onDropped(ended.id)
+    else this.#onEnded(ended.id, ended.userId, reason, ended.kind)
   }
 
   /** Deletes what was written about a session that does not begin. */

@@ -48,6 +48,8 @@ const BESIDES = {
   durability: [['+wait', 'WAIT 1 1'], ['+role', 'ROLE']],
   /** The `RedisStore` for an Express app. */
   RedisStore: [['+expire', 'EXPIRE $session 1']],
+  /** `events: 'sharded'` */
+  events: [['+spublish', 'SPUBLISH $shard x'], ['+ssubscribe', 'SSUBSCRIBE $shard']],
   /** Another database than 0. */
   database: [['+select', 'SELECT $database']],
   cluster: [['+cluster|slots', 'CLUSTER SLOTS'], ['+cluster|info', 'CLUSTER INFO'], ['+asking', 'ASKING']],
@@ -119,13 +121,15 @@ function namesOf (prefix: string, database: number): Record<string, { value: str
   const id = 'x'.repeat(22)
   const pending = keys.pending(id)
   const events = keys.eventsOf(database)
+  const channels = `&${pattern(events.slice(0, -'events'.length))}`
   const beside = `~${pattern(`@${prefix}`)}`
   return {
     $session: { value: keys.session(id), rule: `~${pattern(prefix)}` },
     $pending: { value: pending, rule: `~${pattern(pending.slice(0, pending.indexOf(prefix) + prefix.length))}` },
     $list: { value: keys.user('x'), rule: beside },
     $tries: { value: keys.tries('x'), rule: beside },
-    $events: { value: events, rule: `&${pattern(events.slice(0, -'events'.length))}` },
+    $events: { value: events, rule: channels },
+    $shard: { value: `${keys.shardsOf(database, 'ends')[0]}`, rule: channels },
     $invalidate: { value: '__redis__:invalidate', rule: '&__redis__:invalidate' },
     $database: { value: String(database) },
     $prefix: { value: prefix }

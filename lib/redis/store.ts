@@ -3,18 +3,21 @@ import { withTimeouts } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  Adoption, Began, BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, EndRecord,
+  Adoption, Began, BeginOptions, Bus, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, EndRecord,
   ListOptions, MoveOptions, ReplaceOptions, SessionStore
 } from '../session/store.ts'
 import { errors } from '../errors.ts'
 import { LIST_SLACK_MS } from '../util/timings.ts'
 import { RedisAttempts } from './attempts.ts'
+import { BothBuses } from './both-buses.ts'
 import { RedisBus } from './bus.ts'
-import { disconnect } from './connection.ts'
+import { disconnect, isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
+import { Ends } from './ends.ts'
 import { DEFAULT_PREFIX, Keys } from './keys.ts'
 import type { Names } from './keys.ts'
 import { Lifecycle } from './lifecycle.ts'
+import { LineBus } from './line-bus.ts'
 import { RedisLink } from './link.ts'
 import { Records } from './records.ts'
 import { Replication } from './replication.ts'
@@ -35,6 +38,11 @@ export interface RedisStoreOptions {
    * resolves when the master has it. @default 'default'
    */
   durability?: 'default' | 'replicated' | undefined
+  /**
+   * How processes tell each other of events, as the plugin's option `events`. All processes need the same.
+   * @default 'broadcast'
+   */
+  events?: 'broadcast' | 'sharded' | 'both' | undefined
   /** How many keys Redis looks at in one step of `listAll`: the COUNT of SCAN. @default 100 */
   scanCount?: number | undefined
 }
@@ -61,6 +69,8 @@ export interface RedisStoreParts {
   readonly records?: ((base: RedisStoreBase) => Records) | undefined
   /** Others extend sessions, too: they stay listed until their absolute deadline. */
   readonly extendedByOthers?: boolean | undefined
+  /** It does not matter to the operator that Redis refuses sharded messages. */
+  readonly isShardedOptional?: boolean | undefined
   /** Sessions never expire. */
   readonly neverExpire?: boolean | undefined
   /** Makes the part that takes over sessions of the other library. */
@@ -106,9 +116,11 @@ export interface AdoptionBase extends RedisStoreBase {
  *     with endedFor  each end also SETs @{sess:<id>}:ended, in the same script; ended: GET of it
  *     with durability 'replicated' ROLE and WAIT before a login ends anything, when it is live, and after a deletion;
  *                    where a session had ended before, EVALSHA trace @{sess:<id>}:trace before that
- *     bus            PUBLISH, SUBSCRIBE @sess:events
+ *     bus            PUBLISH, SUBSCRIBE @sess:events; with events 'sharded' SPUBLISH @sess:events:{<tag>}:<subject>,
+ *                    and on a connection to each master SSUBSCRIBE of those that are listened to, PING every 2 s
  *     changes        on a connection to each master CLIENT ID, INFO, CLIENT TRACKING ON REDIRECT <id> BCAST PREFIX
  *                    sess:, SUBSCRIBE __redis__:invalidate, PING three times within the silence allowed; INFO beside it
+ *     ends           as bus; three times within the silence allowed (S)PUBLISH of <channel>:<uuid>, to hear itself
  *     adopt          GET sess:<the other library's id>, the steps of a login (by one process), GETDEL it before the
  *                    last; at a logout EVALSHA discard of it
  *
@@ -124,7 +136,7 @@ export class RedisStore implements SessionStore {
   }
 
   readonly events: RedisLink['events']
-  readonly bus: RedisBus
+  readonly bus: Bus
   readonly adoption: Adoption | undefined
   readonly attempts: RedisAttempts
   private readonly link: RedisLink
@@ -137,6 +149,9 @@ export class RedisStore implements SessionStore {
   /** The connection on which sessions begin and end, where replicas are to confirm that. */
   readonly #confirmed: RedisLink | null = null
   readonly #replication: Replication | null
+  readonly #buses: { plain: RedisBus, sharded: LineBus | null, isBoth: boolean }
+  /** Has the near-caches of other processes hear of ends of which no event tells. `null`: there is none here. */
+  #ends: Ends | null = null
   readonly #queues = new TaskQueues()
   readonly #opened: Records[] = []
 
@@ -146,13 +161,19 @@ export class RedisStore implements SessionStore {
   constructor (options: RedisStoreOptions, parts: RedisStoreParts)
   constructor (options: RedisStoreOptions, parts: RedisStoreParts = {}) {
     const checked = checkedOptions(options, OPTIONS)
-    const { client, prefix = DEFAULT_PREFIX, durability = 'default', scanCount = 100 } = checked
+    if (!EVENTS.includes(checked.events)) throw new errors.INVALID_OPTIONS(EVENTS_FAULT)
+    const { client, prefix = DEFAULT_PREFIX, durability = 'default', events = 'broadcast', scanCount = 100 } = checked
     this.link = parts.link ?? new RedisLink(client)
     this.keys = new Keys(prefix, client.options.keyPrefix, parts.names)
     this.#parts = parts
     this.#scanCount = scanCount
     this.events = this.link.events
-    this.bus = new RedisBus(this.link, this.keys.eventsOf(this.link.database))
+    this.#buses = {
+      plain: new RedisBus(this.link, this.keys.eventsOf(this.link.database)),
+      sharded: events === 'broadcast' ? null : new LineBus(this.link, this.keys, { isSharded: true }),
+      isBoth: events === 'both'
+    }
+    this.bus = this.#bus()
     this.attempts = new RedisAttempts(this.link, this.keys)
     const base = this.#baseOn(this.link)
     this.#records = base.records
@@ -162,7 +183,8 @@ export class RedisStore implements SessionStore {
     this.#lifecycle = new Lifecycle({
       ...this.#confirmed === null ? base : this.#baseOn(this.#confirmed),
       replication: this.#replication,
-      onEnded: (...ended) => this.events.emit('ended', ...ended)
+      onEnded: (...ended) => this.events.emit('ended', ...ended),
+      onDropped: (id) => this.#ends?.tell(id)
     })
     this.adoption = parts.adoption?.({ ...base, discard: async (sid) => { await this.#lifecycle.discard(sid) } })
   }
@@ -212,11 +234,16 @@ export class RedisStore implements SessionStore {
   }
 
   async setTimeouts (record: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
-    return await this.#lifecycle.setTimeouts(record, timeouts)
+    const stored = await this.#lifecycle.setTimeouts(record, timeouts)
+    // It may end earlier now than others think.
+    if (stored !== null) this.#ends?.tell(stored.id)
+    return stored
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
-    return await this.#lifecycle.delete(id, options)
+    const ended = await this.#lifecycle.delete(id, options)
+    if (ended?.userId === null) this.#ends?.tell(ended.id)
+    return ended
   }
 
   async successor (id: string): Promise<string | null> {
@@ -262,6 +289,19 @@ export class RedisStore implements SessionStore {
     return new Tracking(this.link, this.keys, silenceMs)
   }
 
+  /** Whether this store can tell of ends alone: in a Cluster only by sharded events. */
+  get canTellEnds (): boolean {
+    return this.#buses.sharded !== null || !isCluster(this.link.client)
+  }
+
+  /** Makes what tells this process which sessions have ended. `silenceMs`: as with `changes`. */
+  ends (silenceMs: number): Ends {
+    const { plain, sharded, isBoth } = this.#buses
+    const lines = sharded ?? new LineBus(this.link, this.keys, { isSharded: false })
+    this.#ends = new Ends(this.link, lines, { silenceMs, sending: this.bus, besides: isBoth ? plain : undefined })
+    return this.#ends
+  }
+
   async ping (): Promise<void> {
     await this.link.ping()
   }
@@ -279,11 +319,18 @@ export class RedisStore implements SessionStore {
   }
 
   async close (): Promise<void> {
-    await this.bus.close()
+    await Promise.all([this.#buses.plain.close(), this.#buses.sharded?.close()])
     await Promise.all(this.#opened.map((records) => records.close()))
     this.link.close()
     this.#confirmed?.close()
     if (this.#confirmed !== null) await disconnect(this.#confirmed.client)
+  }
+
+  #bus (): Bus {
+    const { plain, sharded, isBoth } = this.#buses
+    if (sharded === null || !isBoth) return sharded ?? plain
+    const { isShardedOptional = false } = this.#parts
+    return new BothBuses(plain, sharded, (error) => { if (!isShardedOptional) this.link.reportRefusal(error) })
   }
 
   /** Finds the sessions of members of a user's list. Those that are gone come off, unless they are about to begin. */
@@ -324,7 +371,11 @@ export class RedisStore implements SessionStore {
 }
 
 /** Names of the options. */
-const OPTIONS = ['client', 'prefix', 'durability', 'scanCount'] as const
+const OPTIONS = ['client', 'prefix', 'durability', 'events', 'scanCount'] as const
+
+const EVENTS: readonly unknown[] =
+  [undefined, 'broadcast', 'sharded', 'both'] satisfies Array<RedisStoreOptions['events']>
+const EVENTS_FAULT = 'events must be \'broadcast\', \'sharded\' or \'both\''
 
 /** Answers the methods of a store of express-session, which asks for `on` at boot. */
 function refuse (): never {

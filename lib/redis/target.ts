@@ -74,6 +74,11 @@ export function targetFault (target: unknown): string | null {
   }
 }
 
+/** Whether a `redis` option names a Cluster. One behind a proxy looks like one server. */
+export function isClusterTarget (target: unknown): boolean {
+  return 'nodes' in placeOf(target)
+}
+
 /**
  * Returns where Redis is, by a `redis` option. Of a client only the options are read.
  * @throws TargetFault for an option that will not do

@@ -4,7 +4,7 @@ import { pausesSoFar } from '../util/pauses.ts'
 import { CONNECT_TIMEOUT_MS, TRACKING_RETRY_MS } from '../util/timings.ts'
 import { connectedMasters } from './cluster.ts'
 import { duplicate, isCluster, reconnectPause } from './connection.ts'
-import { withoutCommand } from './driver.ts'
+import { isLasting, withoutCommand } from './driver.ts'
 import type { Keys } from './keys.ts'
 import type { RedisLink } from './link.ts'
 
@@ -288,11 +288,6 @@ export class TrackingLine {
     clearTimeout(this.#askAgain)
     this.#options.onGap()
   }
-}
-
-/** Whether Redis will answer the same next time: a refusal, but not that it is busy or loading. */
-function isLasting (error: unknown): error is Error {
-  return error instanceof Error && /^(NOPERM|NOAUTH|WRONGPASS|ERR) /.test(error.message)
 }
 
 /** Returns the run id of INFO, which is new each time a server starts; `''` where INFO does not have it. */

@@ -99,7 +99,7 @@ export class SessionCore {
     this.credentials = new Credentials(options)
     this.#store = options.store
     this.#known = new KnownDevices(options.counters, options.knownDevicesMs ?? null)
-    this.#ends = new PendingEnds((end) => this.#delete(end))
+    this.#ends = new PendingEnds((end, hasFailed) => this.#delete(end, hasFailed))
     const tell = (ended: EndedSession, cause: EndCause): void => this.#tell('revoked', ended, cause)
     const { endedForMs: markForMs } = options
     this.#revocations = new Revocations(this.#store, { tell, markForMs })
@@ -395,11 +395,13 @@ export class SessionCore {
     return record == null || this.#isRefused(record) ? null : record
   }
 
-  async #delete ({ id, cause, secretHash, adopts }: SessionEnd): Promise<boolean> {
+  async #delete ({ id, cause, secretHash, adopts }: SessionEnd, hasFailed: boolean): Promise<boolean> {
     // The old session first: if nobody has adopted it by then, nobody will.
     if (adopts !== undefined) await this.#store.adoption?.discard(adopts)
     const ended = await this.#store.delete(id, { secretHash, ...markOf(cause, this.options.endedForMs) })
     if (ended !== null) this.#tell('revoked', ended, cause)
+    // The try that failed may have ended it, and nobody knows whose it was.
+    else if (hasFailed) this.events.tellDropped(id)
     return ended !== null
   }
 

@@ -2,10 +2,12 @@ import { channel } from 'node:diagnostics_channel'
 import { EventEmitter } from 'node:events'
 import { withDeadline } from '../util/deadline.ts'
 import { QUIT_MS } from '../util/timings.ts'
-import { isShortText } from './arguments.ts'
-import { ACTOR_LENGTH, REASON_LENGTH, requestIdText } from './end-cause.ts'
+import { droppedMessage, eventsIn, FLEET_EVENTS, messagesOf, subjectOf } from './event-messages.ts'
+import type { FleetEvent, FleetMessage } from './event-messages.ts'
 import type { SessionKind } from './record.ts'
-import type { Bus } from './store.ts'
+import type { Bus, BusSubject } from './store.ts'
+
+export { droppedMessage, endedIn } from './event-messages.ts'
 
 /**
  * Why a session ended. `replaced`: by a later sign-in, or by a regeneration of its id. `evicted`: by the limit of
@@ -105,20 +107,11 @@ export interface SessionEvents {
 
 /** The name of an event. */
 export type EventName = keyof SessionEvents
-/** An event that goes to all processes. */
-type FleetEvent = 'created' | 'revoked' | 'expired'
 
-/** Most events in one message. */
-const AT_ONCE = 500
-
-/** Names of events that go to all processes. */
-const FLEET_EVENTS: readonly unknown[] = ['created', 'revoked', 'expired'] satisfies FleetEvent[]
 /** Names of all events. */
 export const EVENT_NAMES: readonly unknown[] = [
   ...FLEET_EVENTS, 'login-failed', 'used-after-end', 'store-down', 'store-up'
 ]
-const REASONS: readonly unknown[] =
-  [null, 'moved', 'logout', 'revoked', 'replaced', 'evicted'] satisfies Array<SessionEvent['reason']>
 
 /** Message on `diagnostics_channel` for events of the store. */
 const LOCAL = Object.freeze({ local: true })
@@ -139,7 +132,8 @@ export class EventHub {
   #untold: FleetMessage[] = []
   /** Messages under way. */
   readonly #publishing = new Set<Promise<void>>()
-  #unsubscribe: (() => Promise<void>) | undefined
+  /** What ends listening, by what is listened to; `all` where the store has one channel for all. */
+  readonly #unsubscribe = new Map<BusSubject | 'all', () => Promise<void>>()
   #closed = false
 
   constructor (bus: Bus | undefined) {
@@ -152,7 +146,7 @@ export class EventHub {
   on<Name extends EventName> (name: Name, listener: (...args: SessionEvents[Name]) => void): void {
     // The driver's types do not follow a generic name.
     this.#emitter.on(name, listener as never)
-    this.#listen()
+    this.#listen(subjectOf(name))
     if (name === 'store-down' && this.#isDown) this.#emitLate(listener as () => void)
   }
 
@@ -168,7 +162,7 @@ export class EventHub {
   /** Calls back whenever events of other processes may have been missed. */
   onGap (callback: () => void): void {
     this.#onGap.add(callback)
-    this.#listen()
+    this.#listen('ends')
   }
 
   /** Emits an event in this process, and in the others as soon as the store passes it on. */
@@ -178,16 +172,31 @@ export class EventHub {
     if (bus !== undefined && this.#untold.push({ name, ...event }) === 1) queueMicrotask(() => this.#publish(bus))
   }
 
-  /** Publishes one event as a message of its own, and several of the same moment as one message. */
+  /** Publishes one event as a message of its own, and several of the same moment as one message for each channel. */
   #publish (bus: Bus): void {
     const told = this.#untold
     this.#untold = []
-    for (let from = 0; from < told.length; from += AT_ONCE) {
-      const events = told.slice(from, from + AT_ONCE)
-      const message = JSON.stringify({ origin: this.#origin, ...events.length === 1 ? events[0] : { events } })
-      const publishing = Promise.resolve(bus.publish(message)).finally(() => this.#publishing.delete(publishing))
-      this.#publishing.add(publishing)
+    const channels = new Map<string | undefined, FleetMessage[]>()
+    for (const event of told) {
+      const channel = bus.channelOf?.(subjectOf(event.name), event.id)
+      const events = channels.get(channel)
+      if (events === undefined) channels.set(channel, [event])
+      else events.push(event)
     }
+    for (const [channel, events] of channels) {
+      for (const message of messagesOf(this.#origin, events)) this.#send(bus, message, channel)
+    }
+  }
+
+  #send (bus: Bus, message: string, channel?: string): void {
+    const publishing = Promise.resolve(bus.publish(message, channel)).finally(() => this.#publishing.delete(publishing))
+    this.#publishing.add(publishing)
+  }
+
+  /** Has other processes forget their copies of a session of whose end no event tells. */
+  tellDropped (id: string): void {
+    const bus = this.#bus
+    if (bus !== undefined) this.#send(bus, droppedMessage(id), bus.channelOf?.('ends', id))
   }
 
   /** Emits an event of the store in this process alone. Those who listen later hear `store-down` too. */
@@ -205,18 +214,30 @@ export class EventHub {
     // A script that ends a session and closes the connection would say nothing.
     if (this.#bus !== undefined) this.#publish(this.#bus)
     await withDeadline(Promise.all(this.#publishing), QUIT_MS)
-    await this.#unsubscribe?.()
+    await Promise.all([...this.#unsubscribe.values()].map(async (end) => await end()))
   }
 
-  #listen (): void {
-    if (this.#closed) return
-    this.#unsubscribe ??= this.#bus?.subscribe((message) => this.#onMessage(message), () => {
-      for (const each of this.#onGap) each()
-    })
+  /** Listens to other processes, if there are channels for this subject. `null`: no other process tells of it. */
+  #listen (subject: BusSubject | null): void {
+    const bus = this.#bus
+    if (bus === undefined || this.#closed) return
+    if (bus.channelOf === undefined) return this.#subscribe(bus)
+    if (subject !== null) this.#subscribe(bus, subject)
   }
 
-  #onMessage (message: string): void {
-    for (const { name, ...event } of parse(message, this.#origin)) this.#tell(name, { ...event, local: false })
+  #subscribe (bus: Bus, subject?: BusSubject): void {
+    const name = subject ?? 'all'
+    if (this.#unsubscribe.has(name)) return
+    const onMessage = (message: string): void => this.#onMessage(message, subject)
+    const onGap = (): void => { for (const each of this.#onGap) each() }
+    this.#unsubscribe.set(name, bus.subscribe(onMessage, onGap, subject))
+  }
+
+  #onMessage (message: string, subject?: BusSubject): void {
+    for (const { name, ...event } of eventsIn(message, this.#origin)) {
+      // A bus may pass on more than was asked for.
+      if (subject === undefined || subjectOf(name) === subject) this.#tell(name, { ...event, local: false })
+    }
   }
 
   /** Emits a failed login in this process alone. */
@@ -247,41 +268,3 @@ export class EventHub {
 
 /** What listeners get. */
 type AnyEvent = SessionEvent | LoginFailure | UseAfterEnd
-
-type FleetMessage = Omit<SessionEvent, 'local'> & { name: FleetEvent }
-
-/** Reads the events in a message of another process than `origin`. Checks them: anybody may publish on a channel. */
-function parse (message: string, origin: string): FleetMessage[] {
-  try {
-    const heard = JSON.parse(message) as Record<string, unknown>
-    if (typeof heard.origin !== 'string' || heard.origin === origin) return []
-    const events: unknown[] = Array.isArray(heard.events) ? heard.events : [heard]
-    return events.flatMap(fleetMessage)
-  } catch {
-    return []
-  }
-}
-
-/** Returns an event that was heard, if it is one. What an older version does not say is `null`. */
-function fleetMessage (heard: unknown): FleetMessage[] {
-  const said = (heard ?? {}) as Record<string, unknown>
-  const { name, id, userId, at, reason } = said
-  const isEvent = FLEET_EVENTS.includes(name) && REASONS.includes(reason)
-  if (!isEvent || typeof id !== 'string' || typeof userId !== 'string' || typeof at !== 'number') return []
-  const text = (value: unknown, most: number): string | null => isShortText(value, most) ? value : null
-  const flag = (value: unknown): boolean | null => typeof value === 'boolean' ? value : null
-  return [{
-    // The lists have only names and reasons.
-    name: name as FleetEvent,
-    id,
-    userId,
-    at,
-    reason: reason as FleetMessage['reason'],
-    kind: said.kind === 'cookie' || said.kind === 'bearer' ? said.kind : null,
-    statedReason: text(said.statedReason, REASON_LENGTH),
-    actor: text(said.actor, ACTOR_LENGTH),
-    requestId: requestIdText(said.requestId),
-    newDevice: flag(said.newDevice),
-    newNetwork: flag(said.newNetwork)
-  }]
-}

@@ -25,6 +25,8 @@ interface Pending {
   readonly end: SessionEnd
   /** Number of tries that are under way. */
   running: number
+  /** A try has failed: the session may have ended by it. */
+  hasFailed: boolean
 }
 
 /**
@@ -37,14 +39,17 @@ interface Pending {
  * days must not fill the memory of this process.
  */
 export class PendingEnds {
-  readonly #delete: (end: SessionEnd) => Promise<boolean>
+  readonly #delete: (end: SessionEnd, hasFailed: boolean) => Promise<boolean>
   readonly #promised = new Map<string, Pending>()
   readonly #refused = new Map<string, Pending>()
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
-  /** `deleteSession` resolves once the store confirms that a session is gone. */
-  constructor (deleteSession: (end: SessionEnd) => Promise<boolean>) {
+  /**
+   * `deleteSession` resolves once the store confirms that a session is gone. `hasFailed`: a try before had no known
+   * outcome.
+   */
+  constructor (deleteSession: (end: SessionEnd, hasFailed: boolean) => Promise<boolean>) {
     this.#delete = deleteSession
   }
 
@@ -56,7 +61,7 @@ export class PendingEnds {
   /** Ends the session of a login that was refused, until the store confirms that it is gone. */
   addRefused (id: string): void {
     const end: SessionEnd = { id, cause: { reason: 'revoked' } }
-    this.#refused.set(keyOf(end), { end, running: 0 })
+    this.#refused.set(keyOf(end), { end, running: 0, hasFailed: false })
     const [oldest] = this.#refused.keys()
     if (this.#refused.size > MAX_REFUSED && oldest !== undefined) this.#refused.delete(oldest)
     this.#retryLater()
@@ -102,14 +107,15 @@ export class PendingEnds {
 
   async #try (pending: Map<string, Pending>, end: SessionEnd): Promise<boolean> {
     const key = keyOf(end)
-    const held = pending.get(key) ?? { end, running: 0 }
+    const held = pending.get(key) ?? { end, running: 0, hasFailed: false }
     pending.set(key, held)
     held.running++
     try {
-      const ended = await this.#delete(end)
+      const ended = await this.#delete(end, held.hasFailed)
       pending.delete(key)
       return ended
     } catch (error) {
+      held.hasFailed = true
       // It goes to the end, so that the next round begins with the others.
       if (pending.delete(key)) pending.set(key, held)
       this.#retryLater()

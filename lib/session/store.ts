@@ -31,15 +31,27 @@ export interface Limit {
   readonly evicts: boolean
 }
 
+/** What a message between processes is about: sessions that begin, or sessions that end. */
+export type BusSubject = 'beginnings' | 'ends'
+
 /** Messages between the processes that share a store. Best effort: they may get lost. */
 export interface Bus {
-  /** Sends a message to every process that listens, this one included. Never rejects. */
-  publish (message: string): Promise<void>
+  /**
+   * Sends a message to every process that listens, this one included. Never rejects. `channel`: what `channelOf`
+   * returned for all that it is about.
+   */
+  publish (message: string, channel?: string): Promise<void>
   /**
    * Listens. `onGap` is called whenever messages may have been missed, and when listening begins, which is when the
-   * backend answers. Returns a function that stops listening.
+   * backend answers. `subject`: only messages on its channels are needed, and others may come as well. Default: all.
+   * Returns a function that stops listening.
    */
-  subscribe (onMessage: (message: string) => void, onGap: () => void): () => Promise<void>
+  subscribe (onMessage: (message: string) => void, onGap: () => void, subject?: BusSubject): () => Promise<void>
+  /**
+   * Returns the name of the channel for messages about a session. Messages for different channels are sent apart, and
+   * who needs only ends subscribes to these. Without it there is one channel for all.
+   */
+  readonly channelOf?: ((subject: BusSubject, id: string) => string) | undefined
 }
 
 /** At most `max` attempts in any `withinMs` milliseconds. */

@@ -1,8 +1,11 @@
 import t from 'tap'
+import { SessionManager } from '../../lib/index.ts'
+import { secret } from '../helpers/app.ts'
 import { inRedis } from '../helpers/managers.ts'
 import { operate, start } from '../helpers/operate.ts'
 import type { Running } from '../helpers/operate.ts'
-import { startCluster, startRedis, until } from '../helpers/redis.ts'
+import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
+import { openStore } from '../helpers/redis-store.ts'
 
 const redis = await startRedis(t)
 const env = { REDIS_URL: redis.url }
@@ -66,4 +69,60 @@ t.test('in a Cluster as well', async (t) => {
   await until('an event', () => running.said().out !== '')
   interruption.abort()
   t.match(await running.ended, { code: 0, out: /"type":"created"/ })
+})
+
+t.test('however the processes tell each other of events, each is printed once', async (t) => {
+  const { nodes, ports } = await startCluster(t)
+  for (const [target, where] of [[redis.url, ['--redis', redis.url]], [{ cluster: nodes }, ['--cluster', '--redis', `redis://127.0.0.1:${ports[0]}`]]] as const) {
+    const keyPrefix = prefix()
+    const interruption = new AbortController()
+    const running = start(['tail', '--json', ...where, '--prefix', keyPrefix], { signal: interruption.signal })
+    await listening(running)
+    const ids: string[] = []
+    for (const events of ['broadcast', 'sharded', 'both'] as const) {
+      const sessions = new SessionManager({ secret, store: await openStore(t, target, { prefix: keyPrefix, events }) })
+      t.teardown(() => sessions.close())
+      const { session } = await sessions.create({ userId: events })
+      await sessions.revoke(session.id)
+      ids.push(session.id, session.id)
+    }
+    const printed = () => running.said().json().map(({ id }) => id as string)
+    await until('all events', () => printed().length >= ids.length)
+    interruption.abort()
+    const { code, err } = await running.ended
+    t.equal(code, 0)
+    t.notMatch(err, 'missing')
+    t.strictSame(printed().sort(), ids.sort())
+  }
+})
+
+t.test('who may not listen to sharded events listens to the others', async (t) => {
+  const { sessions, keyPrefix } = await inRedis(t, redis)
+  await redis.client.call('ACL', 'SETUSER', 'plain', 'on', '>right', '~*', '&*', '+@all', '-ssubscribe', '-spublish')
+  const interruption = new AbortController()
+  const running = start(['tail', '--prefix', keyPrefix], { env: { ...env, REDIS_USERNAME: 'plain', REDIS_PASSWORD: 'right' }, signal: interruption.signal })
+  await listening(running)
+  await sessions.create({ userId: 'ada' })
+  await until('an event', () => running.said().out.includes('created'))
+  interruption.abort()
+  t.match(await running.ended, { code: 0 })
+})
+
+t.test('what the command line ends is told in both ways', async (t) => {
+  for (const events of ['broadcast', 'sharded'] as const) {
+    const keyPrefix = prefix()
+    const sessions = new SessionManager({ secret, store: await openStore(t, redis.url, { prefix: keyPrefix, events }) })
+    t.teardown(() => sessions.close())
+    const ended: string[] = []
+    sessions.on('revoked', ({ id }) => { ended.push(id) })
+    const { session } = await sessions.create({ userId: 'ada' })
+    // Subscribing is not waited for.
+    await until('to listen', async () => {
+      const [shards, all] = await Promise.all(['SHARDCHANNELS', 'CHANNELS'].map(async (which) => await redis.client.call('PUBSUB', which, `@${keyPrefix}*`) as string[]))
+      return (shards?.length ?? 0) === 16 || all?.length === 1
+    })
+    t.match(await operate(['revoke', session.id, '--prefix', keyPrefix], { env }), { code: 0 })
+    await until('the event', () => ended.length === 1)
+    t.strictSame(ended, [session.id])
+  }
 })

@@ -1,0 +1,72 @@
+import type { Bus, BusSubject } from '../session/store.ts'
+import type { LineBus } from './line-bus.ts'
+
+/** How many messages are remembered that came over one bus, until they come over the other. */
+const REMEMBERED = 1_000
+
+/**
+ * Sends each message in both ways, to all and within a shard, and hears it once, whichever of the two its sender uses.
+ * For the time in which the processes of an application change from one to the other, and for the command line, which
+ * does not know.
+ */
+export class BothBuses implements Bus {
+  readonly #plain: Bus
+  readonly #sharded: LineBus
+  readonly #onRefused: (error: Error) => void
+
+  /** `onRefused`: called when Redis refuses the sharded one. */
+  constructor (plain: Bus, sharded: LineBus, onRefused: (error: Error) => void) {
+    this.#plain = plain
+    this.#sharded = sharded
+    this.#onRefused = onRefused
+  }
+
+  async publish (message: string, channel?: string): Promise<void> {
+    await Promise.all([this.#plain.publish(message), this.#sharded.publish(message, channel)])
+  }
+
+  subscribe (onMessage: (message: string) => void, onGap: () => void, subject?: BusSubject): () => Promise<void> {
+    const seen = new Seen()
+    const waitsFor = new Set(['plain', 'sharded'])
+    const settled = (name: string, isGap: boolean): void => {
+      const isFirst = waitsFor.delete(name)
+      if (waitsFor.size === 0 && (isFirst || isGap)) onGap()
+    }
+    const heardOn = (name: string) => (message: string): void => { if (seen.isNew(message, name)) onMessage(message) }
+    const ends = [
+      this.#plain.subscribe(heardOn('plain'), () => settled('plain', true), subject),
+      this.#sharded.listen({
+        onMessage: heardOn('sharded'),
+        onGap: () => settled('sharded', true),
+        subjects: subject === undefined ? ['beginnings', 'ends'] : [subject],
+        onRefused: (error) => {
+          this.#onRefused(error)
+          settled('sharded', false)
+        }
+      })
+    ]
+    return async () => { await Promise.all(ends.map(async (end) => await end())) }
+  }
+
+  channelOf (subject: BusSubject, id: string): string {
+    return this.#sharded.channelOf?.(subject, id) ?? ''
+  }
+}
+
+/** The messages that came over one of two buses, and not over the other yet. */
+class Seen {
+  readonly #by = new Map<string, string>()
+
+  /** Whether a message has not come over the other bus before. */
+  isNew (message: string, bus: string): boolean {
+    const before = this.#by.get(message)
+    if (before !== undefined && before !== bus) {
+      this.#by.delete(message)
+      return false
+    }
+    this.#by.set(message, bus)
+    const [oldest] = this.#by.keys()
+    if (this.#by.size > REMEMBERED && oldest !== undefined) this.#by.delete(oldest)
+    return true
+  }
+}
