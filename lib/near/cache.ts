@@ -27,6 +27,8 @@ export interface Changes {
    * or expired. `onGap`: any may have. Resolves once it hears, or with what the backend refuses.
    */
   listen (onChange: (id: string) => void, onGap: () => void): Promise<Error | null>
+  /** Only ends are told, by the processes that make them. Default: every change is. */
+  readonly isOfEnds?: boolean
   /** Stops listening. Twice is safe. */
   close (): Promise<void>
 }
@@ -35,6 +37,8 @@ export interface Changes {
 export interface NearCacheOptions {
   readonly maxEntries: number
   readonly maxStaleMs: number
+  /** What this process is told of: every change, or only ends. Default: every change. */
+  readonly invalidate?: 'all' | 'ends'
 }
 
 /**
@@ -52,6 +56,9 @@ export interface NearCacheOptions {
  * - When changes are not heard any more, or not for certain, nothing is kept or served, and whatever was is
  *   forgotten if messages may have been lost.
  * - Whatever went wrong with all this: what was asked for longer than `maxStale` ago is asked for again.
+ *
+ * Where only ends are told, all this holds for ends. Anything else that another process has changed is seen when it is
+ * asked for again. No change is lost by that: `update` compares what it was given with what is there.
  */
 export class NearCacheStore implements SessionStore {
   readonly events: EventEmitter<StoreEvents>
@@ -138,7 +145,9 @@ export class NearCacheStore implements SessionStore {
   }
 
   async touch (record: SessionRecord): Promise<boolean> {
-    return await this.#changing([record.id], () => this.#store.touch(record))
+    const present = this.#changes.isOfEnds === true ? await this.#untouched(record) : record
+    if (typeof present === 'boolean') return present
+    return await this.#changing([record.id], () => this.#store.touch(present))
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
@@ -222,6 +231,19 @@ export class NearCacheStore implements SessionStore {
     } finally {
       for (const id of ids) this.#changed(id)
     }
+  }
+
+  /**
+   * Returns a session that is to be touched as it is now, or what `touch` is to resolve with. Where other processes
+   * have it in memory too, each of them sees that a touch is due: one of them is enough.
+   */
+  async #untouched (record: SessionRecord): Promise<SessionRecord | boolean> {
+    if (!this.#recent.has(record.id)) return record
+    const present = await this.#read(record.id)
+    if (present === null) return false
+    const isTouched = present.lastSeenAt > record.lastSeenAt &&
+      this.#store.now() - present.lastSeenAt < this.#maxStaleMs
+    return isTouched ? true : present
   }
 
   async #endingAll<T> (name: string, end: () => Promise<T>): Promise<T> {

@@ -14,6 +14,7 @@ export const DEFAULTS = {
   maxDataSize: 65_536,
   nearCache: false,
   durability: 'default',
+  events: 'broadcast',
   csrf: true,
   attempts: {
     network: { max: 100, within: '15m' },
@@ -40,4 +41,6 @@ export const DEFAULTS = {
 export const ENCRYPTION_DEFAULTS = { acceptPlain: false } as const satisfies Partial<EncryptionOptions>
 
 /** Defaults of the members of `nearCache`. `true` means these. */
-export const NEAR_CACHE_DEFAULTS = { maxEntries: 10_000, maxStale: '5s' } as const satisfies NearCacheOptions
+export const NEAR_CACHE_DEFAULTS = {
+  maxEntries: 10_000, maxStale: '5s', invalidate: 'all'
+} as const satisfies NearCacheOptions

@@ -2,7 +2,7 @@ import { FormatRegistry, TypeGuard } from '@sinclair/typebox'
 import { durationMs } from '../util/duration.ts'
 import { sitePath } from '../util/site-path.ts'
 import type { NearCacheOptions as NearCacheSize } from '../near/cache.ts'
-import { targetFault } from '../redis/target.ts'
+import { isClusterTarget, targetFault } from '../redis/target.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
 import { DataSchema } from '../session/data-schema.ts'
 import { RESERVED_NAMES } from '../session/data.ts'
@@ -10,7 +10,7 @@ import { endedForFault } from '../session/end-cause.ts'
 import { hasLists, isSessionStore } from '../session/store.ts'
 import type { AttemptLimit } from '../session/store.ts'
 import { isExpressStore } from '../store/foreign.ts'
-import { canBeNear } from '../store/open.ts'
+import { canBeNear, canBeNearByEnds } from '../store/open.ts'
 import { DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS } from './defaults.ts'
 import { attempted, Faults, fitting } from './faults.ts'
 import { adoptOf, cookieNameByDefault, expressSessionOf, warnOfConnectRedis } from './other-libraries.ts'
@@ -35,6 +35,7 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   store: SessionOptions['store']
   keyPrefix: string
   durability: 'default' | 'replicated'
+  events: 'broadcast' | 'sharded' | 'both'
   /** `null`: session data is stored as it is. */
   encryption: { keys: string[], acceptPlain: boolean } | null
   /** `null`: every session is read from the store. */
@@ -174,8 +175,8 @@ const IN_PRODUCTION = 'is required in production; pass store: new MemoryStore() 
 const STORE = 'must be a MemoryStore, a RedisStore or an express-session compatible store'
 
 function backendOf (
-  { redis, store, keyPrefix, durability }: Given, faults: Faults
-): Pick<ResolvedOptions, 'redis' | 'store' | 'keyPrefix' | 'durability'> {
+  { redis, store, keyPrefix, durability, events }: Given, faults: Faults
+): Pick<ResolvedOptions, 'redis' | 'store' | 'keyPrefix' | 'durability' | 'events'> {
   if (redis !== undefined && store !== undefined) faults.add('store', 'cannot be given together with redis')
   if (redis === undefined && store === undefined && process.env.NODE_ENV === 'production') {
     faults.add('redis', IN_PRODUCTION)
@@ -191,8 +192,13 @@ function backendOf (
   } else if (durability === 'replicated' && redis === undefined) {
     faults.add('durability', 'needs redis, with a replica')
   }
+  if (events !== undefined && store !== undefined) faults.add('events', 'goes with redis: a RedisStore has its own')
   return {
-    redis, store, keyPrefix: keyPrefix ?? DEFAULTS.keyPrefix, durability: durability ?? DEFAULTS.durability
+    redis,
+    store,
+    keyPrefix: keyPrefix ?? DEFAULTS.keyPrefix,
+    durability: durability ?? DEFAULTS.durability,
+    events: events ?? DEFAULTS.events
   }
 }
 
@@ -361,9 +367,8 @@ function encryptionOf ({ encryption, expressSession, adopt }: Given, faults: Fau
 /** Shorter, and a busy process takes a server that answers for silent. Longer, and it is no bound. */
 const MAX_STALE = { least: '1s', most: '1m' }
 
-function nearCacheOf (
-  { nearCache = DEFAULTS.nearCache, store }: Given, faults: Faults
-): ResolvedOptions['nearCache'] {
+function nearCacheOf (options: Given, faults: Faults): ResolvedOptions['nearCache'] {
+  const { nearCache = DEFAULTS.nearCache, store } = options
   if (nearCache === false) return null
   const given = nearCache === true ? {} : nearCache
   const { maxEntries = NEAR_CACHE_DEFAULTS.maxEntries, maxStale = NEAR_CACHE_DEFAULTS.maxStale } = given
@@ -374,8 +379,26 @@ function nearCacheOf (
   if (store !== undefined && !attempted(() => canBeNear(store), true)) {
     faults.add('nearCache', 'needs redis or a RedisStore: another store does not tell what others change in it')
   }
-  return { maxEntries, maxStaleMs }
+  const { invalidate = NEAR_CACHE_DEFAULTS.invalidate } = given
+  if (invalidate === 'ends') {
+    const fault = endsFault(options)
+    if (fault !== null) faults.add('nearCache.invalidate', fault)
+  }
+  return { maxEntries, maxStaleMs, invalidate }
 }
+
+/** Says why a near-cache cannot be told of ends alone, or returns `null`. */
+function endsFault ({ redis, store, events, expressSession }: Given): string | null {
+  if (expressSession === 'share') return 'cannot be given together with expressSession: an Express app tells of no end'
+  const isBroadcast = (events ?? DEFAULTS.events) === 'broadcast'
+  if (redis !== undefined && isBroadcast && attempted(() => isClusterTarget(redis), false)) return ENDS_IN_CLUSTER
+  if (store === undefined || !attempted(() => canBeNear(store), true)) return null
+  return attempted(() => canBeNearByEnds(store), true) ? null : ENDS_OF_STORE
+}
+
+const ENDS_IN_CLUSTER = '\'ends\' needs events: \'sharded\' in a Cluster'
+const ENDS_OF_STORE = '\'ends\' needs redis or a RedisStore of \'fastify-user-sessions\', in a Cluster one with ' +
+  'events: \'sharded\''
 
 const ORIGINS = 'must be origins such as https://app.example.com, without path or trailing slash'
 

@@ -71,10 +71,12 @@ export const SessionOptionsSchema = closed({
   expressSession: optional(Type.Literal('share'), Type.Literal('adopt')),
   nearCache: optional(Type.Boolean(), closed({
     maxEntries: optional(integer(1, 10_000_000)),
-    maxStale: optional(Duration)
+    maxStale: optional(Duration),
+    invalidate: optional(Type.Literal('all'), Type.Literal('ends'))
   })),
   endedFor: optional(Duration),
   durability: optional(Type.Literal('default'), Type.Literal('replicated')),
+  events: optional(Type.Literal('broadcast'), Type.Literal('sharded'), Type.Literal('both')),
   encryption: optional(closed({
     keys: Type.Array(Type.String(), { minItems: 1 }),
     acceptPlain: optional(Type.Boolean())

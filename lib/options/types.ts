@@ -172,6 +172,16 @@ export interface SessionOptions {
    */
   durability?: 'default' | 'replicated' | undefined
   /**
+   * How processes tell each other who signs in and whose session ends. `'broadcast'`: one channel of Redis for all.
+   * `'sharded'`: sixteen channels for ends, and sixteen for sign-ins. A process hears only what it listens to, and in a
+   * Cluster a message stays in its shard. It is for many processes, which all need the same, and needs
+   * `+spublish +ssubscribe`. `'both'`: for the time in which you change from one to the other. Goes with `redis`: a
+   * `RedisStore` has its own.
+   * @default 'broadcast'
+   * @see [Many processes](docs/concepts/scale.md#many-processes)
+   */
+  events?: 'broadcast' | 'sharded' | 'both' | undefined
+  /**
    * Encrypts the data of sessions in the store: `{ keys, acceptPlain? }`. Not possible with `expressSession`
    * and `adopt`. Default: data is stored as it is.
    * @see [Encryption](docs/guides/encryption.md)
@@ -297,6 +307,15 @@ export interface NearCacheOptions {
    * @default '5s'
    */
   maxStale?: Duration | undefined
+  /**
+   * What processes are told of. `'all'`: every change, by Redis itself (`CLIENT TRACKING`). `'ends'`: only that a
+   * session has ended, by the process that ended it. Then data that another process changed is seen within `maxStale`,
+   * and a session that is only used costs the others nothing. For many processes, and where Redis cannot track. All
+   * processes need the same. In a Cluster it needs `events: 'sharded'`. Not possible with `expressSession: 'share'`.
+   * @default 'all'
+   * @see [Only ends](docs/concepts/near-cache.md#only-ends)
+   */
+  invalidate?: 'all' | 'ends' | undefined
 }
 
 /** Limits on failed logins. A login over one of them is answered 429 `ERR_SESSION_TOO_MANY_ATTEMPTS`. */

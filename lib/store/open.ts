@@ -29,6 +29,7 @@ interface OpenOptions {
   store?: SessionStore | ExpressStore | undefined
   keyPrefix: string
   durability: 'default' | 'replicated'
+  events: 'broadcast' | 'sharded' | 'both'
   encryption: EncryptionOptions | null
   nearCache: NearCacheOptions | null
   /** Parts of the Redis store that are different beside another session library. */
@@ -95,12 +96,19 @@ export function canBeNear (store: unknown): boolean {
   return isInRedis(store) || store instanceof MemoryStore
 }
 
+/** Whether it can be one that is told of ends alone. */
+export function canBeNearByEnds (store: unknown): boolean {
+  return store instanceof MemoryStore || (store instanceof RedisStore && store.canTellEnds)
+}
+
 /** Puts a near-cache before a store, to be started and stopped. Returns `null` if none is asked for, or of use. */
 export function nearCached (
   store: SessionStore, { nearCache, encryption }: Pick<OpenOptions, 'nearCache' | 'encryption'>
 ): NearCacheStore | null {
   if (nearCache === null || !isInRedis(store)) return null
-  const changes = store.changes(Math.min(NEAR_SILENCE_MS, nearCache.maxStaleMs / 4))
+  const silenceMs = Math.min(NEAR_SILENCE_MS, nearCache.maxStaleMs / 4)
+  const isByEnds = nearCache.invalidate === 'ends' && store instanceof RedisStore
+  const changes = isByEnds ? store.ends(silenceMs) : store.changes(silenceMs)
   return new NearCacheStore(encrypted(store, { encryption }), changes, nearCache)
 }
 
@@ -114,9 +122,9 @@ export function encrypted (store: SessionStore, { encryption }: Pick<OpenOptions
   return encryption === null ? store : new EncryptedStore(store, encryption)
 }
 
-function open ({ redis, store, keyPrefix, durability, parts }: OpenOptions): OpenedStore {
+function open ({ redis, store, keyPrefix, durability, events, parts }: OpenOptions): OpenedStore {
   if (store !== undefined) return openGiven(store)
-  if (redis !== undefined) return openRedis(redis, { prefix: keyPrefix, durability }, parts)
+  if (redis !== undefined) return openRedis(redis, { prefix: keyPrefix, durability, events }, parts)
   const memory = new MemoryStore()
   return {
     store: memory,
@@ -153,7 +161,8 @@ async function readiness (store: InRedis): Promise<Warnings> {
 
 /** @throws ERR_SESSION_INVALID_OPTIONS for what the driver does not take */
 function openRedis (
-  target: RedisTarget, options: { prefix: string, durability: OpenOptions['durability'] }, parts: RedisStoreParts = {}
+  target: RedisTarget, options: { prefix: string } & Pick<OpenOptions, 'durability' | 'events'>,
+  parts: RedisStoreParts = {}
 ): OpenedStore {
   const { client, keyPrefix } = connected(target)
   const prefix = keyPrefix + options.prefix

@@ -29,7 +29,7 @@ const notFastifys = (options: unknown): boolean => {
   }
 }
 
-const OPTIONS = ['secret', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'assurance', 'touchAfter', 'bearer', 'maxSessionsPerUser', 'onLimit', 'userIdFrom', 'sessionSchema', 'migrate', 'maxDataSize', 'knownDevices', 'adopt', 'expressSession', 'nearCache', 'durability', 'encryption', 'origins', 'csrf', 'attempts', 'pages', 'decorators', '__proto__', 'constructor']
+const OPTIONS = ['secret', 'store', 'keyPrefix', 'cookieName', 'cookie', 'idleTimeout', 'absoluteTimeout', 'remember', 'assurance', 'touchAfter', 'bearer', 'maxSessionsPerUser', 'onLimit', 'userIdFrom', 'sessionSchema', 'migrate', 'maxDataSize', 'knownDevices', 'adopt', 'expressSession', 'nearCache', 'durability', 'events', 'encryption', 'origins', 'csrf', 'attempts', 'pages', 'decorators', '__proto__', 'constructor']
 const MEMBERS = ['secure', 'sameSite', 'httpOnly', 'path', 'domain', 'partitioned', 'maxAge', 'idleTimeout', 'absoluteTimeout', 'authenticate', 'login', 'home', 'auth', 'network', 'account', 'max', 'within', 'keys', 'acceptPlain', '__proto__', 'constructor', 'a/b']
 const AUTH = ['verify', 'credentials', 'findUser', 'user', 'onLogin', 'redirects', 'attempts', 'account', '__proto__', 'constructor']
 const ADMIN = ['guard', 'actor', 'redirects', '__proto__', 'constructor']

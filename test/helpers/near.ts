@@ -1,12 +1,14 @@
 import type { Test } from 'tap'
-import type { SessionStore } from '../../lib/index.ts'
+import type { Bus, SessionRecord, SessionStore } from '../../lib/index.ts'
 import { EncryptedStore } from '../../lib/store/encrypted.ts'
 import { NearCacheStore } from '../../lib/near/cache.ts'
 import type { NearCacheOptions } from '../../lib/near/cache.ts'
 import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import type { Client } from '../../lib/redis/connection.ts'
+import type { Ends } from '../../lib/redis/ends.ts'
 import type { RedisTarget } from '../../lib/redis/target.ts'
 import { RedisStore } from '../../lib/redis/store.ts'
+import type { RedisStoreOptions } from '../../lib/redis/store.ts'
 import type { Tracking } from '../../lib/redis/tracking.ts'
 import type { TestedStore } from '../../lib/testing/index.ts'
 import { prefix as newPrefix, until } from './redis.ts'
@@ -15,16 +17,21 @@ import { age } from './redis-store.ts'
 /** A store with a near-cache before it, as one process has it. */
 export interface Near {
   store: NearCacheStore
-  changes: Tracking
+  changes: Tracking | Ends
   /** What is behind it. */
   redis: RedisStore
   /** How many sessions were read from Redis. */
   reads: () => number
+  /** Forgets all that it has, as waiting for `maxStale` would. */
+  forget: () => void
+  /** Resolves when all that this process has published is with Redis. */
+  told: () => Promise<void>
 }
 
 export interface NearOptions extends Partial<NearCacheOptions> {
   prefix: string
   silenceMs?: number
+  events?: RedisStoreOptions['events']
   encryption?: { keys: string[], acceptPlain: boolean }
   /** Where the connection on which it hears of changes goes, if not where the others go. */
   linePort?: number
@@ -33,9 +40,10 @@ export interface NearOptions extends Partial<NearCacheOptions> {
 }
 
 /** One of its own, with connections of its own, stopped when the test ends. */
-export async function openNear (t: Test, target: RedisTarget, { prefix, silenceMs = 1_000, encryption, linePort, wrap = (client) => client, maxEntries = 1_000, maxStaleMs = 5_000 }: NearOptions): Promise<Near> {
+export async function openNear (t: Test, target: RedisTarget, { prefix, silenceMs = 1_000, events, encryption, linePort, wrap = (client) => client, maxEntries = 1_000, maxStaleMs = 5_000, invalidate = 'all' }: NearOptions): Promise<Near> {
   const { client } = connect(target)
-  const redis = new RedisStore({ client: wrap(client), prefix })
+  const redis = new RedisStore({ client: wrap(client), prefix, events })
+  const told = tracked(redis.bus)
   t.teardown(async () => {
     await redis.close()
     disconnectNow(client)
@@ -48,12 +56,70 @@ export async function openNear (t: Test, target: RedisTarget, { prefix, silenceM
     reads++
     return await find(id)
   }
-  const changes = redis.changes(silenceMs)
-  const store = new NearCacheStore(encryption === undefined ? redis : new EncryptedStore(redis, encryption), changes, { maxEntries, maxStaleMs })
+  const changes = invalidate === 'ends' ? redis.ends(silenceMs) : redis.changes(silenceMs)
+  let forget = (): void => {}
+  const listen = changes.listen.bind(changes)
+  changes.listen = async (onChange, onGap) => {
+    forget = onGap
+    return await listen(onChange, onGap)
+  }
+  const store = new NearCacheStore(encryption === undefined ? redis : new EncryptedStore(redis, encryption), changes, { maxEntries, maxStaleMs, invalidate })
   t.teardown(() => store.stop())
   void store.start()
   await until('changes to be heard', () => isHeard({ changes }))
-  return { store, changes, redis, reads: () => reads }
+  return { store, changes, redis, reads: () => reads, forget: () => forget(), told }
+}
+
+/** Resolves when all that was published on a bus up to then is with Redis. */
+function tracked (bus: Bus): () => Promise<void> {
+  const untold = new Set<Promise<void>>()
+  const publish = bus.publish.bind(bus)
+  bus.publish = async (...args) => {
+    const telling = publish(...args)
+    untold.add(telling)
+    await telling
+    untold.delete(telling)
+  }
+  return async () => { await Promise.all(untold) }
+}
+
+/** A store as a process uses it that tells of the ends of its users' sessions. What it is asked for is done when that is told. */
+export function telling<Store extends SessionStore> (store: Store, bus: Bus, told = tracked(bus)): Store {
+  const tell = (id: string, name = 'revoked'): void => {
+    void bus.publish(JSON.stringify({ origin: 'another process', name, id, userId: 'ada', at: 0, reason: null }), bus.channelOf?.('ends', id))
+  }
+  store.events.on('ended', (id, _userId, reason) => tell(id, reason === 'expired' ? 'expired' : 'revoked'))
+  const unsure = new Set<unknown>()
+  const ends: Record<string, (answer: any, id: unknown) => void> = {
+    delete: (ended: SessionRecord | null, id) => {
+      if (ended?.userId != null) tell(ended.id)
+      else if (unsure.delete(id)) tell(id as string)
+    },
+    deleteByUser: (ids: string[]) => ids.forEach((id) => tell(id)),
+    deleteByIdp: (ended: SessionRecord[]) => ended.forEach(({ id }) => tell(id)),
+    begin: () => {},
+    replace: () => {},
+    move: () => {},
+    setTimeouts: () => {},
+    listByUser: () => {}
+  }
+  return new Proxy(store, {
+    get: (_target, name) => {
+      const member = Reflect.get(store, name, store) as unknown
+      if (typeof member !== 'function') return member
+      const note = ends[name as string]
+      if (note === undefined) return member.bind(store) as unknown
+      return async (...args: unknown[]) => {
+        const answer = await (member as (...args: unknown[]) => Promise<unknown>).apply(store, args).catch((error: unknown) => {
+          unsure.add(args[0])
+          throw error
+        })
+        note(answer, args[0])
+        await told()
+        return answer
+      }
+    }
+  })
 }
 
 export function isHeard ({ changes }: Pick<Near, 'changes'>): boolean {
@@ -62,40 +128,53 @@ export function isHeard ({ changes }: Pick<Near, 'changes'>): boolean {
 
 /** Several processes' views of the same sessions. */
 export class Views {
-  /** How many changes were answered that another process made, and of how many of them each has heard. */
-  readonly #foreign = new Map<Near, { changes: number, heard: number }>()
+  /** How many changes were answered that another process made, of how many of them each has heard, and what was changed that ends nothing. */
+  readonly #foreign = new Map<Near, { changes: number, heard: number, running: number, changed: Set<string> }>()
 
   /**
    * A view that reads as its process does, once it has heard of what others had been confirmed before: in a process
    * that is not the one that made a change, it shows when the message of it has arrived. Of its own it always knows.
+   * Where only ends are told, what else others have changed is read as it is after `maxStale`, and an end that another
+   * change brings with it is heard before what comes after that is looked for.
    */
   of (near: Near): NearCacheStore {
-    const foreign = { changes: 0, heard: 0 }
+    const foreign = { changes: 0, heard: 0, running: 0, changed: new Set<string>() }
     this.#foreign.set(near, foreign)
-    const wrote = <T extends unknown[], R>(call: (...args: T) => Promise<R>) => async (...args: T): Promise<R> => {
+    const isByEnds = 'isOfEnds' in near.changes
+    const store = isByEnds ? telling(near.store, near.redis.bus, near.told) : near.store
+    const wrote = <T extends unknown[], R>(call: (...args: T) => Promise<R>, isEnd = false) => async (...args: T): Promise<R> => {
+      const others = [...this.#foreign].filter(([other]) => other !== near).map(([, count]) => count)
+      for (const count of others) count.running++
       try {
         return await call(...args)
       } finally {
-        for (const [other, count] of this.#foreign) if (other !== near) count.changes++
+        const [record] = args as unknown as [SessionRecord]
+        for (const count of others) {
+          count.running--
+          count.changes++
+          if (isByEnds && !isEnd) count.changed.add(record.id)
+        }
+        await near.told()
       }
     }
-    const { store } = near
     const changed: Partial<SessionStore> = {
-      find: async (id) => {
+      find: async (id, options) => {
         const { changes } = foreign
-        if (foreign.heard < changes) {
+        if (foreign.heard < changes || (isByEnds && foreign.running > 0)) {
           await near.changes.hear()
           foreign.heard = Math.max(foreign.heard, changes)
         }
-        return await store.find(id)
+        return await store.find(id, foreign.changed.delete(id) ? { fresh: true } : options)
       },
       begin: wrote(store.begin.bind(store)),
-      replace: wrote(store.replace.bind(store)),
-      move: wrote(store.move.bind(store)),
+      replace: wrote(store.replace.bind(store), true),
+      move: wrote(store.move.bind(store), true),
       update: wrote(store.update.bind(store)),
       touch: wrote(store.touch.bind(store)),
-      delete: wrote(store.delete.bind(store)),
-      deleteByUser: wrote(store.deleteByUser.bind(store))
+      setTimeouts: wrote(store.setTimeouts.bind(store), true),
+      delete: wrote(store.delete.bind(store), true),
+      deleteByUser: wrote(store.deleteByUser.bind(store), true),
+      ...store.deleteByIdp !== undefined && { deleteByIdp: wrote(store.deleteByIdp.bind(store), true) }
     }
     return new Proxy(store, {
       get: (_target, name) => {
@@ -107,13 +186,15 @@ export class Views {
 }
 
 /** Two processes with near-caches, for the contract. What is done behind their backs they have heard of when it is done. */
-export async function nearSubject (t: Test, { target, client, encryption }: { target: RedisTarget, client: Client } & Pick<NearOptions, 'encryption'>): Promise<TestedStore> {
+export async function nearSubject (t: Test, { target, client, encryption, ...mode }: { target: RedisTarget, client: Client } & Pick<NearOptions, 'encryption' | 'events' | 'invalidate'>): Promise<TestedStore> {
   const ours = newPrefix()
-  const options = { prefix: ours, ...encryption !== undefined && { encryption } }
+  const options = { prefix: ours, ...mode, ...encryption !== undefined && { encryption } }
   const nears = [await openNear(t, target, options), await openNear(t, target, options)] as const
   const views = new Views()
   const heard = async (change: Promise<unknown>): Promise<void> => {
     await change
+    // Nobody tells of it where only ends are told.
+    if (mode.invalidate === 'ends') for (const { forget } of nears) forget()
     await Promise.all(nears.map(async ({ changes }) => await changes.hear()))
   }
   return {

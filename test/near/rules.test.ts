@@ -25,6 +25,12 @@ class Backend extends MemoryStore {
 /** Changes as a test tells them. */
 class Told implements Changes {
   trustedUntil = Infinity
+  readonly isOfEnds: boolean
+
+  constructor ({ invalidate = 'all' }: Partial<NearCacheOptions>) {
+    this.isOfEnds = invalidate === 'ends'
+  }
+
   onChange = (_id: string): void => {}
   onGap = (): void => {}
 
@@ -44,7 +50,7 @@ async function openCache (t: Test, options: Partial<NearCacheOptions> = {}) {
   const clock = { ms: 1_000, redisMs: 1_700_000_000_000 }
   t.intercept(performance, 'now', { value: () => clock.ms })
   const backend = new Backend({ now: () => clock.redisMs })
-  const told = new Told()
+  const told = new Told(options)
   const store = new NearCacheStore(backend, told, { maxEntries: 100, maxStaleMs: 5_000, ...options })
   await store.start()
   t.teardown(() => store.close())
@@ -278,4 +284,51 @@ t.test('lists and what has moved are the store\'s own', async (t) => {
   t.strictSame(await store.listByUser('ada'), [])
   for await (const each of store.listAll()) t.fail(each.id)
   t.equal(await store.successor(session.id), null)
+})
+
+// -- where only ends are told ------------------------------------------------------------------------
+
+const ENDS = { invalidate: 'ends' } as const
+
+t.test('what another process has changed is seen within maxStale where only ends are told, and no change is lost', async (t) => {
+  const { store, stored, backend, clock, readsOf } = await openCache(t, { ...ENDS, maxStaleMs: 2_000 })
+  const session = await stored({ data: '{"cart":0}' })
+  await store.find(session.id)
+  const elsewhere = (key: string) => (data: string) => JSON.stringify({ ...JSON.parse(data) as object, [key]: 1 })
+  await backend.update(session, elsewhere('there'))
+  clock.ms += 1_999
+  t.equal(await readsOf(async () => t.equal((await store.find(session.id))?.data, '{"cart":0}')), 0)
+  const stale = await store.find(session.id) as SessionRecord
+  t.equal((await store.update(stale, elsewhere('here')))?.data, '{"cart":0,"there":1,"here":1}')
+  await backend.update(session, elsewhere('later'))
+  clock.ms += 2_000
+  t.equal((await store.find(session.id))?.data, '{"cart":0,"there":1,"here":1,"later":1}')
+})
+
+t.test('of several processes that see that a touch is due one touches, where only ends are told', async (t) => {
+  const { store, stored, backend, clock } = await openCache(t, ENDS)
+  let touches = 0
+  const touch = backend.touch.bind(backend)
+  t.intercept(backend, 'touch', {
+    value: async (record: SessionRecord) => {
+      touches++
+      return await touch(record)
+    }
+  })
+  const session = await stored()
+  clock.redisMs += MINUTE
+  const seen = await store.find(session.id) as SessionRecord
+  await touch(session)
+  t.equal(await store.touch(seen), true)
+  t.equal(touches, 0, 'another process has done so a moment ago')
+  clock.redisMs += MINUTE
+  t.equal(await store.touch(seen), true)
+  t.equal(touches, 1, 'that was a minute ago')
+  t.equal((await backend.find(session.id))?.lastSeenAt, clock.redisMs)
+  await store.find(session.id)
+  t.equal(await store.touch(seen), true)
+  await store.find(session.id)
+  clock.redisMs += MINUTE
+  await backend.delete(session.id)
+  t.equal(await store.touch(seen), false)
 })

@@ -2,7 +2,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import fc from 'fast-check'
 import { RedisStore as ConnectRedisStore } from 'connect-redis'
-import { Redis } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -125,6 +125,8 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['nearCache.maxStale', DURATION, [null, true, [], {}, '', 'LEAKED']],
   ['nearCache.maxStale', 'must be positive', [0, -1, '-5s']],
   ['nearCache.maxStale', 'must be from 1s to 1m', [999, '0.5s', '61s', '1h']],
+  ['nearCache.invalidate', 'must be "all" or "ends"', [null, true, 'LEAKED', 'end', ['ends']]],
+  ['events', 'must be "broadcast" or "sharded" or "both"', [null, true, 'LEAKED', 'all', ['sharded']]],
   ['touchAfter', 'must be shorter than idleTimeout', ['30m', 30 * 60_000, '1h']],
   ['idleTimeout', 'must not be longer than absoluteTimeout', ['8d']],
   ['remember.idleTimeout', 'must not be longer than remember.absoluteTimeout', ['91d']],
@@ -192,11 +194,31 @@ const nodeRedis = { options: { socket: {} }, isOpen: false, duplicate () {}, get
 
 t.test('a near-cache goes with Redis, has no effect on memory, and is refused before a store that does not tell of changes', async (t) => {
   const wanted = (options: object) => resolveOptions({ secret, nearCache: true, ...options }).nearCache
-  for (const options of [{ redis: 'redis://localhost' }, { store: new MemoryStore() }, {}]) t.strictSame(wanted(options), { maxEntries: 10_000, maxStaleMs: 5_000 })
-  t.strictSame(wanted({ nearCache: { maxEntries: 50, maxStale: '10s' } }), { maxEntries: 50, maxStaleMs: 10_000 })
+  for (const options of [{ redis: 'redis://localhost' }, { store: new MemoryStore() }, {}]) t.strictSame(wanted(options), { maxEntries: 10_000, maxStaleMs: 5_000, invalidate: 'all' })
+  t.strictSame(wanted({ nearCache: { maxEntries: 50, maxStale: '10s' } }), { maxEntries: 50, maxStaleMs: 10_000, invalidate: 'all' })
   for (const nearCache of [false, undefined]) t.equal(wanted({ nearCache }), null)
   t.strictSame(faultsOf(t, { secret, nearCache: true, store: { get () {}, set () {}, destroy () {} } }), ['nearCache needs redis or a RedisStore: another store does not tell what others change in it'])
   t.equal((await startApp(t, { store: new MemoryStore(), nearCache: true })).lines.some(({ msg }) => msg.includes('nearCache')), false)
+})
+
+t.test('a near-cache is told of ends alone where processes can tell each other of them, and nowhere else', async (t) => {
+  const nearCache = { invalidate: 'ends' }
+  const wanted = (options: object) => resolveOptions({ secret, nearCache, ...options }).nearCache?.invalidate
+  const cluster = { cluster: [{ host: 'localhost', port: 7000 }] }
+  const clients = [new Redis({ lazyConnect: true }), new Cluster([{ host: 'localhost', port: 7000 }], { lazyConnect: true })] as const
+  t.teardown(() => { for (const client of clients) client.disconnect() })
+  const [client, clusterClient] = clients
+  for (const options of [
+    {}, { redis: 'redis://localhost' }, { redis: client }, { store: new MemoryStore() }, { store: new RedisStore({ client }) },
+    { redis: cluster, events: 'sharded' }, { redis: cluster, events: 'both' }, { store: new RedisStore({ client: clusterClient, events: 'sharded' }) }
+  ]) t.equal(wanted(options), 'ends')
+  const IN_CLUSTER = 'nearCache.invalidate \'ends\' needs events: \'sharded\' in a Cluster'
+  for (const redis of [cluster, clusterClient]) t.strictSame(faultsOf(t, { secret, redis, nearCache }), [IN_CLUSTER])
+  const OTHER_STORE = 'nearCache.invalidate \'ends\' needs redis or a RedisStore of \'fastify-user-sessions\', in a Cluster one with events: \'sharded\''
+  for (const store of [new RedisStore({ client: clusterClient }), new DropIn({ client })]) t.strictSame(faultsOf(t, { secret, store, nearCache }), [OTHER_STORE])
+  t.strictSame(faultsOf(t, { secret, redis: {}, expressSession: 'share', nearCache }), ['nearCache.invalidate cannot be given together with expressSession: an Express app tells of no end'])
+  t.throws(() => new RedisStore({ client, events: 'shard' as never }), /events must be 'broadcast', 'sharded' or 'both'$/)
+  t.throws(() => new DropIn({ client, events: 'shard' as never }), /events must be 'broadcast', 'sharded' or 'both'$/)
 })
 
 t.test('what another driver takes for Redis is refused, and not taken for localhost', async (t) => {
@@ -235,8 +257,8 @@ t.test('a key prefix that would not do is refused', async (t) => {
 })
 
 t.test('an option that means nothing together with the others is refused', async (t) => {
-  const own = { store: new MemoryStore(), durability: 'default', keyPrefix: 'sess:' }
-  const ITS_OWN = ['durability goes with redis: a RedisStore has its own', 'keyPrefix goes with redis: a store has its own']
+  const own = { store: new MemoryStore(), durability: 'default', events: 'broadcast', keyPrefix: 'sess:' }
+  const ITS_OWN = ['durability goes with redis: a RedisStore has its own', 'events goes with redis: a RedisStore has its own', 'keyPrefix goes with redis: a store has its own']
   t.strictSame(faultsOf(t, { secret, ...own }).sort(), ITS_OWN)
   t.strictSame(faultsOf(t, { secret, ...own, redis: {} }).sort(), [...ITS_OWN, 'store cannot be given together with redis'])
   t.strictSame(faultsOf(t, { secret, csrf: false, origins: [] }), ['origins cannot be given together with csrf: false, which checks none'])
@@ -456,6 +478,7 @@ t.test('these are the defaults', async (t) => {
     store: undefined,
     keyPrefix: 'sess:',
     durability: 'default',
+    events: 'broadcast',
     encryption: null,
     nearCache: null,
     cookieNames: ['__Host-sid'],

@@ -2,8 +2,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionStore } from '../../lib/index.ts'
 import type { RedisTarget } from '../../lib/redis/target.ts'
-import { isHeard, openNear, Watcher } from '../helpers/near.ts'
-import type { Near } from '../helpers/near.ts'
+import { isHeard, openNear, telling, Watcher } from '../helpers/near.ts'
+import type { Near, NearOptions } from '../helpers/near.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { record } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
@@ -87,71 +87,87 @@ async function endDuring (t: Test, name: string, { near, other, on }: Outage, go
   report({ scenario: `near-cache: ended elsewhere, ${name}; slowest: still served`, on, tries: sessions, resurrected: stale.filter((ms) => ms > MAX_STALE_MS).length, slowestMs })
 }
 
-/** A process with a near-cache, and one without, on one server; the first by other ways if they are named. */
-async function onOne (t: Test, server: TestRedis, { target = server.url, linePort }: { target?: RedisTarget, linePort?: number } = {}): Promise<Outage> {
+type Mode = Pick<NearOptions, 'invalidate' | 'events'>
+
+/** What is heard: every change, or ends alone, in each way in which processes tell each other of them. */
+const ENDS: ReadonlyArray<[name: string, mode: Mode]> = [
+  ['', { invalidate: 'all' }],
+  [', told of ends alone', { invalidate: 'ends' }],
+  [', told of ends alone, sharded', { invalidate: 'ends', events: 'sharded' }]
+]
+
+/** A process with a near-cache, and one without. */
+async function openBoth (t: Test, target: RedisTarget, { otherTarget = target, ...options }: Mode & { otherTarget?: RedisTarget, linePort?: number } = {}): Promise<Omit<Outage, 'on'>> {
   const keyPrefix = prefix()
+  const other = await openStore(t, otherTarget, { prefix: keyPrefix, events: options.events })
   return {
-    near: await openNear(t, target, { prefix: keyPrefix, maxStaleMs: MAX_STALE_MS, ...linePort !== undefined && { linePort } }),
-    other: await openStore(t, server.url, { prefix: keyPrefix }),
-    on: 'Redis'
+    near: await openNear(t, target, { prefix: keyPrefix, maxStaleMs: MAX_STALE_MS, ...options }),
+    other: telling(other, other.bus)
   }
 }
 
-t.test('a session that is ended elsewhere while nothing is wrong is not served any longer than the message takes', async (t) => {
-  await endDuring(t, 'nothing wrong', await onOne(t, redis), async () => {})
-})
+/** The two on one server; the first by other ways if they are named. */
+async function onOne (t: Test, server: TestRedis, { target = server.url, ...options }: Mode & { target?: RedisTarget, linePort?: number } = {}): Promise<Outage> {
+  return { ...await openBoth(t, target, { otherTarget: server.url, ...options }), on: 'Redis' }
+}
 
-t.test('nor while the connection is killed on which changes are heard, again and again', async (t) => {
-  await endDuring(t, 'its connection killed', await onOne(t, redis), async () => {
-    for (let kill = 0; kill < 10; kill++) {
-      await redis.client.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
-      await wait(100)
-    }
+for (const [name, mode] of ENDS) {
+  t.test(`a session that is ended elsewhere while nothing is wrong is not served any longer than the message takes${name}`, async (t) => {
+    await endDuring(t, `nothing wrong${name}`, await onOne(t, redis, mode), async () => {})
   })
-})
 
-t.test('nor while the connection is killed on which sessions are read', async (t) => {
-  await endDuring(t, 'all connections killed', await onOne(t, redis), async () => {
-    for (let kill = 0; kill < 4; kill++) {
-      await redis.client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
-      await wait(300)
-    }
+  t.test(`nor while the connection is killed on which changes are heard, again and again${name}`, async (t) => {
+    await endDuring(t, `its connection killed${name}`, await onOne(t, redis, mode), async () => {
+      for (let kill = 0; kill < 10; kill++) {
+        await redis.client.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+        await wait(100)
+      }
+    })
   })
-})
 
-t.test('nor while what Redis tells of changes vanishes on its way, and everything else arrives', async (t) => {
-  const wire = await startWire(t, redis)
-  const outage = await onOne(t, redis, { linePort: wire.port })
-  await endDuring(t, 'its connection half-open', outage, async () => {
-    wire.lose()
-    await until('it to be noticed', () => !isHeard(outage.near))
-    await wait(500)
-    await wire.mend()
+  t.test(`nor while the connection is killed on which sessions are read${name}`, async (t) => {
+    await endDuring(t, `all connections killed${name}`, await onOne(t, redis, mode), async () => {
+      for (let kill = 0; kill < 4; kill++) {
+        await redis.client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+        await wait(300)
+      }
+    })
   })
-})
 
-t.test('nor while the network to Redis is half-open, where it is 503 once that is noticed', async (t) => {
-  const wire = await startWire(t, redis)
-  const outage = await onOne(t, redis, { target: wire.url })
-  await endDuring(t, 'the network half-open', outage, async () => {
-    wire.lose()
-    await until('it to be noticed', () => !isHeard(outage.near))
-    await t.rejects(outage.near.store.find('unknown'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
-    await wait(500)
-    await wire.mend()
+  t.test(`nor while what Redis tells of changes vanishes on its way, and everything else arrives${name}`, async (t) => {
+    const wire = await startWire(t, redis)
+    const outage = await onOne(t, redis, { linePort: wire.port, ...mode })
+    await endDuring(t, `its connection half-open${name}`, outage, async () => {
+      wire.lose()
+      await until('it to be noticed', () => !isHeard(outage.near))
+      await wait(500)
+      await wire.mend()
+    })
   })
-})
 
-t.test('nor while Redis is frozen, where it is 503 once that is noticed', async (t) => {
-  const outage = await onOne(t, redis)
-  await endDuring(t, 'Redis frozen', outage, async () => {
-    redis.pause()
-    await until('it to be noticed', () => !isHeard(outage.near), NOTICED_MS)
-    await t.rejects(outage.near.store.find('unknown'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
-    await wait(1_000)
-    redis.resume()
+  t.test(`nor while the network to Redis is half-open, where it is 503 once that is noticed${name}`, async (t) => {
+    const wire = await startWire(t, redis)
+    const outage = await onOne(t, redis, { target: wire.url, ...mode })
+    await endDuring(t, `the network half-open${name}`, outage, async () => {
+      wire.lose()
+      await until('it to be noticed', () => !isHeard(outage.near))
+      await t.rejects(outage.near.store.find('unknown'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+      await wait(500)
+      await wire.mend()
+    })
   })
-})
+
+  t.test(`nor while Redis is frozen, where it is 503 once that is noticed${name}`, async (t) => {
+    const outage = await onOne(t, redis, mode)
+    await endDuring(t, `Redis frozen${name}`, outage, async () => {
+      redis.pause()
+      await until('it to be noticed', () => !isHeard(outage.near), NOTICED_MS)
+      await t.rejects(outage.near.store.find('unknown'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+      await wait(1_000)
+      redis.resume()
+    })
+  })
+}
 
 t.test('when everything in Redis is thrown away, or it starts again empty, nobody is served who was there', async (t) => {
   const server = await startRedis(t)
@@ -178,47 +194,49 @@ t.test('when everything in Redis is thrown away, or it starts again empty, nobod
   }
 })
 
-t.test('nor while slots move from master to master, a replica takes over, or a master dies, in a Cluster', { timeout: 300_000 }, async (t) => {
-  const topology = await startReplicatedCluster(t)
-  const keyPrefix = prefix()
-  const outage = { near: await openNear(t, topology.target, { prefix: keyPrefix, maxStaleMs: MAX_STALE_MS }), other: await openStore(t, topology.target, { prefix: keyPrefix }), on: 'Redis Cluster' }
-  await endDuring(t, 'slots moving', outage, async () => {
-    const [from, to] = await topology.masters() as [Parameters<typeof topology.move>[1], Parameters<typeof topology.move>[1]]
-    const slots = Array.from({ length: 16384 }, (_, slot) => slot)
-    const first: number[] = []
-    for (const slot of slots) if (first.length < times(1_000, 150) && await topology.masterOf(slot * 10 % 16384) === from) first.push(slot * 10 % 16384)
-    await topology.move([...new Set(first)], from, to)
+for (const [name, mode] of ENDS.filter(([, { invalidate, events }]) => invalidate === 'all' || events === 'sharded')) {
+  t.test(`nor while slots move from master to master, a replica takes over, or a master dies, in a Cluster${name}`, { timeout: 300_000 }, async (t) => {
+    const topology = await startReplicatedCluster(t)
+    const outage = { ...await openBoth(t, topology.target, mode), on: 'Redis Cluster' }
+    await endDuring(t, `slots moving${name}`, outage, async () => {
+      const [from, to] = await topology.masters() as [Parameters<typeof topology.move>[1], Parameters<typeof topology.move>[1]]
+      const slots = Array.from({ length: 16384 }, (_, slot) => slot)
+      const first: number[] = []
+      for (const slot of slots) if (first.length < times(1_000, 150) && await topology.masterOf(slot * 10 % 16384) === from) first.push(slot * 10 % 16384)
+      await topology.move([...new Set(first)], from, to)
+    })
+    await endDuring(t, `a planned failover${name}`, outage, async () => {
+      const [master] = await topology.masters()
+      if (master !== undefined) await topology.failover(master)
+    })
+    await topology.healthy()
+    await endDuring(t, `a master killed${name}`, outage, async () => {
+      const [master] = await topology.masters()
+      if (master === undefined) return
+      await master.kill()
+      await topology.takeover(master, topology.members)
+      await wait(1_000)
+      await topology.repair()
+    })
   })
-  await endDuring(t, 'a planned failover', outage, async () => {
-    const [master] = await topology.masters()
-    if (master !== undefined) await topology.failover(master)
-  })
-  await topology.healthy()
-  await endDuring(t, 'a master killed', outage, async () => {
-    const [master] = await topology.masters()
-    if (master === undefined) return
-    await master.kill()
-    await topology.takeover(master, topology.members)
-    await wait(1_000)
-    await topology.repair()
-  })
-})
+}
 
-t.test('nor while another master takes over by Sentinel', { timeout: 300_000 }, async (t) => {
-  const topology = await startSentinels(t)
-  const keyPrefix = prefix()
-  const outage = { near: await openNear(t, topology.target, { prefix: keyPrefix, maxStaleMs: MAX_STALE_MS }), other: await openStore(t, topology.target, { prefix: keyPrefix }), on: 'Redis by Sentinel' }
-  await endDuring(t, 'a planned failover', outage, async () => {
-    const old = await topology.master()
-    await topology.handOver(old)
-    await wait(1_000)
-  }, times(600, 150))
-  await topology.healthy()
-  const master = await topology.master()
-  await endDuring(t, 'the master killed', outage, async () => {
-    await topology.watch()
-    await master.kill()
-    await topology.takeover(master, topology.members)
-    await wait(1_000)
-  }, times(600, 150))
-})
+for (const [name, mode] of ENDS.slice(0, 2)) {
+  t.test(`nor while another master takes over by Sentinel${name}`, { timeout: 300_000 }, async (t) => {
+    const topology = await startSentinels(t)
+    const outage = { ...await openBoth(t, topology.target, mode), on: 'Redis by Sentinel' }
+    await endDuring(t, `a planned failover${name}`, outage, async () => {
+      const old = await topology.master()
+      await topology.handOver(old)
+      await wait(1_000)
+    }, times(600, 150))
+    await topology.healthy()
+    const master = await topology.master()
+    await endDuring(t, `the master killed${name}`, outage, async () => {
+      await topology.watch()
+      await master.kill()
+      await topology.takeover(master, topology.members)
+      await wait(1_000)
+    }, times(600, 150))
+  })
+}

@@ -20,8 +20,11 @@ const granted = [...RULES.split(' '), ...neededRules({ prefix: 'sess:', uses: ['
 const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:131.0) Gecko/20100101 Firefox/131.0'
 
 /** Signs people in and out, and looks whether all of it is known afterwards. */
-async function tryAll (t: Test, redis: SessionOptions['redis'], where: string[]): Promise<void> {
-  const app = await startApp(t, { redis, endedFor: '1h', knownDevices: '90d', maxSessionsPerUser: 2 })
+async function tryAll (t: Test, redis: SessionOptions['redis'], where: string[], options: Partial<SessionOptions> = {}): Promise<void> {
+  const app = await startApp(t, { redis, endedFor: '1h', knownDevices: '90d', maxSessionsPerUser: 2, ...options })
+  const other = await startApp(t, { redis, ...options })
+  const heard: string[] = []
+  for (const name of ['created', 'revoked'] as const) other.sessions.on(name, ({ id }) => { heard.push(`${name} ${id}`) })
   const created: SessionEvent[] = []
   app.sessions.on('created', (event) => { if (event.local) created.push(event) })
   app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
@@ -46,6 +49,12 @@ async function tryAll (t: Test, redis: SessionOptions['redis'], where: string[])
   t.strictSame(created.map(({ newDevice }) => newDevice).sort(), [false, false, false, false, false, true])
   t.strictSame(created.map(({ newNetwork }) => newNetwork), created.map(() => false))
 
+  // Subscribing is not waited for.
+  await until('another process to hear of a beginning and its end', async () => {
+    const { session: { id } } = await app.sessions.create({ userId: 'bob' })
+    await app.sessions.revoke(id)
+    return await until('both', () => heard.includes(`created ${id}`) && heard.includes(`revoked ${id}`), 500).then(() => true, () => false)
+  })
   const { session, token: last } = await app.sessions.create({ userId: 'ada' })
   const env = { SESSION_SECRET: secret, REDIS_USERNAME: user.username, REDIS_PASSWORD: user.password }
   t.equal((await operate(['revoke', session.id, '--reason', 'lost laptop', ...where], { env })).code, 0)
@@ -64,4 +73,20 @@ t.test('they are in a Cluster too', async (t) => {
   const { nodes, client } = await startCluster(t, { masters: 2 })
   for (const node of client.nodes('master')) await node.call('ACL', 'SETUSER', user.username, 'on', `>${user.password}`, ...granted)
   await tryAll(t, { cluster: nodes, ...user } as SessionOptions['redis'], ['--cluster', '--redis', `redis://127.0.0.1:${nodes[0]?.port}`])
+})
+
+const FLEET: Partial<SessionOptions> = { events: 'sharded', nearCache: { invalidate: 'ends' } }
+
+t.test('with what sharded events need besides they are enough for these, and for a near-cache that is told of ends', async (t) => {
+  const redis = await startRedis(t)
+  const { commands } = neededRules({ prefix: 'sess:', uses: ['events'] })
+  await redis.client.call('ACL', 'SETUSER', user.username, 'on', `>${user.password}`, ...RULES.split(' '), ...commands)
+  await tryAll(t, { host: '127.0.0.1', port: redis.port, ...user }, ['--redis', redis.url], FLEET)
+})
+
+t.test('those in a Cluster too', async (t) => {
+  const { nodes, client } = await startCluster(t, { masters: 2 })
+  const { commands } = neededRules({ prefix: 'sess:', uses: ['events', 'cluster'] })
+  for (const node of client.nodes('master')) await node.call('ACL', 'SETUSER', user.username, 'on', `>${user.password}`, ...RULES.split(' '), ...commands)
+  await tryAll(t, { cluster: nodes, ...user } as SessionOptions['redis'], ['--cluster', '--redis', `redis://127.0.0.1:${nodes[0]?.port}`], FLEET)
 })

@@ -9,7 +9,8 @@ import { finding, ok, short } from './findings.ts'
 import type { Finding } from './findings.ts'
 
 const GRANT = 'Grant +client|id, +client|tracking and &__redis__:invalidate (docs/guides/production.md). ' +
-  'docs/guides/managed-redis.md says which services cannot do it'
+  'docs/guides/managed-redis.md says which services cannot do it. ' +
+  'nearCache: { invalidate: \'ends\' } needs none of that'
 
 /** Whether the near-cache works here: begins to listen as it does (CLIENT TRACKING with REDIRECT), and stops. */
 export async function nearCacheFindings (link: RedisLink, keys: Keys, isUsed: boolean): Promise<Finding[]> {
