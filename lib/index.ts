@@ -37,9 +37,9 @@ export type { IdpSession } from './session/idp.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type { Json, JsonObject, NewTimeouts, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
-  Acquaintance, AttemptCounters, AttemptLimit, Began, BeginOptions, Bus, BusSubject, Change, DeleteByIdpOptions,
-  DeleteByUserOptions, DeleteOptions, Ended, EndMark, EndRecord, FindRecordOptions, Limit, ListOptions, MarkOptions,
-  MoveOptions, PlaceOptions, ReplaceOptions, SessionLists, SessionStore, StoreEvents
+  Acquaintance, AttemptCounter, AttemptCounters, AttemptLimit, AttemptSuccess, Began, BeginOptions, Bus, BusSubject,
+  Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, EndMark, EndRecord, FindRecordOptions, Limit,
+  ListOptions, MarkOptions, MoveOptions, PlaceOptions, ReplaceOptions, SessionLists, SessionStore, StoreEvents
 } from './session/store.ts'
 export type { ExpressStore } from './store/foreign.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'

@@ -1,23 +1,51 @@
-import type { Acquaintance, AttemptCounters, AttemptLimit, PlaceOptions } from '../session/store.ts'
+import type {
+  Acquaintance, AttemptCounter, AttemptCounters, AttemptLimit, AttemptSuccess, PlaceOptions
+} from '../session/store.ts'
 import { isWrongType } from './driver.ts'
 import type { Keys } from './keys.ts'
 import { script } from './link.ts'
 import type { RedisLink, Script } from './link.ts'
+import type { OneServer } from './one-server.ts'
 
 /** Functions that the scripts below share. */
 const functions = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function text (number) return string.format('%.0f', number) end
-local function keep (member, ms)
-  redis.call('ZADD', KEYS[1], text(now + ms), member)
-  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', text(now))
-  redis.call('PEXPIREAT', KEYS[1], text(tonumber(redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2])))
+local function keep (key, member, ms)
+  redis.call('ZADD', key, text(now + ms), member)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', text(now))
+  redis.call('PEXPIREAT', key, text(tonumber(redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2])))
 end
-local function isPlace (member) return string.sub(member, 1, 1) == '@' end`
+local function isPlace (member) return string.sub(member, 1, 1) == '@' end
+-- Takes away attempts that begin so, and returns how many these were.
+local function clear (key, beginning)
+  local cleared = 0
+  for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+    if not isPlace(member) and string.sub(member, 1, #beginning) == beginning then
+      cleared = cleared + redis.call('ZREM', key, member)
+    end
+  end
+  return cleared
+end
+-- Adds a place, of which so many are known, and returns what was known of it.
+local function remember (key, place, most, ms)
+  local before = 'first'
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. text(now), '+inf')) do
+    if member == '@' .. place then before = 'known' end
+    if isPlace(member) and before == 'first' then before = 'new' end
+  end
+  keep(key, '@' .. place, tonumber(ms))
+  local places = {}
+  for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+    if isPlace(member) then places[#places + 1] = member end
+  end
+  for at = 1, #places - tonumber(most) do redis.call('ZREM', key, places[at]) end
+  return before
+end`
 
 /**
- * Attempts counted in Redis, by Redis' time, one key and one command for each. `RedisStore` lists the commands.
+ * Attempts counted in Redis, by Redis' time. Each counter is one key. `RedisStore` lists the commands.
  *
  * A counter is a sorted set: attempts by their names, and places it knows as `@` and their name, each scored by when
  * it counts no more, in milliseconds since 1970. The key expires with the last of them.
@@ -25,37 +53,82 @@ local function isPlace (member) return string.sub(member, 1, 1) == '@' end`
 export class RedisAttempts implements AttemptCounters {
   readonly #link: RedisLink
   readonly #keys: Keys
+  readonly #oneServer: OneServer
 
-  constructor (link: RedisLink, keys: Keys) {
+  constructor (link: RedisLink, keys: Keys, oneServer: OneServer) {
     this.#link = link
     this.#keys = keys
+    this.#oneServer = oneServer
   }
 
   /**
-   * KEYS  the counter
-   * ARGV  the attempt, or '' to ask only · how many may count · for how long each does, in ms · a place, or ''
-   * Returns 0 it counts now, or may, or the place is known · else in how many ms there is room
+   * KEYS  the counters
+   * ARGV  the attempt, or '' to ask only · of each counter: how many may count · for how long each does, in ms · a
+   *       place, or ''
+   * Returns 0 it counts now, or may, in each where its place is not known · else in how many ms there is room
    * ZADD is its first write: a full Redis refuses it, and nothing is counted.
    */
   static readonly #countScript = script<number>(1, `${functions}
-if ARGV[4] ~= '' then
-  local known = redis.call('ZSCORE', KEYS[1], '@' .. ARGV[4])
-  if known and tonumber(known) > now then return 0 end
-end
-local max = tonumber(ARGV[2])
-if redis.call('ZCOUNT', KEYS[1], '(' .. text(now), '+inf') >= max then
-  local members = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. text(now), '+inf', 'WITHSCORES')
+-- In how many ms there is room; -1 where the place is known.
+local function waitOf (key, max, place)
+  if place ~= '' then
+    local known = redis.call('ZSCORE', key, '@' .. place)
+    if known and tonumber(known) > now then return -1 end
+  end
+  if redis.call('ZCOUNT', key, '(' .. text(now), '+inf') < max then return 0 end
+  local members = redis.call('ZRANGEBYSCORE', key, '(' .. text(now), '+inf', 'WITHSCORES')
   local ends = {}
   for index = 1, #members, 2 do
     if not isPlace(members[index]) then ends[#ends + 1] = tonumber(members[index + 1]) end
   end
-  if #ends >= max then return ends[#ends - max + 1] - now end
+  return #ends >= max and ends[#ends - max + 1] - now or 0
 end
-if ARGV[1] ~= '' then keep(ARGV[1], tonumber(ARGV[3])) end
+local wait, counts = 0, {}
+for at, key in ipairs(KEYS) do
+  local each = waitOf(key, tonumber(ARGV[3 * at - 1]), ARGV[3 * at + 1])
+  if each == 0 then counts[#counts + 1] = at end
+  wait = math.max(wait, each)
+end
+if wait > 0 or ARGV[1] == '' then return wait end
+for _, at in ipairs(counts) do keep(KEYS[at], ARGV[1], tonumber(ARGV[3 * at])) end
 return 0`)
 
   async count (key: string, attempt: string | null, { max, withinMs }: AttemptLimit, place = ''): Promise<number> {
     return await this.#run(RedisAttempts.#countScript, key, attempt ?? '', max, withinMs, place)
+  }
+
+  async countTogether (attempt: string, counters: readonly AttemptCounter[]): Promise<number | null> {
+    if (counters.length === 0) return 0
+    const args = counters.flatMap(({ limit: { max, withinMs }, place = '' }) => [max, withinMs, place])
+    const keys = counters.map(({ key }) => this.#keys.tries(key))
+    return await this.#oneServer.script(RedisAttempts.#countScript, keys, attempt, ...args)
+  }
+
+  /**
+   * KEYS  the counters to clear · the one that remembers, where there is a place
+   * ARGV  of each counter to clear, what the attempts to forget begin with, or '' for all · the place, how many places
+   *       may be known, for how long it is, in ms; or nothing
+   * Returns 1
+   */
+  static readonly #settleScript = script<1>(1, `${functions}
+for at, beginning in ipairs(ARGV) do
+  if at == #KEYS and #ARGV > #KEYS then
+    remember(KEYS[at], ARGV[at], ARGV[at + 1], ARGV[at + 2])
+    break
+  end
+  clear(KEYS[at], beginning)
+end
+return 1`)
+
+  async settle ({ clears, remembers }: AttemptSuccess): Promise<boolean> {
+    const places = remembers === null ? [] : [remembers]
+    const keys = [...clears, ...places].map(({ key }) => this.#keys.tries(key))
+    if (keys.length === 0) return true
+    const args = [
+      ...clears.map(({ beginning }) => beginning),
+      ...places.flatMap(({ place, most, forMs }) => [place, most, forMs])
+    ]
+    return await this.#oneServer.script(RedisAttempts.#settleScript, keys, ...args) !== null
   }
 
   async giveBack (key: string, attempt: string): Promise<void> {
@@ -70,13 +143,7 @@ return 0`)
    * Needs no memory.
    */
   static readonly #clearScript = script<number>(1, `${functions}
-local cleared = 0
-for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  if not isPlace(member) and string.sub(member, 1, #ARGV[1]) == ARGV[1] then
-    cleared = cleared + redis.call('ZREM', KEYS[1], member)
-  end
-end
-return cleared`)
+return clear(KEYS[1], ARGV[1])`)
 
   async clear (key: string, beginning = ''): Promise<void> {
     await this.#run(RedisAttempts.#clearScript, key, beginning)
@@ -88,18 +155,7 @@ return cleared`)
    * Returns what was known of it: 'known' · 'first', of all places of this counter · 'new'
    */
   static readonly #rememberScript = script<Acquaintance>(1, `${functions}
-local before = 'first'
-for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. text(now), '+inf')) do
-  if member == '@' .. ARGV[1] then before = 'known' end
-  if isPlace(member) and before == 'first' then before = 'new' end
-end
-keep('@' .. ARGV[1], tonumber(ARGV[3]))
-local places = {}
-for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  if isPlace(member) then places[#places + 1] = member end
-end
-for index = 1, #places - tonumber(ARGV[2]) do redis.call('ZREM', KEYS[1], places[index]) end
-return before`)
+return remember(KEYS[1], ARGV[1], ARGV[2], ARGV[3])`)
 
   async remember (key: string, place: string, { most, forMs }: PlaceOptions): Promise<Acquaintance> {
     return await this.#run(RedisAttempts.#rememberScript, key, place, most, forMs)

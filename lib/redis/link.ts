@@ -19,13 +19,13 @@ const REFUSED = 'redis: the server refused the user name, the password, the data
 export interface Script<Reply = unknown> {
   readonly lua: string
   readonly sha: string
-  /** How many keys it takes. */
+  /** How many keys it takes, at the least. */
   readonly keys: number
   /** Never set: carries the type. */
   readonly reply?: Reply
 }
 
-/** Makes a script that takes so many keys. */
+/** Makes a script that takes so many keys, at the least. */
 export function script<Reply> (keys: number, lua: string): Script<Reply> {
   return { lua, sha: createHash('sha1').update(lua).digest('hex'), keys }
 }
@@ -92,17 +92,14 @@ export class RedisLink {
   async script<Reply> (
     script: Script<Reply>, keys: readonly string[], ...args: Array<string | number>
   ): Promise<Reply> {
-    const [key = ''] = keys
-    const reply = await this.#guard(() => this.#breakers.for(key), async () => {
-      try {
-        return await this.#send(key, (client) => client.evalsha(script.sha, script.keys, ...keys, ...args))
-      } catch (error) {
-        if (!replyOf(error).startsWith('NOSCRIPT')) throw error
-        return await this.#send(key, (client) => client.eval(script.lua, script.keys, ...keys, ...args))
-      }
-    })
-    // The driver cannot know what a script returns; the script's comment says it.
-    return reply as Reply
+    return await this.#script(script, keys, args)
+  }
+
+  /** The same for a script that may be refused, as there is another way: an operator does not hear of it. */
+  async tryScript<Reply> (
+    script: Script<Reply>, keys: readonly string[], ...args: Array<string | number>
+  ): Promise<Reply> {
+    return await this.#script(script, keys, args, { isTry: true })
   }
 
   /**
@@ -209,6 +206,22 @@ export class RedisLink {
     this.#watch.close()
   }
 
+  async #script<Reply> (
+    { sha, lua }: Script<Reply>, keys: readonly string[], args: Array<string | number>, how?: { isTry: boolean }
+  ): Promise<Reply> {
+    const [key = ''] = keys
+    const reply = await this.#guard(() => this.#breakers.for(key), async () => {
+      try {
+        return await this.#send(key, (client) => client.evalsha(sha, keys.length, ...keys, ...args))
+      } catch (error) {
+        if (!replyOf(error).startsWith('NOSCRIPT')) throw error
+        return await this.#send(key, (client) => client.eval(lua, keys.length, ...keys, ...args))
+      }
+    }, how)
+    // The driver cannot know what a script returns; the script's comment says it.
+    return reply as Reply
+  }
+
   #send<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
     return isCluster(this.client) ? sendTo(this.client, key, command) : command(this.client)
   }
@@ -217,7 +230,7 @@ export class RedisLink {
     return this.#guard(() => this.#breakers.of(name), command)
   }
 
-  async #guard<T> (breakerOf: () => Breaker, command: () => Promise<T>): Promise<T> {
+  async #guard<T> (breakerOf: () => Breaker, command: () => Promise<T>, { isTry = false } = {}): Promise<T> {
     try {
       const breaker = breakerOf()
       const answer = await breaker.run(command)
@@ -226,8 +239,9 @@ export class RedisLink {
       return answer
     } catch (error) {
       if (error instanceof errors.STORE_UNAVAILABLE) throw error
-      this.reportRefusal(error)
-      if (replyOf(error).includes('OOM ')) throw new errors.STORE_FULL({ cause: error })
+      const isFull = replyOf(error).includes('OOM ')
+      if (!isTry || isFull) this.reportRefusal(error)
+      if (isFull) throw new errors.STORE_FULL({ cause: error })
       if (isReply(error) || isOutage(error)) throw new errors.STORE_UNAVAILABLE({ cause: error })
       throw error
     }

@@ -19,6 +19,7 @@ import type { Names } from './keys.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { LineBus } from './line-bus.ts'
 import { RedisLink } from './link.ts'
+import { OneServer } from './one-server.ts'
 import { Records } from './records.ts'
 import { Replication } from './replication.ts'
 import { isClient, isNodeRedis } from './target.ts'
@@ -112,7 +113,8 @@ export interface AdoptionBase extends RedisStoreBase {
  *                               forget; with an exception GET @{sess:<its id>}
  *     deleteByIdp    the same with @sess:idp:<hash>
  *     listAll        SCAN for sess:*, find of each
- *     attempts       count, clear and remember: EVALSHA @sess:tries:<what>:<hash>; giveBack: ZREM of it
+ *     attempts       count, clear and remember: EVALSHA @sess:tries:<what>:<hash>, of several in one where that is
+ *                               possible; giveBack: ZREM of it
  *     with endedFor  each end also SETs @{sess:<id>}:ended, in the same script; ended: GET of it
  *     with durability 'replicated' ROLE and WAIT before a login ends anything, when it is live, and after a deletion;
  *                    where a session had ended before, EVALSHA trace @{sess:<id>}:trace before that
@@ -174,7 +176,7 @@ export class RedisStore implements SessionStore {
       isBoth: events === 'both'
     }
     this.bus = this.#bus()
-    this.attempts = new RedisAttempts(this.link, this.keys)
+    this.attempts = new RedisAttempts(this.link, this.keys, new OneServer(this.link))
     const base = this.#baseOn(this.link)
     this.#records = base.records
     this.#lists = base.lists

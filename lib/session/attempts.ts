@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { errors } from '../errors.ts'
 import { KNOWN_NETWORK_MS } from '../util/timings.ts'
-import type { AttemptCounters, AttemptLimit } from './store.ts'
+import type { AttemptCounter, AttemptCounters, AttemptLimit } from './store.ts'
 
 /** Limits of failed logins. `null`: any number of that kind. */
 export interface AttemptLimits {
@@ -19,14 +19,6 @@ const KNOWN = { most: 20, forMs: KNOWN_NETWORK_MS }
 /** Longest name that is read, in characters. The rest is ignored. */
 const MAX_NAME_LENGTH = 1_024
 
-/** A counter that an attempt counts in. */
-interface Counter {
-  readonly key: string
-  readonly limit: AttemptLimit
-  /** The network. Where the account is known from it, nothing is counted. */
-  readonly place?: string
-}
-
 /**
  * A login, as it is counted. It counts as failed while it goes on, so that many at once are no more than one after
  * the other. Whether there is such an account makes no difference.
@@ -36,9 +28,10 @@ export class LoginAttempt {
   readonly #id: string
   /** The beginning of all attempts of this account. `null`: the account is not known. */
   readonly #account: string | null
-  readonly #ofNetwork: Counter | null = null
-  readonly #ofBoth: Counter | null = null
-  readonly #ofAccount: Counter & { place: string } | null = null
+  readonly #ofNetwork: AttemptCounter | null = null
+  readonly #ofBoth: AttemptCounter | null = null
+  /** Its place is the network. Where the account is known from it, nothing is counted. */
+  readonly #ofAccount: AttemptCounter & { place: string } | null = null
 
   /** `account` is what was typed in, `network` what `networkOf` returns. */
   constructor (
@@ -70,18 +63,14 @@ export class LoginAttempt {
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
    */
   async reserve (): Promise<void> {
-    const [near, far] = [[this.#ofNetwork, this.#ofBoth], [this.#ofAccount]]
-    const waitMs = await this.#count(near)
-    const accountWaitMs = await this.#count(far, waitMs > 0 ? { attempt: null } : { before: near })
-    const seconds = Math.ceil(Math.max(waitMs, accountWaitMs) / 1000)
+    const seconds = Math.ceil((await this.#countTogether() ?? await this.#countInTurn()) / 1000)
     if (seconds === 0) return
     throw Object.assign(new errors.TOO_MANY_ATTEMPTS(), { headers: { 'retry-after': String(seconds) } })
   }
 
   /** Stops counting this attempt, as it turned out to be none. */
-  async giveBack (counters = [this.#ofNetwork, this.#ofBoth, this.#ofAccount]): Promise<void> {
-    const counted = counters.filter((counter) => counter !== null)
-    await Promise.all(counted.map(async ({ key }) => await this.#counters.giveBack(key, this.#id)))
+  async giveBack (counters = this.#all): Promise<void> {
+    await Promise.all(counters.map(async ({ key }) => await this.#counters.giveBack(key, this.#id)))
   }
 
   /**
@@ -89,20 +78,35 @@ export class LoginAttempt {
    * not known from, stop counting. From now on the account is known from here.
    */
   async succeed (): Promise<void> {
-    const { key, place = '' } = this.#ofAccount ?? {}
+    const account = this.#ofAccount
+    // Of the network what is this account's: signing in to one's own account must not buy guesses at others.
+    const clears = this.#all.map(({ key }) => {
+      return { key, beginning: key === this.#ofNetwork?.key ? this.#account ?? this.#id : '' }
+    })
+    const remembers = account === null ? null : { key: account.key, place: account.place, ...KNOWN }
+    if (await this.#counters.settle?.({ clears, remembers }) === true) return
     await Promise.all([
-      this.#clearNetwork(),
-      this.#ofBoth !== null && this.#counters.clear(this.#ofBoth.key),
-      key !== undefined && this.#counters.clear(key),
-      key !== undefined && this.#counters.remember(key, place, KNOWN)
+      ...clears.map(async ({ key, beginning }) => await this.#counters.clear(key, beginning)),
+      remembers !== null && this.#counters.remember(remembers.key, remembers.place, KNOWN)
     ])
   }
 
-  /** Clears the network of what is this account's. Signing in to one's own account must not buy guesses at others. */
-  async #clearNetwork (): Promise<void> {
-    if (this.#ofNetwork === null) return
-    if (this.#account === null) await this.giveBack([this.#ofNetwork])
-    else await this.#counters.clear(this.#ofNetwork.key, this.#account)
+  /** All counters that it counts in. */
+  get #all (): AttemptCounter[] {
+    return [this.#ofNetwork, this.#ofBoth, this.#ofAccount].filter((counter) => counter !== null)
+  }
+
+  /** Counts in all counters at once. Resolves with the milliseconds until there is room; `null`: it is not possible. */
+  async #countTogether (): Promise<number | null> {
+    return await this.#counters.countTogether?.(this.#id, this.#all) ?? null
+  }
+
+  /** Counts in one step after the other. Resolves with the milliseconds until there is room. */
+  async #countInTurn (): Promise<number> {
+    const near = [this.#ofNetwork, this.#ofBoth].filter((counter) => counter !== null)
+    const far = this.#ofAccount === null ? [] : [this.#ofAccount]
+    const waitMs = await this.#count(near)
+    return Math.max(waitMs, await this.#count(far, waitMs > 0 ? { attempt: null } : { before: near }))
   }
 
   /**
@@ -110,16 +114,15 @@ export class LoginAttempt {
    * Resolves with the milliseconds until there is room.
    */
   async #count (
-    counters: Array<Counter | null>,
-    { attempt = this.#id, before = [] }: { attempt?: string | null, before?: Array<Counter | null> } = {}
+    counters: AttemptCounter[],
+    { attempt = this.#id, before = [] }: { attempt?: string | null, before?: AttemptCounter[] } = {}
   ): Promise<number> {
-    const answers = await Promise.allSettled(counters.map(async (counter) => {
-      if (counter === null) return 0
-      return await this.#counters.count(counter.key, attempt, counter.limit, counter.place)
+    const answers = await Promise.allSettled(counters.map(async ({ key, limit, place }) => {
+      return await this.#counters.count(key, attempt, limit, place)
     }))
     const waits = answers.map((answer) => answer.status === 'fulfilled' ? answer.value : 0)
     const failure = answers.find((answer) => answer.status === 'rejected')?.reason as Error | undefined
-    if (failure === undefined && Math.max(...waits) === 0) return 0
+    if (failure === undefined && Math.max(0, ...waits) === 0) return 0
     const counted = counters.filter((_counter, index) => waits[index] === 0)
     // Best effort: what stays counted is one guess less.
     const givenBack = this.giveBack([...before, ...counted]).catch(() => {})

@@ -73,6 +73,34 @@ export interface PlaceOptions {
   readonly forMs: number
 }
 
+/** A counter of attempts, and how one counts in it: as the arguments of `count`. */
+export interface AttemptCounter {
+  /** Its key. */
+  readonly key: string
+  /** How many attempts it takes. */
+  readonly limit: AttemptLimit
+  /** Where the attempt is made from. */
+  readonly place?: string | undefined
+}
+
+/** What an attempt that has succeeded changes. */
+export interface AttemptSuccess {
+  /** Counters in which attempts with this beginning stop counting: as the arguments of `clear`. */
+  readonly clears: ReadonlyArray<{
+    /** The key of the counter. */
+    readonly key: string
+    /** `''` for all attempts. */
+    readonly beginning: string
+  }>
+  /** A place that is known from now on: as the arguments of `remember`. */
+  readonly remembers: PlaceOptions & {
+    /** The key of the counter that remembers it. */
+    readonly key: string
+    /** The place. */
+    readonly place: string
+  } | null
+}
+
 /**
  * Counters of attempts, by the store's clock. Keys, attempts and places are short texts whose meaning the store does
  * not need. Each call is one atomic step. What no longer counts takes no room in the end. Methods reject as those of a
@@ -97,6 +125,19 @@ export interface AttemptCounters {
    * it was remembered already, with `first` where no place of this key was, else with `new`.
    */
   remember (key: string, place: string, options: PlaceOptions): Promise<Acquaintance>
+
+  /**
+   * Counts an attempt in several counters of different keys, in one atomic step: in all of them, or in none. Resolves
+   * with 0, or with the milliseconds until there is room in all. Resolves with `null`, and nothing is counted, where
+   * the backend cannot do that. Without it, and then, `count` is called for each.
+   */
+  countTogether? (attempt: string, counters: readonly AttemptCounter[]): Promise<number | null>
+
+  /**
+   * Does what `clear` and `remember` do, for several keys in one step. Resolves with `false`, and nothing is changed,
+   * where the backend cannot do that. Without it, and then, those are called for each.
+   */
+  settle? (success: AttemptSuccess): Promise<boolean>
 }
 
 /** Makes new data text out of the present one. May be called again when another writer was faster. */

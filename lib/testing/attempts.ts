@@ -123,6 +123,44 @@ attempts.says('who remembers a place is told if it was known, or the first, also
   assert.equal(await there.remember('ada', 'home', KNOWN), 'first', 'until its time is over')
 }, 'attempts')
 
+attempts.says('an attempt counts in several counters at once, in all of them or in none', async (subject) => {
+  const [here, there] = countersOf(subject)
+  const [ada, bob] = [{ key: 'ada', limit: THREE }, { key: 'bob', limit: { ...THREE, max: 1 }, place: 'home' }]
+  const wait = await here.countTogether?.('a', [ada, bob]) ?? null
+  if (wait === null) {
+    assert.equal(await here.count('ada', null, { ...THREE, max: 1 }), 0, 'where that cannot be, nothing is counted')
+    return
+  }
+  assert.equal(wait, 0)
+  const refusedMs = await there.countTogether?.('b', [ada, bob]) ?? 0
+  ok(refusedMs > 0 && refusedMs <= 15 * MINUTE, `${refusedMs}`)
+  assert.deepEqual(await takeMany(here, 'ada', ['c', 'd', 'e']), ['counted', 'counted', 'refused'], 'one that counts')
+  assert.equal(await here.countTogether?.('f', []), 0)
+  await here.remember('bob', 'home', KNOWN)
+  await here.clear('ada')
+  assert.equal(await there.countTogether?.('g', [ada, bob]), 0, 'from a place that is known')
+  const both = [{ key: 'carol', limit: THREE }, { key: 'dave', limit: THREE }]
+  const waits = await Promise.all(Array.from({ length: 20 }, async (_, index) => {
+    const counters = index % 3 === 0 ? both : both.toReversed()
+    return await (index % 2 === 0 ? here : there).countTogether?.(`${index}`, counters)
+  }))
+  assert.equal(waits.filter((each) => each === 0).length, 3, 'of many at once')
+}, 'attempts')
+
+attempts.says('several counters are cleared in one step that remembers a place, or not at all', async (subject) => {
+  const [here, there] = countersOf(subject)
+  for (const key of ['ada', 'bob', 'carol']) await takeMany(here, key, ['a/1', 'a/2', 'b/1'])
+  const clears = [{ key: 'ada', beginning: 'a/' }, { key: 'bob', beginning: '' }]
+  const isDone = await there.settle?.({ clears, remembers: { key: 'carol', place: 'home', ...KNOWN } })
+  const left: number[] = []
+  for (const key of ['ada', 'bob', 'carol']) {
+    const outcomes = await takeMany(here, key, ['c', 'd', 'e', 'f'])
+    left.push(outcomes.filter((each) => each === 'counted').length)
+  }
+  assert.deepEqual(left, isDone === true ? [2, 3, 0] : [0, 0, 0])
+  assert.equal(await here.remember('carol', 'home', KNOWN), isDone === true ? 'known' : 'first')
+}, 'attempts')
+
 attempts.says('a store without room counts nothing, and says so', async ({ store, fill }) => {
   const counters = store.attempts
   await counters.count('ada', 'a', THREE)

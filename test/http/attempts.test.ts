@@ -6,13 +6,15 @@ import type { FastifyInstance } from 'fastify'
 import type { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
-import { authRoutes, authRoutesOptions, MemoryStore, sessionPlugin } from '../../lib/index.ts'
+import { authRoutes, authRoutesOptions, MemoryStore, RedisStore, sessionPlugin } from '../../lib/index.ts'
 import type { AuthRoutesOptions, LoginFailure, SessionOptions } from '../../lib/index.ts'
+import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { inTurn, onBothPlaces, startGuessing, tally } from '../helpers/guesses.ts'
 import { openManager } from '../helpers/managers.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { DAY } from '../helpers/record.ts'
+import { proxied } from '../helpers/proxied.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import { openStore } from '../helpers/redis-store.ts'
 import { timed } from '../helpers/stopwatch.ts'
@@ -281,9 +283,9 @@ t.test('a form that is refused for its many tries is sent to the page that says 
   ])
 })
 
-t.test('counting costs a login seven commands and a failed one three, each of one key', async (t) => {
-  const keyPrefix = prefix()
-  const { statusOf } = await startGuessing(t, { redis: redis.url, keyPrefix })
+/** The commands about counters that a failed login costs, and a successful one. */
+async function costsOf (t: Test, options: Partial<SessionOptions>, keyPrefix: string): Promise<string[][]> {
+  const { statusOf } = await startGuessing(t, options)
   await statusOf('ada', 'lovelace')
   const monitor = await redis.client.monitor() as unknown as Redis
   t.teardown(() => monitor.disconnect())
@@ -296,9 +298,23 @@ t.test('counting costs a login seven commands and a failed one three, each of on
     await until('the monitor', () => sent.some((command) => command.includes(`after ${password}`)))
     return sent.filter((command) => command.includes(`${keyPrefix}tries:`)).map((command) => /^\S+/.exec(command)?.[0] + ' ' + [...command.matchAll(/tries:([a-z-]+):/g)].map(([, what]) => what).join())
   }
+  return [await costOf('wrong'), await costOf('lovelace')]
+}
+
+t.test('counting costs a login two commands and a failed one one', async (t) => {
+  const keyPrefix = prefix()
+  const taken = 'evalsha network,account-network,account'
+  t.strictSame(await costsOf(t, { redis: redis.url, keyPrefix }, keyPrefix), [[taken], [taken, `${taken},account`]])
+})
+
+t.test('where no server has all keys, it costs a login seven commands and a failed one three, each of one key', async (t) => {
+  const keyPrefix = prefix()
   const taken = ['evalsha network', 'evalsha account-network', 'evalsha account']
-  t.strictSame(await costOf('wrong'), taken)
-  t.strictSame(await costOf('lovelace'), [...taken, 'evalsha network', 'evalsha account-network', 'evalsha account', 'evalsha account'])
+  const { client } = connect(redis.url)
+  t.teardown(() => disconnectNow(client))
+  const store = new RedisStore({ client: proxied(client), prefix: keyPrefix })
+  t.teardown(() => store.close())
+  t.strictSame(await costsOf(t, { store }, keyPrefix), [taken, [...taken, 'evalsha network', 'evalsha account-network', 'evalsha account', 'evalsha account']])
 })
 
 t.test('a login waits for a frozen Redis as long as any request, and no longer', async (t) => {
