@@ -190,7 +190,7 @@ export class ExpressRecords extends Records {
     return await this.#rewrite(listed, { change: (data) => data, listed: listed.userId }).catch(absentIfWrongType)
   }
 
-  protected override encode (record: SessionRecord): string {
+  override encode (record: SessionRecord): string {
     const { domain, ...attributes } = this.#layout.cookie
     // At each of its own requests Express extends the session by `originalMaxAge`.
     const cookie = {

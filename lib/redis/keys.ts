@@ -69,6 +69,15 @@ export class Keys {
     return HASH_TAG.test(key) ? `@${this.session(id)}` : `@{${key}}`
   }
 
+  /**
+   * Returns what stands before and after the name of a session in the keys beside sessions, as Redis sees them: for
+   * names without braces.
+   */
+  get besides (): [before: string, after: string] {
+    const [before = '', after = ''] = (this.#clientPrefix + this.pending('\n')).split('\n')
+    return [before, after]
+  }
+
   /** Key written for replicas to confirm, on the session's slot. */
   trace (id: string): string {
     return `${this.pending(id)}:trace`

@@ -6,11 +6,14 @@ import type {
   BeginOptions, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, EndMark, Limit, MoveOptions,
   ReplaceOptions
 } from '../session/store.ts'
-import { carried, moved } from '../store/user-sessions.ts'
+import { carried, haveSameTimeouts, moved } from '../store/user-sessions.ts'
 import type { Keys } from './keys.ts'
 import type { Records } from './records.ts'
 import type { Confirmation, Replication } from './replication.ts'
 import { ReplicatedEnds } from './replicated-ends.ts'
+import type { OneServer } from './one-server.ts'
+import { SignIns } from './sign-ins.ts'
+import type { SignedIn, SignInOptions } from './sign-ins.ts'
 import { UserEndings } from './user-endings.ts'
 import type { UserLists } from './user-lists.ts'
 
@@ -22,6 +25,8 @@ export interface LifecycleParts {
   idpLists: UserLists
   /** Has replicas confirm beginnings and ends; `null`: the master alone does. */
   replication: Replication | null
+  /** Where sessions may begin by one script; `null`: nowhere. */
+  oneServer: OneServer | null
   /** An anonymous session has ended for another. */
   onDropped: (id: string) => void
   onEnded: (id: string, userId: string, reason: 'replaced' | 'evicted' | 'expired', kind: SessionKind) => void
@@ -29,7 +34,8 @@ export interface LifecycleParts {
 
 /**
  * How sessions begin and end: steps over keys of several Cluster slots, in an order that holds wherever it is
- * cut short and whatever crosses it. `RedisStore` lists the commands.
+ * cut short and whatever crosses it. Where one server has all keys, one script does what it can. `RedisStore` lists the
+ * commands.
  */
 export class Lifecycle {
   readonly #keys: Keys
@@ -39,10 +45,11 @@ export class Lifecycle {
   readonly #ends: ReplicatedEnds
   readonly #userEndings: UserEndings
   readonly #idpEndings: UserEndings
+  readonly #signIns: SignIns | null
   readonly #onDropped: LifecycleParts['onDropped']
   readonly #onEnded: LifecycleParts['onEnded']
 
-  constructor ({ keys, records, lists, idpLists, replication, onDropped, onEnded }: LifecycleParts) {
+  constructor ({ keys, records, lists, idpLists, replication, oneServer, onDropped, onEnded }: LifecycleParts) {
     this.#keys = keys
     this.#records = records
     this.#lists = lists
@@ -51,11 +58,14 @@ export class Lifecycle {
     const parts = { keys, records, ends: this.#ends }
     this.#userEndings = new UserEndings({ ...parts, lists, others: idpLists })
     this.#idpEndings = new UserEndings({ ...parts, lists: idpLists, others: lists })
+    this.#signIns = oneServer === null ? null : new SignIns(oneServer, { keys, records, lists, idpLists })
     this.#onDropped = onDropped
     this.#onEnded = onEnded
   }
 
   async begin (record: SessionRecord, { limit = null, markForMs }: BeginOptions): Promise<SessionRecord | null> {
+    const begun = await this.#beginAtOnce(record, { limit, markForMs })
+    if (begun !== undefined) return begun
     return await this.#beginning(record, {}, async (confirmation) => {
       const evicted = await this.#list(record, { limit })
       if (evicted === null) return null
@@ -67,6 +77,8 @@ export class Lifecycle {
   async replace (
     record: SessionRecord, old: SessionRecord, { carry, limit = null, markForMs }: ReplaceOptions
   ): Promise<SessionRecord | null> {
+    const begun = await this.#beginAtOnce(record, { old, carry, limit, markForMs })
+    if (begun !== undefined) return begun
     return await this.#beginning(record, { old }, async (confirmation) => {
       const evicted = await this.#list(record, { limit, replaces: old })
       if (evicted === null) return null
@@ -80,18 +92,15 @@ export class Lifecycle {
   async move (
     record: SessionRecord, old: SessionRecord, { carry, markForMs }: MoveOptions
   ): Promise<SessionRecord | null> {
+    const begun = await this.#beginAtOnce(record, { old, moves: true, carry, markForMs })
+    if (begun !== undefined) return begun
     return await this.#beginning(record, { old, from: old }, async (confirmation) => {
       if (await this.#lists.confirm(record, { from: old }) === null) return null
       await assured(confirmation)
       const ended = await this.#records.leave(old.id, record.id, markForMs)
       this.#noteEnded(old.userId, this.#keys.memberOf(old), ended, 'replaced')
       if (ended === null) return null
-      const stored = moved(record, { old, ended, carry })
-      // It may have been given longer.
-      if (stored.endsAt !== record.endsAt || stored.idleTimeoutMs !== record.idleTimeoutMs) {
-        await this.#extend(stored)
-      }
-      return await this.#rewritten(record, stored)
+      return await this.#rewritten(record, moved(record, { old, ended, carry }))
     })
   }
 
@@ -140,6 +149,40 @@ export class Lifecycle {
     await this.#ends.discard(id)
   }
 
+  /** Begins a session of a user by one script. `undefined`: nothing was written, it takes steps. */
+  async #beginAtOnce (record: SessionRecord, options: SignInOptions): Promise<SessionRecord | null | undefined> {
+    try {
+      const done = await this.#signIns?.begin(record, options)
+      if (done == null) return undefined
+      if (done.status === 'refused') throw new errors.LIMIT_REACHED()
+      return done.status === 'gone' ? null : await this.#concluded(record, done, options)
+    } catch (error) {
+      // Best effort: what is left expires within PENDING_MS, or nobody holds its token.
+      if (!(error instanceof errors.LIMIT_REACHED)) void this.#undo(record, null).catch(() => {})
+      throw error
+    }
+  }
+
+  /** Reports what ended for a session that has begun, and carries over what the one before it has changed last. */
+  async #concluded (
+    record: SessionRecord, { status, ended, before }: SignedIn, { old, moves = false, carry }: SignInOptions
+  ): Promise<SessionRecord | null> {
+    for (const { session, reason } of ended) {
+      if (session.userId !== record.userId) void this.#lists.remove(session).catch(() => {})
+      void this.#idpLists.remove(session).catch(() => {})
+      this.#tellEnded(session, reason)
+    }
+    if (status === 'live') return record
+    let stored: SessionRecord | null = null
+    if (old !== undefined && before !== null) {
+      const end = { old, ended: before, carry }
+      stored = await this.#rewritten(record, moves ? moved(record, end) : carried(record, end))
+    } else if (!moves) stored = record
+    if (stored !== null && await this.#records.activate(stored)) return stored
+    await this.#undo(record, null)
+    return null
+  }
+
   /**
    * Writes a session that nobody finds, and makes it live once `finish` has listed it and ended what has to end for it.
    * `finish` returns the session as it is to be, `null` when it may not begin. `old`: the session that ends for it.
@@ -173,6 +216,8 @@ export class Lifecycle {
 
   /** Writes a new session again where the one before it has changed. Returns it. */
   async #rewritten (record: SessionRecord, stored: SessionRecord): Promise<SessionRecord> {
+    // It may have been given longer.
+    if (!haveSameTimeouts(record, stored)) await this.#extend(stored)
     if (stored !== record) await this.#records.setPending(stored, 'XX')
     return stored
   }
@@ -230,9 +275,12 @@ export class Lifecycle {
     // Not waited for: a list may hold sessions that are gone.
     if (userId !== null) void this.#lists.removeMember(userId, member).catch(() => {})
     if (ended !== null) void this.#idpLists.remove(ended).catch(() => {})
-    if (ended === null) return
-    if (ended.userId === null) this.#onDropped(ended.id)
-    else this.#onEnded(ended.id, ended.userId, reason, ended.kind)
+    if (ended !== null) this.#tellEnded(ended, reason)
+  }
+
+  #tellEnded ({ id, userId, kind }: SessionRecord, reason: 'evicted' | 'replaced'): void {
+    if (userId === null) this.#onDropped(id)
+    else this.#onEnded(id, userId, reason, kind)
   }
 
   /** Deletes what was written about a session that does not begin. */

@@ -4,7 +4,7 @@ import { LIST_GRACE_MS } from '../util/timings.ts'
 const PORTION = 200
 
 /** Lists of more members than this have an index by age. */
-const SMALL = 100
+export const SMALL = 100
 
 /** Greatest score that is a time. Redis refuses later ones as an expiry. */
 const MAX_SCORE = Number.MAX_SAFE_INTEGER
@@ -16,7 +16,7 @@ export const BEARER = '!'
 const INDEX = '+\\n'
 
 /**
- * Lua functions that all scripts on a user's list share.
+ * Lua functions about a user's list, small or large.
  *
  * Members are scored by their expiry, so a list tells at once which have expired. A small list is read as a whole to
  * find the oldest or the newest. A larger one has an index, of one more member for each session: `+\n<member>`, scored
@@ -29,7 +29,7 @@ const INDEX = '+\\n'
  * The first script that needs it makes it, in portions. From then on all that add and remove keep it. Version 0.1 takes
  * scores below zero for expired, and so throws the whole index away; then it is made again.
  */
-export const LIST_FUNCTIONS = `
+export const LIST_BASICS = `
 local list, index, portion = KEYS[1], '${INDEX}', ${PORTION}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -38,14 +38,27 @@ local function text (score) return string.format('%.2f', score) end
 local function isBearer (score) return tonumber(score) % 1 == 0.5 end
 -- The fraction of a score that no limit counts: a half of a bearer token's, a quarter of one with an actor.
 local function isUncounted (score) return tonumber(score) % 1 > 0 end
-local function hasIndex () return redis.call('ZCOUNT', list, '-inf', '(0') > 0 end
-local function isSmall () return redis.call('ZCOUNT', list, 0, '+inf') <= ${SMALL} and not hasIndex() end
 
 -- Returns when a session began; nil for other members.
 local function createdAtOf (member)
   local createdAt = tonumber(string.match(member, '^[^+].*:(%w+)$') or '', 36)
   return createdAt and createdAt < 1e13 and createdAt
 end
+
+-- A member as it is told of: with a mark where it is a bearer token's.
+local function told (member, score) return isBearer(score) and member .. '${BEARER}' or member end
+
+-- Keeps a list for a day after its last member.
+local function keep (list)
+  local last = redis.call('ZRANGE', list, -1, -1, 'WITHSCORES')[2]
+  if last == 'inf' or last and tonumber(last) > ${MAX_SCORE} then redis.call('PERSIST', list)
+  elseif last then redis.call('PEXPIREAT', list, string.format('%.0f', last + ${LIST_GRACE_MS})) end
+end`
+
+/** Lua functions that all scripts on a user's list share. */
+export const LIST_FUNCTIONS = `${LIST_BASICS}
+local function hasIndex () return redis.call('ZCOUNT', list, '-inf', '(0') > 0 end
+local function isSmall () return redis.call('ZCOUNT', list, 0, '+inf') <= ${SMALL} and not hasIndex() end
 
 -- Takes members off, and off the index. Writes in any case, and needs no memory: a full Redis refuses a write that
 -- needs it only if that is the first of a script.
@@ -57,9 +70,6 @@ local function remove (members)
   end
   redis.call('ZREM', list, unpack(gone))
 end
-
--- A member as it is told of: with a mark where it is a bearer token's.
-local function told (member, score) return isBearer(score) and member .. '${BEARER}' or member end
 
 -- Takes a portion of the members that have expired off the list, and returns it, to be told of.
 local function drop ()
@@ -100,11 +110,9 @@ local function indexed ()
   return false
 end
 
--- Adds a member, or moves it to a later score, never to an earlier one. The list goes a day after its last member.
+-- Adds a member, or moves it to a later score, never to an earlier one.
 local function add (member, score)
   redis.call('ZADD', list, 'GT', score, member)
   if hasIndex() then note(member, score) end
-  local last = redis.call('ZRANGE', list, -1, -1, 'WITHSCORES')[2]
-  if last == 'inf' or last and tonumber(last) > ${MAX_SCORE} then redis.call('PERSIST', list)
-  elseif last then redis.call('PEXPIREAT', list, string.format('%.0f', last + ${LIST_GRACE_MS})) end
+  keep(list)
 end`

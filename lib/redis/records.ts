@@ -13,9 +13,17 @@ import { decodeMark, LEAVE_MARK, markArgs } from './marks.ts'
 import { Reads } from './reads.ts'
 
 /** Lua: `hashOf` returns the hash of a session's secret, also of one claimed to be adopted; '' for one of Express. */
-const SECRET_HASHES = `
+export const SECRET_HASHES = `
 local function hashOf (value)
   return string.match(value, '^[%w_-]* ?{"s":%d+,"h":"([^"]*)"') or ''
+end`
+
+/** Lua: `valueOf` returns the text under a key, or false. What is no text is no session. */
+export const VALUE_OF = `
+local function valueOf (key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE') then error(value.err) end
+  return type(value) == 'string' and value
 end`
 
 /** Lua of `leaveScript`. `mark`: leaves a mark of what is `present`. */
@@ -31,13 +39,8 @@ return present`
 /** Lua of `endScript`. `hash`: the argument that is the hash; `mark`: leaves a mark of what is `present`. */
 function endLua (hash: string, mark = ''): string {
   const marking = mark && `\n${mark}`
-  return `${SECRET_HASHES}${mark && LEAVE_MARK}
-local function text (key)
-  local value = redis.pcall('GET', key)
-  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE') then error(value.err) end
-  return type(value) == 'string' and value
-end
-local beside, present = text(KEYS[1]), text(KEYS[2])
+  return `${SECRET_HASHES}${VALUE_OF}${mark && LEAVE_MARK}
+local beside, present = valueOf(KEYS[1]), valueOf(KEYS[2])
 local movedBy = beside and string.match(beside, '^>%S* ?(.*)$')
 local function isMine (value, hash) return not ${hash} or value and (hash or hashOf(value)) == ${hash} end
 if movedBy and not isMine(beside, movedBy) then beside = false end
@@ -376,7 +379,7 @@ return 1`)
   }
 
   /** Returns the stored form of a record. */
-  protected encode (record: SessionRecord): string {
+  encode (record: SessionRecord): string {
     return encode(record)
   }
 
@@ -386,7 +389,7 @@ return 1`)
   }
 
   /** Returns the live record of a value that was read, if any. */
-  protected read (id: string, value: string | null, ttlMs: number | null = null): SessionRecord | null {
+  read (id: string, value: string | null, ttlMs: number | null = null): SessionRecord | null {
     if (value === null) return null
     const record = this.decode(id, value, ttlMs)
     if (record === null) this.link.events.emit('unreadable', id)
@@ -394,7 +397,7 @@ return 1`)
     return record
   }
 
-  protected ttl (record: SessionRecord): number | 'persist' {
+  ttl (record: SessionRecord): number | 'persist' {
     return this.persist ? 'persist' : Math.max(1, Math.ceil(expiresAt(record) - this.link.now()))
   }
 }

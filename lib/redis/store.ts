@@ -91,17 +91,23 @@ export interface AdoptionBase extends RedisStoreBase {
  *     find           MGET sess:<id> …, of all that are asked for in one turn; TYPE of an absent one; GET of each in a
  *                    Cluster, and of a large one, on a connection of its own
  *     begin          anonymous: SET sess:<id> … PX <idle> NX
- *                    signed in: EVALSHA list @sess:user:<userId>      "+<id>": a login is under way
+ *                    signed in: EVALSHA signIn @sess:user:<userId> @{sess:<id>} sess:<id>
+ *                               in steps: in a Cluster, behind a proxy of one, with durability 'replicated', and for
+ *                               users with more than a hundred sessions:
+ *                               EVALSHA list @sess:user:<userId>      "+<id>": a login is under way
  *                               SET @{sess:<id>} … PX 10000 NX        at the same time
  *                               EVALSHA confirm @sess:user:<userId>   0 if the user was signed out everywhere meanwhile
  *                               EVALSHA end @{sess:<other id>} sess:<other id>, ZREM …   for each that it evicts
  *                               EVALSHA activate @{sess:<id>} sess:<id>
  *                               at the limit, before confirm: EVALSHA page, EXISTS of each
- *                    with idp           EVALSHA list and confirm @sess:idp:<hash> too, the first at the same time
- *     replace        as begin, signed in; before activate EVALSHA end of the old one, ZREM …; where its data has
- *                               changed SET @{sess:<id>} … XX
- *     move           as replace, but EVALSHA leave in place of end: it remembers the new id beside the old for 10 s,
- *                               and the hash of its old secret; under way by "+<member>\n<old member>", ZREM of it
+ *                    with idp           signIn names @sess:idp:<hash> too; in steps EVALSHA list and confirm of it,
+ *                               the first at the same time
+ *     replace        as begin, signed in; signIn names the keys of the old session; where its data has changed, SET
+ *                               @{sess:<id>} … XX, EVALSHA activate
+ *                               in steps EVALSHA end of the old one, ZREM … before activate
+ *     move           as replace, but in steps EVALSHA leave in place of end: either remembers the new id beside the old
+ *                               for 10 s, and the hash of its old secret; in steps under way by
+ *                               "+<member>\n<old member>", ZREM of it
  *     update         EVALSHA update sess:<id>                         compare the data, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
  *     setTimeouts    EVALSHA list @sess:user:<userId>, EVALSHA timeouts sess:<id>; again if it was used meanwhile; ZREM
@@ -127,7 +133,8 @@ export interface AdoptionBase extends RedisStoreBase {
  *                    last; at a logout EVALSHA discard of it
  *
  * The session's key is the authority, the user's list a broom: for a moment it may hold sessions that are gone. It
- * never misses one that lives. No script touches two Cluster slots, and none that ends a session needs memory.
+ * never misses one that lives. No script touches two Cluster slots but signIn and those of attempts, for where one
+ * server has all keys. None that ends a session needs memory, but signIn, which then ends none.
  *
  * It is no store for express-session and @fastify/session: `RedisStore` of `fastify-user-sessions/express` is.
  */
@@ -176,7 +183,8 @@ export class RedisStore implements SessionStore {
       isBoth: events === 'both'
     }
     this.bus = this.#bus()
-    this.attempts = new RedisAttempts(this.link, this.keys, new OneServer(this.link))
+    const oneServer = new OneServer(this.link)
+    this.attempts = new RedisAttempts(this.link, this.keys, oneServer)
     const base = this.#baseOn(this.link)
     this.#records = base.records
     this.#lists = base.lists
@@ -185,6 +193,7 @@ export class RedisStore implements SessionStore {
     this.#lifecycle = new Lifecycle({
       ...this.#confirmed === null ? base : this.#baseOn(this.#confirmed),
       replication: this.#replication,
+      oneServer: durability === 'replicated' || !areOurs(parts) ? null : oneServer,
       onEnded: (...ended) => this.events.emit('ended', ...ended),
       onDropped: (id) => this.#ends?.tell(id)
     })
@@ -370,6 +379,11 @@ export class RedisStore implements SessionStore {
     this.#opened.push(made)
     return { ...base, records: made }
   }
+}
+
+/** Whether sessions have this package's form, and expire as it says. */
+function areOurs ({ records, extendedByOthers = false, neverExpire = false }: RedisStoreParts): boolean {
+  return records === undefined && !extendedByOthers && !neverExpire
 }
 
 /** Names of the options. */

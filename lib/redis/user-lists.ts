@@ -49,6 +49,14 @@ interface ConfirmOptions {
   readonly limit?: Limit | null
 }
 
+/** Where a session is listed, and how. */
+export interface ListEntry {
+  readonly name: string
+  readonly key: string
+  readonly member: string
+  readonly score: number | string
+}
+
 /** A member of a list, and when its session began. */
 interface Place {
   readonly member: string
@@ -183,7 +191,7 @@ return { 1, evicted, dropped }`)
       this.#score(record), limit?.max ?? 0, limit?.evicts === false ? 'reject' : 'evict',
       replaces === null ? '' : this.#keys.memberOf(replaces), from === null ? '' : 'moves'
     )
-    this.#reportExpired(name, dropped)
+    this.reportExpired(name, dropped)
     if (status === -1) throw new errors.LIMIT_REACHED()
     return status === 1 ? evicted : null
   }
@@ -264,7 +272,7 @@ return { dropped, members }`)
     const after = before === undefined ? null : this.#placeOf(before)
     const args = [limit, cookies ? 'cookies' : 'all', after?.createdAt ?? '', after?.member ?? '']
     const [dropped, members] = await this.#script(UserLists.pageScript, name, ...args)
-    this.#reportExpired(name, dropped)
+    this.reportExpired(name, dropped)
     if (members === undefined) return null
     const places = members.map((member) => ({ member, createdAt: this.#keys.createdAtOf(member) })).sort(newestFirst)
     const page = after === null ? places : places.filter((each) => newestFirst(after, each) < 0)
@@ -343,7 +351,7 @@ return past`)
   async forget (name: string, members: string[], gone = new Set(members)): Promise<void> {
     if (members.length === 0) return
     const past = await this.#script(UserLists.forgetScript, name, ...members)
-    this.#reportExpired(name, past.filter((member) => gone.has(keptOf(member))))
+    this.reportExpired(name, past.filter((member) => gone.has(keptOf(member))))
   }
 
   #placeOf (before: Began): Place {
@@ -362,7 +370,7 @@ add(ARGV[1], ARGV[2])
 return dropped`)
 
   async #add (name: string, member: string, score: number | string): Promise<void> {
-    this.#reportExpired(name, await this.#script(UserLists.listScript, name, member, score))
+    this.reportExpired(name, await this.#script(UserLists.listScript, name, member, score))
   }
 
   /** Runs a script on a user's list. A value of another type under its key is deleted. */
@@ -377,11 +385,19 @@ return dropped`)
     }
   }
 
-  #reportExpired (name: string, members: string[]): void {
+  /** Reports members that had expired, as a script tells of them. */
+  reportExpired (name: string, members: string[]): void {
     for (const member of members) {
       if (member.startsWith('+')) continue
       this.#onExpired(this.#keys.idOfMember(keptOf(member)), name, member.endsWith(BEARER) ? 'bearer' : 'cookie')
     }
+  }
+
+  /** Returns how a session is listed: the name of its list, its key, the member and its score. `null`: on none. */
+  entryOf (record: SessionRecord): ListEntry | null {
+    const name = this.#nameOf(record)
+    if (name === null) return null
+    return { name, key: this.keyOf(name), member: this.#keys.memberOf(record), score: this.#score(record) }
   }
 
   /** Returns the score of a session: its expiry. A fraction of a millisecond says that no limit counts the session. */

@@ -47,6 +47,7 @@ export function moved (record: SessionRecord, end: Ended): SessionRecord {
   return goesOn && !haveSameTimeouts(old, ended) ? withTimeouts(stored, ended) : stored
 }
 
-function haveSameTimeouts (one: SessionRecord, other: SessionRecord): boolean {
+/** Whether two records have the same timeouts. */
+export function haveSameTimeouts (one: SessionRecord, other: SessionRecord): boolean {
   return one.idleTimeoutMs === other.idleTimeoutMs && one.endsAt === other.endsAt
 }

@@ -3,7 +3,9 @@ import { MemoryStore, RedisStore } from '../../lib/index.ts'
 import type { SessionLists, SessionOptions, SessionStore } from '../../lib/index.ts'
 import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import type { Client } from '../../lib/redis/connection.ts'
+import type { RedisTarget } from '../../lib/redis/target.ts'
 import { EVERYTHING, marking } from './everything.ts'
+import { proxied } from './proxied.ts'
 import { prefix, startCluster, startRedis, until } from './redis.ts'
 import { openNear, Views } from './near.ts'
 import { age, keysOf, openStore } from './redis-store.ts'
@@ -35,17 +37,6 @@ export interface Ground {
 /** Where races are run: in this process's memory, on one Redis and on a Cluster of three. */
 export async function startGrounds (t: Test): Promise<Ground[]> {
   const [redis, cluster] = await Promise.all([startRedis(t), startCluster(t)])
-  const inRedis = (target: Parameters<typeof openStore>[1], client: Client) => async (t: Test): Promise<Arena> => {
-    const keyPrefix = prefix()
-    const { client: own } = connect(target)
-    const slow = new RedisStore({ client: unordered(own), prefix: keyPrefix })
-    t.teardown(async () => {
-      await slow.close()
-      disconnectNow(own)
-    })
-    await until('the connection', () => own.status === 'ready')
-    return { views: [marking(await openStore(t, target, { prefix: keyPrefix })), marking(slow)], client, keyPrefix }
-  }
   return [
     {
       name: 'memory',
@@ -72,6 +63,33 @@ export async function startGrounds (t: Test): Promise<Ground[]> {
       options: () => ({ redis: { cluster: cluster.nodes }, keyPrefix: prefix() })
     }
   ]
+}
+
+/** Opens a store, and another whose commands reach Redis through `wrap`. */
+function inRedis (target: RedisTarget, client: Client, wrap = unordered): (t: Test) => Promise<Arena> {
+  return async (t) => {
+    const keyPrefix = prefix()
+    const { client: own } = connect(target)
+    const slow = new RedisStore({ client: wrap(own), prefix: keyPrefix })
+    t.teardown(async () => {
+      await slow.close()
+      disconnectNow(own)
+    })
+    await until('the connection', () => own.status === 'ready')
+    return { views: [marking(await openStore(t, target, { prefix: keyPrefix })), marking(slow)], client, keyPrefix }
+  }
+}
+
+/** Two processes on one Redis, of which one begins sessions by one script, and the other in steps, as version 0.1 does. */
+export async function startMixedGround (t: Test): Promise<Ground> {
+  const redis = await startRedis(t)
+  return {
+    name: 'Redis, where one process takes steps',
+    share: 0.2,
+    inTests: 0.1,
+    open: inRedis(redis.url, redis.client, (client) => proxied(unordered(client))),
+    options: () => ({ redis: redis.url, keyPrefix: prefix() })
+  }
 }
 
 /**

@@ -1,7 +1,8 @@
 import { updateScript } from '../../lib/redis/compare-and-set.ts'
 import type { Script } from '../../lib/redis/link.ts'
 import { Records } from '../../lib/redis/records.ts'
+import { SignIns } from '../../lib/redis/sign-ins.ts'
 import { UserLists } from '../../lib/redis/user-lists.ts'
 
 /** Scripts that begin, change, list and end sessions, by name. A class's own prototype is no member of its copy. */
-export const redisScripts = { updateScript, ...Records, ...UserLists } as unknown as Record<string, Script>
+export const redisScripts = { updateScript, ...Records, ...UserLists, ...SignIns } as unknown as Record<string, Script>

@@ -2,11 +2,11 @@ import t from 'tap'
 import type { SessionRecord } from '../../lib/session/record.ts'
 import { everyMember } from '../helpers/everything.ts'
 import { record } from '../helpers/record.ts'
-import { answer, atOnce, hops, leftovers, pick, rounds, startGrounds, startNearGround } from '../helpers/races.ts'
+import { answer, atOnce, hops, leftovers, pick, rounds, startGrounds, startMixedGround, startNearGround } from '../helpers/races.ts'
 import type { Arena, ListedStore } from '../helpers/races.ts'
 import { report, times } from '../helpers/scale.ts'
 
-const grounds = [...await startGrounds(t), await startNearGround(t)]
+const grounds = [...await startGrounds(t), await startMixedGround(t), await startNearGround(t)]
 
 type Data = Record<string, unknown>
 
