@@ -94,6 +94,9 @@ const clusterNodeOptions = () => ({
   keyPrefix: ''
 }) satisfies RedisOptions
 
+/** Options of a connection to one server. Commands of one turn share a round trip; reads share a command: `Reads`. */
+const pipelining = { enableAutoPipelining: true, autoPipeliningIgnoredCommands: ['mget'] } satisfies RedisOptions
+
 /** Whether a client is connected to a Cluster. */
 export function isCluster (client: Client): client is Cluster {
   return 'isCluster' in client && client.isCluster === true
@@ -135,14 +138,14 @@ function open (target: RedisTarget): { client: Client, keyPrefix: string } {
   const place = placeOf(target)
   const { keyPrefix } = place
   if ('url' in place) {
-    return { client: new Redis(place.url, { ...nodeOptions(), enableAutoPipelining: true }), keyPrefix }
+    return { client: new Redis(place.url, { ...nodeOptions(), ...pipelining }), keyPrefix }
   }
   if ('nodes' in place) {
     const redisOptions = merged(place.options.redisOptions, clusterNodeOptions())
     const options = { ...place.options, ...clusterOptions, keyPrefix: '', redisOptions }
     return { client: new Cluster(place.nodes, options), keyPrefix }
   }
-  const options = { ...nodeOptions(place.server), enableAutoPipelining: true, keyPrefix: '' }
+  const options = { ...nodeOptions(place.server), ...pipelining, keyPrefix: '' }
   return { client: new Redis(merged(place.server, options)), keyPrefix }
 }
 

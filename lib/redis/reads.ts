@@ -14,14 +14,15 @@ interface PendingRead {
 }
 
 /**
- * Reads keys: of one server those that are asked for in one turn of the event loop with one command, under one
- * deadline, which under load is less than half of the work of a command for each. In a Cluster each has its own, and
- * so has what was large when it was read last.
+ * Reads keys: of one server those that are asked for in one turn of the event loop, or while an answer is under way,
+ * with one command, under one deadline, which under load is less than half of the work of a command for each. In a
+ * Cluster each has its own, and so has what was large when it was read last.
  */
 export class Reads {
   readonly #link: RedisLink
   readonly large: LargeReads
   #pending = new Map<string, PendingRead>()
+  /** The next command is sent later in this turn, or when the one under way is answered. */
   #isDue = false
 
   constructor (link: RedisLink) {
@@ -41,10 +42,7 @@ export class Reads {
     if (this.#pending.size === MOST_KEYS) void this.#flush()
     if (!this.#isDue) {
       this.#isDue = true
-      setImmediate(() => {
-        this.#isDue = false
-        void this.#flush()
-      })
+      setImmediate(() => { void this.#readOn() })
     }
     const how = {} as { resolve: PendingRead['resolve'], reject: PendingRead['reject'] }
     const value = new Promise<string | null>((resolve, reject) => Object.assign(how, { resolve, reject }))
@@ -77,6 +75,13 @@ export class Reads {
     return counts.reduce((sum, count) => sum + count, 0) === keys.length
   }
 
+  /** Reads what is pending, and what is asked for meanwhile, until there is nothing. */
+  async #readOn (): Promise<void> {
+    while (this.#pending.size > 0) await this.#flush()
+    this.#isDue = false
+  }
+
+  /** Reads what is pending. Never rejects. */
   async #flush (): Promise<void> {
     const pending = this.#pending
     this.#pending = new Map()

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { errors } from '../../lib/errors.ts'
 import { RedisLink } from '../../lib/redis/link.ts'
@@ -28,6 +29,39 @@ t.test('what is asked for in one turn is read with one command, and everybody ge
   t.equal(await reads.get(`${ours}c`), 'c')
   t.equal(sent.length, 2, 'another turn, another command')
 })
+
+for (const outcome of ['an answer', 'a failure']) {
+  t.test(`what is asked for while a command is under way waits for the next one, also after ${outcome}`, async (t) => {
+    const { link, reads, sent } = open()
+    const ours = prefix()
+    for (const name of ['a', 'b', 'c']) await redis.client.set(ours + name, name)
+    let go = (): void => {}
+    const held = new Promise<void>((resolve) => { go = resolve })
+    const run = link.run.bind(link)
+    link.run = async (...args) => {
+      const isFirst = sent.length === 0
+      const answer = await run(...args)
+      if (!isFirst) return answer
+      await held
+      if (outcome === 'a failure') throw new errors.STORE_UNAVAILABLE()
+      return answer
+    }
+    const first = reads.get(`${ours}a`).catch((error: Error) => error)
+    while (sent.length === 0) await setImmediate()
+    const others: Array<Promise<string | null>> = []
+    for (const name of ['b', 'c', 'b']) {
+      others.push(reads.get(ours + name))
+      await setImmediate()
+    }
+    t.equal(sent.length, 1)
+    go()
+    t.match(await first, outcome === 'a failure' ? { code: 'ERR_SESSION_STORE_UNAVAILABLE' } : /^a$/)
+    t.strictSame(await Promise.all(others), ['b', 'c', 'b'])
+    t.strictSame(sent.slice(1), [[`${ours}b`, `${ours}c`]])
+    t.equal(await reads.get(`${ours}a`), 'a')
+    t.equal(sent.length, 3)
+  })
+}
 
 t.test('no command reads more than 500 keys', async (t) => {
   const { reads, sent } = open()
