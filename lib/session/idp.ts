@@ -24,7 +24,8 @@ export function idpText (idp: IdpSession, name = 'idp'): string {
 
 /** Returns the session at a provider that a session belongs to, frozen, or `null`. */
 export function idpOf ({ idp }: SessionRecord): IdpSession | null {
-  const [issuer, sid] = idp === null ? [] : partsOf(idp)
+  if (idp === null) return null
+  const [issuer, sid] = partsOf(idp)
   return typeof issuer === 'string' && typeof sid === 'string' ? Object.freeze({ issuer, sid }) : null
 }
 
