@@ -98,9 +98,9 @@ const WALLS: Wall[] = [
     keepsOut: (of) => isIn(of, 'http', 'lib/plugin.ts', 'lib/standalone.ts')
   },
   {
-    says: 'the stores know of lib/session the port, the record and its data',
+    says: 'the stores know of lib/session the port, the record, its copies and its data',
     around: (path) => isIn(path, 'store', 'near', 'redis'),
-    keepsOut: (of) => isIn(of, 'session') && !['lib/session/store.ts', 'lib/session/record.ts', 'lib/session/changes.ts', 'lib/session/events.ts'].includes(of)
+    keepsOut: (of) => isIn(of, 'session') && !['lib/session/store.ts', 'lib/session/record.ts', 'lib/session/frozen.ts', 'lib/session/changes.ts', 'lib/session/events.ts'].includes(of)
   },
   { says: 'of the stores only the one that opens them knows Redis', around: (path) => isIn(path, 'store', 'near') && path !== 'lib/store/open.ts', keepsOut: (of) => isIn(of, 'redis', 'express') },
   { says: 'lib/express is known to lib/options/layout.ts alone', around: (path) => !isIn(path, 'express', 'lib/options/layout.ts'), keepsOut: (of) => isIn(of, 'express') },
