@@ -5,7 +5,7 @@ import { LoginAttempt } from '../session/attempts.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
 import { networkOf } from '../session/network.ts'
 import type { AnyRequest, PluginContext } from './context.ts'
-import { requestSessionOf } from './request-session.ts'
+import { storedSessionOf } from './request-session.ts'
 
 /**
  * Checks a login under the limits on failed logins: `app.attemptLogin`. `account`: the text that was typed in as the
@@ -37,7 +37,7 @@ export async function attemptLogin<T> (
 ): Promise<T> {
   assertFunction(verify, 'verify')
   const { core } = context
-  const { budget } = requestSessionOf(context, request).stored
+  const { budget } = storedSessionOf(context, request)
   const network = networkOf(request.ip)
   const attempt = new LoginAttempt(core.options.counters, { account, network, limits })
   const emitFailure = (reason: 'credentials' | 'limit'): void => {

@@ -3,8 +3,10 @@ import type { ResolvedOptions } from '../options/resolve.ts'
 import type { SessionCore } from '../session/core.ts'
 import type { SessionManager } from '../session/manager.ts'
 import type { Signature } from '../session/token.ts'
+import type { SharedAuths } from './request-auth.ts'
 import type { RequestSession } from './request-session.ts'
 import type { BuildSession } from './session-object.ts'
+import type { StoredSession } from './stored-session.ts'
 
 /** A request of any route and any server. Fastify's types of HTTP/1 do not fit those of HTTP/2. */
 export type AnyRequest = FastifyRequest<any, any, any, any, any, any, any>
@@ -21,6 +23,7 @@ export interface PluginContext {
   readonly pathSignature: Signature
   /** Builds session objects. Set once @fastify/session is registered. */
   build: BuildSession
+  readonly auths: SharedAuths
   /** Warnings given so far. */
   readonly warned: Set<string>
 }
@@ -34,13 +37,16 @@ export function warnOnce ({ warned, log }: PluginContext, message: string): void
 
 /** Name on the instance of the registration that routes mounted there belong to. */
 export const kContext = Symbol('fastify-user-sessions.context')
-/** Name on the request of its session, once something asked for it. */
+/** Name on the request of its stored session, where it carries a credential or something asked for it. */
+export const kStoredSession = Symbol('fastify-user-sessions.stored')
+/** Name on the request of its session as its route sees it, once something asked for that. */
 export const kRequestSession = Symbol('fastify-user-sessions.session')
 /** Name on the request of its reply. */
 export const kReply = Symbol('fastify-user-sessions.reply')
 
 /** A request as the inside of this package sees it. */
 export type SessionRequest = FastifyRequest & {
+  [kStoredSession]: StoredSession | null
   [kRequestSession]: RequestSession | null
   [kReply]: FastifyReply | null
 }

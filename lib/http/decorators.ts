@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import type { EndOptions } from '../session/end-cause.ts'
 import { attemptLogin } from './attempts.ts'
-import { kContext, kReply, kRequestSession } from './context.ts'
+import { kContext, kReply, kRequestSession, kStoredSession } from './context.ts'
 import type { PluginContext } from './context.ts'
 import { authenticate, authOf, requireAuth, requireRecentLogin } from './guards.ts'
 import { login, logout } from './login.ts'
@@ -22,6 +22,7 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
   const names = context.options.decorators
   // Not enumerable: it holds the secrets of the options, and applications get logged and inspected.
   Object.defineProperty(app, kContext, { value: context })
+  app.decorateRequest(kStoredSession, null)
   app.decorateRequest(kRequestSession, null)
   app.decorateRequest(kReply, null)
   app.decorateRequest('session', {

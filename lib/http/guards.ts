@@ -6,9 +6,10 @@ import { timeoutMs } from '../util/duration.ts'
 import type { Duration } from '../util/duration.ts'
 import { REFUSALS } from '../session/refusals.ts'
 import type { Refusal } from '../session/refusals.ts'
-import type { AnyReply, AnyRequest, PluginContext } from './context.ts'
+import { kRequestSession } from './context.ts'
+import type { AnyReply, AnyRequest, PluginContext, SessionRequest } from './context.ts'
 import type { RequestAuth } from './request-auth.ts'
-import { registrationOf, reported, requestSessionOf } from './request-session.ts'
+import { registrationOf, reported, storedSessionOf } from './request-session.ts'
 
 /*
  * The guards are the same functions where they are imported and where they are on the application. Each finds the
@@ -36,9 +37,9 @@ export type RequireRecentLogin = (within: Duration, options?: RecentLoginOptions
  * @throws ERR_SESSION_STORE_UNAVAILABLE when that cannot be told, ERR_SESSION_SKIPPED on a route without sessions
  */
 export function authOf (context: PluginContext, request: FastifyRequest): RequestAuth | null {
-  const session = requestSessionOf(context, request)
-  const { auth } = session.stored
-  return auth !== null && session.signsOut ? null : auth
+  const { auth } = storedSessionOf(context, request)
+  const { [kRequestSession]: session } = request as SessionRequest
+  return auth !== null && session?.signsOut === true ? null : auth
 }
 
 /** Returns who is signed in, or refuses the request. Throws as `requireAuth` does. */
@@ -52,7 +53,7 @@ function authOrRefusal (context: PluginContext, request: FastifyRequest): Reques
 /** Makes the error of a request by which nobody is signed in. It says how the session ended, where that is known. */
 export function unauthenticated (context: PluginContext, request: FastifyRequest): Error {
   const error = new errors.UNAUTHENTICATED()
-  const { ended } = requestSessionOf(context, request).stored
+  const { ended } = storedSessionOf(context, request)
   if (ended !== null) error.extensions.ended = ended.reason
   return error
 }
@@ -120,7 +121,7 @@ export function assertRecent (
 
 /** Logs at `debug` why nobody is signed in by a request, where a guard refuses it or sends it to the login page. */
 export function explainNobody (context: PluginContext, request: FastifyRequest): void {
-  explain(request, () => requestSessionOf(context, request).stored.whyNobody())
+  explain(request, () => storedSessionOf(context, request).whyNobody())
 }
 
 /** Logs at `debug` why a guard refuses a request. The reason is looked for only where the log shows it. */
@@ -142,12 +143,19 @@ type Check = (context: PluginContext, request: FastifyRequest, reply: FastifyRep
  * no reply could tell of a failure, it throws: nobody would hear of a promise.
  */
 export function guard (check: Check): Authenticate {
-  return (request, reply) => {
+  return (request, reply, ...others: unknown[]) => {
     const context = registrationOf(request)
+    let refused: Promise<never> | void
     try {
-      return check(context, request, reply) ?? PASSED
+      refused = check(context, request, reply)
     } catch (error) {
       return reported(context, request, async () => { throw error })
     }
+    if (refused !== undefined) return refused
+    const [done] = others
+    if (typeof done !== 'function') return PASSED
+    // A hook: one that has nothing to wait for is passed at once.
+    done()
+    return undefined as unknown as Promise<void>
   }
 }

@@ -1,10 +1,10 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Credential } from '../session/credentials.ts'
-import { kReply, kRequestSession, routeConfig } from './context.ts'
+import { kReply, kRequestSession, kStoredSession, routeConfig } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { assertSameSite, opensWebSocket } from './cross-site.ts'
 import { keepPrivate } from './reply-head.ts'
-import { requestSessionOf } from './request-session.ts'
+import { requestSessionOf, storedSessionOf } from './request-session.ts'
 import { WaitingPayload } from './waiting-payload.ts'
 
 /**
@@ -20,7 +20,7 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     if (routeConfig(request).skip) return done()
     const credential = admitted(context, request)
     if (credential === null) return done()
-    const { stored } = requestSessionOf(context, request, { willLoad: true })
+    const stored = storedSessionOf(context, request, { willLoad: true })
     const loading = stored.load(credential)
     // Its reply is over when the socket closes; it is used now.
     if (opensWebSocket(request)) return Promise.resolve(loading).then(() => stored.touchIfDue())
@@ -29,19 +29,28 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
   })
 
   app.addHook('onSend', (request, reply, payload, done) => {
-    const session = (request as SessionRequest)[kRequestSession]
-    if (session?.turnedAwayTo != null) payload = redirectOnly(reply, session.turnedAwayTo, payload)
+    const { [kStoredSession]: stored, [kRequestSession]: known } = request as SessionRequest
+    // `undefined` for an error of a context that is older than the registration.
+    if (stored == null) return done(null, payload)
+    // Most routes read who is signed in, and no more.
+    if (known === null && !stored.isTouchDue) {
+      stored.isReplying = true
+      stored.writeCookie(reply)
+      return done(null, payload)
+    }
+    const session = known ?? requestSessionOf(context, request)
+    if (session.turnedAwayTo !== null) payload = redirectOnly(reply, session.turnedAwayTo, payload)
     // Fastify waits for none of them: the one that waits is the reply.
-    if (session?.waiting != null) return session.waiting.replace(payload)
-    const work = session?.beforeReply(reply)
-    if (session === null || work === undefined) {
-      session?.stored.writeCookie(reply)
+    if (session.waiting !== null) return session.waiting.replace(payload)
+    const work = session.beforeReply(reply)
+    if (work === undefined) {
+      stored.writeCookie(reply)
       return done(null, payload)
     }
     const waiting = session.waiting = new WaitingPayload(payload)
     return work.finally(() => {
       session.waiting = null
-      session.stored.writeCookie(reply)
+      stored.writeCookie(reply)
     }).then(() => waiting.release(), (error: unknown) => {
       waiting.destroy()
       throw error
@@ -49,7 +58,9 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
   })
 
   app.addHook('onResponse', (request, reply, done) => {
-    (request as SessionRequest)[kRequestSession]?.afterReply(reply)
+    const { [kStoredSession]: stored, [kRequestSession]: session } = request as SessionRequest
+    const told = session ?? stored
+    told?.afterReply(reply)
     done()
   })
 }
@@ -80,7 +91,7 @@ function admitted (context: PluginContext, request: FastifyRequest): Credential 
     if (credential !== null) assertSameSite(context, request)
     return credential
   } catch (refusal) {
-    requestSessionOf(context, request, { refusal: refusal as Error })
+    storedSessionOf(context, request, { refusal: refusal as Error })
     throw refusal
   }
 }

@@ -18,7 +18,7 @@ import type { Duration } from '../util/duration.ts'
 import type { AnyReply, AnyRequest, PluginContext } from './context.ts'
 import { assertSameSite } from './cross-site.ts'
 import type { RequestAuth } from './request-auth.ts'
-import { requestSessionOf } from './request-session.ts'
+import { requestSessionOf, storedSessionOf } from './request-session.ts'
 import type { SessionData } from './session-data.ts'
 import { CSRF_SECRET } from './session-object.ts'
 
@@ -138,7 +138,7 @@ export async function issueToken (
   checkedKeep(options.keep)
   const data = checkedData(options.data, { userId, previous: null, userIdFrom: context.options.userIdFrom })
   const begun = { userId, ...newSessionOptions(context, options), data: JSON.stringify({ ...data, ...own }) }
-  const { record, token } = await requestSessionOf(context, request).stored.issue(begun)
+  const { record, token } = await storedSessionOf(context, request).issue(begun)
   return { token: toBearer(token), session: toInfo(record) as SessionInfo }
 }
 

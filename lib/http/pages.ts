@@ -6,7 +6,7 @@ import { opensWebSocket } from './cross-site.ts'
 import { authOf, explainNobody, guard, unauthenticated } from './guards.ts'
 import type { Authenticate } from './guards.ts'
 import { keepPrivate } from './reply-head.ts'
-import { requestSessionOf } from './request-session.ts'
+import { requestSessionOf, storedSessionOf } from './request-session.ts'
 import { rememberPath } from './return-path.ts'
 
 const GUARDED_LOGIN = 'authenticatePage guards the login page: people who are signed out cannot get there. Take it' +
@@ -33,7 +33,7 @@ export const authenticatePage: Authenticate = guard((context, request, reply) =>
     throw unauthenticated(context, request)
   }
   rememberPath(context, request, replyOf(request, reply), pageOf(request))
-  const { ended } = requestSessionOf(context, request).stored
+  const { ended } = storedSessionOf(context, request)
   const page = ended === null ? login : withQuery(login, { ended: ended.reason })
   return turnedAway(context, request, reply, { page, isFailure: true })
 })

@@ -6,7 +6,7 @@ import { assertShallow, copyOf, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { looksSignedIn } from '../session/user-id.ts'
-import { kContext, kReply, kRequestSession, warnOnce } from './context.ts'
+import { kContext, kReply, kRequestSession, kStoredSession, warnOnce } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { Outcomes } from './outcomes.ts'
 import { Assignments, Baseline } from './object-changes.ts'
@@ -14,7 +14,7 @@ import { carryOver, planSave, signsOut } from './save-plan.ts'
 import { CSRF_SECRET, dataOf, removeMember } from './session-object.ts'
 import type { Callback, Method, SessionOwner } from './session-object.ts'
 import { StoredSession } from './stored-session.ts'
-import type { RequestSessionOptions, StatedCause } from './stored-session.ts'
+import type { StatedCause, StoredSessionOptions } from './stored-session.ts'
 import type { WaitingPayload } from './waiting-payload.ts'
 
 /** Data of a session object before there is a stored session. */
@@ -47,10 +47,6 @@ export class RequestSession implements SessionOwner {
   #carriedKeys: readonly string[] | null = null
   #signedInByAssignment = false
   #isUncertain = false
-  /** The reply is about to go out: what the route changed by then is saved with it. */
-  #isReplying = false
-  /** The reply has gone, or its client has. */
-  #isOver = false
   #isAssignedLate = false
   /** The reply tells of a failure, whatever its status says. */
   #hasFailed = false
@@ -61,12 +57,10 @@ export class RequestSession implements SessionOwner {
   /** The last save under way: saves of one request follow each other. */
   #lastSave: Promise<void> | null = null
 
-  constructor (context: PluginContext, request: FastifyRequest, options: RequestSessionOptions) {
+  constructor (context: PluginContext, request: FastifyRequest, stored: StoredSession) {
     this.#context = context
     this.#request = request
-    this.stored = new StoredSession(context, request, options)
-    // No reply is to come that could tell of a failure.
-    this.#isOver = (request as SessionRequest)[kReply]?.sent === true
+    this.stored = stored
   }
 
   /** @throws ERR_SESSION_STORE_UNAVAILABLE when loading failed, ERR_SESSION_SKIPPED where no session is loaded */
@@ -92,7 +86,7 @@ export class RequestSession implements SessionOwner {
   get outcomes (): Outcomes {
     if (this.#outcomes === undefined) {
       this.#outcomes = new Outcomes()
-      if (this.#isOver) this.#outcomes.close(this.#request.log)
+      if (this.stored.isOver) this.#outcomes.close(this.#request.log)
     }
     return this.#outcomes
   }
@@ -112,8 +106,8 @@ export class RequestSession implements SessionOwner {
   noteAssigned (session: FastifySessionObject, key: string): void {
     if (session !== this.#session) return
     // What is changed in a reply that waits is saved with it, or not, as its route may well know.
-    if (this.#isReplying && this.waiting === null) this.#isAssignedLate = true
-    if (this.#isOver) warnOnce(this.#context, CHANGED_TOO_LATE)
+    if (this.stored.isReplying && this.waiting === null) this.#isAssignedLate = true
+    if (this.stored.isOver) warnOnce(this.#context, CHANGED_TOO_LATE)
     const data = dataOf(session)
     // A token of the page before the sign-in must not work after it; one made from here on does.
     if (key === 'userId' && this.ownsUserId && data.userId != null) removeMember(session, CSRF_SECRET)
@@ -169,7 +163,7 @@ export class RequestSession implements SessionOwner {
 
   /** Whether this request has made a change that is not stored. */
   get hasUnsaved (): boolean {
-    return !this.#isReplying && this.#isChanged()
+    return !this.stored.isReplying && this.#isChanged()
   }
 
   isModified (session: FastifySessionObject): boolean {
@@ -208,8 +202,8 @@ export class RequestSession implements SessionOwner {
 
   /** Stores the changes of this request, before its reply goes out. `undefined`: there is nothing to wait for. */
   beforeReply (reply: FastifyReply): Promise<void> | undefined {
-    const isFirst = !this.#isReplying
-    this.#isReplying = true
+    const isFirst = !this.stored.isReplying
+    this.stored.isReplying = true
     const isTouchDue = isFirst && this.stored.isTouchDue
     if (this.#isClear && !this.#hasWork(reply, isFirst) && !isTouchDue) return undefined
     return this.#saveBeforeReply(reply, isFirst)
@@ -237,17 +231,15 @@ export class RequestSession implements SessionOwner {
 
   /** Notes that the reply has gone, or that its client has. */
   afterReply (reply: FastifyReply): void {
-    this.stored.tellUseAfterEnd()
+    this.stored.afterReply(reply)
     if (reply.sent) {
       const rotates = this.#carriedKeys !== null
-      if (this.#isReplying ? this.#isAssignedLate : this.#isChanged()) warnOnce(this.#context, CHANGED_TOO_LATE)
+      if (this.stored.isReplying ? this.#isAssignedLate : this.#isChanged()) warnOnce(this.#context, CHANGED_TOO_LATE)
       // What was regenerated was to be gone, also where nothing new was saved.
-      if (!this.#isReplying && rotates) this.end().catch(() => {})
-      void this.stored.touchIfDue()
+      if (!this.stored.isReplying && rotates) this.end().catch(() => {})
       // A later hook may have made an error of the reply: whom it signed in is not, though the cookie has gone out.
       if (this.#takesBack(reply)) this.beforeReply(reply)?.catch(() => {})
     }
-    this.#isOver = true
     this.#outcomes?.close(this.#request.log)
   }
 
@@ -299,7 +291,7 @@ export class RequestSession implements SessionOwner {
   #callbackThrew (thrown: unknown): void {
     const reply = (this.#request as SessionRequest)[kReply]
     const error = thrown instanceof Error ? thrown : new Error('a callback threw what is no error', { cause: thrown })
-    if (this.#isReplying || reply === null || reply.sent) this.outcomes.add(error)
+    if (this.stored.isReplying || reply === null || reply.sent) this.outcomes.add(error)
     else reply.send(error)
   }
 
@@ -399,15 +391,22 @@ export class RequestSession implements SessionOwner {
 }
 
 /**
- * Returns the session of a request, and makes it when it is first asked for.
+ * Returns the stored session of a request, and makes it when it is first asked for.
  * @throws TypeError for what is no request, or one of a context that has no sessions
  */
-export function requestSessionOf (
-  context: PluginContext, request: FastifyRequest, options: RequestSessionOptions = {}
-): RequestSession {
+export function storedSessionOf (
+  context: PluginContext, request: FastifyRequest, options?: StoredSessionOptions
+): StoredSession {
   if (!isRequest(request)) throw new TypeError(NO_REQUEST)
-  request[kRequestSession] ??= new RequestSession(context, request, options)
-  return request[kRequestSession]
+  request[kStoredSession] ??= new StoredSession(context, request, options)
+  return request[kStoredSession]
+}
+
+/** Returns the session of a request as its route sees it, and makes it when it is first asked for. Throws as above. */
+export function requestSessionOf (context: PluginContext, request: FastifyRequest): RequestSession {
+  const stored = storedSessionOf(context, request)
+  const { [kRequestSession]: known } = request as SessionRequest
+  return known ?? ((request as SessionRequest)[kRequestSession] = new RequestSession(context, request, stored))
 }
 
 /**

@@ -11,8 +11,8 @@ import type { SessionRecord } from '../session/record.ts'
 import { noCredential } from '../session/refusals.ts'
 import type { Refusal } from '../session/refusals.ts'
 import type { Token } from '../session/token.ts'
-import { routeConfig, warnOnce } from './context.ts'
-import type { PluginContext } from './context.ts'
+import { kReply, routeConfig, warnOnce } from './context.ts'
+import type { PluginContext, SessionRequest } from './context.ts'
 import { assertCookieCanBeSet, hasReplied, PendingCookie } from './cookie.ts'
 import { assertSameSite } from './cross-site.ts'
 import { requestAuth } from './request-auth.ts'
@@ -23,7 +23,8 @@ import { StoreBudget } from './store-budget.ts'
 /** What an application says of an end. */
 export type StatedCause = Pick<EndCause, 'statedReason' | 'actor'>
 
-export interface RequestSessionOptions {
+/** Options of a `StoredSession`. */
+export interface StoredSessionOptions {
   /** It is made to be loaded. A hook that asks before that, on a request that carries a session, asks too early. */
   willLoad?: boolean
   /** The error with which the request has been turned away. */
@@ -49,8 +50,10 @@ const BEGUN_TOO_LATE = 'a session was begun, and its reply had gone by then with
 export class StoredSession {
   readonly #context: PluginContext
   readonly #request: FastifyRequest
-  readonly budget = new StoreBudget()
+  #budget: StoreBudget | undefined
   #record: SessionRecord | null = null
+  /** Record that other requests may be given as well. */
+  #shared: SessionRecord | null = null
   #token: Token | null = null
   /** Credential that the client sent. */
   #sent: Credential | null = null
@@ -68,13 +71,18 @@ export class StoredSession {
   #cookie: PendingCookie | undefined
   /** Error with which the request was turned away: nobody is signed in by it, and nothing may change by it. */
   readonly #refusal: Error | null
+  /** The reply is about to go out: what the route changed by then is saved with it. */
+  isReplying = false
+  /** The reply has gone, or its client has: no reply is to come that could tell of a failure. */
+  isOver: boolean
 
   constructor (
-    context: PluginContext, request: FastifyRequest, { willLoad = false, refusal = null }: RequestSessionOptions
+    context: PluginContext, request: FastifyRequest, { willLoad = false, refusal = null }: StoredSessionOptions = {}
   ) {
     this.#context = context
     this.#request = request
     this.#refusal = refusal
+    this.isOver = !willLoad && (request as SessionRequest)[kReply]?.sent === true
     if (willLoad || refusal !== null) return
     if (routeConfig(request).skip) this.#failure = new errors.SKIPPED('on a route with config.session false')
     else if (context.core.credentials.read(request.headers) !== null) {
@@ -88,6 +96,7 @@ export class StoredSession {
     this.#token = credential.token
     this.#failure = null
     const record = this.#context.core.findNow(credential)
+    this.#shared = record ?? null
     if (record !== undefined) return this.#found(record) ?? this.#learnEnd(credential)
     return this.budget.within(this.#context.core.find(credential, { uses: true })).then(
       (found) => this.#found(found) ?? this.#learnEnd(credential), (error: Error) => { this.#failure = error }
@@ -101,13 +110,26 @@ export class StoredSession {
     return this.budget.within(core.howEnded(credential)).then((end) => { this.#end = end }, () => {})
   }
 
+  /** The time that this request may wait for the store. Most requests ask it nothing but their session. */
+  get budget (): StoreBudget {
+    this.#budget ??= new StoreBudget()
+    return this.#budget
+  }
+
   /** How the session of the credential had ended before this request; `null` where it had not, or is not known. */
   get ended (): EndInfo | null {
     return this.#end
   }
 
+  /** Notes that the reply has gone, or that its client has. */
+  afterReply (reply: FastifyReply): void {
+    this.#tellUseAfterEnd()
+    if (reply.sent && this.isTouchDue) void this.touchIfDue()
+    this.isOver = true
+  }
+
   /** Tells of a use after the end. A sign-out that is repeated, as its reply was lost, is none. */
-  tellUseAfterEnd (): void {
+  #tellUseAfterEnd (): void {
     if (this.#end === null || this.#sent === null || this.#isEnded) return
     const { ip, headers, id: requestId } = this.#request
     const device = headers['user-agent'] === undefined ? null : deviceName(headers['user-agent'])
@@ -137,10 +159,13 @@ export class StoredSession {
   /** `request.auth`: who is signed in, or `null`. Throws as `record` does. */
   get auth (): RequestAuth | null {
     const record = this.record
-    if (this.#auth === undefined) {
-      this.#auth = record === null ? null : requestAuth(record, this.#context.core.signals)
-    }
+    if (this.#auth === undefined) this.#auth = record === null ? null : this.#authOf(record)
     return this.#auth
+  }
+
+  #authOf (record: SessionRecord): RequestAuth | null {
+    const { auths, core } = this.#context
+    return record === this.#shared ? auths.of(record) : requestAuth(record, core.signals)
   }
 
   /** Says why nobody is signed in by this request. Asks no store. */

@@ -2,7 +2,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import { authenticate, MemoryStore, requireAuth, requireRecentLogin, sessionPlugin } from '../../lib/index.ts'
+import { authenticate, authenticatePage, MemoryStore, requireAuth, requireRecentLogin, sessionPlugin } from '../../lib/index.ts'
 import type { Duration, SessionOptions } from '../../lib/index.ts'
 import { secret, startApp } from '../helpers/app.ts'
 import { MINUTE } from '../helpers/record.ts'
@@ -136,6 +136,25 @@ t.test('of two registrations each request meets its own', async (t) => {
   await visitor.post('/office/login')
   for (const path of ['/office/me', '/office/recent']) t.equal((await visitor.get(path)).body, 'office')
   for (const path of ['/shop/me', '/shop/recent']) t.equal((await visitor.get(path)).body, 'shop')
+})
+
+t.test('a guard that is given a callback calls it at once, or refuses by a promise', async (t) => {
+  const app = await startApp(t)
+  await signIn(app)
+  const seen: unknown[] = []
+  app.post('/ask', async (request, reply) => {
+    for (const guard of [authenticate, requireRecentLogin('10m'), authenticatePage] as Array<(...args: unknown[]) => unknown>) {
+      let called = 0
+      const answer = guard(request, reply, (...args: unknown[]) => { called += args.length === 0 ? 1 : NaN })
+      seen.push([called, answer instanceof Promise ? await answer.then(() => 'passed', ({ code }: { code: string }) => code) : answer])
+    }
+  })
+  const visitor = new Visitor(await listen(app))
+  await visitor.post('/ask')
+  t.strictSame(seen.splice(0), Array(3).fill([0, 'ERR_SESSION_UNAUTHENTICATED']))
+  await visitor.post('/login')
+  await visitor.post('/ask')
+  t.strictSame(seen, Array(3).fill([1, undefined]))
 })
 
 t.test('a guard needs no name on the application', async (t) => {
