@@ -28,7 +28,7 @@ const LONG = /^test\/(browser|express|failover|interop|outages|runtimes)\/|^test
 /** Tests with commands of their own: `npm run test:browser`, `npm run test:runtimes`. */
 const APART = /^test\/(browser|runtimes)\//
 /** What takes longest begins first: who is done early has something to do. */
-const EARLY = /^test\/(documented|http\/signal|near|package|races|readme|redis|session\/events|store|testing)/
+const EARLY = /^test\/(attacks\/(cross-site|fuzz)|browser\/(demo|documentation)|docs\/tutorial|documented|http\/signal|near|operate\/doctor|package|races|readme|redis|session\/events|store|testing)/
 /** How long a process may take to end when all its files have. */
 const ENDS_WITHIN_MS = 20_000
 
