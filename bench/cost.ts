@@ -31,13 +31,17 @@ try {
   const redis = await startRedis({ teardown: (callback: () => unknown) => { teardowns.push(callback) } })
   const machine = await machineOf(redis.client)
   const slices: Slices = new Map()
+  const ratios = new Map<Variant, number[]>()
   const missing = new Map<Variant, string>()
   let core: number | null = null
   for (let launch = 0; launch < LAUNCHES; launch++) {
     const stage = await setStage({ redis, sessions: SESSIONS, variants: quick ? VARIANTS.filter((each) => each.quick) : VARIANTS })
     core = stage.core
     try {
-      for (const [variant, more] of await measure(stage, { admin: redis.client, rounds: ROUNDS, requests: REQUESTS })) slices.set(variant, [...slices.get(variant) ?? [], ...more])
+      for (const [variant, more] of await measure(stage, { admin: redis.client, rounds: ROUNDS, requests: REQUESTS })) {
+        slices.set(variant, [...slices.get(variant) ?? [], ...more])
+        ratios.set(variant, [...ratios.get(variant) ?? [], costOf(variant, more).ratio])
+      }
     } finally {
       await stage.stop()
     }
@@ -54,7 +58,11 @@ try {
     date: new Date().toISOString().slice(0, 10),
     method: { sessions: SESSIONS, connections: 50, launches: LAUNCHES, rounds: ROUNDS, requests: REQUESTS },
     rawMicros: rawMicrosOf(costs),
-    costs: costs.map(({ variant: { name, says, of, goal }, ...cost }) => ({ name, says, of, goal, ...cost })),
+    costs: costs.map(({ variant, ...cost }) => {
+      const { name, says, of, goal } = variant
+      const launches = ratios.get(variant) ?? []
+      return { name, says, of, goal, ...cost, launches: [Math.min(...launches), Math.max(...launches)] }
+    }),
     missing: [...missing].map(([{ name }, why]) => ({ name, why }))
   }
   writeResult(quick ? 'cost-quick.json' : 'cost.json', result)

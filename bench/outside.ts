@@ -26,13 +26,11 @@ import { setStage } from './cost/stage.ts'
 import { VARIANTS } from './cost/variants.ts'
 import { machineOf, sayMachine, writeResult } from './machine.ts'
 import { Figures } from './outside/figures.ts'
+import type { OutsideResult, Way } from './outside/figures.ts'
 import { openSlice } from './outside/open-loop.ts'
 import { wrkSlice } from './outside/wrk.ts'
 
 const SESSIONS = 10_000
-
-/** How the servers are measured. */
-interface Way { served: boolean, apart: boolean }
 
 const { values: given, positionals: names } = parseArgs({
   allowPositionals: true,
@@ -65,7 +63,7 @@ try {
   teardowns.push(async () => { await rm(directory, { recursive: true, force: true }) })
   const machine = await machineOf(redis.client)
   console.log(`${sayMachine(machine)} · ${SESSIONS.toLocaleString('en')} sessions, ${launches} × ${rounds} rounds of ${seconds} s each, medians`)
-  const results: object[] = []
+  const results: OutsideResult['ways'] = []
   for (const way of ways) {
     const figures = await measured(way)
     console.log(`\n${sayWay(way)}\n\n${figures.tables()}`)
@@ -76,7 +74,7 @@ try {
     date: new Date().toISOString().slice(0, 10),
     method: { sessions: SESSIONS, launches, rounds, seconds },
     ways: results
-  })
+  } satisfies OutsideResult)
 
   async function measured (way: Way): Promise<Figures> {
     const figures = new Figures()

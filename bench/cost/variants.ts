@@ -56,7 +56,7 @@ export const VARIANTS: readonly Variant[] = [
   ours({ name: 'bearer', says: '`request.auth`, bearer token', options: { bearer: true }, sessions: 'bearer', goal: 2.3, quick: true, guarded: true }),
   ours({ name: 'anonymous', says: 'nobody signed in, no cookie', options: {}, path: '/public', sessions: null, goal: 1.15, quick: true, guarded: true, outside: true }),
   ours({ name: 'foreign', says: 'nobody signed in, cookies of others', options: {}, path: '/public', sessions: null, header: 'Cookie: theme=dark; _ga=GA1.1.1234567890.1234567890\r\n', outside: true }),
-  ours({ name: 'write', says: '`request.session` changed and saved', options: {}, path: '/note', sessions: 'written' }),
+  ours({ name: 'write', says: '`request.session` changed and saved, near-cache', options: { nearCache: true }, path: '/note', sessions: 'written' }),
   ours({ name: 'mixed', says: 'near-cache, in ten requests one change and one of nobody', options: { nearCache: true }, mix: MIX, sessions: 'written', forgets: true }),
   ours({ name: 'memory', says: '`request.auth`, `MemoryStore`', options: { store: 'memory' }, sessions: 'memory', inMemory: true, guarded: true }),
   ours({ name: 'near-session', says: '`request.session`, near-cache', options: { nearCache: true, via: 'session' }, sessions: 'ours', forgets: true }),

@@ -2,12 +2,13 @@ import { costOf, round2 } from '../cost/measure.ts'
 import type { Cost } from '../cost/measure.ts'
 import { MIX, VARIANTS } from '../cost/variants.ts'
 import type { Path, Variant } from '../cost/variants.ts'
+import type { Machine } from '../machine.ts'
 import { markdown, median, quantile } from '../numbers.ts'
 import type { OpenSlice } from './open-loop.ts'
 import type { WrkSlice } from './wrk.ts'
 
 /** What a request costs with so many connections, all of them busy. Times in milliseconds. */
-interface Closed extends Omit<Cost, 'variant'> {
+export interface Closed extends Omit<Cost, 'variant'> {
   connections: number
   /** The least and the greatest ratio of a launch. */
   launches: [number, number]
@@ -18,10 +19,32 @@ interface Closed extends Omit<Cost, 'variant'> {
 }
 
 /** How long a request takes that comes at a fixed rate. Times in milliseconds; the ratio is that of the p99 to raw Fastify's. */
-interface Open extends OpenSlice {
+export interface Open extends OpenSlice {
   ratio: number
   low: number
   high: number
+}
+
+type Named<Figure> = Pick<Variant, 'name' | 'says' | 'of'> & Figure
+
+/** What was measured in one way, for bench/results. */
+export interface Result {
+  closed: Array<Named<{ at: Closed[] }>>
+  /** What a process that serves all kinds of requests at once takes, as a multiple of what each takes in a process of its own. */
+  mixed: Array<{ connections: number, ratio: number }>
+  open: Array<Named<Open>>
+  missing: Array<Named<{ why: string }>>
+}
+
+/** How servers are measured. `served`: they have served others before. `apart`: on a core of their own. */
+export interface Way { served: boolean, apart: boolean }
+
+/** What bench/results/outside.json holds. */
+export interface OutsideResult {
+  machine: Machine
+  date: string
+  method: { sessions: number, launches: number, rounds: number, seconds: number }
+  ways: Array<Way & Result>
 }
 
 /** The variant that is asked for one of these alone. */
@@ -45,14 +68,12 @@ export class Figures {
     this.#open.set(variant, [...this.#open.get(variant) ?? [], slice])
   }
 
-  /** For bench/results. */
-  result (): object {
-    const named = <Figure>(figures: ReadonlyMap<Variant, Figure>, name: string): object[] => [...figures].map(([{ name: variant, says, of }, figure]) => ({ name: variant, says, of, [name]: figure }))
+  result (): Result {
     return {
-      closed: named(this.#closedFigures(), 'at'),
+      closed: [...this.#closedFigures()].map(([variant, at]) => ({ ...nameOf(variant), at })),
       mixed: this.#mixed(),
-      open: named(this.#openFigures(), 'figure'),
-      missing: named(this.missing, 'why')
+      open: [...this.#openFigures()].map(([variant, figure]) => ({ ...nameOf(variant), ...figure })),
+      missing: [...this.missing].map(([variant, why]) => ({ ...nameOf(variant), why }))
     }
   }
 
@@ -69,8 +90,7 @@ export class Figures {
     return new Map([...this.#open].map(([variant, slices]) => [variant, openOf(slices)]))
   }
 
-  /** What a process that serves all kinds at once takes, as a multiple of what each kind takes in a process of its own. */
-  #mixed (): Array<{ connections: number, ratio: number }> {
+  #mixed (): Result['mixed'] {
     const figures = this.#closedFigures()
     const of = (name: string): Closed[] => figures.get(VARIANTS.find((each) => each.name === name) as Variant) ?? []
     return of('mixed').flatMap(({ connections, micros }) => {
@@ -101,6 +121,10 @@ export class Figures {
     ])
     return markdown(['at 60 % of its own capacity', 'requests a second', 'server busy', 'p50 ms (raw)', 'p99 ms (raw)', 'p99 × raw', 'half within'], rows)
   }
+}
+
+function nameOf ({ name, says, of }: Variant): Named<unknown> {
+  return { name, says, of }
 }
 
 function sayVariant ({ of, says }: Variant): string {

@@ -56,7 +56,7 @@ interface Heard { waits: Float64Array, seconds: number }
  * and the time it was kept waiting counts: otherwise a server that halts for a second would be asked nothing meanwhile,
  * and only one request in it would be slow ("coordinated omission").
  */
-class Sender {
+export class Sender {
   readonly #sockets: Socket[]
   readonly #ticker: Worker
   readonly #isOnItsWay: Int32Array
@@ -69,7 +69,7 @@ class Sender {
 
   static async open (port: number): Promise<Sender> {
     const [isOnItsWay, bed] = [new Int32Array(new SharedArrayBuffer(4)), new Int32Array(new SharedArrayBuffer(4))]
-    const ticker = new Worker(new URL('ticker.ts', import.meta.url), { workerData: [isOnItsWay, bed] })
+    const ticker = new Worker(new URL('ticker.js', import.meta.url), { workerData: [isOnItsWay, bed] })
     const sockets = Array.from({ length: CONNECTIONS }, () => connect({ port, host: '127.0.0.1', noDelay: true }))
     await Promise.all([once(ticker, 'message'), ...sockets.map(async (socket) => await once(socket, 'connect'))])
     Atomics.store(isOnItsWay, 0, 0)

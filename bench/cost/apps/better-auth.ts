@@ -10,10 +10,11 @@ import type { Login } from './listening.ts'
 export async function start (redis: string, { cookieCache }: { cookieCache: boolean }): Promise<Started> {
   const [{ betterAuth }, { memoryAdapter }, { fromNodeHeaders }] = await Promise.all([peer('better-auth'), peer('better-auth/adapters/memory'), peer('better-auth/node')])
   const client = new Redis(redis, { keyPrefix: cookieCache ? 'better-cached:' : 'better:', enableAutoPipelining: true })
+  const database: Record<'user' | 'session' | 'account' | 'verification', Array<Record<string, unknown>>> = { user: [], session: [], account: [], verification: [] }
   const auth = betterAuth({
     secret: 'only for measuring, and 32 characters long',
     baseURL: 'http://127.0.0.1',
-    database: memoryAdapter({ user: [], session: [], account: [], verification: [] }),
+    database: memoryAdapter(database),
     secondaryStorage: {
       get: async (key: string) => await client.get(key),
       set: async (key: string, value: string, ttl?: number) => { await (ttl === undefined ? client.set(key, value) : client.set(key, value, 'EX', ttl)) },
@@ -29,8 +30,11 @@ export async function start (redis: string, { cookieCache }: { cookieCache: bool
   const app = Fastify()
   app.post<Login>('/login', async (request, reply) => {
     const { user } = request.query
-    const { headers } = await auth.api.signUpEmail({ body: { name: user, email: `${user}@example.com`, password: 'password' }, returnHeaders: true })
+    const { headers, response } = await auth.api.signUpEmail({ body: { name: user, email: `${user}@example.com`, password: 'password' }, returnHeaders: true })
     reply.header('set-cookie', headers.getSetCookie())
+    // Redis has the user beside the session. Here each sign-in would copy the rows of all before it.
+    database.user = database.user.filter(({ id }) => id !== response.user.id)
+    database.account = database.account.filter(({ userId }) => userId !== response.user.id)
     return { ok: true }
   })
   app.get('/me', async (request, reply) => {

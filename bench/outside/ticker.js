@@ -2,12 +2,12 @@ import { parentPort, workerData } from 'node:worker_threads'
 
 /*
  * Wakes the sender of open-loop.ts: a timer of Node's is a millisecond late, while a request is due every tenth of one.
- * In a thread of its own, which sleeps in between.
+ * In a thread of its own, which sleeps in between. In JavaScript: tsx is not there in a thread.
  */
 
 const EVERY_MS = 0.1
 // What open-loop.ts starts it with: whether the last tick is still on its way, and a place to sleep at.
-const [isOnItsWay, bed] = workerData as [Int32Array, Int32Array]
+const [isOnItsWay, bed] = workerData
 
 for (;;) {
   Atomics.wait(bed, 0, 0, EVERY_MS)
