@@ -5,6 +5,7 @@ import ts from 'typescript'
 import { errors } from '../../lib/errors.ts'
 import { aliasOf, interfacesOf, signatureOf } from './comments.ts'
 import type { Member } from './comments.ts'
+import { costResults, latencyTable, outsideTable, ownTable, readmeTable, waysTable } from './costs.ts'
 import { pages } from './pages.ts'
 import { root } from './process.ts'
 import { publishedRoutes } from './published-routes.ts'
@@ -39,6 +40,7 @@ const MOST_USED = [
 ]
 
 const routes = await publishedRoutes()
+const costs = costResults()
 
 /** What stands between the markers of each table: `<!-- options -->` and `<!-- /options -->`. */
 const TABLES: Record<string, Table> = {
@@ -87,7 +89,12 @@ const TABLES: Record<string, Table> = {
   'auth routes': (page) => routeSections(page, routes.auth),
   'session routes': (page) => routeSections(page, routes.sessions),
   'admin routes': (page) => routeSections(page, routes.admin),
-  errors: (page) => errorTable(page)
+  errors: (page) => errorTable(page),
+  costs: () => readmeTable(costs),
+  'request costs': () => ownTable(costs.own),
+  'request costs from outside': () => outsideTable(costs.outside),
+  'request costs in each way': () => waysTable(costs.outside),
+  latencies: () => latencyTable(costs.outside)
 }
 
 /** Names of all tables. Each stands in one page. */
