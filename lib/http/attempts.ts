@@ -5,7 +5,7 @@ import { LoginAttempt } from '../session/attempts.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
 import { networkOf } from '../session/network.ts'
 import type { AnyRequest, PluginContext } from './context.ts'
-import { storedSessionOf } from './request-session.ts'
+import { requestSessionOf, storedSessionOf } from './request-session.ts'
 
 /**
  * Checks a login under the limits on failed logins: `app.attemptLogin`. `account`: the text that was typed in as the
@@ -27,9 +27,12 @@ interface AttemptOptions {
  * failed from before `verify` runs until it has succeeded. An error is a failed login, too, unless its status says
  * that it is the server's: a wrong code may well be thrown.
  *
+ * That it has succeeded is noted while the application goes on; the reply waits for that. Where the store cannot note
+ * it, the login counts as one that has failed.
+ *
  * @throws TypeError when `verify` is no function: nothing is counted then
  * @throws ERR_SESSION_TOO_MANY_ATTEMPTS: `verify` was not run
- * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL: `verify` was not run, or has succeeded
+ * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL: `verify` was not run
  */
 export async function attemptLogin<T> (
   context: PluginContext, request: FastifyRequest, account: unknown, verify: () => T | Promise<T>,
@@ -58,7 +61,7 @@ export async function attemptLogin<T> (
     else await budget.within(attempt.giveBack()).catch(() => {})
     throw error
   }
-  if (result) await budget.within(attempt.succeed())
+  if (result) requestSessionOf(context, request).outcomes.alongside(budget.within(attempt.succeed()))
   else emitFailure('credentials')
   return result
 }

@@ -57,6 +57,11 @@ export class Outcomes {
     }))
   }
 
+  /** Has the reply wait for work whose failure concerns nobody. */
+  alongside (work: Promise<unknown>): void {
+    this.#run(work.then(() => {}, () => {}))
+  }
+
   /** Adds a failure that nobody awaits. */
   add (error: unknown): void {
     this.#add({ error, isReported: () => false, isRepeated: false })

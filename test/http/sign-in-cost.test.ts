@@ -49,16 +49,17 @@ async function start (t: Test, { options = {}, isProxied = false }: { options?: 
 }
 
 for (const [name, options] of [['', {}], [', with all that makes it dearer', EVERYTHING]] as const) {
-  t.test(`a sign-in with counted attempts waits for Redis three times, and once more for the session before it${name}`, async (t) => {
+  t.test(`a sign-in with counted attempts waits for Redis three times at the most${name}`, async (t) => {
     const { signIn } = await start(t, { options })
     const first = await signIn('ada')
     t.strictSame(first.waits[0], ['evalsha'], 'the attempt is counted')
-    t.strictSame(first.waits.slice(1), [['evalsha'], ['evalsha']], 'its counters are cleared, and the session begins')
+    t.strictSame(first.waits[1]?.slice(0, 2), ['evalsha', 'evalsha'], 'its counters are cleared while the session begins')
+    t.equal(first.waits.length, 2)
     const again = await signIn('ada', first.browser)
     t.equal(again.waits[0]?.[0], 'mget', 'the session before it is read')
-    t.equal(again.waits.length, 4)
-    t.ok((await signIn('carol', again.browser)).waits.length <= 4, 'who signs in as somebody else')
-    for (let login = 0; login < 3; login++) t.ok((await signIn('dave')).waits.length <= 3, 'also where one has to end for it')
+    t.equal(again.waits.length, 3)
+    t.ok((await signIn('carol', again.browser)).waits.length <= 3, 'who signs in as somebody else')
+    for (let login = 0; login < 3; login++) t.ok((await signIn('dave')).waits.length <= 2, 'also where one has to end for it')
   })
 }
 
