@@ -50,7 +50,7 @@ interface ConfirmOptions {
 }
 
 /** Where a session is listed, and how. */
-export interface ListEntry {
+interface ListEntry {
   readonly name: string
   readonly key: string
   readonly member: string
