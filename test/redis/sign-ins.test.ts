@@ -103,7 +103,7 @@ t.test('where a hash tag puts all keys on one slot, nothing is refused there eit
   t.equal(await refusedBy(cluster), before)
 })
 
-t.test('what a script makes up of another slot is refused before anything has happened', async (t) => {
+t.test('where a script is refused a key that it makes up, the session begins in steps', async (t) => {
   const ours = prefix()
   const store = await openSplitting(t, proxied.url, ours)
   const session = record({ now: store.now() })
