@@ -37,7 +37,7 @@ export async function start (redis: string, { via = 'auth', store = 'redis', bea
   app.get('/public', async () => bodyOf(null))
   app.post('/note', { preHandler: app.authenticate }, async ({ session }) => {
     session.notes = Number(session.notes ?? 0) + 1
-    return bodyOf(session.userId ?? null)
+    return bodyOf(session.userId as string)
   })
   return await listening(app)
 }
