@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import type { BusSubject } from '../session/store.ts'
 import { CONNECT_TIMEOUT_MS, SOCKET_TIMEOUT_MS, TRACKING_RETRY_MS } from '../util/timings.ts'
-import { duplicate, reconnectPause } from './connection.ts'
+import { duplicate, listenerPause, reconnectPause } from './connection.ts'
 import { isLasting, replyOf, withoutCommand } from './driver.ts'
 
 /** Answers of a node that another one has the channel, or that none has it for now. */
@@ -79,7 +79,7 @@ export class BusLine {
       maxRetriesPerRequest: 0,
       connectTimeout: CONNECT_TIMEOUT_MS,
       socketTimeout: SOCKET_TIMEOUT_MS,
-      retryStrategy: reconnectPause
+      retryStrategy: listenerPause
     }) as Redis
     this.#line.on('error', () => {})
     this.#line.on(options.pubsub.event, (channel: string, message: string) => this.#onMessage(channel, message))

@@ -2,8 +2,9 @@ import { Cluster, Redis } from 'ioredis'
 import type { ClusterOptions, RedisOptions } from 'ioredis'
 import { withDeadline } from '../util/deadline.ts'
 import {
-  CLUSTER_RECONNECT, CONNECT_TIMEOUT_MS, DISCONNECT_MS, KEEP_ALIVE_MS, QUIT_MS, RECONNECT, SEARCH_AGAIN_MS,
-  SENTINEL_COMMAND_MS, SENTINEL_RECONNECT, SENTINEL_RETRY, SLOTS_REFRESH_EVERY_MS, SLOTS_REFRESH_MS, SOCKET_TIMEOUT_MS
+  CLUSTER_RECONNECT, CONNECT_TIMEOUT_MS, DISCONNECT_MS, KEEP_ALIVE_MS, LISTENER_RECONNECT, QUIT_MS, RECONNECT,
+  SEARCH_AGAIN_MS, SENTINEL_COMMAND_MS, SENTINEL_RECONNECT, SENTINEL_RETRY, SLOTS_REFRESH_EVERY_MS, SLOTS_REFRESH_MS,
+  SOCKET_TIMEOUT_MS
 } from '../util/timings.ts'
 import { followSentinels, keepTrying, leaveReplicas, stayClosed, stopRefreshing } from './driver.ts'
 import { placeOf } from './target.ts'
@@ -20,6 +21,11 @@ function pause ({ stepMs, mostMs }: { stepMs: number, mostMs: number }, times: n
 /** Returns how long to wait before connecting again. Processes that lost Redis together come back one by one. */
 export function reconnectPause (times: number): number {
   return pause(RECONNECT, times) + Math.random() * RECONNECT.jitterMs
+}
+
+/** The same for a connection that only listens: nobody waits for it. */
+export function listenerPause (times: number): number {
+  return pause(LISTENER_RECONNECT, times) + Math.random() * LISTENER_RECONNECT.jitterMs
 }
 
 /**

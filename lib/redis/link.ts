@@ -8,7 +8,7 @@ import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { BOOT_RETRY_MS, COMMAND_DEADLINE_MS, PROBE_EVERY_MS } from '../util/timings.ts'
 import { RedisClock } from './clock.ts'
 import { allMasters, connectedMasters, ownerOf, readTime, refreshSlots, sendTo } from './cluster.ts'
-import { duplicate, isCluster } from './connection.ts'
+import { duplicate, isCluster, listenerPause } from './connection.ts'
 import type { Client } from './connection.ts'
 import { isOutage, isRefusal, isReply, lastLeftAt, replyOf, withoutCommand } from './driver.ts'
 import { ConnectionWatch, OutageReporter, RefusalReporter, suitabilityWarnings } from './health.ts'
@@ -152,7 +152,8 @@ export class RedisLink {
     return duplicate(this.client, { enableOfflineQueue: true, enableAutoPipelining: false }, {
       autoResubscribe: false,
       maxRetriesPerRequest: null,
-      autoResendUnfulfilledCommands: true
+      autoResendUnfulfilledCommands: true,
+      retryStrategy: listenerPause
     })
   }
 

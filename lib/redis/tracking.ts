@@ -3,7 +3,7 @@ import type { Changes } from '../near/cache.ts'
 import { pausesSoFar } from '../util/pauses.ts'
 import { CONNECT_TIMEOUT_MS, TRACKING_RETRY_MS } from '../util/timings.ts'
 import { connectedMasters } from './cluster.ts'
-import { duplicate, isCluster, reconnectPause } from './connection.ts'
+import { duplicate, isCluster, listenerPause } from './connection.ts'
 import { isLasting, withoutCommand } from './driver.ts'
 import type { Keys } from './keys.ts'
 import type { RedisLink } from './link.ts'
@@ -216,7 +216,7 @@ export class TrackingLine {
       maxRetriesPerRequest: 0,
       connectTimeout: CONNECT_TIMEOUT_MS,
       socketTimeout: Math.ceil(options.silenceMs * 1.4),
-      retryStrategy: reconnectPause
+      retryStrategy: listenerPause
     }) as Redis
     this.#line.on('error', () => {})
     // The driver passes on what Redis sends: a list of keys, or null.

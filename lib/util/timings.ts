@@ -60,6 +60,11 @@ export const CONNECT_TIMEOUT_MS = 1_000
 export const SOCKET_TIMEOUT_MS = 1_400
 /** Pauses between attempts to connect: they grow by `stepMs`, up to `mostMs`. Part of RESUME_MS. */
 export const RECONNECT = { stepMs: 50, mostMs: 250, jitterMs: 50 }
+/**
+ * The same for connections that only listen. No request waits for them, so those of hundreds of processes leave Redis
+ * time for the others. With BUS_PING_EVERY_MS and SOCKET_TIMEOUT_MS smaller than SIGNAL_CHECK_EVERY_MS.
+ */
+export const LISTENER_RECONNECT = { stepMs: 50, mostMs: 250, jitterMs: 500 }
 /** How soon a connection that the driver has given up is tried again. At most the longest pause of RECONNECT. */
 export const GIVEN_UP_RETRY_MS = 100
 /** How long closing waits for commands under way. At most COMMAND_DEADLINE_MS. */
