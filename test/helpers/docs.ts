@@ -1,7 +1,9 @@
 // Writes the tables of the pages from the code: npm run docs
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, relative } from 'node:path'
 import ts from 'typescript'
+import { checkTable, costTable, latenessTable, paperTable, reconnectTable } from '../../bench/fleet/tables.ts'
+import type { FleetResult } from '../../bench/fleet/tables.ts'
 import { errors } from '../../lib/errors.ts'
 import { aliasOf, interfacesOf, signatureOf } from './comments.ts'
 import type { Member } from './comments.ts'
@@ -94,7 +96,12 @@ const TABLES: Record<string, Table> = {
   'request costs': () => ownTable(costs.own),
   'request costs from outside': () => outsideTable(costs.outside),
   'request costs in each way': () => waysTable(costs.outside),
-  latencies: () => latencyTable(costs.outside)
+  latencies: () => latencyTable(costs.outside),
+  'fleet costs': () => costTable(measuredFleet()),
+  'fleet check': () => checkTable(measuredFleet()),
+  'fleet sizes': () => paperTable(measuredFleet()),
+  'fleet lateness': () => latenessTable(measuredFleet()),
+  'fleet reconnects': () => reconnectTable(measuredFleet())
 }
 
 /** Names of all tables. Each stands in one page. */
@@ -215,6 +222,11 @@ function managerOptions (page: string): string {
   return `${table(['option', 'meaning'], to.map((each) => [`\`${each.name}\``, `**Required.** ${meaningOf(page, each)}`]))}
 
 As for the plugin: ${shared.map((name) => `\`${name}\``).join(', ')}.`
+}
+
+/** What `npm run bench:fleet` has written. */
+function measuredFleet (): FleetResult {
+  return JSON.parse(readFileSync(`${root}bench/results/fleet.json`, 'utf8')) as FleetResult
 }
 
 function endReasons (): string {
