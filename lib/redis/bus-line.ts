@@ -111,12 +111,11 @@ export class BusLine {
     const [line, data] = [this.#line, this.#data]
     const { channels, echo } = this.#wanted
     if (line.status !== 'ready' || channels.size === 0) return
-    // An unanswered PING makes the driver leave a connection that has gone silent.
-    const pong = line.ping()
     // The nodes of a Cluster connect when they are needed.
     if (data.status === 'wait') data.connect().catch(() => {})
     const isCertain = echo !== null && this.#heard.has(echo) && data.status === 'ready'
-    await Promise.all([pong, isCertain && this.#hearEcho(echo)])
+    // An unanswered PING makes the driver leave a connection that has gone silent.
+    await (isCertain ? this.#hearEcho(echo) : line.ping())
   }
 
   /** Trusts nothing that was heard so far. */
@@ -192,7 +191,7 @@ export class BusLine {
     const sentAt = performance.now()
     const [oldest] = this.#echoes.values()
     if (oldest !== undefined && sentAt - oldest.sentAt > SOCKET_TIMEOUT_MS) {
-      // What is published where sessions are read does not come here.
+      // What is published where sessions are read does not come here, or nothing does.
       return this.#line.disconnect(true)
     }
     const text = `${this.#round}:${sentAt}`

@@ -12,7 +12,7 @@ import type { Keys } from './keys.ts'
 import type { RedisLink } from './link.ts'
 
 /** How often each server is asked for an echo within the silence that is allowed. */
-const ECHOES_PER_SILENCE = 3
+const ECHOES_PER_SILENCE = 2
 
 /** Somebody who listens. */
 export interface Listener {

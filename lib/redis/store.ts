@@ -128,7 +128,7 @@ export interface AdoptionBase extends RedisStoreBase {
  *                    and on a connection to each master SSUBSCRIBE of those that are listened to, PING every 2 s
  *     changes        on a connection to each master CLIENT ID, INFO, CLIENT TRACKING ON REDIRECT <id> BCAST PREFIX
  *                    sess:, SUBSCRIBE __redis__:invalidate, PING three times within the silence allowed; INFO beside it
- *     ends           as bus; three times within the silence allowed (S)PUBLISH of <channel>:<uuid>, to hear itself
+ *     ends           as bus; for PING, to hear itself, PUBLISH or SPUBLISH <channel>:<uuid> twice within the silence
  *     adopt          GET sess:<the other library's id>, the steps of a login (by one process), GETDEL it before the
  *                    last; at a logout EVALSHA discard of it
  *

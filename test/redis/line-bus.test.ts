@@ -134,18 +134,22 @@ t.test('when a slot moves to another master its channel is heard from there', as
   there.listen()
   await until('trust', () => there.bus.trustedUntil > performance.now())
   await heardOnAll(keys, here, there)
-  const [channel = ''] = keys.shardsOf(0, 'ends')
-  const slot = calculateSlot(channel)
-  const owner = cluster.client.slots[slot]?.[0]
   const masters = cluster.client.nodes('master')
-  const to = masters.find(({ options: { host, port } }) => `${host}:${port}` !== owner)
-  const toId = await to?.call('CLUSTER', 'MYID') as string
-  const { gaps } = there.state
-  for (const node of [to, ...masters.filter((master) => master !== to)]) await node?.call('CLUSTER', 'SETSLOT', slot, 'NODE', toId)
-  await until('the gap', () => there.state.gaps > gaps)
-  there.heard.length = 0
-  await heardOnAll(keys, here, there)
-  await until('trust again', () => there.bus.trustedUntil > performance.now())
+  const [first = '', second = ''] = keys.shardsOf(0, 'ends')
+  for (const [channel, isToldByDriver] of [[first, true], [second, false]] as const) {
+    // By itself the driver tells seconds later; the server ends the subscription at once.
+    if (!isToldByDriver) for (const name of ['+node', '-node', 'refresh']) there.client.removeAllListeners(name)
+    const slot = calculateSlot(channel)
+    const owner = cluster.client.slots[slot]?.[0]
+    const to = masters.find(({ options: { host, port } }) => `${host}:${port}` !== owner)
+    const toId = await to?.call('CLUSTER', 'MYID') as string
+    const { gaps } = there.state
+    for (const node of [to, ...masters.filter((master) => master !== to)]) await node?.call('CLUSTER', 'SETSLOT', slot, 'NODE', toId)
+    await until('the gap', () => there.state.gaps > gaps)
+    there.heard.length = 0
+    await heardOnAll(keys, here, there)
+    await until('trust again', () => there.bus.trustedUntil > performance.now())
+  }
 })
 
 t.test('when a replica takes over, asked to or because its master has died, all channels are heard again', { timeout: 120_000 }, async (t) => {
@@ -157,11 +161,10 @@ t.test('when a replica takes over, asked to or because its master has died, all 
   await heardOnAll(keys, here, there)
   for (const isKilled of [false, true]) {
     const master = await topology.masterOfKey(keys.shardsOf(0, 'ends')[0] ?? '')
-    const { gaps } = there.state
+    // Asked to, the old master stays in its shard: nothing is missed, and it is left when the driver knows.
     if (isKilled) await master.kill()
     else await topology.failover(master)
     if (isKilled) await topology.takeover(master, topology.members)
-    await until('the gap', () => there.state.gaps > gaps, 30_000)
     there.heard.length = 0
     await heardOnAll(keys, here, there)
     await until('trust again', () => there.bus.trustedUntil > performance.now(), 20_000)
