@@ -15,7 +15,7 @@ import type { RedisLink } from './link.ts'
 const ECHOES_PER_SILENCE = 2
 
 /** Somebody who listens. */
-export interface Listener {
+interface Listener {
   readonly onMessage: (message: string) => void
   /** Messages may have been missed. Called as well when listening begins. */
   readonly onGap: () => void
