@@ -69,7 +69,7 @@ export class Sender {
 
   static async open (port: number): Promise<Sender> {
     const [isOnItsWay, bed] = [new Int32Array(new SharedArrayBuffer(4)), new Int32Array(new SharedArrayBuffer(4))]
-    const ticker = new Worker(new URL('ticker.js', import.meta.url), { workerData: [isOnItsWay, bed] })
+    const ticker = new Worker(new URL('ticker.js', import.meta.url), { workerData: [isOnItsWay, bed], execArgv: [] })
     const sockets = Array.from({ length: CONNECTIONS }, () => connect({ port, host: '127.0.0.1', noDelay: true }))
     await Promise.all([once(ticker, 'message'), ...sockets.map(async (socket) => await once(socket, 'connect'))])
     Atomics.store(isOnItsWay, 0, 0)

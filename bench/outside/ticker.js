@@ -2,7 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 
 /*
  * Wakes the sender of open-loop.ts: a timer of Node's is a millisecond late, while a request is due every tenth of one.
- * In a thread of its own, which sleeps in between. In JavaScript: tsx is not there in a thread.
+ * In a thread of its own, which sleeps in between. In JavaScript, since tsx is not there in a thread.
  */
 
 const EVERY_MS = 0.1
