@@ -120,7 +120,7 @@ export class Line {
     const expected = this.#expected
     if (this.#seen === null && expected === null) return true
     const now = process.hrtime.bigint()
-    const text = this.#text + buffer.latin1Slice(0, length)
+    const text = this.#text + buffer.toString('latin1', 0, length)
     this.#text = text.slice(-KEPT)
     if (this.#seen !== null) {
       for (const [, inKey, inJson] of text.matchAll(ID)) {

@@ -19,8 +19,8 @@ function pauses ({ retryStrategy }: Partial<RedisOptions>): { shortest: number, 
 function watch (client: Client): Array<Partial<RedisOptions>> {
   if (isCluster(client)) throw new Error('it is one server')
   const opened: Array<Partial<RedisOptions>> = []
-  client.duplicate = (options = {}) => {
-    opened.push(options)
+  client.duplicate = (options) => {
+    opened.push(options ?? {})
     return Redis.prototype.duplicate.call(client, options)
   }
   return opened
