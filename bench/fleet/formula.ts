@@ -55,15 +55,15 @@ export function needOf ({ idle, alone, together }: Costs, rates: Rates, processe
 }
 
 /** A deployment on paper. */
-export interface Deployment { processes: number, masters: number, sessions: number }
+interface Deployment { processes: number, masters: number, sessions: number }
 
 /** Of all sessions so many are in use at once, and each of those is written every three minutes: the default `touchAfter`. */
-export const IN_USE = 0.1
-export const TOUCH_SECONDS = 180
+const IN_USE = 0.1
+const TOUCH_SECONDS = 180
 /** Each session begins and ends once a day. */
-export const LIFE_SECONDS = 86_400
+const LIFE_SECONDS = 86_400
 
-export function ratesOf ({ sessions }: Pick<Deployment, 'sessions'>): Rates {
+function ratesOf ({ sessions }: Pick<Deployment, 'sessions'>): Rates {
   return { write: sessions * IN_USE / TOUCH_SECONDS, login: sessions / LIFE_SECONDS, end: sessions / LIFE_SECONDS }
 }
 

@@ -18,7 +18,7 @@ export type Seen = Map<string, bigint>
 export interface Pause { stepMs: number, jitterMs: number }
 
 /** Encodes a command. */
-export function encoded (parts: readonly string[]): string {
+function encoded (parts: readonly string[]): string {
   return `*${parts.length}\r\n${parts.map((part) => `$${Buffer.byteLength(part)}\r\n${part}\r\n`).join('')}`
 }
 

@@ -37,7 +37,7 @@ const BUS_PING_MS = 2_000
 const TAGS = [18, 3, 65, 140, 19, 2, 64, 141, 106, 1, 70, 49, 107, 0, 66, 48]
 
 /** The channel for one subject on which a session's event is told. */
-export function shardsOf (subject: 'beginnings' | 'ends'): string[] {
+function shardsOf (subject: 'beginnings' | 'ends'): string[] {
   return TAGS.map((tag) => `@${PREFIX}events:{${tag}}:${subject}`)
 }
 
