@@ -135,8 +135,9 @@ t.test('when a slot moves to another master its channel is heard from there', as
   await until('trust', () => there.bus.trustedUntil > performance.now())
   await heardOnAll(keys, here, there)
   const masters = cluster.client.nodes('master')
-  const [first = '', second = ''] = keys.shardsOf(0, 'ends')
-  for (const [channel, isToldByDriver] of [[first, true], [second, false]] as const) {
+  // By the last, its line does not hear itself.
+  const [first = '', , last = ''] = keys.shardsOf(0, 'ends')
+  for (const [channel, isToldByDriver] of [[first, true], [last, false]] as const) {
     // By itself the driver tells seconds later; the server ends the subscription at once.
     if (!isToldByDriver) for (const name of ['+node', '-node', 'refresh']) there.client.removeAllListeners(name)
     const slot = calculateSlot(channel)
