@@ -95,6 +95,8 @@ export class BusLine {
     for (const channel of this.#heard) {
       if (channel !== wanted.echo && !wanted.channels.has(channel)) this.#heard.delete(channel)
     }
+    // Nor can an echo come any more on a channel that is not wanted.
+    if (this.#missing().length > 0) this.distrust()
     void this.#begin()
   }
 
@@ -113,7 +115,7 @@ export class BusLine {
     if (line.status !== 'ready' || channels.size === 0) return
     // The nodes of a Cluster connect when they are needed.
     if (data.status === 'wait') data.connect().catch(() => {})
-    const isCertain = echo !== null && this.#heard.has(echo) && data.status === 'ready'
+    const isCertain = echo !== null && this.#missing().length === 0 && data.status === 'ready'
     // An unanswered PING makes the driver leave a connection that has gone silent.
     await (isCertain ? this.#hearEcho(echo) : line.ping())
   }
@@ -137,12 +139,17 @@ export class BusLine {
     this.#line.disconnect()
   }
 
+  /** Returns the wanted channels that are not heard yet, its own among them. */
+  #missing (): string[] {
+    const { channels, echo } = this.#wanted
+    return [...channels.keys(), ...echo === null ? [] : [echo]].filter((each) => !this.#heard.has(each))
+  }
+
   async #begin (): Promise<void> {
     const line = this.#line
     if (line.status !== 'ready') return
     const round = this.#round
-    const { channels, echo } = this.#wanted
-    const missing = [...channels.keys(), ...echo === null ? [] : [echo]].filter((each) => !this.#heard.has(each))
+    const missing = this.#missing()
     try {
       await Promise.all(missing.map(async (channel) => await this.#options.pubsub.subscribe(line, channel)))
       if (round !== this.#round) return

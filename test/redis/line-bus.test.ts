@@ -6,6 +6,7 @@ import { Keys } from '../../lib/redis/keys.ts'
 import { LineBus } from '../../lib/redis/line-bus.ts'
 import { RedisLink } from '../../lib/redis/link.ts'
 import type { RedisTarget } from '../../lib/redis/target.ts'
+import type { BusSubject } from '../../lib/session/store.ts'
 import { newId } from '../../lib/session/token.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
 import type { Owner } from '../helpers/redis.ts'
@@ -87,8 +88,9 @@ for (const isSharded of [true, false]) {
     const stop = there.listen()
     await until('trust', () => there.bus.trustedUntil > performance.now())
     t.equal(there.state.gaps, 1)
+    const { trustedUntil } = there.bus
     await there.bus.hear()
-    t.ok(there.bus.trustedUntil > performance.now() + 200)
+    t.ok(there.bus.trustedUntil > trustedUntil)
     await redis.client.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
     await until('the loss', () => there.bus.trustedUntil === 0 || there.state.gaps === 2)
     await until('trust again', () => there.bus.trustedUntil > performance.now() && there.state.gaps === 2)
@@ -102,6 +104,47 @@ for (const isSharded of [true, false]) {
     t.equal(there.bus.trustedUntil, 0)
   })
 }
+
+t.test('a line that is to hear more is not trusted until it does', async (t) => {
+  const keys = new Keys(prefix())
+  await redis.client.call('ACL', 'SETUSER', 'narrow', 'on', '>right', '~*', 'resetchannels', '&*:ends*', '+@all')
+  const all = await open(t, redis.url, keys)
+  const narrow = await open(t, { host: '127.0.0.1', port: redis.port, username: 'narrow', password: 'right' }, keys)
+  for (const there of [all, narrow]) {
+    there.bus.trust(1_000)
+    there.listen()
+    await until('trust', () => there.bus.trustedUntil > performance.now())
+    there.bus.listen({
+      onMessage: () => {},
+      onGap: () => {},
+      subjects: ['beginnings'],
+      onRefused: ({ message }) => { there.state.refused.push(message) }
+    })
+    t.equal(there.bus.trustedUntil, 0)
+  }
+  await until('trust again', () => all.bus.trustedUntil > performance.now())
+  await until('the refusal', () => narrow.state.refused.length > 0)
+  // An echo would come: its own channel may be heard.
+  await narrow.bus.hear()
+  t.equal(narrow.bus.trustedUntil, 0)
+})
+
+t.test('nobody waits for an echo on a channel that is not wanted any more', async (t) => {
+  const { bus } = await open(t, redis.url, new Keys(prefix()))
+  const listen = (subject: BusSubject) => bus.listen({ onMessage: () => {}, onGap: () => {}, subjects: [subject] })
+  bus.trust(1_000)
+  const stop = listen('beginnings')
+  listen('ends')
+  await until('trust', () => bus.trustedUntil > performance.now())
+  await stop()
+  let isSettled = false
+  bus.hear().catch(() => {}).finally(() => { isSettled = true })
+  // Its own channel is named after the first one that it wants.
+  listen('ends')
+  await new Promise((resolve) => { setImmediate(resolve) })
+  t.ok(isSettled)
+  await until('trust again', () => bus.trustedUntil > performance.now())
+})
 
 t.test('a line to another server than the one that is read from is never trusted', async (t) => {
   const other = await startRedis(t)
