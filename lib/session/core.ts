@@ -400,8 +400,15 @@ export class SessionCore {
     if (adopts !== undefined) await this.#store.adoption?.discard(adopts)
     const ended = await this.#store.delete(id, { secretHash, ...markOf(cause, this.options.endedForMs) })
     if (ended !== null) this.#tell('revoked', ended, cause)
-    // The try that failed may have ended it, and nobody knows whose it was.
-    else if (hasFailed) this.events.tellDropped(id)
+    // The try that failed may have ended it, and nobody knows whose it was, nor whether it had moved.
+    else if (hasFailed) {
+      const line = new Set<string>()
+      for (let next: string | null = id; next !== null && !line.has(next);) {
+        line.add(next)
+        this.events.tellDropped(next)
+        next = await this.#store.successor?.(next) ?? null
+      }
+    }
     return ended !== null
   }
 

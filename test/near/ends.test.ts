@@ -137,6 +137,32 @@ t.test('an end that nobody confirmed at first is told when somebody does', async
   await until('the end to be heard', async () => await there.sessions.find(token) === null, 5_000)
 })
 
+t.test('an end that nobody confirmed at first is told under the id to which the session had moved', async (t) => {
+  const options = { prefix: prefix(), maxStaleMs: 60_000, invalidate: 'ends' } as const
+  const store = await openStore(t, redis.url, { prefix: options.prefix })
+  const sessions = new SessionManager({ secret, store })
+  t.teardown(() => sessions.close())
+  const there = await openNear(t, redis.url, options)
+  const first = record({ now: store.now() })
+  const [second, third] = [{ ...first, id: newId() }, { ...first, id: newId() }]
+  await store.begin(first)
+  await store.move(second, first)
+  await store.move(third, second)
+  await until('it to be in memory', async () => await there.store.find(third.id) !== null && there.store.findNow(third.id) !== undefined)
+  const remove = store.delete.bind(store)
+  let tries = 0
+  t.intercept(store, 'delete', {
+    value: async (...args: Parameters<typeof remove>) => {
+      const ended = await remove(...args)
+      if (tries++ === 0) throw new storeErrors.STORE_UNAVAILABLE({ cause: new Error('the answer got lost') })
+      return ended
+    }
+  })
+  await t.rejects(sessions.revoke(first.id), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  await until('the end to be heard', () => there.store.findNow(third.id) === undefined, 5_000)
+  t.equal(await there.store.find(third.id), null)
+})
+
 t.test('a process of an older version tells of ends as well', async (t) => {
   const options = { prefix: prefix(), maxStaleMs: 60_000, invalidate: 'ends' } as const
   const there = await openNear(t, redis.url, options)
