@@ -51,11 +51,14 @@ export class UserEndings {
     const parts = { name, records: this.#records, lists: this.#lists, onItsWayTo: spared }
     const survivor = except === undefined ? null : await SurvivingSession.of(except, parts)
     const ended: SessionRecord[] = []
-    const endAll = async (members: string[]): Promise<boolean> => {
-      await survivor?.follow()
-      const { records, isAnyGone } = await this.#endEach(name, members, { survivor, confirmation, mark })
+    const tell = (records: SessionRecord[]): void => {
       ended.push(...records)
       onEnded(records)
+    }
+    const endAll = async (members: string[]): Promise<boolean> => {
+      await survivor?.follow()
+      const isAnyGone = await this.#endEach(name, members, { survivor, confirmation, mark, tell })
+      onEnded([])
       return isAnyGone
     }
     // The process that began one of these undoes it. Where that was broken off, this does.
@@ -74,30 +77,34 @@ export class UserEndings {
     }
   }
 
-  /** Ends the sessions of these members, and takes them off the list. `records`: those that lived. */
-  async #endEach (
-    name: string, members: string[],
-    { survivor, ...how }: { survivor: SurvivingSession | null, confirmation: Confirmation, mark: EndMark | undefined }
-  ): Promise<{ records: SessionRecord[], isAnyGone: boolean }> {
+  /**
+   * Ends the sessions of these members, and takes them off the list. Resolves with whether any is gone by now. Calls
+   * `tell` with those that lived, also where the end of others fails, or nobody confirms it: who asks again finds them
+   * gone.
+   */
+  async #endEach (name: string, members: string[], { survivor, tell, ...how }: EndEachOptions): Promise<boolean> {
     const outcomes = new Map<string, Outcome>()
     const ending = await Promise.all(members.map(async (member) => {
       const { id, createdAt } = this.#keys.beganOf(member)
       return await survivor?.is(id, createdAt) === true ? [] : [{ member, id }]
     }))
     const all = ending.flat()
-    await Promise.all([...new Set(all.map(({ id }) => id))].map(async (id) => {
+    const ends = await Promise.allSettled([...new Set(all.map(({ id }) => id))].map(async (id) => {
       outcomes.set(id, await this.#end(name, id, how))
     }))
+    const records = [...outcomes.values()].filter((outcome) => outcome !== null && outcome !== 'other')
+    if (records.length > 0) tell(records)
+    const failed = ends.find(({ status }) => status === 'rejected')
+    if (failed?.status === 'rejected') throw failed.reason
     // Before they come off the list: a caller that asks again, because nobody confirmed, finds them there.
     await how.confirmation.wait()
     const done = all.filter(({ id }) => outcomes.get(id) !== 'other')
     const gone = done.filter(({ id }) => outcomes.get(id) === null)
-    const records = [...outcomes.values()].filter((outcome) => outcome !== null && outcome !== 'other')
     await Promise.all([
       this.#lists.forget(name, done.map(({ member }) => member), new Set(gone.map(({ member }) => member))),
       ...records.map(async (record) => await this.#others.remove(record))
     ])
-    return { records, isAnyGone: done.length > 0 }
+    return done.length > 0
   }
 
   async #end (
@@ -107,6 +114,13 @@ export class UserEndings {
     await confirmation.extend([this.#keys.session(id)])
     return await this.#ends.end(id, confirmation, { mark })
   }
+}
+
+interface EndEachOptions {
+  survivor: SurvivingSession | null
+  confirmation: Confirmation
+  mark: EndMark | undefined
+  tell: (ended: SessionRecord[]) => void
 }
 
 interface EndingParts {

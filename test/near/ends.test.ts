@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { SessionManager, storeErrors } from '../../lib/index.ts'
-import type { SessionInfo, SessionRecord } from '../../lib/index.ts'
+import type { IdpSession, SessionInfo, SessionRecord } from '../../lib/index.ts'
 import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import { RedisStore } from '../../lib/redis/store.ts'
 import { newId } from '../../lib/session/token.ts'
@@ -45,7 +45,7 @@ async function openTwo (t: Test, [, events, target]: typeof PLACES[number]) {
       reads++
       return await find(id)
     }
-    return { sessions, store, reads: () => reads }
+    return { sessions, store, client, reads: () => reads }
   }
   const [here, there] = [await open(), await open({ maxStale: '1m', invalidate: 'ends' })]
   const isServed = async (token: string): Promise<boolean> => {
@@ -53,8 +53,8 @@ async function openTwo (t: Test, [, events, target]: typeof PLACES[number]) {
     return await there.sessions.find(token) !== null && there.reads() === before
   }
   /** Begins a session that the process with the near-cache has in memory. */
-  const begin = async (userId = 'ada') => {
-    const created = await here.sessions.create({ userId, data: { cart: 0 } })
+  const begin = async (userId = 'ada', more: { idp?: IdpSession } = {}) => {
+    const created = await here.sessions.create({ userId, data: { cart: 0 }, ...more })
     await until('it to be served from memory', async () => await isServed(created.token))
     return created
   }
@@ -161,6 +161,33 @@ t.test('an end that nobody confirmed at first is told under the id to which the 
   await t.rejects(sessions.revoke(first.id), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
   await until('the end to be heard', () => there.store.findNow(third.id) === undefined, 5_000)
   t.equal(await there.store.find(third.id), null)
+})
+
+t.test('where one session of many cannot be ended, the ends of the others are told all the same', async (t) => {
+  const idp = { issuer: 'https://idp.example', sid: 'here' }
+  for (const way of ['revokeUser', 'revokeIdp'] as const) {
+    const { here, there, begin } = await openTwo(t, PLACES[0])
+    const all = [await begin('ada', { idp }), await begin('ada', { idp }), await begin('ada', { idp })]
+    const [, stuck] = all
+    const told: string[] = []
+    here.sessions.on('revoked', ({ id }) => { told.push(id) })
+    let isDown = true
+    const run = here.client.evalsha
+    t.intercept(here.client, 'evalsha', {
+      value: async (...args: unknown[]) => {
+        if (isDown && args.some((arg) => String(arg).endsWith(stuck?.session.id ?? ''))) throw Object.assign(new Error('MASTERDOWN'), { name: 'ReplyError' })
+        return await (Reflect.apply(run, here.client, args) as Promise<unknown>)
+      }
+    })
+    await t.rejects(way === 'revokeUser' ? here.sessions.revokeUser('ada') : here.sessions.revokeIdp(idp), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+    for (const { token } of all.filter((each) => each !== stuck)) {
+      await until(`the ends by ${way} to be heard`, async () => await there.sessions.find(token) === null, 2_000)
+    }
+    t.not(await there.sessions.find(stuck?.token), null)
+    isDown = false
+    await until('the last end to be heard', async () => await there.sessions.find(stuck?.token) === null, 5_000)
+    t.strictSame(told.sort(), all.map(({ session }) => session.id).sort(), 'each once')
+  }
 })
 
 t.test('a process of an older version tells of ends as well', async (t) => {

@@ -7,6 +7,7 @@ import { Replication } from '../../lib/redis/replication.ts'
 import { patience } from '../../lib/util/deadline.ts'
 import { storeContract } from '../contract/store-contract.ts'
 import { Browser, startApp } from '../helpers/app.ts'
+import { openNear } from '../helpers/near.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { record } from '../helpers/record.ts'
 import { follows, prefix, startRedis, until } from '../helpers/redis.ts'
@@ -127,6 +128,21 @@ t.test('signing out everywhere is not done before it is confirmed, also when it 
     t.equal((await ada.get('/me')).statusCode, 401)
   })
   t.equal(await app.sessions.revokeUser('ada'), 0)
+})
+
+t.test('what was signed out everywhere, and is not confirmed, is served by no near-cache', async (t) => {
+  const { app, keyPrefix } = await startService(t)
+  const idp = { issuer: 'https://idp.example', sid: 'here' }
+  const there = await openNear(t, master.url, { prefix: keyPrefix, maxStaleMs: 60_000, invalidate: 'ends' })
+  for (const end of [async () => await app.sessions.revokeUser('ada'), async () => await app.sessions.revokeIdp(idp)]) {
+    const { session: { id } } = await app.sessions.create({ userId: 'ada', idp })
+    await until('it to be in memory', async () => await there.store.find(id) !== null && there.store.findNow(id) !== undefined)
+    await withoutReplica(async () => {
+      await t.rejects(end(), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+      await until('the end to be heard', () => there.store.findNow(id) === undefined, 2_000)
+      t.equal(await there.store.find(id), null)
+    })
+  }
 })
 
 t.test('a session of an Express app has ended when a replica knows that, however often somebody signs out', async (t) => {
