@@ -5,7 +5,6 @@ import { assertFree, assertRouteConfig, claim, proxyWarnings } from './http/boot
 import type { PluginContext } from './http/context.ts'
 import { addDecorators } from './http/decorators.ts'
 import { addHooks } from './http/hooks.ts'
-import { SharedAuths } from './http/request-auth.ts'
 import { pathSignature } from './http/return-path.ts'
 import { sessionObjects } from './http/session-object.ts'
 import { layoutOf } from './options/layout.ts'
@@ -34,7 +33,6 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
     log: app.log,
     pathSignature: pathSignature(options),
     build: () => { throw new Error('the plugin is not ready yet') },
-    auths: new SharedAuths(core.signals),
     warned: new Set()
   }
   let unwatch = (): void => {}

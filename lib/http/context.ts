@@ -3,7 +3,6 @@ import type { ResolvedOptions } from '../options/resolve.ts'
 import type { SessionCore } from '../session/core.ts'
 import type { SessionManager } from '../session/manager.ts'
 import type { Signature } from '../session/token.ts'
-import type { SharedAuths } from './request-auth.ts'
 import type { RequestSession } from './request-session.ts'
 import type { BuildSession } from './session-object.ts'
 import type { StoredSession } from './stored-session.ts'
@@ -23,7 +22,6 @@ export interface PluginContext {
   readonly pathSignature: Signature
   /** Builds session objects. Set once @fastify/session is registered. */
   build: BuildSession
-  readonly auths: SharedAuths
   /** Warnings given so far. */
   readonly warned: Set<string>
 }

@@ -13,11 +13,11 @@ export interface RequestAuth extends SessionInfo {
   readonly signal: AbortSignal
 }
 
-/** Makes `request.auth` of a record; `null` when nobody is signed in by it. `onSignal`: its signal is asked for. */
-export function requestAuth (record: SessionRecord, signals: EndSignals, onSignal?: () => void): RequestAuth | null {
+/** Makes `request.auth` of a record; `null` when nobody is signed in by it. */
+export function requestAuth (record: SessionRecord, signals: EndSignals): RequestAuth | null {
   const members = publicMembers(record)
   if (members === null) return null
-  const held: Signal = { signals, secretHash: record.secretHash, signal: null, onSignal }
+  const held: Signal = { signals, secretHash: record.secretHash, signal: null }
   Object.defineProperty(members, kSignal, { value: held })
   Object.defineProperty(members, 'signal', signalMember)
   return Object.freeze(members as RequestAuth)
@@ -29,28 +29,6 @@ interface Signal {
   readonly signals: EndSignals
   readonly secretHash: string
   signal: AbortSignal | null
-  readonly onSignal: (() => void) | undefined
-}
-
-/**
- * `request.auth` of records that many requests are given: made once, as making it takes longer than all else of such a
- * request. One whose signal somebody has is theirs alone: a signal lives as long as its holders, not as the record.
- */
-export class SharedAuths {
-  readonly #auths = new WeakMap<SessionRecord, RequestAuth | null>()
-  readonly #signals: EndSignals
-
-  constructor (signals: EndSignals) {
-    this.#signals = signals
-  }
-
-  of (record: SessionRecord): RequestAuth | null {
-    const known = this.#auths.get(record)
-    if (known !== undefined) return known
-    const auth = requestAuth(record, this.#signals, () => this.#auths.delete(record))
-    this.#auths.set(record, auth)
-    return auth
-  }
 }
 
 /**
@@ -60,7 +38,6 @@ export class SharedAuths {
 const signalMember: PropertyDescriptor & ThisType<RequestAuth & { readonly [kSignal]: Signal }> = {
   get () {
     const held = this[kSignal]
-    if (held.signal === null) held.onSignal?.()
     held.signal ??= held.signals.of(this.id, held.secretHash)
     return held.signal
   }

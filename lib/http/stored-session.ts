@@ -52,8 +52,6 @@ export class StoredSession {
   readonly #request: FastifyRequest
   #budget: StoreBudget | undefined
   #record: SessionRecord | null = null
-  /** Record that other requests may be given as well. */
-  #shared: SessionRecord | null = null
   #token: Token | null = null
   /** Credential that the client sent. */
   #sent: Credential | null = null
@@ -96,7 +94,6 @@ export class StoredSession {
     this.#token = credential.token
     this.#failure = null
     const record = this.#context.core.findNow(credential)
-    this.#shared = record ?? null
     if (record !== undefined) return this.#found(record) ?? this.#learnEnd(credential)
     return this.budget.within(this.#context.core.find(credential, { uses: true })).then(
       (found) => this.#found(found) ?? this.#learnEnd(credential), (error: Error) => { this.#failure = error }
@@ -159,13 +156,10 @@ export class StoredSession {
   /** `request.auth`: who is signed in, or `null`. Throws as `record` does. */
   get auth (): RequestAuth | null {
     const record = this.record
-    if (this.#auth === undefined) this.#auth = record === null ? null : this.#authOf(record)
+    if (this.#auth === undefined) {
+      this.#auth = record === null ? null : requestAuth(record, this.#context.core.signals)
+    }
     return this.#auth
-  }
-
-  #authOf (record: SessionRecord): RequestAuth | null {
-    const { auths, core } = this.#context
-    return record === this.#shared ? auths.of(record) : requestAuth(record, core.signals)
   }
 
   /** Says why nobody is signed in by this request. Asks no store. */

@@ -1,4 +1,5 @@
 import { errors } from '../errors.ts'
+import { READ_TOGETHER_MS } from '../util/timings.ts'
 import { isCluster } from './connection.ts'
 import { LargeReads } from './large-reads.ts'
 import type { RedisLink } from './link.ts'
@@ -14,16 +15,21 @@ interface PendingRead {
 }
 
 /**
- * Reads keys: of one server those that are asked for in one turn of the event loop, or while an answer is under way,
- * with one command, under one deadline, which under load is less than half of the work of a command for each. In a
- * Cluster each has its own, and so has what was large when it was read last.
+ * Reads keys: of one server those that are asked for in one turn of the event loop with one command, under one
+ * deadline, which under load is less than half of the work of a command for each. While an answer is under way what is
+ * asked for waits for it, or for a moment. In a Cluster each has its own, and so has what was large when it was read
+ * last.
  */
 export class Reads {
   readonly #link: RedisLink
   readonly large: LargeReads
   #pending = new Map<string, PendingRead>()
-  /** The next command is sent later in this turn, or when the one under way is answered. */
+  /** The end of this turn is waited for, and maybe more. */
   #isDue = false
+  /** Number of commands that are not answered. */
+  #underWay = 0
+  /** It is waited for an answer, and no longer than this. */
+  #timer: NodeJS.Timeout | undefined
 
   constructor (link: RedisLink) {
     this.#link = link
@@ -42,7 +48,10 @@ export class Reads {
     if (this.#pending.size === MOST_KEYS) void this.#flush()
     if (!this.#isDue) {
       this.#isDue = true
-      setImmediate(() => { void this.#readOn() })
+      setImmediate(() => {
+        if (this.#underWay === 0) void this.#read()
+        else this.#timer = setTimeout(() => { void this.#read() }, READ_TOGETHER_MS)
+      })
     }
     const how = {} as { resolve: PendingRead['resolve'], reject: PendingRead['reject'] }
     const value = new Promise<string | null>((resolve, reject) => Object.assign(how, { resolve, reject }))
@@ -75,10 +84,15 @@ export class Reads {
     return counts.reduce((sum, count) => sum + count, 0) === keys.length
   }
 
-  /** Reads what is pending, and what is asked for meanwhile, until there is nothing. */
-  async #readOn (): Promise<void> {
-    while (this.#pending.size > 0) await this.#flush()
+  /** Reads what is pending, and then what waited for the answer. */
+  async #read (): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
     this.#isDue = false
+    this.#underWay++
+    await this.#flush()
+    this.#underWay--
+    if (this.#timer !== undefined) void this.#read()
   }
 
   /** Reads what is pending. Never rejects. */

@@ -41,6 +41,8 @@ export const PROBE_EVERY_MS = 100
 export const FOREIGN_CALL_MS = 500
 /** How often a foreign store that is stuck is asked again. At most RESUME_MS. */
 export const FOREIGN_PROBE_EVERY_MS = 500
+/** How long a read waits for the answer to another, to share a command with more. Much smaller than LEAST_WAIT_MS. */
+export const READ_TOGETHER_MS = 2
 /** How long replicas have to confirm. A sign-in asks twice: smaller than half of REQUEST_WAIT_MS. */
 export const CONFIRM_MS = 200
 /** How long to search for the node of a Cluster that answers. Smaller than COMMAND_DEADLINE_MS. */

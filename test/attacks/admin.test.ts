@@ -2,7 +2,7 @@ import formbody from '@fastify/formbody'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import { adminRoutes, MemoryStore, requireAuth } from '../../lib/index.ts'
+import { adminRoutes, authenticate, MemoryStore, requireAuth } from '../../lib/index.ts'
 import type { AdminRoutesOptions, SessionOptions } from '../../lib/index.ts'
 import { startApp } from '../helpers/app.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
@@ -74,6 +74,10 @@ const FORGETFUL: Record<string, [status: number, statusOfRoot: number, guard: Ad
   }],
   'redirects, and goes on': [302, 200, async (request, reply) => {
     if (!isAdmin(request)) void reply.redirect('/')
+  }],
+  'passes its arguments on to a guard of this package first': [403, 200, async (...args: unknown[]) => {
+    await (authenticate as (...args: unknown[]) => Promise<void>)(...args)
+    if (!isAdmin(args[0] as FastifyRequest)) forbid()
   }],
   'sends an error in the name of another function': [403, 200, async (request, reply) => {
     await refuseOthers(request, reply)

@@ -122,27 +122,6 @@ t.test('the signal is of no interest to whoever prints, sends or copies request.
   for (const view of [new Proxy(auth, {}), Object.create(auth) as RequestAuth]) t.equal(view.signal, signal)
 })
 
-t.test('requests that a cache answers share request.auth, but for one whose signal somebody has', async (t) => {
-  for (const options of [{ redis: redis.url, keyPrefix: prefix(), nearCache: true }, {}]) {
-    const { watched, app } = await startService(t, options)
-    const auths: RequestAuth[] = []
-    app.post('/auth', async (request) => { auths.push(request.requireAuth()) })
-    const ada = new Browser(app)
-    await ada.post('/login')
-    await until('a hit', async () => {
-      for (const path of ['/auth', '/auth']) await ada.post(path)
-      return auths.at(-1) === auths.at(-2)
-    })
-    await ada.post('/watch')
-    await ada.post('/auth')
-    const [shared, watching, later] = [auths.at(-2), watched.at(-1), auths.at(-1)]
-    t.equal(watching, shared)
-    t.not(later, watching, 'it goes with those who hold the signal')
-    t.strictSame({ ...later }, { ...watching })
-    t.equal(later?.signal, watching?.signal)
-  }
-})
-
 t.test('whoever asks for no signal costs nothing', async (t) => {
   const { app, store, ada, pass } = await startTimed(t)
   t.equal((await ada.post('/who')).body, 'ada')

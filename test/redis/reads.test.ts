@@ -1,8 +1,10 @@
+import { mock } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { errors } from '../../lib/errors.ts'
 import { RedisLink } from '../../lib/redis/link.ts'
 import { Reads } from '../../lib/redis/reads.ts'
+import { READ_TOGETHER_MS } from '../../lib/util/timings.ts'
 import { prefix, startRedis } from '../helpers/redis.ts'
 
 const redis = await startRedis(t)
@@ -30,8 +32,10 @@ t.test('what is asked for in one turn is read with one command, and everybody ge
   t.equal(sent.length, 2, 'another turn, another command')
 })
 
-for (const outcome of ['an answer', 'a failure']) {
-  t.test(`what is asked for while a command is under way waits for the next one, also after ${outcome}`, async (t) => {
+for (const outcome of ['an answer', 'a failure', 'a moment']) {
+  t.test(`what is asked for while a command is under way waits for ${outcome}, and is then read with one`, async (t) => {
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.teardown(() => mock.timers.reset())
     const { link, reads, sent } = open()
     const ours = prefix()
     for (const name of ['a', 'b', 'c']) await redis.client.set(ours + name, name)
@@ -54,9 +58,11 @@ for (const outcome of ['an answer', 'a failure']) {
       await setImmediate()
     }
     t.equal(sent.length, 1)
+    if (outcome === 'a moment') mock.timers.tick(READ_TOGETHER_MS)
+    else go()
+    t.strictSame(await Promise.all(others), ['b', 'c', 'b'])
     go()
     t.match(await first, outcome === 'a failure' ? { code: 'ERR_SESSION_STORE_UNAVAILABLE' } : /^a$/)
-    t.strictSame(await Promise.all(others), ['b', 'c', 'b'])
     t.strictSame(sent.slice(1), [[`${ours}b`, `${ours}c`]])
     t.equal(await reads.get(`${ours}a`), 'a')
     t.equal(sent.length, 3)
