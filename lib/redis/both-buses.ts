@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Bus, BusSubject } from '../session/store.ts'
 import type { LineBus } from './line-bus.ts'
 
@@ -53,18 +54,19 @@ export class BothBuses implements Bus {
   }
 }
 
-/** The messages that came over one of two buses, and not over the other yet. */
+/** The messages that came over one of two buses, and not over the other yet: their hashes, as a message can be long. */
 class Seen {
   readonly #by = new Map<string, string>()
 
   /** Whether a message has not come over the other bus before. */
   isNew (message: string, bus: string): boolean {
-    const before = this.#by.get(message)
+    const hash = createHash('sha1').update(message).digest('base64')
+    const before = this.#by.get(hash)
     if (before !== undefined && before !== bus) {
-      this.#by.delete(message)
+      this.#by.delete(hash)
       return false
     }
-    this.#by.set(message, bus)
+    this.#by.set(hash, bus)
     const [oldest] = this.#by.keys()
     if (this.#by.size > REMEMBERED && oldest !== undefined) this.#by.delete(oldest)
     return true
