@@ -26,6 +26,11 @@ interface Listener {
   readonly onTrust?: ((until: number) => void) | undefined
 }
 
+interface LineBusOptions {
+  readonly isSharded: boolean
+  readonly isOptional?: boolean | undefined
+}
+
 const ALL: readonly BusSubject[] = ['beginnings', 'ends']
 
 /** Messages to all that subscribe: PUBLISH. */
@@ -57,6 +62,7 @@ export class LineBus implements Bus {
   readonly channelOf: Bus['channelOf']
   readonly #link: RedisLink
   readonly #pubsub: Pubsub
+  readonly #isOptional: boolean
   /** Channels of each subject. */
   readonly #channels: Readonly<Record<BusSubject, readonly string[]>>
   /** Makes names of channels that nobody else listens to. */
@@ -72,9 +78,13 @@ export class LineBus implements Bus {
   #isRefreshing = false
   readonly #onTopology = (): void => this.#match()
 
-  /** `isSharded`: in a Cluster, messages stay within a shard. Else it is for one server alone. */
-  constructor (link: RedisLink, keys: Keys, { isSharded }: { isSharded: boolean }) {
+  /**
+   * `isSharded`: in a Cluster, messages stay within a shard. Else it is for one server alone. `isOptional`: it does not
+   * matter to the operator that Redis refuses messages.
+   */
+  constructor (link: RedisLink, keys: Keys, { isSharded, isOptional = false }: LineBusOptions) {
     this.#link = link
+    this.#isOptional = isOptional
     this.#pubsub = isSharded ? SHARDED : PLAIN
     const { database } = link
     const all = [keys.eventsOf(database)]
@@ -92,9 +102,11 @@ export class LineBus implements Bus {
   }
 
   async publish (message: string, channel = shardOf(this.#channels.ends, '')): Promise<void> {
-    const sending = this.#pubsub === SHARDED
-      ? this.#link.run(channel, async (client) => { await spublish(client, channel, message) })
-      : this.#link.publish(channel, message)
+    const command = async (client: Client): Promise<unknown> => await spublish(client, channel, message)
+    let sending
+    if (this.#pubsub !== SHARDED) sending = this.#link.publish(channel, message)
+    else if (this.#isOptional) sending = this.#link.tryRun(channel, command)
+    else sending = this.#link.run(channel, command)
     await sending.catch(() => {})
   }
 

@@ -85,6 +85,11 @@ export class RedisLink {
     return this.#guard(() => this.#breakers.for(key), () => this.#send(key, command))
   }
 
+  /** The same for a command that may be refused: an operator does not hear of it. */
+  tryRun<T> (key: string, command: (client: Client) => Promise<T>): Promise<T> {
+    return this.#guard(() => this.#breakers.for(key), () => this.#send(key, command), { isTry: true })
+  }
+
   /**
    * Runs a script by its name, and by its text when Redis does not know it (after a restart or a failover).
    * @throws as `run`

@@ -179,7 +179,9 @@ export class RedisStore implements SessionStore {
     this.events = this.link.events
     this.#buses = {
       plain: new RedisBus(this.link, this.keys.eventsOf(this.link.database)),
-      sharded: events === 'broadcast' ? null : new LineBus(this.link, this.keys, { isSharded: true }),
+      sharded: events === 'broadcast'
+        ? null
+        : new LineBus(this.link, this.keys, { isSharded: true, isOptional: parts.isShardedOptional }),
       isBoth: events === 'both'
     }
     this.bus = this.#bus()

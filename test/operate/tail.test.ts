@@ -1,5 +1,7 @@
 import t from 'tap'
 import { SessionManager } from '../../lib/index.ts'
+import { connect, disconnectNow } from '../../lib/redis/connection.ts'
+import { RedisStore } from '../../lib/redis/store.ts'
 import { secret } from '../helpers/app.ts'
 import { inRedis } from '../helpers/managers.ts'
 import { operate, start } from '../helpers/operate.ts'
@@ -106,6 +108,21 @@ t.test('who may not listen to sharded events listens to the others', async (t) =
   await until('an event', () => running.said().out.includes('created'))
   interruption.abort()
   t.match(await running.ended, { code: 0 })
+})
+
+t.test('who may not send sharded events is not told so by the command line, but by an application', async (t) => {
+  await redis.client.call('ACL', 'SETUSER', 'quiet', 'on', '>right', '~*', '&*', '+@all', '-spublish')
+  const { client } = connect({ host: '127.0.0.1', port: redis.port, username: 'quiet', password: 'right' })
+  t.teardown(() => disconnectNow(client))
+  for (const isShardedOptional of [true, false]) {
+    const store = new RedisStore({ client, prefix: prefix(), events: 'both' }, { isShardedOptional })
+    t.teardown(() => store.close())
+    const refused: string[] = []
+    store.events.on('refused', (_advice, { message }: Error) => { refused.push(message) })
+    await store.ready(10_000)
+    await store.bus.publish('hello')
+    t.strictSame(refused.map((message) => /^NOPERM.*spublish/.test(message)), isShardedOptional ? [] : [true])
+  }
 })
 
 t.test('what the command line ends is told in both ways', async (t) => {
