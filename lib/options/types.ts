@@ -297,7 +297,7 @@ export interface EncryptionOptions {
 /** Sessions that a process keeps in its memory for a moment. */
 export interface NearCacheOptions {
   /**
-   * How many sessions a process keeps: 1 to 10,000,000. Each takes about 1 KB besides its data.
+   * How many sessions a process keeps: 1 to 10,000,000. Each takes about 0.5 KB besides its data.
    * @default 10000
    */
   maxEntries?: number | undefined
