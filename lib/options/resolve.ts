@@ -192,7 +192,11 @@ function backendOf (
   } else if (durability === 'replicated' && redis === undefined) {
     faults.add('durability', 'needs redis, with a replica')
   }
-  if (events !== undefined && store !== undefined) faults.add('events', 'goes with redis: a RedisStore has its own')
+  if (events !== undefined && store !== undefined) {
+    faults.add('events', 'goes with redis: a RedisStore has its own')
+  } else if (events !== undefined && events !== 'broadcast' && redis === undefined) {
+    faults.add('events', 'needs redis')
+  }
   return {
     redis,
     store,

@@ -254,6 +254,8 @@ t.test('a key prefix that would not do is refused', async (t) => {
   t.strictSame(faultsOf(t, { secret, store: new MemoryStore(), keyPrefix: 'sess:' }), ['keyPrefix goes with redis: a store has its own'])
   t.strictSame(faultsOf(t, { secret, store: new MemoryStore(), durability: 'replicated' }), ['durability goes with redis: a RedisStore has its own'])
   t.strictSame(faultsOf(t, { secret, durability: 'replicated' }), ['durability needs redis, with a replica'])
+  for (const events of ['sharded', 'both']) t.strictSame(faultsOf(t, { secret, events }), ['events needs redis'])
+  t.equal(resolveOptions({ secret, events: 'broadcast' }).events, 'broadcast')
 })
 
 t.test('an option that means nothing together with the others is refused', async (t) => {
