@@ -10,7 +10,7 @@ import type { ExitCode } from '../exit.ts'
 /** Names for `--options`: what the connection does not show by itself. */
 const NAMES = USES.filter((use) => use !== 'cluster' && use !== 'database')
 /** Options of the plugin that may be named as well, and need nothing more. */
-const NO_MORE = ['attempts', 'bearer', 'encryption', 'endedFor', 'events', 'knownDevices', 'maxSessionsPerUser']
+const NO_MORE = ['attempts', 'bearer', 'encryption', 'endedFor', 'knownDevices', 'maxSessionsPerUser']
 
 /** Looks whether a Redis is good for sessions. */
 export const doctor: Command = {
