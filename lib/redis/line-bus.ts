@@ -125,9 +125,14 @@ export class LineBus implements Bus {
     }
   }
 
-  /** Finds out from now on whether all is heard. `silenceMs`: for how long after an echo that is taken for true. */
+  /**
+   * Finds out from now on whether all is heard. `silenceMs`: for how long after an echo that is taken for true. Of
+   * several the shortest counts.
+   */
   trust (silenceMs: number): void {
+    if (this.#silenceMs !== null && this.#silenceMs <= silenceMs) return
     this.#silenceMs = silenceMs
+    for (const { line } of this.#lines.values()) line.distrust()
     if (this.#listeners.size > 0) this.#open()
     this.#match()
   }
@@ -171,9 +176,9 @@ export class LineBus implements Bus {
       const wanted: Wanted = { channels, echo: this.#silenceMs === null ? null : `${first}:${this.#name}` }
       const text = [wanted.echo, ...channels.keys()].join()
       const known = this.#lines.get(name)
-      if (known?.text === text) continue
       const line = known?.line ?? this.#lineTo(node)
       line.silenceMs = this.#silenceMs ?? 0
+      if (known?.text === text) continue
       this.#lines.set(name, { node, line, text })
       line.want(wanted)
     }

@@ -5,6 +5,7 @@ import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import { Keys } from '../../lib/redis/keys.ts'
 import { LineBus } from '../../lib/redis/line-bus.ts'
 import { RedisLink } from '../../lib/redis/link.ts'
+import { RedisStore } from '../../lib/redis/store.ts'
 import type { RedisTarget } from '../../lib/redis/target.ts'
 import type { BusSubject } from '../../lib/session/store.ts'
 import { newId } from '../../lib/session/token.ts'
@@ -127,6 +128,42 @@ t.test('a line that is to hear more is not trusted until it does', async (t) => 
   // An echo would come: its own channel may be heard.
   await narrow.bus.hear()
   t.equal(narrow.bus.trustedUntil, 0)
+})
+
+t.test('of several who trust a bus the strictest counts, and all can', async (t) => {
+  const { bus, listen } = await open(t, redis.url, new Keys(prefix()))
+  bus.trust(60_000)
+  listen()
+  await until('trust', () => bus.trustedUntil > performance.now() + 30_000)
+  bus.trust(400)
+  t.equal(bus.trustedUntil, 0)
+  await until('trust in the shorter time', () => bus.trustedUntil > performance.now())
+  t.ok(bus.trustedUntil < performance.now() + 401)
+  bus.trust(60_000)
+  const { trustedUntil } = bus
+  // Nobody asks for the echo but itself.
+  await until('trust to go on', () => bus.trustedUntil > trustedUntil)
+  t.ok(bus.trustedUntil < performance.now() + 401)
+})
+
+t.test('two near-caches on one store both go on hearing of ends', async (t) => {
+  const { client } = connect(redis.url)
+  const store = new RedisStore({ client, prefix: prefix(), events: 'sharded' })
+  await store.ready(10_000)
+  const caches = [400, 60_000].map((silenceMs) => ({ ends: store.ends(silenceMs), heard: [] as string[] }))
+  t.teardown(async () => {
+    for (const { ends } of caches) await ends.close()
+    await store.close()
+    disconnectNow(client)
+  })
+  for (const { ends, heard } of caches) t.equal(await ends.listen((id) => { heard.push(id) }, () => {}), null)
+  for (const { ends } of caches) {
+    const { trustedUntil } = ends
+    await until('trust to go on', () => ends.trustedUntil > trustedUntil && ends.trustedUntil > performance.now())
+    const id = newId()
+    ends.tell(id)
+    await until('the end', () => caches.every(({ heard }) => heard.includes(id)))
+  }
 })
 
 t.test('nobody waits for an echo on a channel that is not wanted any more', async (t) => {
