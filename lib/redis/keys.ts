@@ -71,7 +71,7 @@ export class Keys {
 
   /**
    * Returns what stands before and after the name of a session in the keys beside sessions, as Redis sees them: for
-   * names without braces.
+   * names without braces, which could make a hash tag of their own.
    */
   get besides (): [before: string, after: string] {
     const [before = '', after = ''] = (this.#clientPrefix + this.pending('\n')).split('\n')

@@ -64,7 +64,7 @@ export class Lifecycle {
   }
 
   async begin (record: SessionRecord, { limit = null, markForMs }: BeginOptions): Promise<SessionRecord | null> {
-    const begun = await this.#beginAtOnce(record, { limit, markForMs })
+    const begun = this.#beginsAtOnce ? await this.#beginAtOnce(record, { limit, markForMs }) : undefined
     if (begun !== undefined) return begun
     return await this.#beginning(record, {}, async (confirmation) => {
       const evicted = await this.#list(record, { limit })
@@ -77,7 +77,8 @@ export class Lifecycle {
   async replace (
     record: SessionRecord, old: SessionRecord, { carry, limit = null, markForMs }: ReplaceOptions
   ): Promise<SessionRecord | null> {
-    const begun = await this.#beginAtOnce(record, { old, carry, limit, markForMs })
+    const options = { old, carry, limit, markForMs }
+    const begun = this.#beginsAtOnce ? await this.#beginAtOnce(record, options) : undefined
     if (begun !== undefined) return begun
     return await this.#beginning(record, { old }, async (confirmation) => {
       const evicted = await this.#list(record, { limit, replaces: old })
@@ -92,7 +93,8 @@ export class Lifecycle {
   async move (
     record: SessionRecord, old: SessionRecord, { carry, markForMs }: MoveOptions
   ): Promise<SessionRecord | null> {
-    const begun = await this.#beginAtOnce(record, { old, moves: true, carry, markForMs })
+    const options = { old, moves: true, carry, markForMs }
+    const begun = this.#beginsAtOnce ? await this.#beginAtOnce(record, options) : undefined
     if (begun !== undefined) return begun
     return await this.#beginning(record, { old, from: old }, async (confirmation) => {
       if (await this.#lists.confirm(record, { from: old }) === null) return null
@@ -149,6 +151,14 @@ export class Lifecycle {
     await this.#ends.discard(id)
   }
 
+  /**
+   * Whether one script may do it. Asked without a wait: what is called first is sent first, and a sign-in that was
+   * called before its user is signed out everywhere is announced before that.
+   */
+  get #beginsAtOnce (): boolean {
+    return this.#signIns?.arePossible === true
+  }
+
   /** Begins a session of a user by one script. `undefined`: nothing was written, it takes steps. */
   async #beginAtOnce (record: SessionRecord, options: SignInOptions): Promise<SessionRecord | null | undefined> {
     try {
@@ -157,7 +167,7 @@ export class Lifecycle {
       if (done.status === 'refused') throw new errors.LIMIT_REACHED()
       return done.status === 'gone' ? null : await this.#concluded(record, done, options)
     } catch (error) {
-      // Best effort: what is left expires within PENDING_MS, or nobody holds its token.
+      // Best effort: what is left expires within PENDING_MS, or lives and is listed, and nobody holds its token.
       if (!(error instanceof errors.LIMIT_REACHED)) void this.#undo(record, null).catch(() => {})
       throw error
     }

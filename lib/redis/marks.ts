@@ -1,9 +1,9 @@
 import type { EndMark, EndRecord } from '../session/store.ts'
 
 /**
- * Lua: `leaveMark` writes beside a session how it ends. Called before anything else is written: where Redis is full,
- * the end happens and the mark does not. `key`: of the mark; `value`: the session, as it is stored; `ms`: how long the
- * mark stays; `rest`: the members of the mark that the caller knows. The members:
+ * Lua: `leaveMark` writes beside a session how it ends. Where Redis is full, the end happens and the mark does not.
+ * `key`: of the mark; `value`: the session, as it is stored; `ms`: how long the mark stays; `rest`: the members of the
+ * mark that the caller knows. The members:
  *
  * e when · h the hash of the secret · u the user · k 1 for a bearer token · r the reason · w the reason that the
  * application stated · o the actor

@@ -20,6 +20,11 @@ export class OneServer {
     this.#holdsAll = !isCluster(link.client)
   }
 
+  /** Whether one server may have all keys: it is none of a Cluster, and has refused no script for its keys. */
+  get holdsAll (): boolean {
+    return this.#holdsAll
+  }
+
   /**
    * Runs a script. Resolves with `null` where that is not possible: it is to be done in another way. Once Redis has
    * refused one, for a reason that lasts, none is tried again.

@@ -22,7 +22,7 @@ end`
 export const VALUE_OF = `
 local function valueOf (key)
   local value = redis.pcall('GET', key)
-  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE') then error(value.err) end
+  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE') then error(value) end
   return type(value) == 'string' and value
 end`
 

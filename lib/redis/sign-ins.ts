@@ -77,6 +77,11 @@ export class SignIns {
     this.#idpLists = idpLists
   }
 
+  /** Whether Redis has not refused it yet. */
+  get arePossible (): boolean {
+    return this.#oneServer.holdsAll
+  }
+
   /**
    * KEYS  the user's list · the session being created · the session · of the old one, if any, the same two · the list
    *       of its session at an identity provider, if any
@@ -91,7 +96,8 @@ export class SignIns {
    *         that had expired
    *
    * It reads under every key before it writes: what refuses it does so before anything has happened. SET is its first
-   * write: a full Redis refuses that, and nothing that follows. What Redis' user may not do fails before anything ends.
+   * write: a full Redis refuses that, and nothing that follows. What Redis' user may not do is asked before, or fails
+   * before anything ends: of an end that a failing script has made nobody would hear.
    */
   static readonly signInScript = script<Reply | null>(3, `${LIST_BASICS}${SECRET_HASHES}${VALUE_OF}${LEAVE_MARK}
 local new, max, sessions, before, after, markMs = ARGV[3], tonumber(ARGV[6]), ARGV[8], ARGV[9], ARGV[10], ARGV[11]
@@ -171,8 +177,9 @@ if max > 0 then
       if scores[member] - ${LIST_SLACK_MS} <= now then expired[#expired + 1] = member end
     elseif kept < max - 1 then kept = kept + 1
     else
+      -- First where it comes from: that may be live still, or point to this one.
+      if origin[member] then surplus[#surplus + 1] = origin[member] end
       surplus[#surplus + 1] = member
-      surplus[#surplus + 1] = origin[member]
     end
   end
   if #surplus > 0 and ARGV[7] == 'reject' then return { -1 } end
@@ -199,8 +206,12 @@ end
 local head = string.match(ended[2], '^{"s":%d+,"h":"[^\\n]*}\\n')
 if old and seen ~= '' and head and redis.sha1hex(string.sub(ended[2], #head + 1)) ~= seen then hasChanged = true end
 
+if not redis.acl_check_cmd('RENAME', KEYS[2], KEYS[3]) or not redis.acl_check_cmd('PEXPIRE', KEYS[3], '1') then
+  return false
+end
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ${PENDING_MS})
 local function enter (key, score, past)
+  -- '' is no member: it asks whether members may be taken off, before any has ended.
   if #past > 0 or #doomed > 0 then redis.call('ZREM', key, '', unpack(past)) end
   redis.call('ZADD', key, 'GT', score, new)
   keep(key)

@@ -103,7 +103,7 @@ t.test('where a hash tag puts all keys on one slot, nothing is refused there eit
   t.equal(await refusedBy(cluster), before)
 })
 
-t.test('where a script is refused a key that it makes up, the session begins in steps', async (t) => {
+t.test('a session evicts another also where only its list is on its own slot, behind a proxy', async (t) => {
   const ours = prefix()
   const store = await openSplitting(t, proxied.url, ours)
   const session = record({ now: store.now() })
@@ -151,3 +151,23 @@ t.test('failed logins are counted in several counters at once, in all or in none
   t.equal(await there.settle({ clears: counters.map(({ key }) => ({ key, beginning: '' })), remembers: null }), false)
   t.equal(await there.count('account:ada', null, { ...limit, max: 1 }), 0, 'and nothing is counted')
 })
+
+for (const right of ['rename', 'pexpire', 'del', 'zrem', 'pexpireat', 'zadd']) {
+  t.test(`who may not ${right} ends no session by a sign-in that fails, or says that it has ended`, async (t) => {
+    const ours = prefix()
+    const user = `${ours}user`.replaceAll(/\W/g, '')
+    await redis.client.call('ACL', 'SETUSER', user, 'on', '>secret', '~*', '&*', '+@all', `-${right}`)
+    t.teardown(() => redis.client.call('ACL', 'DELUSER', user))
+    const url = new URL(redis.url)
+    Object.assign(url, { username: user, password: 'secret' })
+    const store = await openSplitting(t, url.href, ours)
+    const old = record({ now: Math.floor(store.now()) - 1_000 })
+    const whole = await openSplitting(t, redis.url, ours)
+    t.ok(await whole.begin(old))
+    const told: string[] = []
+    store.events.on('ended', (id, _userId, reason) => told.push(`${id} ${reason}`))
+    await t.rejects(store.begin(record({ now: store.now() }), { limit: { max: 1, evicts: true } }), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+    const isThere = await whole.find(old.id) !== null
+    t.strictSame(told, isThere ? [] : [`${old.id} evicted`])
+  })
+}
