@@ -118,7 +118,7 @@ t.test('who may not send sharded events is not told so by the command line, but 
     const store = new RedisStore({ client, prefix: prefix(), events: 'both' }, { isShardedOptional })
     t.teardown(() => store.close())
     const refused: string[] = []
-    store.events.on('refused', (_advice, { message }: Error) => { refused.push(message) })
+    store.events.on('refused', (_advice, cause) => { refused.push((cause as Error).message) })
     await store.ready(10_000)
     await store.bus.publish('hello')
     t.strictSame(refused.map((message) => /^NOPERM.*spublish/.test(message)), isShardedOptional ? [] : [true])

@@ -256,7 +256,7 @@ t.test('who may not be told what changes is told so in one line, reads every ses
 t.test('what only some need is named as well', async (t) => {
   withPatience(t)
   const withoutChannels = BESIDES.filter((rule) => rule.startsWith('+'))
-  t.strictSame(withoutChannels, ['+getdel', '+pttl', '+wait', '+role', '+expire', '+select', '+cluster|slots', '+cluster|info', '+asking', '+client|id', '+client|tracking'])
+  t.strictSame(withoutChannels, ['+getdel', '+pttl', '+wait', '+role', '+expire', '+spublish', '+ssubscribe', '+select', '+cluster|slots', '+cluster|info', '+asking', '+client|id', '+client|tracking'])
   const express = await startExpress(t, { client: redis.client, keyPrefix: 'sess:' })
   const shared = async (t: Test): Promise<boolean> => {
     const shop = await startShop(t, { redis: target(redis), keyPrefix: 'sess:', expressSession: 'share' })

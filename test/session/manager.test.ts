@@ -5,15 +5,17 @@ import { inspect } from 'node:util'
 import expressSession from 'express-session'
 import t from 'tap'
 import { withDeadline } from '../../lib/util/deadline.ts'
-import { MemoryStore, SessionManager } from '../../lib/index.ts'
+import { MemoryStore, RedisStore, SessionManager } from '../../lib/index.ts'
 import type { Bus, CreateSession, JsonObject, SessionData, SessionEvent, SessionInfo, SessionManagerOptions, SessionRecord } from '../../lib/index.ts'
 import { errors } from '../../lib/errors.ts'
+import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import { RESERVED_NAMES } from '../../lib/session/data.ts'
 import { fromBearer, newId, newToken, Signature, toBearer } from '../../lib/session/token.ts'
 import { secret } from '../helpers/app.ts'
 import { inMemory, inRedis, onBothStores, openManager } from '../helpers/managers.ts'
 import type { Sessions } from '../helpers/managers.ts'
 import { withRealLimits } from '../helpers/patience.ts'
+import { proxied } from '../helpers/proxied.ts'
 import { DAY, HOUR, MINUTE, record } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import { keysOf, openStore } from '../helpers/redis-store.ts'
@@ -972,9 +974,13 @@ t.test('a login that is under way when its user is signed out everywhere is refu
   await t.rejects(login, { code: 'ERR_SESSION_UNAUTHENTICATED', statusCode: 401 })
 })
 
-t.test('in Redis: a login that is under way when its user is signed out everywhere is refused', async (t) => {
+// One script is before that or after it.
+t.test('in Redis, in steps: a login that is under way when its user is signed out everywhere is refused', async (t) => {
   const ours = prefix()
-  const sessions = openManager(t, { store: await openStore(t, redis.url, { prefix: ours }) })
+  const { client } = connect(redis.url)
+  t.teardown(() => disconnectNow(client))
+  await until('the connection', () => client.status === 'ready')
+  const sessions = openManager(t, { store: new RedisStore({ client: proxied(client), prefix: ours }) })
   const other = openManager(t, { store: await openStore(t, redis.url, { prefix: ours }) })
   let refused = 0
   for (let round = 0; round < 30; round++) {
