@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Bus, BusSubject } from '../session/store.ts'
-import type { LineBus } from './line-bus.ts'
+import type { RedisBus } from './bus.ts'
+import type { LineBus, Listener } from './line-bus.ts'
 
 /** How many messages are remembered that came over one bus, until they come over the other. */
 const REMEMBERED = 1_000
@@ -11,12 +12,12 @@ const REMEMBERED = 1_000
  * does not know.
  */
 export class BothBuses implements Bus {
-  readonly #plain: Bus
+  readonly #plain: RedisBus
   readonly #sharded: LineBus
   readonly #onRefused: (error: Error) => void
 
   /** `onRefused`: called when Redis refuses the sharded one. */
-  constructor (plain: Bus, sharded: LineBus, onRefused: (error: Error) => void) {
+  constructor (plain: RedisBus, sharded: LineBus, onRefused: (error: Error) => void) {
     this.#plain = plain
     this.#sharded = sharded
     this.#onRefused = onRefused
@@ -28,24 +29,29 @@ export class BothBuses implements Bus {
 
   subscribe (onMessage: (message: string) => void, onGap: () => void, subject?: BusSubject): () => Promise<void> {
     const seen = new Seen()
-    const waitsFor = new Set(['plain', 'sharded'])
-    const settled = (name: string, isGap: boolean): void => {
-      const isFirst = waitsFor.delete(name)
-      if (waitsFor.size === 0 && (isFirst || isGap)) onGap()
+    let [isGap, isRefused] = [true, false]
+    /** Tells of a gap when it is over on both. */
+    const tell = (): void => {
+      if (!isGap || !this.#plain.hears || !(isRefused || this.#sharded.hears(listener))) return
+      isGap = false
+      onGap()
+    }
+    const gap = (): void => {
+      isGap = true
+      tell()
     }
     const heardOn = (name: string) => (message: string): void => { if (seen.isNew(message, name)) onMessage(message) }
-    const ends = [
-      this.#plain.subscribe(heardOn('plain'), () => settled('plain', true), subject),
-      this.#sharded.listen({
-        onMessage: heardOn('sharded'),
-        onGap: () => settled('sharded', true),
-        subjects: subject === undefined ? ['beginnings', 'ends'] : [subject],
-        onRefused: (error) => {
-          this.#onRefused(error)
-          settled('sharded', false)
-        }
-      })
-    ]
+    const listener: Listener = {
+      onMessage: heardOn('sharded'),
+      onGap: gap,
+      subjects: subject === undefined ? ['beginnings', 'ends'] : [subject],
+      onRefused: (error) => {
+        isRefused = true
+        this.#onRefused(error)
+        tell()
+      }
+    }
+    const ends = [this.#plain.subscribe(heardOn('plain'), gap), this.#sharded.listen(listener)]
     return async () => { await Promise.all(ends.map(async (end) => await end())) }
   }
 

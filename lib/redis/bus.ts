@@ -29,6 +29,11 @@ export class RedisBus implements Bus {
     this.#channel = channel
   }
 
+  /** Whether messages are heard, as far as the driver tells. */
+  get hears (): boolean {
+    return this.#isListening
+  }
+
   async publish (message: string): Promise<void> {
     await this.#link.publish(this.#channel, message).catch(() => {})
   }

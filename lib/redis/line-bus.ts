@@ -15,7 +15,7 @@ import type { RedisLink } from './link.ts'
 const ECHOES_PER_SILENCE = 2
 
 /** Somebody who listens. */
-interface Listener {
+export interface Listener {
   readonly onMessage: (message: string) => void
   /** Messages may have been missed. Called as well when listening begins. */
   readonly onGap: () => void
@@ -112,6 +112,11 @@ export class LineBus implements Bus {
 
   subscribe (onMessage: (message: string) => void, onGap: () => void, subject?: BusSubject): () => Promise<void> {
     return this.listen({ onMessage, onGap, subjects: subject === undefined ? ALL : [subject] })
+  }
+
+  /** Whether one who listens hears all that it is to hear. */
+  hears (listener: Listener): boolean {
+    return this.#listeners.get(listener)?.hears ?? false
   }
 
   /** Listens, and returns what ends that. */
