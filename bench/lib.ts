@@ -11,11 +11,3 @@ export async function hasOption (name: string): Promise<boolean> {
   const { SessionOptionsSchema } = await import(new URL('options/schema.js', built).href) as typeof import('../lib/options/schema.ts')
   return name in SessionOptionsSchema.properties
 }
-
-/** A package we are compared with. Not typed: what such packages declare of Fastify's request excludes each other in one program. */
-export async function peer (name: string): Promise<any> {
-  return await import(name).catch((cause: unknown) => { throw new NotThere(`${name} is not installed`, { cause }) })
-}
-
-/** Why something cannot be measured here. */
-export class NotThere extends Error {}

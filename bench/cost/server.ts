@@ -1,6 +1,6 @@
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { NotThere } from '../lib.ts'
+import { NotThere } from '../peers.ts'
 import { liveBytes } from '../numbers.ts'
 import { RAW, VARIANTS, userOf } from './variants.ts'
 

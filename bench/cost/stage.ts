@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { NotThere } from '../lib.ts'
+import { NotThere } from '../peers.ts'
 import { pin } from '../machine.ts'
 import { infoNumber } from '../numbers.ts'
 import { Subject, exchangesOf } from './servers.ts'

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import express from 'express'
 import session from 'express-session'
-import { peer } from '../../lib.ts'
+import { peer } from '../../peers.ts'
 import type { Started } from '../server.ts'
 import { bodyOf } from '../variants.ts'
 

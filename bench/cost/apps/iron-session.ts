@@ -1,6 +1,6 @@
 import Fastify from 'fastify'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { peer } from '../../lib.ts'
+import { peer } from '../../peers.ts'
 import type { Started } from '../server.ts'
 import { bodyOf } from '../variants.ts'
 import { listening } from './listening.ts'

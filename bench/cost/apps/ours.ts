@@ -1,5 +1,6 @@
 import Fastify from 'fastify'
-import { NotThere, hasOption, lib } from '../../lib.ts'
+import { hasOption, lib } from '../../lib.ts'
+import { NotThere } from '../../peers.ts'
 import type { Started } from '../server.ts'
 import { bodyOf } from '../variants.ts'
 import { listening } from './listening.ts'
