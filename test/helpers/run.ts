@@ -1,8 +1,8 @@
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
@@ -14,12 +14,13 @@ import { root } from './process.ts'
 /*
  * Runs test files and says in its last line how many tests passed: `8 passed, 1 failed`.
  *
- *     tsx test/helpers/run.ts [--jobs=2] [--timeout=300] [--all] [--checks] [files…]
+ *     tsx test/helpers/run.ts [--jobs=2] [--timeout=300] [--all [--rest]] [--checks] [files…]
  *
  * Without files: those of `npm test`, or of `npm run test:all`, which tries more often what depends on chance. Files
  * share a few processes, as starting one takes longer than most of them. What a file's folder needs of packages of its
  * own is installed first. One line per file as it ends; of a file that failed, everything said in its tests that failed.
- * `--checks`: lint, types and the package too, as one of the jobs; those that fail count as failed.
+ * `--rest`: of all files, those that `npm test` leaves out, or in which it tries less: for a machine that has run it. With
+ * COVERAGE in the environment tests note there which lines they reach: see coverage.ts. `--checks`: lint, types and the package too, as one of the jobs; those that fail count as failed.
  * One file in a process of its own: `npx tap <file>`.
  */
 
@@ -32,16 +33,18 @@ const EARLY = /^test\/(attacks\/(cross-site|fuzz)|browser\/(demo|documentation)|
 /** How long a process may take to end when all its files have. */
 const ENDS_WITHIN_MS = 20_000
 
+const { COVERAGE } = process.env
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     jobs: { type: 'string', default: '2' },
     timeout: { type: 'string', default: '300' },
     all: { type: 'boolean', default: false },
+    rest: { type: 'boolean', default: false },
     checks: { type: 'boolean', default: false }
   }
 })
-const files = positionals.length > 0 ? positionals : filesOf(values.all ? APART : LONG)
+const files = positionals.length > 0 ? positionals : filesOf(values.all ? APART : LONG).filter((file) => !values.rest || LONG.test(file) || triesMore(file))
 const counts = { passed: 0, failed: 0, skipped: 0 }
 installPeers(PEERS.filter((folder) => files.some((file) => file.startsWith(`${folder}/`))))
 
@@ -56,7 +59,7 @@ class Worker {
     this.#child = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), [String(Number(values.timeout) * 1_000)], {
       // As tap itself starts them: the mock is for t.mockImport.
       execArgv: ['--import=tsx', '--import=./test/helpers/worker-hooks.ts', '--import=@tapjs/mock/import', '--import=./test/helpers/patience.ts'],
-      env: { ...process.env, TAP_TIMEOUT: '0', ...values.all && { TEST_ALL: '1' } },
+      env: { ...process.env, TAP_TIMEOUT: '0', ...values.all && { TEST_ALL: '1' }, ...COVERAGE !== undefined && { NODE_V8_COVERAGE: COVERAGE } },
       stdio: ['ignore', 'pipe', 'inherit', 'ipc']
     })
     this.#ended = once(this.#child, 'exit') as Promise<[number | null]>
@@ -125,6 +128,16 @@ function filesOf (leftOut: RegExp): string[] {
   return ['examples/test', 'test'].flatMap(filesIn)
     .filter((name) => name.endsWith('.test.ts') && !leftOut.test(name))
     .sort((a, b) => Number(EARLY.test(b)) - Number(EARLY.test(a)) || (a < b ? -1 : 1))
+}
+
+/** Whether a file tries more in `npm run test:all`: it asks test/helpers/scale.ts, or what it imports does. */
+function triesMore (file: string, seen = new Set<string>()): boolean {
+  if (file === 'test/helpers/scale.ts') return true
+  // What tests write down as programs imports what is not here.
+  if (seen.has(file) || !/^(test|examples)\//.test(file) || !existsSync(join(root, file))) return false
+  seen.add(file)
+  const imports = [...readFileSync(join(root, file), 'utf8').matchAll(/^(?:import|export|\}) .*from '(\.[^']+\.ts)'$/gm)]
+  return imports.some(([, path = '']) => triesMore(join(dirname(file), path), seen))
 }
 
 /** All files below a folder, from the repository's, but for those of packages. */
