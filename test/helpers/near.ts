@@ -90,6 +90,7 @@ export function telling<Store extends SessionStore> (store: Store, bus: Bus, tol
   }
   store.events.on('ended', (id, _userId, reason) => tell(id, reason === 'expired' ? 'expired' : 'revoked'))
   const unsure = new Set<unknown>()
+  // Each method has an answer of its own type.
   const ends: Record<string, (answer: any, id: unknown) => void> = {
     delete: (ended: SessionRecord | null, id) => {
       if (ended?.userId != null) tell(ended.id)
@@ -148,6 +149,7 @@ export class Views {
       try {
         return await call(...args)
       } finally {
+        // The methods that are wrapped here are given a record first.
         const [record] = args as unknown as [SessionRecord]
         for (const count of others) {
           count.running--

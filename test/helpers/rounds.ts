@@ -17,6 +17,7 @@ export class Rounds {
   #answered = 0
 
   constructor (client: Redis) {
+    // The driver declares no `name` of the commands that it sends.
     const sender = client as unknown as Sender
     const { sendCommand } = sender
     sender.sendCommand = (command, ...rest) => {

@@ -108,6 +108,7 @@ t.test('a session evicts another also where only its list is on its own slot, be
   const store = await openSplitting(t, proxied.url, ours)
   const session = record({ now: store.now() })
   // By chance the list of a user is on the slot of their new session.
+  // The driver declares the replies of CLUSTER as unknown.
   const slotOf = async (key: string): Promise<number> => await cluster.cluster('KEYSLOT', key) as unknown as number
   const slot = await slotOf(ours + session.id)
   let userId = ''
