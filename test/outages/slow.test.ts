@@ -26,13 +26,16 @@ t.test('a Redis that takes 50 ms for each answer is slow, and nothing else', asy
 
 t.test('one request waits for Redis 600 ms in all, however many answers it waits for, and who it leaves behind is nobody', async (t) => {
   const laps = []
-  for (const delayMs of [170, 450]) {
+  // Three answers are one too many for the one, two for the other: what it asked for last is done, and it has not heard.
+  const delays = { '/rotate': [250, 450], '/relogin': [350, 450] } as const
+  for (const round of [0, 1] as const) {
     const wire = await startWire(t, redis)
     const { signIn, app } = await startService(t, { redis: wire.url })
-    const browsers = await Promise.all(Array.from({ length: times(40, 4) }, async (_, index) => await signIn(`${delayMs} ${index}`)))
-    wire.delayMs = delayMs
+    const browsers = await Promise.all(Array.from({ length: times(40, 4) }, async (_, index) => await signIn(`${round} ${index}`)))
     for (const [index, browser] of browsers.entries()) {
       const url = index % 2 === 0 ? '/rotate' : '/relogin'
+      const delayMs = delays[url][round]
+      wire.delayMs = delayMs
       const before = idOf(browser)
       const { result, ms, ownMs } = await timed(async () => await browser.post(url))
       t.equal(result.statusCode, 503, `${url} at ${delayMs} ms`)
@@ -43,7 +46,7 @@ t.test('one request waits for Redis 600 ms in all, however many answers it waits
     wire.delayMs = 0
     await until('mallory to be nobody', async () => await app.sessions.listByUser('mallory').then(({ length }) => length === 0, () => false), 15_000)
   }
-  report({ scenario: 'Redis slow (170 and 450 ms an answer), requests that ask several times', on: 'one server', tries: laps.length, slowestMs: Math.max(...laps) })
+  report({ scenario: 'Redis slow (250 to 450 ms an answer), requests that ask several times', on: 'one server', tries: laps.length, slowestMs: Math.max(...laps) })
 })
 
 /** Redis does what it is told, and from an answer on nobody hears of it. */
