@@ -56,13 +56,6 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
       throw error
     })
   })
-
-  app.addHook('onResponse', (request, reply, done) => {
-    const { [kStoredSession]: stored, [kRequestSession]: session } = request as SessionRequest
-    const told = session ?? stored
-    told?.afterReply(reply)
-    done()
-  })
 }
 
 /**

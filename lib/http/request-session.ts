@@ -61,6 +61,7 @@ export class RequestSession implements SessionOwner {
     this.#context = context
     this.#request = request
     this.stored = stored
+    stored.awaitReply()
   }
 
   /** @throws ERR_SESSION_STORE_UNAVAILABLE when loading failed, ERR_SESSION_SKIPPED where no session is loaded */
@@ -229,7 +230,7 @@ export class RequestSession implements SessionOwner {
     if (isFailure) this.#hasFailed = true
   }
 
-  /** Notes that the reply has gone, or that its client has. */
+  /** Notes that the reply has gone. */
   afterReply (reply: FastifyReply): void {
     this.stored.afterReply(reply)
     if (reply.sent) {

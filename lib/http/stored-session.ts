@@ -11,7 +11,7 @@ import type { SessionRecord } from '../session/record.ts'
 import { noCredential } from '../session/refusals.ts'
 import type { Refusal } from '../session/refusals.ts'
 import type { Token } from '../session/token.ts'
-import { kReply, routeConfig, warnOnce } from './context.ts'
+import { kReply, kRequestSession, routeConfig, warnOnce } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { assertCookieCanBeSet, hasReplied, PendingCookie } from './cookie.ts'
 import { assertSameSite } from './cross-site.ts'
@@ -65,13 +65,14 @@ export class StoredSession {
   #isUsed = false
   /** Whether this use of the session was written down, or was tried to be. */
   #touched = false
+  #isReplyAwaited = false
   /** Made for the few requests that say something about the cookie. */
   #cookie: PendingCookie | undefined
   /** Error with which the request was turned away: nobody is signed in by it, and nothing may change by it. */
   readonly #refusal: Error | null
   /** The reply is about to go out: what the route changed by then is saved with it. */
   isReplying = false
-  /** The reply has gone, or its client has: no reply is to come that could tell of a failure. */
+  /** The reply has gone: none is to come that could tell of a failure. */
   isOver: boolean
 
   constructor (
@@ -104,7 +105,10 @@ export class StoredSession {
   #learnEnd (credential: Credential): Promise<void> | undefined {
     const { core } = this.#context
     if (this.#record !== null || core.options.endedForMs === null) return undefined
-    return this.budget.within(core.howEnded(credential)).then((end) => { this.#end = end }, () => {})
+    return this.budget.within(core.howEnded(credential)).then((end) => {
+      this.#end = end
+      if (end !== null) this.awaitReply()
+    }, () => {})
   }
 
   /** The time that this request may wait for the store. Most requests ask it nothing but their session. */
@@ -118,7 +122,29 @@ export class StoredSession {
     return this.#end
   }
 
-  /** Notes that the reply has gone, or that its client has. */
+  /** Has the end of the reply noted. Few requests need it, and to listen costs each a tenth of its time. */
+  awaitReply (): void {
+    const { [kReply]: reply } = this.#request as SessionRequest
+    if (this.#isReplyAwaited || reply === null) return
+    this.#isReplyAwaited = true
+    const { raw } = reply
+    if (raw.writableEnded) {
+      this.isOver = true
+      return
+    }
+    const onOver = (): void => {
+      raw.off('finish', onOver)
+      raw.off('error', onOver)
+      const { [kRequestSession]: session } = this.#request as SessionRequest
+      const told = session ?? this
+      told.afterReply(reply)
+    }
+    // Before the application's own hooks.
+    raw.prependListener('finish', onOver)
+    raw.prependListener('error', onOver)
+  }
+
+  /** Notes that the reply has gone. */
   afterReply (reply: FastifyReply): void {
     this.#tellUseAfterEnd()
     if (reply.sent && this.isTouchDue) void this.touchIfDue()
@@ -299,6 +325,8 @@ export class StoredSession {
   #found (record: SessionRecord | null): undefined {
     this.#record = record
     if (record !== null && this.#sent?.renew === true) this.#pendingCookie.set()
+    // No other hook meets a reply that the route hijacks.
+    if (this.isTouchDue) this.awaitReply()
   }
 
   /** Makes the new session that takes the present one's place. */

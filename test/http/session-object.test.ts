@@ -5,8 +5,8 @@ import type { Test } from 'tap'
 import { MemoryStore, sessionPlugin } from '../../lib/index.ts'
 import type { LoginOptions, SessionOptions } from '../../lib/index.ts'
 import { errors } from '../../lib/errors.ts'
-import { kContext } from '../../lib/http/context.ts'
-import type { PluginContext } from '../../lib/http/context.ts'
+import { kContext, kReply } from '../../lib/http/context.ts'
+import type { PluginContext, SessionRequest } from '../../lib/http/context.ts'
 import { newToken, Signature } from '../../lib/session/token.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import type { LogLine, TestResponse } from '../helpers/app.ts'
@@ -650,6 +650,23 @@ t.test('a request without a cookie asks the store nothing and gets no cookie', a
     }
   })
   t.strictSame(asked, [])
+})
+
+t.test('the end of a reply is listened to only where there is something to do then', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  const listeners = async (browser: Browser, use: (request: FastifyRequest) => unknown): Promise<number | undefined> => {
+    let count: number | undefined
+    await act(shop, browser, (request) => {
+      use(request)
+      count = (request as SessionRequest)[kReply]?.raw.listenerCount('finish')
+    })
+    return count
+  }
+  const none = await listeners(new Browser(shop.app), () => {})
+  t.equal(await listeners(new Browser(shop.app), (request) => request.auth), none)
+  t.equal(await listeners(ada, (request) => request.auth), none)
+  t.equal(await listeners(ada, (request) => request.session), (none ?? NaN) + 1)
 })
 
 t.test('a session object is built only for a route that uses request.session', async (t) => {
