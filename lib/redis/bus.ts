@@ -4,6 +4,7 @@ import { disconnectNow } from './connection.ts'
 import type { Client } from './connection.ts'
 import { withoutCommand } from './driver.ts'
 import type { RedisLink } from './link.ts'
+import { published } from './publish.ts'
 
 interface Listener {
   onMessage: (message: string) => void
@@ -35,7 +36,7 @@ export class RedisBus implements Bus {
   }
 
   async publish (message: string): Promise<void> {
-    await this.#link.publish(this.#channel, message).catch(() => {})
+    await published((text) => this.#link.publish(this.#channel, text), message)
   }
 
   subscribe (onMessage: (message: string) => void, onGap: () => void): () => Promise<void> {

@@ -10,6 +10,7 @@ import { isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
 import type { Keys } from './keys.ts'
 import type { RedisLink } from './link.ts'
+import { published } from './publish.ts'
 
 /** How often each server is asked for an echo within the silence that is allowed. */
 const ECHOES_PER_SILENCE = 2
@@ -102,12 +103,11 @@ export class LineBus implements Bus {
   }
 
   async publish (message: string, channel = shardOf(this.#channels.ends, '')): Promise<void> {
-    const command = async (client: Client): Promise<unknown> => await spublish(client, channel, message)
-    let sending
-    if (this.#pubsub !== SHARDED) sending = this.#link.publish(channel, message)
-    else if (this.#isOptional) sending = this.#link.tryRun(channel, command)
-    else sending = this.#link.run(channel, command)
-    await sending.catch(() => {})
+    await published((text) => {
+      if (this.#pubsub !== SHARDED) return this.#link.publish(channel, text)
+      const command = async (client: Client): Promise<unknown> => await spublish(client, channel, text)
+      return this.#isOptional ? this.#link.tryRun(channel, command) : this.#link.run(channel, command)
+    }, message)
   }
 
   subscribe (onMessage: (message: string) => void, onGap: () => void, subject?: BusSubject): () => Promise<void> {

@@ -112,11 +112,17 @@ export class RedisLink {
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
   async publish (channel: string, message: string): Promise<void> {
+    let failure: unknown = new errors.STORE_UNAVAILABLE()
     // A channel is no key: any master will do, and the first may be down.
     for (const [name, master] of connectedMasters(this.client)) {
-      if (await this.#runOn(name, () => master.publish(channel, message)).then(() => true, () => false)) return
+      try {
+        await this.#runOn(name, () => master.publish(channel, message))
+        return
+      } catch (error) {
+        failure = error
+      }
     }
-    throw new errors.STORE_UNAVAILABLE()
+    throw failure
   }
 
   /**

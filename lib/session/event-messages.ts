@@ -58,9 +58,9 @@ export function endedIn (message: string): string[] {
   })
 }
 
-/** Returns the message that a session may not be served from a copy any more. */
-export function droppedMessage (id: string): string {
-  return JSON.stringify({ dropped: [id] })
+/** Returns the message that sessions may not be served from a copy any more. */
+export function droppedMessage (...ids: string[]): string {
+  return JSON.stringify({ dropped: ids })
 }
 
 function parsed (message: string): Record<string, unknown> {

@@ -11,6 +11,7 @@ import { record } from '../helpers/record.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
 import { openStore } from '../helpers/redis-store.ts'
 import { commandsDuring } from '../helpers/redis-commands.ts'
+import { startWire } from '../helpers/wire.ts'
 
 /*
  * A near-cache that is told of ends alone, in one process, and what another does.
@@ -161,6 +162,35 @@ t.test('an end that nobody confirmed at first is told under the id to which the 
   await t.rejects(sessions.revoke(first.id), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
   await until('the end to be heard', () => there.store.findNow(third.id) === undefined, 5_000)
   t.equal(await there.store.find(third.id), null)
+})
+
+t.test('an end is told again where the connection is lost before its message, and listeners hear of no end twice', async (t) => {
+  for (const [name, events] of PLACES.slice(0, 3)) {
+    const keyPrefix = prefix()
+    const wire = await startWire(t, redis)
+    const store = await openStore(t, wire.url, { prefix: keyPrefix, events })
+    const sessions = new SessionManager({ secret, store })
+    t.teardown(() => sessions.close())
+    const there = await openNear(t, redis.url, { prefix: keyPrefix, maxStaleMs: 60_000, invalidate: 'ends', events })
+    const { session } = await sessions.create({ userId: 'ada' })
+    await until('it to be in memory', async () => await there.store.find(session.id) !== null && there.store.findNow(session.id) !== undefined)
+    const publish = store.bus.publish.bind(store.bus)
+    const messages: string[] = []
+    t.teardown(there.redis.bus.subscribe((message) => { messages.push(message) }, () => {}))
+    t.intercept(store.bus, 'publish', {
+      value: async (...args: Parameters<typeof publish>) => {
+        await wire.cut()
+        const telling = publish(...args)
+        await wire.mend()
+        await telling
+      }
+    })
+    await sessions.revoke(session.id)
+    await until(`the end to be heard, ${name}`, () => there.store.findNow(session.id) === undefined, 4_000)
+    t.equal(await there.store.find(session.id), null)
+    await there.changes.hear()
+    t.strictSame(messages.filter((message) => message.includes('revoked')), [], 'as no event')
+  }
 })
 
 t.test('where one session of many cannot be ended, the ends of the others are told all the same', async (t) => {

@@ -20,12 +20,13 @@ t.test('a session that is kept takes no more memory than its own text needs, wha
     if (read === null) throw new Error('it is not read')
     recent.set(read, performance.now())
   }
-  // What grows once has grown.
-  for (let number = 0; number < SESSIONS; number++) keep(number)
-  recent.clear()
-  const before = liveBytes()
-  for (let number = 0; number < SESSIONS; number++) keep(number)
-  const bytes = (liveBytes() - before) / SESSIONS
+  // What grows once has grown in the first of them. What else this process does comes on top.
+  const bytes = Math.min(...Array.from({ length: 4 }, () => {
+    recent.clear()
+    const before = liveBytes()
+    for (let number = 0; number < SESSIONS; number++) keep(number)
+    return (liveBytes() - before) / SESSIONS
+  }))
   t.equal(recent.length, SESSIONS)
   t.ok(bytes <= MOST_BYTES, `${Math.round(bytes)} bytes`)
 })

@@ -13,7 +13,7 @@ const {
   NEAR_BOOT_WAIT_MS, NEAR_SILENCE_MS, NOTICED_WITHIN_MS, OPERATOR_WAIT_MS, PROGRESS_EVERY_MS, SLOW_ROUND_TRIP_MS, PAUSE_MS, PENDING_MS, PROBE_EVERY_MS, QUIT_MS, RECONNECT, REFUSAL_QUIET_MS,
   READ_TOGETHER_MS, REQUEST_WAIT_MS, RESUME_MS, RETRY_EVERY_MS, REVOCATION_WAIT_MS, SEARCH_AGAIN_MS, SEARCH_MS, SENTINEL_COMMAND_MS,
   SENTINEL_RECONNECT, SENTINEL_RETRY, SIGNAL_CHECK_EVERY_MS, SLOTS_REFRESH_EVERY_MS, SLOTS_REFRESH_MS,
-  SOCKET_TIMEOUT_MS, STAY_MS, TRACKING_RETRY_MS
+  SOCKET_TIMEOUT_MS, STAY_MS, TELL_AGAIN_MS, TELLING_MS, TRACKING_RETRY_MS
 } = timings
 
 const root = join(import.meta.dirname, '..', '..')
@@ -68,6 +68,9 @@ const RULES: Record<string, boolean> = {
   'a clock that is a little wrong hides no session from a list': CLOCK_ANSWER_MS < LIST_SLACK_MS,
   'a pause that is not noticed makes nothing older than maxStale': PAUSE_MS + NEAR_SILENCE_MS < maxStaleMs,
   'silence is noticed within maxStale': NEAR_SILENCE_MS < maxStaleMs,
+
+  'an end is told as long as somebody may keep a copy': TELLING_MS === maxStaleMs,
+  'an end is told again when a server may be back': PROBE_EVERY_MS <= TELL_AGAIN_MS && TELL_AGAIN_MS < TELLING_MS,
 
   'a refusal to tell what changes is reported once': TRACKING_RETRY_MS < REFUSAL_QUIET_MS,
   'a refusal to end a session is reported once': RETRY_EVERY_MS < REFUSAL_QUIET_MS,
