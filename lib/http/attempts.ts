@@ -3,6 +3,7 @@ import { errors } from '../errors.ts'
 import { assertFunction } from '../session/arguments.ts'
 import { LoginAttempt } from '../session/attempts.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
+import type { LoginFailure } from '../session/events.ts'
 import { networkOf } from '../session/network.ts'
 import type { AnyRequest, PluginContext } from './context.ts'
 import { requestSessionOf, storedSessionOf } from './request-session.ts'
@@ -43,8 +44,9 @@ export async function attemptLogin<T> (
   const { budget } = storedSessionOf(context, request)
   const network = networkOf(request.ip)
   const attempt = new LoginAttempt(core.options.counters, { account, network, limits })
-  const emitFailure = (reason: 'credentials' | 'limit'): void => {
-    core.events.emitFailure({ network, at: Math.floor(core.now()), reason })
+  const emitFailure = (reason: LoginFailure['reason']): void => {
+    const limit = reason === 'limit' ? attempt.refusedBy : null
+    core.events.emitFailure({ network, at: Math.floor(core.now()), reason, limit })
   }
   try {
     // One that comes after the deadline was answered 503: it counts for nothing.

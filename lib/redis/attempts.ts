@@ -65,10 +65,11 @@ export class RedisAttempts implements AttemptCounters {
    * KEYS  the counters
    * ARGV  the attempt, or '' to ask only · of each counter: how many may count · for how long each does, in ms · a
    *       place, or ''
-   * Returns 0 it counts now, or may, in each where its place is not known · else in how many ms there is room
+   * Returns in how many ms there is room, or 0: it counts now, or may, in each where its place is not known · which
+   *         counter has no room for longest, from 0 on, or -1
    * ZADD is its first write: a full Redis refuses it, and nothing is counted.
    */
-  static readonly #countScript = script<number>(1, `${functions}
+  static readonly #countScript = script<[waitMs: number, at: number]>(1, `${functions}
 -- In how many ms there is room; -1 where the place is known.
 local function waitOf (key, max, place)
   if place ~= '' then
@@ -83,25 +84,32 @@ local function waitOf (key, max, place)
   end
   return #ends >= max and ends[#ends - max + 1] - now or 0
 end
-local wait, counts = 0, {}
+local wait, longest, counts = 0, 0, {}
 for at, key in ipairs(KEYS) do
   local each = waitOf(key, tonumber(ARGV[3 * at - 1]), ARGV[3 * at + 1])
   if each == 0 then counts[#counts + 1] = at end
-  wait = math.max(wait, each)
+  if each > wait then wait, longest = each, at end
 end
-if wait > 0 or ARGV[1] == '' then return wait end
+if wait > 0 or ARGV[1] == '' then return { wait, longest - 1 } end
 for _, at in ipairs(counts) do keep(KEYS[at], ARGV[1], tonumber(ARGV[3 * at])) end
-return 0`)
+return { 0, -1 }`)
 
   async count (key: string, attempt: string | null, { max, withinMs }: AttemptLimit, place = ''): Promise<number> {
-    return await this.#run(RedisAttempts.#countScript, key, attempt ?? '', max, withinMs, place)
+    const [waitMs] = await this.#run(RedisAttempts.#countScript, key, attempt ?? '', max, withinMs, place)
+    return waitMs
   }
 
-  async countTogether (attempt: string, counters: readonly AttemptCounter[]): Promise<number | null> {
+  async countTogether (
+    attempt: string, counters: readonly AttemptCounter[], onRefused?: (at: number) => void
+  ): Promise<number | null> {
     if (counters.length === 0) return 0
     const args = counters.flatMap(({ limit: { max, withinMs }, place = '' }) => [max, withinMs, place])
     const keys = counters.map(({ key }) => this.#keys.tries(key))
-    return await this.#oneServer.script(RedisAttempts.#countScript, keys, attempt, ...args)
+    const counted = await this.#oneServer.script(RedisAttempts.#countScript, keys, attempt, ...args)
+    if (counted === null) return null
+    const [waitMs, at] = counted
+    if (waitMs > 0) onRefused?.(at)
+    return waitMs
   }
 
   /**

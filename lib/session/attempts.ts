@@ -13,6 +13,16 @@ export interface AttemptLimits {
   readonly account: AttemptLimit | null
 }
 
+/** Name of a limit. */
+type LimitName = keyof AttemptLimits
+
+/** How long there is no room for an attempt. */
+interface Wait {
+  readonly ms: number
+  /** The limit that it is for. `null`: there is room, or the store does not say it. */
+  readonly limit: LimitName | null
+}
+
 /** The networks an account is known from: the newest twenty that it signed in from in the last thirty days. */
 const KNOWN = { most: 20, forMs: KNOWN_NETWORK_MS }
 
@@ -32,6 +42,7 @@ export class LoginAttempt {
   readonly #ofBoth: AttemptCounter | null = null
   /** Its place is the network. Where the account is known from it, nothing is counted. */
   readonly #ofAccount: AttemptCounter & { place: string } | null = null
+  #refusedBy: LimitName | null = null
 
   /** `account` is what was typed in, `network` what `networkOf` returns. */
   constructor (
@@ -63,9 +74,16 @@ export class LoginAttempt {
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
    */
   async reserve (): Promise<void> {
-    const seconds = Math.ceil((await this.#countTogether() ?? await this.#countInTurn()) / 1000)
+    const { ms, limit } = await this.#countTogether() ?? await this.#countInTurn()
+    const seconds = Math.ceil(ms / 1000)
     if (seconds === 0) return
+    this.#refusedBy = limit
     throw Object.assign(new errors.TOO_MANY_ATTEMPTS(), { headers: { 'retry-after': String(seconds) } })
+  }
+
+  /** The limit that refused the attempt: of several the one with the longest wait. `null`: none, or not known. */
+  get refusedBy (): LimitName | null {
+    return this.#refusedBy
   }
 
   /** Stops counting this attempt, as it turned out to be none. */
@@ -96,39 +114,50 @@ export class LoginAttempt {
     return [this.#ofNetwork, this.#ofBoth, this.#ofAccount].filter((counter) => counter !== null)
   }
 
-  /** Counts in all counters at once. Resolves with the milliseconds until there is room; `null`: it is not possible. */
-  async #countTogether (): Promise<number | null> {
-    return await this.#counters.countTogether?.(this.#id, this.#all) ?? null
+  /** Returns the name of a counter's limit. */
+  #limitOf (counter: AttemptCounter | undefined): LimitName | null {
+    if (counter === undefined) return null
+    return counter === this.#ofNetwork ? 'network' : counter === this.#ofBoth ? 'accountNetwork' : 'account'
   }
 
-  /** Counts in one step after the other. Resolves with the milliseconds until there is room. */
-  async #countInTurn (): Promise<number> {
+  /** Counts in all counters at once. Resolves with `null` where that is not possible. */
+  async #countTogether (): Promise<Wait | null> {
+    const all = this.#all
+    let limit: LimitName | null = null
+    const onRefused = (at: number): void => { limit = this.#limitOf(all[at]) }
+    const ms = await this.#counters.countTogether?.(this.#id, all, onRefused) ?? null
+    return ms === null ? null : { ms, limit }
+  }
+
+  /** Counts in one step after the other. */
+  async #countInTurn (): Promise<Wait> {
     const near = [this.#ofNetwork, this.#ofBoth].filter((counter) => counter !== null)
     const far = this.#ofAccount === null ? [] : [this.#ofAccount]
-    const waitMs = await this.#count(near)
-    return Math.max(waitMs, await this.#count(far, waitMs > 0 ? { attempt: null } : { before: near }))
+    const wait = await this.#count(near)
+    const other = await this.#count(far, wait.ms > 0 ? { attempt: null } : { before: near })
+    return other.ms > wait.ms ? other : wait
   }
 
   /**
    * Counts the attempt if there is room in all counters. Else it counts in none of them, and not in those `before`.
-   * Resolves with the milliseconds until there is room.
    */
   async #count (
     counters: AttemptCounter[],
     { attempt = this.#id, before = [] }: { attempt?: string | null, before?: AttemptCounter[] } = {}
-  ): Promise<number> {
+  ): Promise<Wait> {
     const answers = await Promise.allSettled(counters.map(async ({ key, limit, place }) => {
       return await this.#counters.count(key, attempt, limit, place)
     }))
     const waits = answers.map((answer) => answer.status === 'fulfilled' ? answer.value : 0)
     const failure = answers.find((answer) => answer.status === 'rejected')?.reason as Error | undefined
-    if (failure === undefined && Math.max(0, ...waits) === 0) return 0
+    const ms = Math.max(0, ...waits)
+    if (failure === undefined && ms === 0) return { ms, limit: null }
     const counted = counters.filter((_counter, index) => waits[index] === 0)
     // Best effort: what stays counted is one guess less.
     const givenBack = this.giveBack([...before, ...counted]).catch(() => {})
     if (failure !== undefined) throw failure
     await givenBack
-    return Math.max(...waits)
+    return { ms, limit: this.#limitOf(counters[waits.indexOf(ms)]) }
   }
 }
 

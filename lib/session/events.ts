@@ -52,6 +52,11 @@ export interface LoginFailure {
   readonly at: number
   /** `credentials`: they were wrong. `limit`: too many logins had failed before, and they were not checked. */
   readonly reason: 'credentials' | 'limit'
+  /**
+   * `limit`: the limit that refused it, by its name in the option `attempts`; of several the one that lasts longest.
+   * `null` for `credentials`, and where a store of your own does not say it.
+   */
+  readonly limit: 'network' | 'accountNetwork' | 'account' | null
   /** `true`: only the process where it happened emits it. */
   readonly local: true
 }

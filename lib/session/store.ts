@@ -129,9 +129,12 @@ export interface AttemptCounters {
   /**
    * Counts an attempt in several counters of different keys, in one atomic step: in all of them, or in none. Resolves
    * with 0, or with the milliseconds until there is room in all. Resolves with `null`, and nothing is counted, where
-   * the backend cannot do that. Without it, and then, `count` is called for each.
+   * the backend cannot do that. Without it, and then, `count` is called for each. `onRefused` is called before, where
+   * there is no room, with the place in the list of the counter that has none for longest.
    */
-  countTogether? (attempt: string, counters: readonly AttemptCounter[]): Promise<number | null>
+  countTogether? (
+    attempt: string, counters: readonly AttemptCounter[], onRefused?: (at: number) => void
+  ): Promise<number | null>
 
   /**
    * Does what `clear` and `remember` do, for several keys in one step. Resolves with `false`, and nothing is changed,

@@ -157,12 +157,44 @@ both('logins that fail are told, here only, and without a name', async (t, { opt
   await statusOf('bob', 'wrong', '192.0.2.7')
   await until('four events', () => told.length === 4)
   t.strictSame(told.map(({ at, ...event }) => event), [
-    ...['credentials', 'credentials', 'limit'].map((reason) => ({ network: '2001:db8:1:2::/64', reason, local: true })),
-    { network: '192.0.2.7', reason: 'credentials', local: true }
+    ...['credentials', 'credentials', 'limit'].map((reason) => ({ network: '2001:db8:1:2::/64', reason, limit: reason === 'limit' ? 'accountNetwork' : null, local: true })),
+    { network: '192.0.2.7', reason: 'credentials', limit: null, local: true }
   ])
   for (const { at } of told) t.ok(Number.isInteger(at) && at >= before && at <= Date.now() + 1000)
   t.ok(Object.isFrozen(told[0]))
   t.strictSame(onChannel, told)
+})
+
+both('a login that is refused names the limit that lasts longest', async (t, { options, age }) => {
+  const attempts = { network: { max: 4, within: '20m' }, accountNetwork: { max: 2, within: '10m' }, account: { max: 3, within: '30m' } } as const
+  const { app, statusOf } = await startGuessing(t, options, { attempts })
+  const told = listen(app)
+  const refusal = async (name: string, ip: string): Promise<string | null | undefined> => {
+    const before = told.length
+    t.equal(await statusOf(name, 'wrong', ip), 429)
+    await until('an event', () => told.length > before)
+    return told.at(-1)?.limit
+  }
+  await inTurn(2, async () => await statusOf('ada', 'wrong', network(1)))
+  t.equal(await refusal('ada', network(1)), 'accountNetwork')
+  await statusOf('ada', 'wrong', network(2))
+  t.equal(await refusal('ada', network(3)), 'account')
+  t.equal(await refusal('ada', network(1)), 'account', 'of two the longer one')
+  await inTurn(2, async (index) => await statusOf(`user ${index}`, 'wrong', network(1)))
+  t.equal(await refusal('bob', network(1)), 'network')
+  await age(10 * 60_000)
+  t.equal(await refusal('bob', network(1)), 'network')
+  t.strictSame([...new Set(told.filter(({ reason }) => reason === 'credentials').map(({ limit }) => limit))], [null])
+})
+
+t.test('a store of one\'s own that counts together may leave open which limit refuses', async (t) => {
+  const store = new MemoryStore()
+  const { app, statusOf } = await startGuessing(t, { store })
+  const told = listen(app)
+  Object.assign(store.attempts, { countTogether: async () => 5_000 })
+  t.equal(await statusOf('ada', 'wrong'), 429)
+  await until('an event', () => told.length === 1)
+  t.match(told[0], { reason: 'limit', limit: null })
 })
 
 t.test('logins are told as failed also where they are not limited', async (t) => {
