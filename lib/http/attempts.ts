@@ -5,6 +5,7 @@ import { LoginAttempt } from '../session/attempts.ts'
 import type { AttemptLimits } from '../session/attempts.ts'
 import type { LoginFailure } from '../session/events.ts'
 import { networkOf } from '../session/network.ts'
+import { clientOf } from './context.ts'
 import type { AnyRequest, PluginContext } from './context.ts'
 import { requestSessionOf, storedSessionOf } from './request-session.ts'
 
@@ -46,7 +47,7 @@ export async function attemptLogin<T> (
   const attempt = new LoginAttempt(core.options.counters, { account, network, limits })
   const emitFailure = (reason: LoginFailure['reason']): void => {
     const limit = reason === 'limit' ? attempt.refusedBy : null
-    core.events.emitFailure({ network, at: Math.floor(core.now()), reason, limit })
+    core.events.emitFailure({ network, at: Math.floor(core.now()), reason, limit }, { ...clientOf(request), account })
   }
   try {
     // One that comes after the deadline was answered 503: it counts for nothing.

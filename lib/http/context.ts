@@ -60,6 +60,11 @@ export interface RouteSessionConfig {
   touch?: boolean | undefined
 }
 
+/** Returns who sends a request, as far as that is known. */
+export function clientOf (request: FastifyRequest): { ip: string, userAgent: string | null, requestId: string } {
+  return { ip: request.ip, requestId: request.id, userAgent: request.headers['user-agent'] ?? null }
+}
+
 /** Reads a route's `config.session`. `skip`: it is `false`. */
 export function routeConfig (request: FastifyRequest): { skip: boolean, csrf: boolean, touch: boolean } {
   const session = (request.routeOptions.config as { session?: false | RouteSessionConfig } | undefined)?.session

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import { otherSite } from './advice.ts'
-import { routeConfig } from './context.ts'
+import { clientOf, routeConfig } from './context.ts'
 import type { PluginContext } from './context.ts'
 
 /** Methods that change nothing (RFC 9110 9.2.1). */
@@ -36,6 +36,7 @@ export function assertSameSite ({ options, core }: PluginContext, request: Fasti
   if (site === 'same-origin' || (origin !== undefined && options.origins.includes(origin))) return
   // Where the browser says that it is another site, what the host says is nothing.
   if ((site === undefined || site === 'none') && (origin === undefined || isOwn(origin, request))) return
+  core.tellIncident('cross-site', null, clientOf(request))
   throw new errors.CSRF_REJECTED({ cause: otherSite(options, request) })
 }
 

@@ -11,7 +11,7 @@ import type { SessionRecord } from '../session/record.ts'
 import { noCredential } from '../session/refusals.ts'
 import type { Refusal } from '../session/refusals.ts'
 import type { Token } from '../session/token.ts'
-import { kReply, kRequestSession, routeConfig, warnOnce } from './context.ts'
+import { clientOf, kReply, kRequestSession, routeConfig, warnOnce } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { assertCookieCanBeSet, hasReplied, PendingCookie } from './cookie.ts'
 import { assertSameSite } from './cross-site.ts'
@@ -154,10 +154,10 @@ export class StoredSession {
   /** Tells of a use after the end. A sign-out that is repeated, as its reply was lost, is none. */
   #tellUseAfterEnd (): void {
     if (this.#end === null || this.#sent === null || this.#isEnded) return
-    const { ip, headers, id: requestId } = this.#request
-    const device = headers['user-agent'] === undefined ? null : deviceName(headers['user-agent'])
-    const use = { kind: this.#sent.kind, network: networkOf(ip), device, requestId }
-    this.#context.core.tellUseAfterEnd(this.#end, use)
+    const client = this.#client
+    const device = client.userAgent === null ? null : deviceName(client.userAgent)
+    const use = { kind: this.#sent.kind, network: networkOf(client.ip), device }
+    this.#context.core.tellUseAfterEnd(this.#end, use, client)
   }
 
   /**
@@ -263,7 +263,7 @@ export class StoredSession {
     this.#failure = null
     if (failure !== null) throw failure
     if (mine === null) return
-    const cause = { ...stated, requestId: this.#request.id }
+    const cause = { ...stated, ...this.#client }
     await this.budget.within(this.#context.core.logout(mine, cause, this.#sent?.adopts))
   }
 
@@ -357,7 +357,7 @@ export class StoredSession {
     if (this.#record === null) return
     this.assertKeepsCookies('regenerate()')
     assertCookieCanBeSet(this.#context, this.#request)
-    const moving = this.#context.core.move(this.#record, { ...to, requestId: this.#request.id })
+    const moving = this.#context.core.move(this.#record, { ...this.#client, ...to })
     const moved = await this.budget.within(moving, (late) => this.#endUnheld(late))
     if (moved === null) this.#setSession(null, null)
     else this.#holdNew(moved)
@@ -372,8 +372,8 @@ export class StoredSession {
     else this.#setSession(updated, null)
   }
 
-  get #client (): { ip: string, userAgent: string | null, requestId: string } {
-    return { ip: this.#request.ip, requestId: this.#request.id, userAgent: this.#request.headers['user-agent'] ?? null }
+  get #client (): ReturnType<typeof clientOf> {
+    return clientOf(this.#request)
   }
 
   #holdNew ({ record, token }: HeldSession): void {

@@ -2,7 +2,7 @@ import { errors } from '../errors.ts'
 import { EventHub } from './events.ts'
 import { markOf, requestIdText } from './end-cause.ts'
 import type { EndCause, EndInfo } from './end-cause.ts'
-import type { SessionEvent, UseAfterEnd } from './events.ts'
+import type { Circumstances, SessionEvent, UseAfterEnd } from './events.ts'
 import type { SessionTimeouts } from '../util/duration.ts'
 import { Recent } from '../util/recent.ts'
 import { Credentials, proven } from './credentials.ts'
@@ -159,16 +159,24 @@ export class SessionCore {
   }
 
   /** Tells of the use of a session after its end, once of each session. Nothing is said of one that was nobody's. */
-  tellUseAfterEnd (end: EndInfo, use: Pick<UseAfterEnd, 'kind' | 'network' | 'device'> & { requestId: unknown }): void {
+  tellUseAfterEnd (
+    end: EndInfo, { kind, network, device }: Pick<UseAfterEnd, 'kind' | 'network' | 'device'>, about: Circumstances
+  ): void {
     const { id, userId, reason, at: endedAt, statedReason, actor } = end
     if (userId === null || endedAt === null || (reason !== 'logout' && reason !== 'revoked')) return
     this.#usedAfterEnd.of(id, () => {
-      const { kind, network, device } = use
-      const [at, requestId] = [Math.floor(this.#store.now()), requestIdText(use.requestId)]
+      const [at, requestId] = [Math.floor(this.#store.now()), requestIdText(about.requestId)]
       const event = { id, userId, kind, reason, statedReason, actor, endedAt, at, network, device, requestId }
-      this.events.emitUseAfterEnd(event)
+      this.events.emitUseAfterEnd(event, about)
       return true
     })
+  }
+
+  /** Tells this process of what is no event for applications. */
+  tellIncident (
+    name: 'limit-reached' | 'cross-site' | 'unlocked', userId: string | null, about: Circumstances
+  ): void {
+    this.events.emitIncident(name, { at: Math.floor(this.#store.now()), userId }, about)
   }
 
   /** Finds the live session of this id, or `null`. */
@@ -212,7 +220,7 @@ export class SessionCore {
     const { record, token, carry } = await this.#made(session)
     const { replaces } = session
     const limit = isCounted(record) ? this.options.limit : null
-    const stored = await this.#begin(record, replaces === null
+    const stored = await this.#begin(record, session, replaces === null
       ? () => this.#store.begin(record, { limit, ...this.#marking })
       : () => this.#store.replace(record, replaces, { carry, limit, ...this.#marking }))
     if (stored === null) throw new errors.UNAUTHENTICATED()
@@ -227,7 +235,7 @@ export class SessionCore {
    */
   async renew (session: NewSession, old: SessionRecord): Promise<HeldSession | null> {
     const { record, token, carry } = await this.#made(session)
-    const stored = await this.#begin(record, () => this.#store.move(record, old, { carry, ...this.#marking }))
+    const stored = await this.#begin(record, session, () => this.#store.move(record, old, { carry, ...this.#marking }))
     if (stored === null) return null
     this.#tellCreated(stored, session)
     return { record: stored, token }
@@ -240,16 +248,16 @@ export class SessionCore {
    */
   async move (
     old: SessionRecord,
-    { id, data, carry: carryAll, requestId }: Pick<NewSession, 'data' | 'carry' | 'requestId'> & { id: string }
+    { id, data, carry: carryAll, ...client }: Pick<NewSession, 'data' | 'carry' | keyof Client> & { id: string }
   ): Promise<HeldSession | null> {
     const { maxDataSize } = this.options
     const carry = fittingCarry(carryAll, data, maxDataSize)
     const { token, secretHash } = this.tokens.newToken(id)
     const lastSeenAt = Math.floor(this.#store.now())
     const record = { ...old, id, secretHash, data: fitting(data, old.data, maxDataSize), lastSeenAt }
-    const stored = await this.#begin(record, () => this.#store.move(record, old, { carry, ...this.#marking }))
+    const stored = await this.#begin(record, client, () => this.#store.move(record, old, { carry, ...this.#marking }))
     if (stored === null) return null
-    this.#tell('created', stored, { reason: 'moved', actor: stored.actor, requestId })
+    this.#tell('created', stored, { reason: 'moved', actor: stored.actor, ...client })
     return { record: stored, token }
   }
 
@@ -367,10 +375,13 @@ export class SessionCore {
   }
 
   /** Stores a session. Where the outcome is unknown, this process refuses the session and ends it. */
-  async #begin ({ id }: SessionRecord, store: () => Promise<SessionRecord | null>): Promise<SessionRecord | null> {
+  async #begin (
+    { id, userId }: SessionRecord, client: Client, store: () => Promise<SessionRecord | null>
+  ): Promise<SessionRecord | null> {
     try {
       return await store()
     } catch (error) {
+      if (error instanceof errors.LIMIT_REACHED) this.tellIncident('limit-reached', userId, client)
       // Without a cause nothing was sent: the store was known to be down.
       if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#ends.addRefused(id)
       throw error
@@ -414,7 +425,8 @@ export class SessionCore {
 
   /** Emits the event of a sign-in. What is new about it may take a round trip, for which the sign-in does not wait. */
   #tellCreated (stored: SessionRecord, session: NewSession): void {
-    const told = { actor: stored.actor, requestId: session.requestId }
+    const { ip, userAgent, requestId } = session
+    const told = { actor: stored.actor, methods: stored.methods, ip, userAgent, requestId }
     const { userId } = stored
     if (userId === null || !this.#known.concerns(stored, session)) return this.#tell('created', stored, told)
     const telling = this.#known.note(userId, session).then((novelty) => {
@@ -428,7 +440,7 @@ export class SessionCore {
   #tell (
     name: 'created' | 'revoked' | 'expired',
     session: Pick<SessionRecord, 'id' | 'userId'> & { readonly kind?: SessionKind | null | undefined },
-    { reason = null, statedReason = null, actor = null, requestId = null, ...novelty }: Told = {}
+    { reason = null, statedReason = null, actor = null, newDevice = null, newNetwork = null, ...about }: Told = {}
   ): void {
     const { id, userId, kind = null } = session
     if (userId === null) return
@@ -441,12 +453,15 @@ export class SessionCore {
       kind,
       statedReason,
       actor,
-      requestId: requestIdText(requestId),
-      newDevice: novelty.newDevice ?? null,
-      newNetwork: novelty.newNetwork ?? null
-    })
+      requestId: requestIdText(about.requestId),
+      newDevice,
+      newNetwork
+    }, about)
   }
 }
 
-/** What an event says besides its session. */
-type Told = Partial<Omit<EndCause, 'reason'> & Novelty> & { readonly reason?: SessionEvent['reason'] }
+/** What an event says besides its session, and what is known of the client. */
+type Told = Partial<Omit<EndCause, 'reason'> & Novelty> & Circumstances & { readonly reason?: SessionEvent['reason'] }
+
+/** Who begins a session, where that is a request. */
+type Client = Pick<NewSession, 'ip' | 'userAgent' | 'requestId'>

@@ -12,6 +12,10 @@ export interface EndCause {
   readonly actor?: string | null | undefined
   /** The id of the request that ended it. */
   readonly requestId?: string | null | undefined
+  /** The address of its client. */
+  readonly ip?: string | null | undefined
+  /** Its `User-Agent` header. */
+  readonly userAgent?: string | null | undefined
 }
 
 /** What an application says of an end: `app.logout`, `revoke` and `revokeUser` take it. */

@@ -118,8 +118,51 @@ export const EVENT_NAMES: readonly unknown[] = [
   ...FLEET_EVENTS, 'login-failed', 'used-after-end', 'store-down', 'store-up'
 ]
 
+/** What this process knows of what happens in it, and no event says. Not all of it is known each time. */
+export interface Circumstances {
+  /** The address of the client. */
+  readonly ip?: string | null | undefined
+  /** The `User-Agent` header. */
+  readonly userAgent?: string | null | undefined
+  /** The id of the request. `undefined`: no request did it, or it is not known which. */
+  readonly requestId?: unknown
+  /** How a user who signs in has proved who they are: names separated by spaces. */
+  readonly methods?: string | null | undefined
+  /** What was typed in as the name of the account. */
+  readonly account?: unknown
+}
+
+/** Something that happens here and is no event for applications. */
+export interface Incident {
+  /** Milliseconds since 1970, by the store's clock. */
+  readonly at: number
+  /** Whom it concerns. `null` where that is nobody, or not known. */
+  readonly userId: string | null
+}
+
+/** What happens in a process, by name. */
+interface HereEvents extends SessionEvents {
+  /** A sign-in was refused: the user has as many sessions as they may. */
+  'limit-reached': [incident: Incident]
+  /** A request of another site was refused. */
+  'cross-site': [incident: Incident]
+  /** Failed logins of an account were cleared. */
+  unlocked: [incident: Incident]
+}
+
+/** Name of something that happens in a process. */
+type HereName = keyof HereEvents
+
+/** Hears of what happens in this process. Events of the store have no argument. */
+export type HereListener<Name extends HereName> = (
+  event: HereEvents[Name] extends [infer Event] ? Event : undefined, about: Circumstances
+) => void
+
 /** Message on `diagnostics_channel` for events of the store. */
 const LOCAL = Object.freeze({ local: true })
+
+/** Where nothing is known besides an event. */
+const NOT_KNOWN: Circumstances = Object.freeze({})
 
 /**
  * Emits events about sessions in this process and in all that share the store. All of them are also on
@@ -128,6 +171,8 @@ const LOCAL = Object.freeze({ local: true })
  */
 export class EventHub {
   readonly #emitter = new EventEmitter<SessionEvents>()
+  /** Emits what happens in this process. */
+  readonly #here = new EventEmitter()
   readonly #bus: Bus | undefined
   readonly #origin = crypto.randomUUID()
   readonly #onGap = new Set<() => void>()
@@ -145,6 +190,7 @@ export class EventHub {
     this.#bus = bus
     // However many WebSockets an application holds.
     this.#emitter.setMaxListeners(0)
+    this.#here.setMaxListeners(0)
   }
 
   /** Listens to this process, and from the first listener on to the others as well. */
@@ -159,6 +205,20 @@ export class EventHub {
     this.#emitter.off(name, listener as never)
   }
 
+  /**
+   * Listens to what happens in this process alone: the process does not begin to listen to others for it. The listener
+   * is called before those of `on`, and must not throw. Returns what ends it.
+   */
+  onHere<Name extends HereName> (name: Name, listener: HereListener<Name>): () => void {
+    this.#here.on(name, listener)
+    return () => { this.#here.off(name, listener) }
+  }
+
+  /** Whether the store is down. */
+  get isDown (): boolean {
+    return this.#isDown
+  }
+
   /** Emits `store-down` to a listener that came after the outage began, as all do where it was there at boot. */
   #emitLate (listener: () => void): void {
     process.nextTick(() => { if (this.#emitter.listeners('store-down').includes(listener)) listener() })
@@ -170,9 +230,9 @@ export class EventHub {
     this.#listen('ends')
   }
 
-  /** Emits an event in this process, and in the others as soon as the store passes it on. */
-  emit (name: FleetEvent, event: Omit<SessionEvent, 'local'>): void {
-    this.#tell(name, { ...event, local: true })
+  /** Emits an event in this process, and in the others as soon as the store passes it on: without `about`. */
+  emit (name: FleetEvent, event: Omit<SessionEvent, 'local'>, about?: Circumstances): void {
+    this.#tell(name, { ...event, local: true }, about)
     const bus = this.#bus
     if (bus !== undefined && this.#untold.push({ name, ...event }) === 1) queueMicrotask(() => this.#publish(bus))
   }
@@ -208,6 +268,7 @@ export class EventHub {
   emitHere (name: 'store-down' | 'store-up'): void {
     process.nextTick(() => {
       this.#isDown = name === 'store-down'
+      this.#here.emit(name, undefined, NOT_KNOWN)
       channel(`fastify-user-sessions:${name}`).publish(LOCAL)
       this.#tellEach(name)
     })
@@ -246,19 +307,27 @@ export class EventHub {
   }
 
   /** Emits a failed login in this process alone. */
-  emitFailure (failure: Omit<LoginFailure, 'local'>): void {
-    this.#tell('login-failed', { ...failure, local: true })
+  emitFailure (failure: Omit<LoginFailure, 'local'>, about?: Circumstances): void {
+    this.#tell('login-failed', { ...failure, local: true }, about)
   }
 
   /** Emits a use after an end in this process alone. */
-  emitUseAfterEnd (use: Omit<UseAfterEnd, 'local'>): void {
-    this.#tell('used-after-end', { ...use, local: true })
+  emitUseAfterEnd (use: Omit<UseAfterEnd, 'local'>, about?: Circumstances): void {
+    this.#tell('used-after-end', { ...use, local: true }, about)
+  }
+
+  /** Emits to those who listen with `onHere`, and to nobody else. */
+  emitIncident (
+    name: 'limit-reached' | 'cross-site' | 'unlocked', incident: Incident, about: Circumstances = NOT_KNOWN
+  ): void {
+    process.nextTick(() => this.#here.emit(name, incident, about))
   }
 
   /** Emits later, so that an error of a listener disturbs neither the session nor other listeners. */
-  #tell (name: FleetEvent | 'login-failed' | 'used-after-end', event: AnyEvent): void {
+  #tell (name: FleetEvent | 'login-failed' | 'used-after-end', event: AnyEvent, about = NOT_KNOWN): void {
     Object.freeze(event)
     process.nextTick(() => {
+      if (event.local) this.#here.emit(name, event, about)
       channel(`fastify-user-sessions:${name}`).publish(event)
       this.#tellEach(name, event)
     })

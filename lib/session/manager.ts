@@ -338,6 +338,7 @@ export class SessionManager<Data extends object = JsonObject> {
    */
   async unlock (account: string | number | bigint): Promise<void> {
     await inTime(forgetAttempts(this.#core.options.counters, account))
+    this.#core.tellIncident('unlocked', null, { account })
   }
 
   /**

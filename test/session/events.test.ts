@@ -5,6 +5,9 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { Cluster } from 'ioredis'
 import { RedisStore, SessionManager } from '../../lib/index.ts'
+import { ownLayout } from '../../lib/options/layout.ts'
+import { resolveOptions } from '../../lib/options/resolve.ts'
+import { SessionCore } from '../../lib/session/core.ts'
 import type { SessionEvent } from '../../lib/index.ts'
 import { newId } from '../../lib/session/token.ts'
 import { connect, disconnectNow } from '../../lib/redis/connection.ts'
@@ -14,6 +17,7 @@ import { withRealLimits } from '../helpers/patience.ts'
 import { root } from '../helpers/process.ts'
 import { HOUR, MINUTE } from '../helpers/record.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
+import { openStore } from '../helpers/redis-store.ts'
 import { commandsDuring } from '../helpers/redis-commands.ts'
 import { SpyStore } from '../helpers/spy-store.ts'
 import { startWire } from '../helpers/wire.ts'
@@ -111,6 +115,46 @@ both('each end of a session is told once, with its reason', async (t, open) => {
   t.equal(await sessions.revokeUser('ada'), 1)
   await heard(told, 1)
   t.strictSame(summary(told), ['revoked ada revoked here'])
+})
+
+t.test('who listens to this process alone hears nothing of others, and has it listen to nobody', async (t) => {
+  const keyPrefix = prefix()
+  const open = async () => {
+    const store = await openStore(t, redis.url, { prefix: keyPrefix })
+    const core = new SessionCore({ ...resolveOptions({ secret, store }), ...ownLayout({ secrets: [secret] }), store, counters: store.attempts })
+    t.teardown(() => core.close())
+    return core
+  }
+  const [here, there] = [await open(), await open()]
+  const heard: unknown[] = []
+  const stops = [
+    here.events.onHere('created', ({ userId, local }, { ip, userAgent, methods }) => { heard.push(['created', userId, local, ip, userAgent, methods]) }),
+    here.events.onHere('revoked', ({ userId, reason }, { ip }) => { heard.push(['revoked', userId, reason, ip]) }),
+    here.events.onHere('unlocked', ({ userId }, { account }) => { heard.push(['unlocked', userId, account]) }),
+    here.events.onHere('store-down', (event) => { heard.push(['store-down', event]) })
+  ]
+  const begin = async (core: SessionCore, userId: string, client = {}) => await core.create({ userId, data: '{}', replaces: null, methods: 'pwd', ...client })
+  const { record } = await begin(here, 'ada', { ip: '192.0.2.7', userAgent: 'curl/8' })
+  const bob = await begin(there, 'bob')
+  await here.end(record.id, { reason: 'logout', ip: '192.0.2.8' })
+  await there.end(bob.record.id, { reason: 'revoked' })
+  await begin(here, 'carol')
+  here.tellIncident('unlocked', null, { account: 'dave' })
+  here.events.emitHere('store-down')
+  await until('all of it', () => heard.length >= 5)
+  t.strictSame(heard, [
+    ['created', 'ada', true, '192.0.2.7', 'curl/8', 'pwd'],
+    ['revoked', 'ada', 'logout', '192.0.2.8'],
+    ['created', 'carol', true, undefined, undefined, 'pwd'],
+    ['unlocked', null, 'dave'],
+    ['store-down', undefined]
+  ])
+  t.strictSame(await redis.client.pubsub('NUMSUB', `@${keyPrefix}events`), [`@${keyPrefix}events`, 0])
+  for (const stop of stops) stop()
+  await begin(here, 'eve')
+  here.events.on('created', () => {})
+  await until('the channel', async () => Number((await redis.client.pubsub('NUMSUB', `@${keyPrefix}events`))[1]) === 1)
+  t.equal(heard.length, 5, 'nor is anything heard any more')
 })
 
 t.test('logging in and out is told, whoever is not signed in is not', async (t) => {

@@ -8,7 +8,7 @@ import { isUserIdText } from '../../session/record.ts'
 import type { SessionInfo } from '../../session/record.ts'
 import { userIdText } from '../../session/user-id.ts'
 import { inTime } from '../../util/deadline.ts'
-import { warnOnce } from '../context.ts'
+import { clientOf, warnOnce } from '../context.ts'
 import { authOf } from '../guards.ts'
 import { requestSessionOf } from '../request-session.ts'
 import { guardAll } from './admin-guard.ts'
@@ -85,7 +85,7 @@ function stated (request: FastifyRequest): Omit<EndCause, 'actor'> {
   // Half a character or a new line would be something else in logs, and in Redis.
   const line = oneLine(sentBy(request).reason ?? '')
   const word = line.slice(0, REASON_LENGTH).toWellFormed().trim()
-  return { reason: 'revoked', statedReason: word === '' ? null : word, requestId: request.id }
+  return { reason: 'revoked', statedReason: word === '' ? null : word, ...clientOf(request) }
 }
 
 /** Picks what is shown of a session: all but its data. The schema drops the rest. */

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyRequest } from 'fastif
 import { errors } from '../../errors.ts'
 import type { EndCause } from '../../session/end-cause.ts'
 import { inTime } from '../../util/deadline.ts'
+import { clientOf } from '../context.ts'
 import type { PluginContext } from '../context.ts'
 import { assertRecent, requireAuth } from '../guards.ts'
 import type { RequestAuth } from '../request-auth.ts'
@@ -75,7 +76,7 @@ function addEndOne (app: FastifyInstance, routes: Routes): void {
         return { status: 204, signsOut: true }
       }
       const { userId } = requireRecent(request)
-      const cause: EndCause = { reason: 'revoked', requestId: request.id }
+      const cause: EndCause = { reason: 'revoked', ...clientOf(request) }
       if (!await inTime(context.core.revoke(which, userId, cause))) throw new errors.NOT_FOUND()
       return { status: 204 }
     }
@@ -92,7 +93,7 @@ function addEndOthers (app: FastifyInstance, routes: Routes): void {
     },
     end: async (request) => {
       const { id, userId } = routes.requireRecent(request)
-      return await endedAll(routes.context.core.endByUser(userId, id, { reason: 'revoked', requestId: request.id }))
+      return await endedAll(routes.context.core.endByUser(userId, id, { reason: 'revoked', ...clientOf(request) }))
     }
   })
 }
