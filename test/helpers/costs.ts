@@ -24,9 +24,6 @@ const IN_README: Record<string, string> = {
   express: 'Express 5 + express-session + connect-redis 10'
 }
 
-/** Two ways of measuring that differ by more are both told. */
-const ALIKE = 1.15
-
 const NOT_YET = 'Not measured yet.'
 
 /** Reads bench/results. `outside`: null before it was measured. */
@@ -96,13 +93,13 @@ export function latencyTable (outside: OutsideResult | null): string {
   return markdown(['', ...ways.flatMap((way) => [`requests a second, ${sayWay(way)}`, 'p50 · p99', 'p99 × raw (half of the rounds)'])], rows)
 }
 
-/** The figure of the first way; with it those of others that differ. */
+/** The figure of the first way, and from where to where it goes over all launches in all ways. */
 function acrossWays ({ ways }: OutsideResult, name: string, connections: number): string {
-  const [first, ...others] = ways.map((way) => ({ way, figure: figureOf(way.closed, name, connections) }))
-  if (first?.figure === undefined) return ''
-  const { ratio } = first.figure
-  const different = others.flatMap(({ way, figure }) => figure === undefined || Math.max(figure.ratio / ratio, ratio / figure.ratio) <= ALIKE ? [] : [`${figure.ratio.toFixed(2)} ${sayWay(way)}`])
-  return [withRange(first.figure), ...different].join('; ')
+  const figures = ways.map(({ closed }) => figureOf(closed, name, connections)).filter((figure) => figure !== undefined)
+  const [first] = figures
+  if (first === undefined) return '–'
+  const all = figures.flatMap(({ launches }) => launches)
+  return withRange({ ratio: first.ratio, launches: [Math.min(...all), Math.max(...all)] })
 }
 
 function figureOf (closed: OutsideResult['ways'][number]['closed'], name: string, count: number): Closed | undefined {
