@@ -35,6 +35,9 @@ export type {
 export type { EndInfo, EndOptions } from './session/end-cause.ts'
 export type { IdpSession } from './session/idp.ts'
 export type { SessionManagerOptions } from './standalone.ts'
+export type {
+  ListTrace, LoadTrace, LoginTrace, RevokeTrace, SaveTrace, SessionTraces, Trace, TraceName
+} from './session/tracing.ts'
 export type { Json, JsonObject, NewTimeouts, SessionInfo, SessionKind, SessionRecord } from './session/record.ts'
 export type {
   Acquaintance, AttemptCounter, AttemptCounters, AttemptLimit, AttemptSuccess, Began, BeginOptions, Bus, BusSubject,

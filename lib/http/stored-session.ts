@@ -96,7 +96,7 @@ export class StoredSession {
     this.#failure = null
     const record = this.#context.core.findNow(credential)
     if (record !== undefined) return this.#found(record) ?? this.#learnEnd(credential)
-    return this.budget.within(this.#context.core.find(credential, { uses: true })).then(
+    return this.budget.within(this.#context.core.load(credential, { uses: true })).then(
       (found) => this.#found(found) ?? this.#learnEnd(credential), (error: Error) => { this.#failure = error }
     )
   }
@@ -240,7 +240,7 @@ export class StoredSession {
     if (this.#record === null || this.#token === null) return
     const { core } = this.#context
     const credential = core.credentials.credential(this.#token, { kind: this.#record.kind, renew: false })
-    this.#setSession(await this.budget.within(core.find(credential, { fresh: true, uses: true })), this.#token)
+    this.#setSession(await this.budget.within(core.load(credential, { fresh: true, uses: true })), this.#token)
   }
 
   /** Begins a session for a client that keeps the token itself. This request's own stays as it is. */

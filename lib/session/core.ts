@@ -27,6 +27,7 @@ import type { TokenFormat } from './token.ts'
 import { changeMoved, findMoved, updateMoved } from './moved.ts'
 import { retime, timeoutsFor } from './retiming.ts'
 import type { GivenTimeouts, Retiming } from './retiming.ts'
+import { Traces } from './tracing.ts'
 
 /** Options of the core, checked and with all defaults. */
 export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
@@ -76,6 +77,9 @@ export class SessionCore {
   readonly events: EventHub
   /** Abort signals that fire when a session has ended. */
   readonly signals: EndSignals
+  /** Whom traces name: the manager of this core. */
+  sessions: object = this
+  readonly #traces = new Traces(() => this.sessions)
   readonly #store: SessionStore
   readonly #ends: PendingEnds
   readonly #revocations: Revocations
@@ -106,7 +110,7 @@ export class SessionCore {
     this.#idpRevocations = new Revocations(this.#store, { tell, markForMs, together: OF_IDP })
     this.events = new EventHub(this.#store.bus)
     this.signals = new EndSignals(this.events, async (id, secretHash) => {
-      return !this.#ends.has(id, secretHash) && await this.get(id, { fresh: true }) !== null
+      return !this.#ends.has(id, secretHash) && await this.#get(id, { fresh: true }) !== null
     })
     this.#store.events.on('ended', this.#onEnded)
     this.#store.events.on('down', this.#onDown)
@@ -118,23 +122,27 @@ export class SessionCore {
   }
 
   /**
-   * Finds the live session that a credential proves, or `null`. `fresh`: reads it as it is now. `uses`: it is used, and
-   * listed from now on.
+   * Finds the live session that a credential proves, or `null`. `uses`: it is used, and listed from now on.
    */
-  async find (
-    credential: Credential, options: { fresh?: boolean, uses?: boolean } = {}
-  ): Promise<SessionRecord | null> {
-    if (this.#ends.has(credential.id, credential.secretHash)) return null
-    const record = proven(await this.get(credential.id, options) ?? await this.#adopt(credential), credential)
-    if (options.uses !== true || record?.listedAs === undefined) return record
-    return await this.#store.adoption?.list(record) ?? null
+  async find (credential: Credential, options: { uses?: boolean } = {}): Promise<SessionRecord | null> {
+    const known = this.findNow(credential)
+    return known === undefined ? await this.load(credential, options) : known
+  }
+
+  /**
+   * Does what `find` does, for callers who know that `findNow` does not know it. `fresh`: reads it as it is now.
+   */
+  load (credential: Credential, options: { fresh?: boolean, uses?: boolean } = {}): Promise<SessionRecord | null> {
+    // Most requests do this: without subscribers there is not even a function to be made.
+    if (!this.#traces.watchesLoads) return this.#load(credential, options)
+    return this.#traces.load(credential.kind, () => this.#load(credential, options))
   }
 
   /** Returns what `find` resolves with, where that is known at once. Else returns `undefined`. */
   findNow (credential: Credential): SessionRecord | null | undefined {
     const record = this.#store.findNow?.(credential.id)
-    if (record?.listedAs !== undefined) return undefined
-    return record === undefined ? undefined : this.#isRefused(record) ? null : proven(record, credential)
+    if (record === undefined || record.listedAs !== undefined) return undefined
+    return this.#isRefused(record) ? null : proven(record, credential)
   }
 
   /** Whether the end of a credential's session has been asked for here, and is not confirmed yet. */
@@ -180,21 +188,23 @@ export class SessionCore {
   }
 
   /** Finds the live session of this id, or `null`. */
-  async get (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null> {
-    if (this.#ends.has(id)) return null
-    const record = await this.#store.find(id, options)
-    // Asked again: it may have been ended here while the store was answering.
-    return record === null || this.#isRefused(record) ? null : record
+  async get (id: string): Promise<SessionRecord | null> {
+    const known = this.#store.findNow?.(id)
+    if (known !== undefined) return this.#isRefused(known) ? null : known
+    return await this.#traces.load(null, async () => await this.#get(id))
   }
 
   /** Finds the user of a live session, also where it has moved a moment ago. `null` when there is none. */
   async userOf (id: string): Promise<string | null> {
-    return (await findMoved(this.#store, id, async (each) => await this.get(each)))?.userId ?? null
+    return (await findMoved(this.#store, id, async (each) => await this.#get(each)))?.userId ?? null
   }
 
   /** Lists the user's live sessions, newest first. */
   async listByUser (userId: string, options: ListOptions): Promise<SessionRecord[]> {
-    return (await listsOf(this.#store).listByUser(userId, options)).filter((record) => !this.#isRefused(record))
+    const lists = listsOf(this.#store)
+    return await this.#traces.list(async () => {
+      return (await lists.listByUser(userId, options)).filter((record) => !this.#isRefused(record))
+    })
   }
 
   /** Lists every live session, anonymous ones too. */
@@ -217,6 +227,12 @@ export class SessionCore {
    * took the place
    */
   async create (session: NewSession): Promise<HeldSession> {
+    const { kind = 'cookie', userId } = session
+    const begin = async (): Promise<HeldSession> => await this.#create(session)
+    return await (userId === null ? this.#traces.save(kind, begin) : this.#traces.login(kind, begin))
+  }
+
+  async #create (session: NewSession): Promise<HeldSession> {
     const { record, token, carry } = await this.#made(session)
     const { replaces } = session
     const limit = isCounted(record) ? this.options.limit : null
@@ -234,6 +250,10 @@ export class SessionCore {
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL; no session lives on then
    */
   async renew (session: NewSession, old: SessionRecord): Promise<HeldSession | null> {
+    return await this.#traces.login(old.kind, async () => await this.#renew(session, old))
+  }
+
+  async #renew (session: NewSession, old: SessionRecord): Promise<HeldSession | null> {
     const { record, token, carry } = await this.#made(session)
     const stored = await this.#begin(record, session, () => this.#store.move(record, old, { carry, ...this.#marking }))
     if (stored === null) return null
@@ -246,9 +266,12 @@ export class SessionCore {
    * nothing is stored, when it has ended.
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL, ERR_SESSION_DATA_TOO_LARGE
    */
-  async move (
-    old: SessionRecord,
-    { id, data, carry: carryAll, ...client }: Pick<NewSession, 'data' | 'carry' | keyof Client> & { id: string }
+  async move (old: SessionRecord, moved: MovedSession): Promise<HeldSession | null> {
+    return await this.#traces.save(old.kind, async () => await this.#move(old, moved))
+  }
+
+  async #move (
+    old: SessionRecord, { id, data, carry: carryAll, ...client }: MovedSession
   ): Promise<HeldSession | null> {
     const { maxDataSize } = this.options
     const carry = fittingCarry(carryAll, data, maxDataSize)
@@ -263,7 +286,9 @@ export class SessionCore {
 
   /** Changes the data of a session, also where it has moved since. `null`, with nothing written, when it has ended. */
   async update (record: SessionRecord, change: (data: string) => string): Promise<SessionRecord | null> {
-    return await updateMoved(this.#store, record, fittingChange(change, this.options.maxDataSize))
+    return await this.#traces.save(record.kind, async () => {
+      return await updateMoved(this.#store, record, fittingChange(change, this.options.maxDataSize))
+    })
   }
 
   /**
@@ -299,7 +324,7 @@ export class SessionCore {
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
   async end (id: string, cause: EndCause): Promise<boolean> {
-    return await this.#ends.end({ id, cause })
+    return await this.#traces.end('revoked', null, async () => await this.#ends.end({ id, cause }))
   }
 
   /**
@@ -319,14 +344,16 @@ export class SessionCore {
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
   async logout (
-    { id, secretHash }: Pick<SessionRecord, 'id' | 'secretHash'>, cause: Omit<EndCause, 'reason'>, adopts?: string
+    { id, secretHash, kind }: Pick<SessionRecord, 'id' | 'secretHash' | 'kind'>, cause: Omit<EndCause, 'reason'>,
+    adopts?: string
   ): Promise<boolean> {
-    return await this.#ends.end({ id, cause: { ...cause, reason: 'logout' }, secretHash, adopts })
+    const end: SessionEnd = { id, cause: { ...cause, reason: 'logout' }, secretHash, adopts }
+    return await this.#traces.end('logout', kind, async () => await this.#ends.end(end))
   }
 
   /** Ends all sessions of a user but one, and calls off their logins under way. This process refuses them at once. */
   endByUser (userId: string, except: string | undefined, cause: EndCause): Revocation {
-    return this.#revocations.begin(userId, except, cause)
+    return this.#traces.revocation('user', () => this.#revocations.begin(userId, except, cause))
   }
 
   /**
@@ -336,7 +363,7 @@ export class SessionCore {
    */
   endByIdp (idp: string, cause: EndCause): Revocation {
     this.#assertKeepsIdp()
-    return this.#idpRevocations.begin(idp, undefined, cause)
+    return this.#traces.revocation('idp', () => this.#idpRevocations.begin(idp, undefined, cause))
   }
 
   /** Ends a session, and repeats that until the store confirms it. */
@@ -355,6 +382,20 @@ export class SessionCore {
     this.#store.events.off('down', this.#onDown)
     this.#store.events.off('up', this.#onUp)
     await this.events.close()
+  }
+
+  async #load (credential: Credential, options: { fresh?: boolean, uses?: boolean }): Promise<SessionRecord | null> {
+    if (this.#ends.has(credential.id, credential.secretHash)) return null
+    const record = proven(await this.#get(credential.id, options) ?? await this.#adopt(credential), credential)
+    if (options.uses !== true || record?.listedAs === undefined) return record
+    return await this.#store.adoption?.list(record) ?? null
+  }
+
+  async #get (id: string, options?: { fresh?: boolean }): Promise<SessionRecord | null> {
+    if (this.#ends.has(id)) return null
+    const record = await this.#store.find(id, options)
+    // Asked again: it may have been ended here while the store was answering.
+    return record === null || this.#isRefused(record) ? null : record
   }
 
   /** Option of what ends sessions for others. */
@@ -465,3 +506,6 @@ type Told = Partial<Omit<EndCause, 'reason'> & Novelty> & Circumstances & { read
 
 /** Who begins a session, where that is a request. */
 type Client = Pick<NewSession, 'ip' | 'userAgent' | 'requestId'>
+
+/** A session under another id. */
+type MovedSession = Pick<NewSession, 'data' | 'carry' | keyof Client> & { readonly id: string }

@@ -141,6 +141,7 @@ export class SessionManager<Data extends object = JsonObject> {
   constructor (core: SessionCore, closeStore = async (): Promise<void> => {}) {
     this.#core = core
     this.#closeStore = closeStore
+    core.sessions = this
   }
 
   /**

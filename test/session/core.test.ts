@@ -335,6 +335,6 @@ t.test('a logout ends the Express session before what may be made of it', async 
       return null
     }
   })
-  await core.logout({ id: newId(), secretHash: '' }, {}, 'sid')
+  await core.logout({ id: newId(), secretHash: '', kind: 'cookie' }, {}, 'sid')
   t.strictSame(order, ['discards sid', 'discarded', 'deletes'])
 })
