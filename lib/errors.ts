@@ -53,16 +53,24 @@ export interface SessionError extends DefinedError {
 /** After how many seconds a client may ask again. */
 const RETRY_AFTER = { 'retry-after': '1' }
 
+interface DefineOptions {
+  headers?: Record<string, string>
+  /** Whether `stack` says where the error was made. */
+  hasFrames?: boolean
+}
+
 function define (
-  name: string, message: string, statusCode: number, headers?: Record<string, string>
+  name: string, message: string, statusCode: number, { headers, hasFrames = true }: DefineOptions = {}
 ): SessionErrorConstructor {
   const code = `ERR_SESSION_${name}`
-  const Base = createError(code, message, statusCode)
+  const Base = createError(code, message, statusCode, Error, hasFrames)
   class SessionError extends Base {
     extensions: DefinedError['extensions'] = { code }
     constructor (...args: unknown[]) {
       super(...args as [])
       if (headers !== undefined) Object.assign(this, { headers: { ...headers } })
+      // Not enumerable, as that of other errors.
+      if (!hasFrames) Object.defineProperty(this, 'stack', { value: String(this), writable: true, configurable: true })
     }
 
     // Of the prototype: an error costs no more for it, and nothing that copies members shows it.
@@ -118,8 +126,25 @@ export const errors = {
   SKIPPED: define('SKIPPED', 'The session is not loaded %s', 500),
   /** This store, or this session, cannot do that. */
   UNSUPPORTED: define('UNSUPPORTED', 'Not supported: %s', 500),
-  /** The store did not answer, or not in time. Says nothing about who is signed in. */
-  STORE_UNAVAILABLE: define('STORE_UNAVAILABLE', 'The session store is unavailable', 503, RETRY_AFTER),
+  /**
+   * The store did not answer, or not in time. Says nothing about who is signed in. In an outage each request has one,
+   * and where in here that was made tells nobody anything: its `stack` is one line.
+   */
+  STORE_UNAVAILABLE: define('STORE_UNAVAILABLE', 'The session store is unavailable', 503, {
+    headers: RETRY_AFTER, hasFrames: false
+  }),
   /** The store has no room for another session. Nobody was signed in or out. */
-  STORE_FULL: define('STORE_FULL', 'The session store is full', 503, RETRY_AFTER)
+  STORE_FULL: define('STORE_FULL', 'The session store is full', 503, { headers: RETRY_AFTER })
+}
+
+/** Removes from an error where it was made, and returns it: it is about a server, and not about code. */
+export function withoutFrames<Failure extends Error> (error: Failure): Failure {
+  // One that is frozen stays as it is.
+  Reflect.set(error, 'stack', `${error.stack}`.split(/\n\s+at /)[0])
+  return error
+}
+
+/** Makes an error that says why a store is unavailable. */
+export function outage (message: string): Error {
+  return withoutFrames(new Error(message))
 }

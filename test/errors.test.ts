@@ -28,6 +28,15 @@ t.test('what a store throws says it as well', async (t) => {
   t.equal(help, 'fastify-user-sessions/docs/reference/errors.md#err_session_store_unavailable')
 })
 
+t.test('that a store is out of reach is said in one line, and all else says where it was made', async (t) => {
+  const cause = new Error('the backend')
+  const error = new storeErrors.STORE_UNAVAILABLE({ cause })
+  t.equal(error.stack, 'FastifyError [ERR_SESSION_STORE_UNAVAILABLE]: The session store is unavailable')
+  t.match(cause.stack, '    at ', 'a store of one\'s own may have a bug')
+  t.notOk(Object.keys(error).includes('stack'))
+  for (const [name, Other] of Object.entries(errors)) if (name !== 'STORE_UNAVAILABLE') t.match(new Other().stack, '    at ', name)
+})
+
 t.test('a reply has what Fastify replies with, and no more', async (t) => {
   const app = await startApp(t)
   app.get('/me', { preHandler: app.authenticate }, async () => '')

@@ -1,11 +1,11 @@
 import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
-import { errors } from '../errors.ts'
+import { errors, outage } from '../errors.ts'
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { SEARCH_AGAIN_MS, SEARCH_MS } from '../util/timings.ts'
 import { isCluster } from './connection.ts'
 import type { Client } from './connection.ts'
-import { replyOf } from './driver.ts'
+import { replyOf, withoutCommand } from './driver.ts'
 
 /** Answers of a node that did not run a command because of where the key is, or is about to be. */
 const ELSEWHERE = /^(MOVED|ASK|TRYAGAIN|CLUSTERDOWN) /
@@ -94,7 +94,7 @@ async function search<T> (cluster: Cluster, command: (cluster: Cluster) => Promi
       return answer
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith(TOO_MANY)) throw error
-      moving = MOVING.test(error.message) ? error : undefined
+      moving = MOVING.test(error.message) ? withoutCommand(error) : undefined
       if (performance.now() > giveUpAt) {
         throw moving === undefined ? error : new errors.STORE_UNAVAILABLE({ cause: moving })
       }
@@ -119,5 +119,5 @@ export async function refreshSlots (cluster: Cluster): Promise<void> {
 }
 
 function unavailable (message: string): Error {
-  return new errors.STORE_UNAVAILABLE({ cause: new Error(message) })
+  return new errors.STORE_UNAVAILABLE({ cause: outage(message) })
 }

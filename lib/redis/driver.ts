@@ -1,5 +1,5 @@
 import type { Cluster, Redis } from 'ioredis'
-import { errors } from '../errors.ts'
+import { errors, withoutFrames } from '../errors.ts'
 import { GIVEN_UP_RETRY_MS, STAY_MS } from '../util/timings.ts'
 
 /*
@@ -11,7 +11,8 @@ const ARGUMENTS = /, with args beginning with:.*/
 
 /**
  * Removes from an error the command it is about, and returns the error. The driver attaches the command, and some
- * answers of Redis repeat it: the password of AUTH, the session of SET. Errors end up in logs.
+ * answers of Redis repeat it: the password of AUTH, the session of SET. Errors end up in logs. Where in the driver they
+ * were made goes as well: in an outage each request logs one.
  */
 export function withoutCommand<T> (error: T): T {
   if (typeof error !== 'object' || error === null) return error
@@ -22,6 +23,7 @@ export function withoutCommand<T> (error: T): T {
     error.message = error.message.replace(ARGUMENTS, '')
     error.stack = `${error.stack}`.replace(ARGUMENTS, '')
   }
+  if (error instanceof Error && (isReply(error) || isOutage(error))) withoutFrames(error)
   return error
 }
 

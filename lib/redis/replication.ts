@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { errors } from '../errors.ts'
+import { errors, outage } from '../errors.ts'
 import { patience } from '../util/deadline.ts'
 import { CONFIRM_MS } from '../util/timings.ts'
 import { isCluster } from './connection.ts'
@@ -60,7 +60,7 @@ export class Replication {
           // WAIT on a new connection, or on a new master, does not count what was written before.
           const isSame = master.stream === stream && knownMasterOf(this.#link.client, key) === master
           if (!isConfirmed || !isSame) {
-            const cause = new Error('no replica has confirmed in time')
+            const cause = outage('no replica has confirmed in time')
             this.#link.reportUnconfirmed(cause)
             throw new errors.STORE_UNAVAILABLE({ cause })
           }
@@ -88,7 +88,7 @@ export class Replication {
     await this.#link.run(key, (node) => node.exists(key))
     const found = knownMasterOf(client, key)
     if (found !== undefined) return found
-    throw new errors.STORE_UNAVAILABLE({ cause: new Error('a master of the Cluster is not connected') })
+    throw new errors.STORE_UNAVAILABLE({ cause: outage('a master of the Cluster is not connected') })
   }
 
   /** Joins the WAIT that comes next on this master. */

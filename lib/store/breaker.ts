@@ -1,4 +1,4 @@
-import { errors } from '../errors.ts'
+import { errors, outage } from '../errors.ts'
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 
 /** Options of a `Breaker`. */
@@ -46,7 +46,7 @@ export class Breaker {
       this.trip(error)
       throw new errors.STORE_UNAVAILABLE({ cause: error })
     }
-    const cause = new Error(`no answer within ${this.#options.deadlineMs} ms`)
+    const cause = outage(`no answer within ${this.#options.deadlineMs} ms`)
     this.trip(cause)
     throw new errors.STORE_UNAVAILABLE({ cause })
   }
