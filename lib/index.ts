@@ -26,13 +26,14 @@ export type { SessionError, SessionErrorCode } from './errors.ts'
 export type { EndReason, EventName, LoginFailure, SessionEvent, SessionEvents, UseAfterEnd } from './session/events.ts'
 export type {
   AttemptLimitOptions, AttemptOptions, CookieOptions, DecoratorOptions, EncryptionOptions, NearCacheOptions,
-  PagesOptions, RememberOptions, SessionOptions
+  PagesOptions, RememberOptions, SecurityLogOptions, SessionOptions
 } from './options/types.ts'
 export type {
   CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike, RevokeOptions, RevokeUserOptions,
   SessionsOfUser, SetTimeouts
 } from './session/manager.ts'
 export type { EndInfo, EndOptions } from './session/end-cause.ts'
+export type { SecurityEvents, SecurityLogEntry, SecurityLogWriter } from './session/security-log.ts'
 export type { IdpSession } from './session/idp.ts'
 export type { SessionManagerOptions } from './standalone.ts'
 export type {

@@ -12,6 +12,7 @@ import type { SessionOptions } from './options/types.ts'
 import { resolveOptions } from './options/resolve.ts'
 import { SessionCore } from './session/core.ts'
 import { SessionManager } from './session/manager.ts'
+import { keepSecurityLog } from './session/security-log.ts'
 import { logStoreEvents } from './store/log.ts'
 import { countersOf, openStore } from './store/open.ts'
 
@@ -26,6 +27,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   const layout = await layoutOf(options)
   const { store, ready, backend, close } = openStore({ ...options, ...layout })
   const core = new SessionCore({ ...options, ...layout, store, counters: countersOf(store) })
+  keepSecurityLog(core.events, options, app.log)
   const context: PluginContext = {
     options,
     core,

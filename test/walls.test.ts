@@ -118,6 +118,11 @@ const WALLS: Wall[] = [
     keepsOut: (of, { isLocal }) => isLocal ? !isIn(of, 'operate', 'session', 'redis', 'store', 'options', 'lib/standalone.ts') && !isShared(of) : !of.startsWith('node:')
   },
   { says: 'lib/operate is a program, and known to nobody', around: (path) => !isIn(path, 'operate'), keepsOut: (of) => isIn(of, 'operate') },
+  {
+    says: 'lib/session/security-log.ts is opened where sessions are, and only its types are known elsewhere',
+    around: (path) => !['lib/plugin.ts', 'lib/standalone.ts'].includes(path),
+    keepsOut: (of, { isType }) => of === 'lib/session/security-log.ts' && !isType
+  },
   { says: 'lib/http knows no store', around: (path) => isIn(path, 'http'), keepsOut: (of) => isIn(of, 'store', 'near', 'redis', 'express') },
   { says: 'nobody imports the front door', around: () => true, keepsOut: (of) => of === 'lib/index.ts' || of === 'lib/plugin.ts' }
 ]
@@ -206,6 +211,7 @@ t.test('a hole in a wall is found', async (t) => {
     ['lib/session/x.ts', "import createError from '@fastify/error'"],
     ['lib/session/x.ts', "import { Redis } from 'ioredis'"],
     ['lib/session/x.ts', "import ms from 'ms'"],
+    ['lib/http/x.ts', "import { keepSecurityLog } from '../session/security-log.ts'"],
     ['lib/session/x.ts', "import { MemoryStore } from '../store/memory.ts'"],
     ['lib/session/x.ts', "import type { SessionStore } from '../options/resolve.ts'"],
     ['lib/session/x.ts', "import { requestSessionOf } from '../http/request-session.ts'"],

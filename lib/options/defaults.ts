@@ -1,5 +1,5 @@
 import { DEFAULT_PREFIX } from '../redis/keys.ts'
-import type { EncryptionOptions, NearCacheOptions, SessionOptions } from './types.ts'
+import type { EncryptionOptions, NearCacheOptions, SecurityLogOptions, SessionOptions } from './types.ts'
 
 /** Default of every option that has a fixed one. */
 export const DEFAULTS = {
@@ -21,6 +21,7 @@ export const DEFAULTS = {
     accountNetwork: { max: 10, within: '15m' },
     account: { max: 50, within: '30d' }
   },
+  securityLog: false,
   pages: { login: '/login', home: '/' },
   decorators: {
     authenticate: 'authenticate',
@@ -39,6 +40,9 @@ export const DEFAULTS = {
 
 /** Defaults of the members of `encryption`. */
 export const ENCRYPTION_DEFAULTS = { acceptPlain: false } as const satisfies Partial<EncryptionOptions>
+
+/** Defaults of the members of `securityLog`. */
+export const SECURITY_LOG_DEFAULTS = { accounts: 'hmac' } as const satisfies SecurityLogOptions
 
 /** Defaults of the members of `nearCache`. `true` means these. */
 export const NEAR_CACHE_DEFAULTS = {

@@ -7,11 +7,12 @@ import type { AttemptLimits } from '../session/attempts.ts'
 import { DataSchema } from '../session/data-schema.ts'
 import { RESERVED_NAMES } from '../session/data.ts'
 import { endedForFault } from '../session/end-cause.ts'
+import type { ResolvedSecurityLog } from '../session/security-log.ts'
 import { hasLists, isSessionStore } from '../session/store.ts'
 import type { AttemptLimit } from '../session/store.ts'
 import { isExpressStore } from '../store/foreign.ts'
 import { canBeNear, canBeNearByEnds } from '../store/open.ts'
-import { DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS } from './defaults.ts'
+import { DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS, SECURITY_LOG_DEFAULTS } from './defaults.ts'
 import { attempted, Faults, fitting } from './faults.ts'
 import { adoptOf, cookieNameByDefault, expressSessionOf, warnOfConnectRedis } from './other-libraries.ts'
 import { AttemptsSchema, SessionOptionsSchema } from './schema.ts'
@@ -64,6 +65,8 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   limit: { max: number, evicts: boolean } | null
   /** Limits on failed logins. `null`: none. */
   attempts: AttemptLimits | null
+  /** `null`: there is none. */
+  securityLog: ResolvedSecurityLog | null
   /** Pages that browsers are sent to: paths of this site. */
   pages: Record<keyof PagesOptions, string>
   decorators: Record<keyof DecoratorOptions, string>
@@ -106,6 +109,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     origins: originsOf(options, faults),
     csrf: options.csrf ?? DEFAULTS.csrf,
     attempts: attemptsOf(options.attempts, faults),
+    securityLog: securityLogOf(options),
     pages: pagesOf(options, faults),
     decorators: decoratorsOf(options, faults),
     warnings: faults.warnings
@@ -453,6 +457,14 @@ export function resolveAttempts (
   const { attempts } = fitting({ attempts: input }, AttemptsSchema, faults) as Given
   const limits = attemptsOf(attempts, faults, base)
   return { limits, faults: faults.texts }
+}
+
+function securityLogOf ({ securityLog = DEFAULTS.securityLog }: Given): ResolvedOptions['securityLog'] {
+  if (securityLog === false) return null
+  const options = securityLog === true ? {} : securityLog
+  const { write = null, accounts = SECURITY_LOG_DEFAULTS.accounts } =
+    typeof options === 'function' ? { write: options } : options
+  return { write, accounts }
 }
 
 const PAGE = 'must be a path of this site, such as /login, in ASCII: the plugin sends nobody to another site'

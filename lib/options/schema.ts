@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { TSchema, TUndefined } from '@sinclair/typebox'
+import type { SecurityLogEntry } from '../session/security-log.ts'
 import type { SessionOptions } from './types.ts'
 
 /*
@@ -25,6 +26,10 @@ const closed = <Members extends Record<string, TSchema>>(members: Members) =>
   Type.Object(members, { additionalProperties: false })
 
 const AttemptLimit = closed({ max: optional(integer(1, 1000)), within: optional(Duration) })
+
+const SecurityLogWriter = Type.Function(
+  [Type.Unsafe<SecurityLogEntry>(Type.Any())], Type.Unknown(), { expects: 'a function' }
+)
 
 /** Schema of the `attempts` option, which `authRoutes` has as well. */
 export const AttemptsSchema = closed({
@@ -84,6 +89,10 @@ export const SessionOptionsSchema = closed({
   origins: optional(Type.Array(Type.String())),
   csrf: optional(Type.Boolean()),
   ...AttemptsSchema.properties,
+  securityLog: optional(Type.Boolean(), SecurityLogWriter, closed({
+    write: optional(SecurityLogWriter),
+    accounts: optional(Type.Literal('hmac'), Type.Literal('plain'))
+  })),
   pages: optional(closed({ login: optional(Type.String()), home: optional(Type.String()) })),
   decorators: optional(closed({
     authenticate: optional(Type.String()),

@@ -1,5 +1,6 @@
 import type { TObject } from '@sinclair/typebox'
 import type { SessionData } from '../http/session-data.ts'
+import type { SecurityLogWriter } from '../session/security-log.ts'
 import type { SessionStore } from '../session/store.ts'
 import type { ExpressStore } from '../store/foreign.ts'
 import type { RedisTarget } from '../store/open.ts'
@@ -210,6 +211,15 @@ export interface SessionOptions {
    */
   attempts?: AttemptOptions | false | undefined
   /**
+   * Logs sign-ins, ends, failed logins, uses after the end and the like, in the words of OWASP's logging vocabulary:
+   * each is one entry, in the process where it happens. `true`: through `app.log`. A function gets each entry as an
+   * object. No entry holds a token or data, and users are named by an HMAC.
+   * @default false
+   * @see [Security log](docs/security/log.md)
+   * @see OWASP ASVS 5.0 16.3
+   */
+  securityLog?: boolean | SecurityLogWriter | SecurityLogOptions | undefined
+  /**
    * Pages that the plugin sends browsers to: `{ login, home }`.
    * @see [Plain HTML forms](docs/guides/forms.md)
    */
@@ -346,6 +356,21 @@ export interface AttemptLimitOptions {
   max?: number | undefined
   /** How long a failed login counts, in milliseconds or as `'15m'`. Default: that of the limit. */
   within?: Duration | undefined
+}
+
+/** Where the security log goes, and how it names users. */
+export interface SecurityLogOptions {
+  /**
+   * Gets each entry. What it throws is logged once, and harms nobody. Default: `app.log`. A `SessionManager` without
+   * Fastify needs a function.
+   */
+  write?: SecurityLogWriter | undefined
+  /**
+   * How users and accounts are named. `'hmac'`: by a keyed hash, which nobody can compute without `secret`. `'plain'`:
+   * as they are. Some people type their password in place of their name.
+   * @default 'hmac'
+   */
+  accounts?: 'hmac' | 'plain' | undefined
 }
 
 /** Pages that the plugin sends browsers to: paths of this site, which begin with one `/`, in ASCII. */

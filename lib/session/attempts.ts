@@ -174,7 +174,7 @@ const HIDDEN = /[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]/gu
  * Returns the name of an account, however it is typed: `Ada`, `ada ` and `ａｄａ` are one, as to many a database.
  * So is `['ada']`. Returns `null` when there is none.
  */
-function accountText (account: unknown): string | null {
+export function accountText (account: unknown): string | null {
   if (account === undefined || account === null) return null
   // Before a name is cut: enough invisible characters would make a different name of it.
   const text = textOf(account).replace(HIDDEN, '').slice(0, MAX_NAME_LENGTH)

@@ -23,6 +23,7 @@ const TYPES = 'lib/options/types.ts'
 const AUTH = 'lib/http/routes/auth-options.ts'
 const MANAGER = 'lib/session/manager.ts'
 const EVENTS = 'lib/session/events.ts'
+const SECURITY_LOG = 'lib/session/security-log.ts'
 const FASTIFY = 'types/index.ts'
 
 /** Files of the types that `types/index.ts` gives to what it adds to Fastify. */
@@ -54,6 +55,9 @@ const TABLES: Record<string, Table> = {
   attempts: optionTable(TYPES, 'AttemptOptions'),
   'attempt limit': optionTable(TYPES, 'AttemptLimitOptions'),
   encryption: optionTable(TYPES, 'EncryptionOptions'),
+  'security log': optionTable(TYPES, 'SecurityLogOptions'),
+  'security events': memberTable(SECURITY_LOG, 'SecurityEvents'),
+  'security log entry': memberTable(SECURITY_LOG, 'SecurityLogEntry'),
   pages: optionTable(TYPES, 'PagesOptions'),
   decorators: optionTable(TYPES, 'DecoratorOptions'),
   'memory store': optionTable('lib/store/memory.ts', 'MemoryStoreOptions'),

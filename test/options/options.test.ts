@@ -136,6 +136,9 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
     [`attempts.${name}`, 'must be an object or false', [null, true, 'LEAKED', 5, []]]
   ]),
   ['cookie', 'must be an object', [null, true, 'LEAKED', 5, [], () => ({})]],
+  ['securityLog', 'must be true or false or a function or an object', [null, 'LEAKED', 5, []]],
+  ['securityLog.write', 'must be a function', [null, true, 'LEAKED', {}]],
+  ['securityLog.accounts', 'must be "hmac" or "plain"', [null, true, 'LEAKED', ['plain']]],
   ['pages', 'must be an object', [null, true, '/login', 5, [], () => ({})]],
   ...['login', 'home'].flatMap((name): typeof WRONG => [
     [`pages.${name}`, 'must be a string', [null, 5, true, [], ['/login'], () => '/login']],
@@ -503,6 +506,7 @@ t.test('these are the defaults', async (t) => {
     limit: { max: 1000, evicts: true },
     endedForMs: null,
     attempts: { network: { max: 100, withinMs: 15 * 60_000 }, accountNetwork: { max: 10, withinMs: 15 * 60_000 }, account: { max: 50, withinMs: 30 * 24 * 3_600_000 } },
+    securityLog: null,
     pages: { login: '/login', home: '/' },
     decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', authenticatePage: 'authenticatePage', guestOnly: 'guestOnly', takeReturnPath: 'takeReturnPath', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
     warnings: []

@@ -1,0 +1,294 @@
+import { createHmac, hkdfSync } from 'node:crypto'
+import { once } from 'node:events'
+import fc from 'fast-check'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import type { Test } from 'tap'
+import { adminRoutes, authRoutes, MemoryStore, SessionManager } from '../../lib/index.ts'
+import type { LoginOptions, SecurityLogEntry, SessionOptions } from '../../lib/index.ts'
+import { Browser, secret, startApp } from '../helpers/app.ts'
+import { MINUTE } from '../helpers/record.ts'
+import { prefix, startRedis, until } from '../helpers/redis.ts'
+import { age, openStore } from '../helpers/redis-store.ts'
+
+/*
+ * What the security log has of what happens, and what it must not have.
+ */
+
+const redis = await startRedis(t)
+const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:131.0) Gecko/20100101 Firefox/131.0'
+const HOME = '203.0.113.7'
+
+/** As docs/security/log.md has it. */
+const key = Buffer.from(hkdfSync('sha256', secret, '', 'fastify-user-sessions security log', 32))
+const nameOf = (name: string): string => createHmac('sha256', key).update(name).digest('base64url').slice(0, 22)
+
+/** A person's browser, with an address and a name. */
+class Person extends Browser {
+  override async request (...[method, url, options]: Parameters<Browser['request']>) {
+    return await super.request(method, url, { remoteAddress: HOME, ...options, headers: { 'user-agent': FIREFOX, ...options?.headers } })
+  }
+}
+
+interface Process {
+  app: Awaited<ReturnType<typeof startApp>>
+  entries: SecurityLogEntry[]
+  /** What was added, when it is as many, and nothing comes after them. */
+  added: (count: number) => Promise<SecurityLogEntry[]>
+}
+
+/** A process that keeps a security log. */
+async function open (t: Test, options: Partial<SessionOptions> = {}, isLogged = false): Promise<Process> {
+  const entries: SecurityLogEntry[] = []
+  const app = await startApp(t, { bearer: true, endedFor: '1h', securityLog: isLogged || ((entry) => { entries.push(entry) }), ...options })
+  await app.register(authRoutes, { verify: ({ username, password }) => password === 'lovelace' ? { id: username } : null })
+  app.post<{ Body: LoginOptions & { id: string } }>('/sign-in', async (request) => {
+    const { id, ...others } = request.body
+    await app.login(request, { id }, others)
+  })
+  app.post('/move', async (request) => { await request.session.regenerate(['userId']) })
+  app.post('/assign', async (request) => { request.session.userId = 'bob' })
+  app.post('/cart', async (request) => { request.session.cart = 'book' })
+  app.get('/me', { preHandler: app.authenticate }, async (request) => request.requireAuth().userId)
+  const added = async (count: number): Promise<SecurityLogEntry[]> => {
+    await until(`${count} entries`, () => entries.length >= count)
+    for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))
+    return entries.splice(0)
+  }
+  return { app, entries, added }
+}
+
+async function signedIn (app: FastifyInstance, id = 'ada', options: LoginOptions = {}): Promise<Person> {
+  const person = new Person(app)
+  t.equal((await person.post('/sign-in', { id, ...options })).statusCode, 200)
+  return person
+}
+
+const idOf = (browser: Browser): string => browser.cookies.get('sid')?.split('.')[0] ?? ''
+/** A browser with the cookies of another. */
+function thiefOf (app: FastifyInstance, browser: Browser): Person {
+  const thief = new Person(app)
+  for (const [name, value] of browser.cookies) thief.cookies.set(name, value)
+  return thief
+}
+/** The names of events, with their reasons. */
+const names = (entries: SecurityLogEntry[]): string[] => entries.map(({ event, reason }) => reason === undefined ? event : `${event} ${reason}`)
+
+for (const where of ['memory', 'Redis'] as const) {
+  const optionsOf = (): Partial<SessionOptions> => where === 'Redis' ? { redis: redis.url, keyPrefix: prefix() } : { store: new MemoryStore() }
+
+  t.test(`[16.3, 16.3.1] in ${where}: what happens to sessions is one entry each, in OWASP's words`, async (t) => {
+    const { app, added } = await open(t, { ...optionsOf(), maxSessionsPerUser: 2 })
+    const happens = async (expected: string[], doing: () => Promise<unknown>): Promise<void> => {
+      await doing()
+      t.strictSame(names(await added(expected.length)).sort(), expected.sort())
+    }
+    let ada = new Person(app)
+    await happens([], async () => { await ada.get('/me'); await ada.post('/cart') })
+    await happens(['authn_login_success'], async () => { ada = await signedIn(app) })
+    await happens(['authn_login_success', 'session_expired replaced'], () => ada.post('/login', { username: 'ada', password: 'lovelace' }))
+    await happens(['session_renewed', 'session_expired replaced'], () => ada.post('/move'))
+    await happens(['authn_login_success', 'session_expired replaced'], () => ada.post('/assign'))
+    await happens(['session_logout logout'], () => ada.post('/logout'))
+    await happens([], () => ada.post('/logout'))
+    let session = { id: '' }
+    await happens(['session_created'], async () => { session = (await app.sessions.create({ userId: 'ada' })).session })
+    await happens(['session_expired revoked'], () => app.sessions.revoke(session.id))
+    await happens([], () => app.sessions.revoke(session.id))
+    await happens(['authn_login_success', 'authn_login_success', 'authn_login_success', 'excess_sessions_exceeded evicted'], async () => { for (let each = 0; each < 3; each++) await signedIn(app) })
+    await happens(['session_expired revoked', 'session_expired revoked'], () => app.sessions.revokeUser('ada'))
+    let token = ''
+    await happens(['authn_token_created'], async () => { token = (await app.inject({ method: 'POST', url: '/token', payload: { username: 'ada', password: 'lovelace' } })).json<{ token: string }>().token })
+    await happens(['authn_token_revoked revoked'], () => app.sessions.revokeUser('ada'))
+    await happens(['authn_token_reuse revoked'], () => app.inject({ url: '/me', headers: { authorization: `Bearer ${token}` } }))
+    await happens(['authn_login_success', 'authz_admin impersonation', 'session_expired replaced'], async () => {
+      const carol = await signedIn(app, 'carol')
+      await carol.post('/sign-in', { id: 'ada', actor: 'carol' })
+    })
+    await happens(['authz_admin unlock'], () => app.sessions.unlock('ada'))
+  })
+
+  t.test(`[16.3, 16.3.3] in ${where}: failed logins, and what the limits refuse, are one entry each`, async (t) => {
+    const { app, added } = await open(t, { ...optionsOf(), attempts: { accountNetwork: { max: 2 } } })
+    const guess = async (username: string) => await new Person(app).post('/login', { username, password: 'wrong' })
+    for (let each = 0; each < 3; each++) await guess('ada')
+    const [first, second, third] = await added(3)
+    t.strictSame(names([first, second, third] as SecurityLogEntry[]), ['authn_login_fail', 'authn_login_fail', 'authn_login_fail_max accountNetwork'])
+    t.match(third, { level: 'warn', account: nameOf('ADA'), source_ip: HOME, useragent: 'Firefox 131 on Windows', request_id: String })
+    t.equal(third?.user, undefined)
+    t.equal((await new Person(app).post('/sign-in', { id: 'ada' }, { headers: { origin: 'https://evil.example' } })).statusCode, 403)
+    t.match(await added(1), [{ event: 'malicious_csrf', level: 'warn', source_ip: HOME }])
+  })
+
+  t.test(`[16.3, 16.3.3] in ${where}: the cookie of a session that was signed out is one critical line, however often it is used`, async (t) => {
+    const { app } = await open(t, optionsOf(), true)
+    const ada = await signedIn(app)
+    const thief = thiefOf(app, ada)
+    const id = idOf(ada)
+    await ada.post('/logout')
+    for (let each = 0; each < 3; each++) t.equal((await thief.get('/me', { remoteAddress: '198.51.100.1' })).statusCode, 401)
+    const lines = () => app.lines.filter(({ security }) => security !== undefined)
+    await until('all lines', () => lines().length >= 3)
+    await thief.get('/me')
+    t.strictSame(names(lines().map(({ security }) => security as SecurityLogEntry)), ['authn_login_success', 'session_logout logout', 'session_use_after_expire logout'])
+    const [line, ...others] = lines().filter(({ security }) => (security as SecurityLogEntry).level === 'critical')
+    t.strictSame(others, [])
+    t.match(line, { level: 50, msg: 'A session was used after it was ended', security: { session_id: id, user: nameOf('ada'), source_ip: '198.51.100.1', ended_at: /Z$/ } })
+    const asked = app.lines.find(({ msg, req }) => msg === 'incoming request' && (req as { remoteAddress: string }).remoteAddress === '198.51.100.1')
+    t.equal((line?.security as SecurityLogEntry).request_id, asked?.reqId, 'as in the lines of its request')
+  })
+}
+
+t.test('[16.2.1, 16.2.2, 16.3.1] an entry says when, who, from where, how and in which request', async (t) => {
+  const now = Date.parse('2026-11-30T00:53:20.250Z')
+  const { app, added } = await open(t, { store: new MemoryStore({ now: () => now }), knownDevices: '90d' })
+  const ada = await signedIn(app, 'ada', { methods: ['pwd', 'otp'] })
+  const [entry] = await added(1)
+  t.strictSame({ ...entry, request_id: '' }, {
+    event: 'authn_login_success',
+    level: 'info',
+    datetime: '2026-11-30T00:53:20.250Z',
+    description: 'A user signed in',
+    session_id: idOf(ada),
+    user: nameOf('ada'),
+    kind: 'cookie',
+    new_device: false,
+    new_network: false,
+    methods: ['pwd', 'otp'],
+    source_ip: HOME,
+    useragent: 'Firefox 131 on Windows',
+    request_id: ''
+  })
+  t.ok(entry?.request_id)
+  await app.sessions.revoke(idOf(ada), { reason: 'stolen', actor: 'carol' })
+  t.match(await added(1), [{ event: 'session_expired', reason: 'revoked', stated_reason: 'stolen', actor: nameOf('carol'), user: nameOf('ada') }])
+})
+
+t.test('[16.3] what an administrator ends says by whom, from where and why', async (t) => {
+  const { app, added } = await open(t)
+  await app.register(adminRoutes, { prefix: '/admin', guard: async () => {} })
+  const [ada, carol] = [await signedIn(app), await signedIn(app, 'carol')]
+  await added(2)
+  t.equal((await carol.request('DELETE', `/admin/sessions/${idOf(ada)}?reason=stolen`)).statusCode, 204)
+  t.match(await added(1), [{ event: 'session_expired', reason: 'revoked', stated_reason: 'stolen', user: nameOf('ada'), actor: nameOf('carol'), source_ip: HOME, request_id: String }])
+})
+
+t.test('[16.3] a session that runs out is one entry, of the process that notices', async (t) => {
+  const keyPrefix = prefix()
+  const [here, there] = [await open(t, { redis: redis.url, keyPrefix }), await open(t, { redis: redis.url, keyPrefix })]
+  await signedIn(here.app)
+  t.strictSame(names(await here.added(1)), ['authn_login_success'])
+  await age(redis.client, keyPrefix, 31 * MINUTE)
+  await there.app.sessions.listByUser('ada')
+  await here.app.sessions.listByUser('ada')
+  t.match(await there.added(1), [{ event: 'session_expired', reason: 'timeout', user: nameOf('ada') }])
+  t.strictSame(here.entries, [])
+})
+
+t.test('[16.3] in several processes each thing is in the log of one, and none of them listens to others for it', async (t) => {
+  const keyPrefix = prefix()
+  const [here, there] = [await open(t, { redis: redis.url, keyPrefix }), await open(t, { redis: redis.url, keyPrefix })]
+  const ada = await signedIn(here.app)
+  await there.app.sessions.revoke(idOf(ada))
+  await signedIn(there.app, 'bob')
+  t.strictSame(names(await there.added(2)), ['session_expired revoked', 'authn_login_success'])
+  t.strictSame(names(await here.added(1)), ['authn_login_success'])
+  t.strictSame(await redis.client.pubsub('NUMSUB', `@${keyPrefix}events`), [`@${keyPrefix}events`, 0])
+})
+
+t.test('a sign-in that the limit refuses is one entry', async (t) => {
+  const { app, added } = await open(t, { maxSessionsPerUser: 1, onLimit: 'reject' })
+  await signedIn(app)
+  t.equal((await new Person(app).post('/sign-in', { id: 'ada' })).statusCode, 409)
+  t.match(await added(2), [{ event: 'authn_login_success' }, { event: 'excess_sessions_exceeded', level: 'warn', reason: 'refused', user: nameOf('ada'), source_ip: HOME }])
+})
+
+t.test('[16.2.5] no line holds a token or the name of anybody, whatever people call themselves, and none is forged', async (t) => {
+  const { app } = await open(t, {}, true)
+  const security = () => app.lines.filter((line) => line.security !== undefined)
+  const nasty = fc.oneof(
+    fc.string({ unit: 'grapheme', minLength: 4, maxLength: 60 }),
+    fc.constantFrom('ada\n{"level":60,"msg":"forged"}', '","event":"authz_admin', 'ada\u2028bob', '\u001b[2Jadam', '__proto__', 'ADA@EXAMPLE.COM', 'constructor', '%s%o%j', 'ß'.repeat(40))
+  )
+  let told = 0
+  const wrong: string[] = []
+  await fc.assert(fc.asyncProperty(nasty, async (name) => {
+    const before = security().length
+    const browser = new Browser(app)
+    const headers = { 'user-agent': `x ${encodeURIComponent(name)}`.slice(0, 30), 'x-name': 'y' }
+    await browser.post('/login', { username: name, password: 'wrong' }, { headers })
+    const isId = (await browser.post('/sign-in', { id: name.slice(0, 255) })).statusCode === 200
+    const thief = thiefOf(app, browser)
+    if (isId) {
+      await browser.post('/logout')
+      await thief.get('/me')
+    }
+    const count = isId ? 4 : 1
+    await until('the lines', () => security().length >= before + count)
+    const lines = security().slice(before)
+    told += lines.length
+    if (lines.length !== count) wrong.push(`${lines.length} lines for ${JSON.stringify(name)}`)
+    const token = thief.cookies.get('sid') ?? ''
+    for (const line of lines) {
+      const { useragent: _, ...entry } = line.security as SecurityLogEntry
+      const text = JSON.stringify(entry)
+      for (const part of [name, name.toUpperCase().normalize('NFKC'), ...token.split('.').slice(1)]) {
+        // Letters that any word has are no name.
+        const isName = part.trim().length >= 4 && !/^[a-z_]+$/.test(part)
+        if (isName && text.includes(JSON.stringify(part).slice(1, -1))) wrong.push(`${JSON.stringify(part)} in ${text}`)
+      }
+      if (/\p{Cc}/u.test(text)) wrong.push(text)
+    }
+  }), { numRuns: 60 })
+  t.strictSame(wrong, [])
+  t.ok(told > 100)
+})
+
+t.test('names are plain for whom they shall be, in one line', async (t) => {
+  const entries: SecurityLogEntry[] = []
+  const { app } = await open(t, { securityLog: { write: (entry) => { entries.push(entry) }, accounts: 'plain' } })
+  await new Person(app).post('/login', { username: 'ada\u2028\nb', password: 'wrong' })
+  await signedIn(app, 'ada@example.com')
+  await until('both', () => entries.length === 2)
+  t.match(entries, [{ account: 'ADA B' }, { user: 'ada@example.com' }])
+})
+
+t.test('a function that throws or rejects harms nobody, and that is logged once', async (t) => {
+  for (const fail of [() => { throw new Error('the disk is full') }, async () => { throw new Error('the disk is full') }, () => Promise.reject(new Error('the disk is full'))]) {
+    let calls = 0
+    const { app } = await open(t, { securityLog: () => { calls++; return fail() } })
+    for (let each = 0; each < 3; each++) await signedIn(app)
+    await until('three calls', () => calls === 3)
+    const said = () => app.lines.filter(({ msg }) => msg.startsWith('securityLog threw'))
+    await until('the line', () => said().length > 0)
+    await new Promise((resolve) => setImmediate(resolve))
+    t.match(said(), [{ level: 50, err: { message: 'the disk is full' } }])
+    t.equal(said().length, 1)
+  }
+})
+
+t.test('without Fastify a function is needed, and gets the same', async (t) => {
+  const store = await openStore(t, redis.url, { prefix: prefix() })
+  for (const securityLog of [true, {}, { accounts: 'plain' }] as const) {
+    t.throws(() => new SessionManager({ secret, store, securityLog }), { code: 'ERR_SESSION_INVALID_OPTIONS', message: /securityLog needs a function/ })
+  }
+  const entries: SecurityLogEntry[] = []
+  const sessions = new SessionManager({ secret, store, securityLog: (entry) => { entries.push(entry); throw new Error('the disk is full') } })
+  t.teardown(() => sessions.close())
+  const warned = once(process, 'warning')
+  const { session } = await sessions.create({ userId: 7 })
+  await sessions.revoke(session.id)
+  await until('both', () => entries.length === 2)
+  t.match(entries, [{ event: 'session_created', user: nameOf('7') }, { event: 'session_expired', reason: 'revoked' }])
+  t.match((await warned)[0], { message: /^securityLog threw/ })
+})
+
+t.test('without the option nothing is logged', async (t) => {
+  for (const securityLog of [undefined, false]) {
+    const { app, entries } = await open(t, { securityLog })
+    await signedIn(app)
+    await new Person(app).post('/login', { username: 'ada', password: 'wrong' })
+    t.notOk(app.lines.some(({ security }) => security !== undefined))
+    t.strictSame(entries, [])
+  }
+})
