@@ -123,3 +123,14 @@ for (const [sentence, [name, write]] of Object.entries(wrong)) {
     t.strictSame({ ...findings, [name]: [] }, NOTHING, 'and nothing else')
   })
 }
+
+t.test('where copies may be old, a session that is found for no longer than that after its end is not wrong', async (t) => {
+  const found = new History()
+  found.login('a', 'ada', at(1))
+  found.end('a', true, at(4))
+  found.read('a', true, at(9))
+  const staleMs = found.stalestMs
+  t.equal(staleMs, at(9).began - at(4).answered)
+  t.strictSame(found.check({ staleMs: staleMs + 1 }), NOTHING)
+  t.equal(found.check({ staleMs }).resurrected.length, 1)
+})

@@ -10,6 +10,13 @@ import { until } from '../helpers/redis.ts'
 
 export type Service = FastifyInstance & { lines: LogLine[], causes: string[] }
 
+/** What a load asks: a service in this process, or one elsewhere. */
+export interface Asked {
+  inject: (request: { method: 'GET' | 'POST', url: string, headers?: Record<string, string> }) => Promise<{ statusCode: number, body: string, cookies: Array<{ name: string, value: string }> }>
+  /** What its driver said since the last look. */
+  causes: string[]
+}
+
 /** An application in which one signs in, reads, keeps something, signs out, and is signed out by others. */
 export async function startService (t: Test, options: Partial<SessionOptions>): Promise<Service> {
   const app = await startApp(t, options, { logger: false })
@@ -18,6 +25,12 @@ export async function startService (t: Test, options: Partial<SessionOptions>): 
   app.addHook('onError', async (_request, _reply, error) => {
     for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) causes.push(cause.message)
   })
+  addRoutes(app)
+  return Object.assign(app, { causes })
+}
+
+/** All that people do there. */
+export function addRoutes (app: FastifyInstance): void {
   const own = { preHandler: app.authenticate }
   app.post<{ Params: { user: string } }>('/login/:user', async (request) => ({ id: (await app.login(request, { id: request.params.user })).id }))
   app.get('/me', own, async (request) => request.requireAuth().userId)
@@ -28,7 +41,6 @@ export async function startService (t: Test, options: Partial<SessionOptions>): 
   })
   app.post<{ Params: { id: string } }>('/revoke/:id', async (request) => ({ ended: await app.sessions.revoke(request.params.id) }))
   app.post<{ Params: { user: string } }>('/revoke-user/:user', async (request) => ({ ended: await app.sessions.revokeUser(request.params.user) }))
-  return Object.assign(app, { causes })
 }
 
 export interface Fault {
@@ -70,7 +82,8 @@ export class Load {
   slowestMs = 0
   /** What was asked and answered then. */
   slowest = ''
-  readonly #services: Service[]
+  readonly #services: Asked[]
+  readonly #pauseMs: number
   readonly #visitors: Visitor[] = []
   /** Whose end nobody has asked for. */
   readonly #live: Visitor[] = []
@@ -86,7 +99,9 @@ export class Load {
   #looks: NodeJS.Timeout | undefined
   #running = false
 
-  constructor (t: Test, services: Service[]) {
+  /** `pauseMs`: how long each visitor rests between two requests. */
+  constructor (t: Test, services: Asked[], { pauseMs = PAUSE_MS } = {}) {
+    this.#pauseMs = pauseMs
     this.#services = services
     this.#served = services.map(() => -Infinity)
     t.teardown(async () => { await this.stop() })
@@ -135,13 +150,13 @@ export class Load {
   async #work (): Promise<void> {
     while (this.#running) {
       await this.#act(Math.floor(Math.random() * this.#services.length))
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+      await new Promise((resolve) => setTimeout(resolve, this.#pauseMs))
     }
   }
 
   /** Signs somebody in; `null` when that was not confirmed. */
   async login (index = 0, userId = `user ${Math.floor(Math.random() * USERS)}`): Promise<Visitor | null> {
-    const { status, body, cookie, ...span } = await this.#ask(this.#services[index] as Service, 'POST', `/login/${encodeURIComponent(userId)}`, '/login')
+    const { status, body, cookie, ...span } = await this.#ask(this.#services[index] as Asked, 'POST', `/login/${encodeURIComponent(userId)}`, '/login')
     if (status !== 200) return null
     const { id } = JSON.parse(body) as { id: string }
     const visitor = { id, userId, cookie }
@@ -162,12 +177,12 @@ export class Load {
 
   /** Signs `visitor` out. Returns whether that was confirmed. */
   async logout (visitor: Visitor, index = 0): Promise<boolean> {
-    const service = this.#services[index] as Service
+    const service = this.#services[index] as Asked
     return this.#noteEnd(visitor, await this.#ask(service, 'POST', '/logout', '/logout', visitor.cookie))
   }
 
   async #act (index: number): Promise<void> {
-    const service = this.#services[index] as Service
+    const service = this.#services[index] as Asked
     const die = Math.random()
     const isFull = this.#live.length >= SIGNED_IN
     if (this.#live.length === 0 || die < (isFull ? 0.1 : 0.25)) {
@@ -186,7 +201,7 @@ export class Load {
     }
   }
 
-  async #look ({ at: { id, cookie }, on }: { at: Visitor, on: Service }): Promise<void> {
+  async #look ({ at: { id, cookie }, on }: { at: Visitor, on: Asked }): Promise<void> {
     const { status, ...span } = await this.#ask(on, 'GET', '/me', '/me', cookie)
     this.history.read(id, found(status), span)
   }
@@ -201,7 +216,7 @@ export class Load {
     }
     if (isAll) {
       const url = `/revoke-user/${encodeURIComponent(userId)}`
-      const { status, ...span } = await this.#ask(this.#services[index] as Service, 'POST', url, '/revoke-user')
+      const { status, ...span } = await this.#ask(this.#services[index] as Asked, 'POST', url, '/revoke-user')
       this.history.endOfUser(userId, status !== 503, span)
     } else {
       await (die < 0.94 ? this.logout(visitor, index) : this.#revoke(visitor, index))
@@ -209,7 +224,7 @@ export class Load {
   }
 
   async #revoke (visitor: Visitor, index: number): Promise<boolean> {
-    const service = this.#services[index] as Service
+    const service = this.#services[index] as Asked
     return this.#noteEnd(visitor, await this.#ask(service, 'POST', `/revoke/${visitor.id}`, '/revoke'))
   }
 
@@ -221,7 +236,7 @@ export class Load {
     return isConfirmed
   }
 
-  async #ask (service: Service, method: 'GET' | 'POST', url: string, route: string, cookie = ''): Promise<Answer> {
+  async #ask (service: Asked, method: 'GET' | 'POST', url: string, route: string, cookie = ''): Promise<Answer> {
     const began = performance.now()
     this.#tick()
     const keptMs = this.#keptMs

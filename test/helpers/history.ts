@@ -76,20 +76,35 @@ export class History {
     return [...this.#logins.keys()]
   }
 
-  check (): Findings {
+  /** `staleMs`: for how long a process may find a session that another has ended. */
+  check ({ staleMs = 0 } = {}): Findings {
     const findings: Findings = { resurrected: [], lost: [], unended: [] }
+    for (const { id, login, ends, read } of this.#looks()) {
+      const confirmed = ends.find((end) => end.confirmed && end.answered + staleMs <= read.began)
+      const said = `${id} at ${read.began.toFixed()}`
+      if (read.found === true && confirmed !== undefined) findings.resurrected.push(`${said}, ended at ${confirmed.answered.toFixed()}`)
+      else if (read.found === true && read.final && ends.some(({ insists }) => insists)) findings.unended.push(said)
+      if (read.found === false && login !== undefined && login.answered <= read.began && !ends.some(({ began }) => began <= read.answered)) findings.lost.push(`${said}, begun at ${login.answered.toFixed()}`)
+    }
+    return findings
+  }
+
+  /** How long after its confirmed end a session was found at the most. */
+  get stalestMs (): number {
+    let stalestMs = 0
+    for (const { ends, read } of this.#looks()) {
+      if (read.found !== true) continue
+      for (const { confirmed, answered } of ends) if (confirmed) stalestMs = Math.max(stalestMs, read.began - answered)
+    }
+    return stalestMs
+  }
+
+  * #looks (): Generator<{ id: string, login: Login | undefined, ends: End[], read: Read }> {
     for (const [id, reads] of this.#reads) {
       const login = this.#logins.get(id)
       const ends = login === undefined ? [] : this.#endsOf(id, login)
-      for (const read of reads) {
-        const confirmed = ends.find((end) => end.confirmed && end.answered <= read.began)
-        const said = `${id} at ${read.began.toFixed()}`
-        if (read.found === true && confirmed !== undefined) findings.resurrected.push(`${said}, ended at ${confirmed.answered.toFixed()}`)
-        else if (read.found === true && read.final && ends.some(({ insists }) => insists)) findings.unended.push(said)
-        if (read.found === false && login !== undefined && login.answered <= read.began && !ends.some(({ began }) => began <= read.answered)) findings.lost.push(`${said}, begun at ${login.answered.toFixed()}`)
-      }
+      for (const read of reads) yield { id, login, ends, read }
     }
-    return findings
   }
 
   #endsOf (id: string, login: Login): End[] {

@@ -19,8 +19,10 @@ import { root } from './process.ts'
  * Without files: those of `npm test`, or of `npm run test:all`, which tries more often what depends on chance. Files
  * share a few processes, as starting one takes longer than most of them. What a file's folder needs of packages of its
  * own is installed first. One line per file as it ends; of a file that failed, everything said in its tests that failed.
- * `--rest`: of all files, those that `npm test` leaves out, or in which it tries less: for a machine that has run it. With
- * COVERAGE in the environment tests note there which lines they reach: see coverage.ts. `--checks`: lint, types and the package too, as one of the jobs; those that fail count as failed.
+ * `--rest`: of all files, those that `npm test` leaves out, or in which it tries less: for a machine that has run it. Not
+ * those of `npm run test:everything`, which EVERYTHING=1 in the environment asks for. With COVERAGE in the environment
+ * tests note there which lines they reach: see coverage.ts. `--checks`: lint, types and the package too, as one of the
+ * jobs; those that fail count as failed.
  * One file in a process of its own: `npx tap <file>`.
  */
 
@@ -28,12 +30,14 @@ import { root } from './process.ts'
 const LONG = /^test\/(browser|express|failover|interop|outages|runtimes)\/|^test\/docs\/(programs|tutorial)|^examples\//
 /** Tests with commands of their own: `npm run test:browser`, `npm run test:runtimes`. */
 const APART = /^test\/(browser|runtimes)\//
+/** Where what is off by default can be on, as in `npm run test:everything`: the races, and the contract of stores. */
+const WITH_EVERYTHING = /^test\/(near\/cache|races\/(http|requests|store)|redis\/(cluster|store)|store\/memory)\.test\.ts$/
 /** What takes longest begins first: who is done early has something to do. */
 const EARLY = /^test\/(attacks\/(cross-site|fuzz)|browser\/(demo|documentation)|docs\/tutorial|documented|http\/signal|near|operate\/doctor|package|races|readme|redis|session\/events|store|testing)/
 /** How long a process may take to end when all its files have. */
 const ENDS_WITHIN_MS = 20_000
 
-const { COVERAGE } = process.env
+const { COVERAGE, EVERYTHING } = process.env
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -44,7 +48,7 @@ const { values, positionals } = parseArgs({
     checks: { type: 'boolean', default: false }
   }
 })
-const files = positionals.length > 0 ? positionals : filesOf(values.all ? APART : LONG).filter((file) => !values.rest || LONG.test(file) || triesMore(file))
+const files = positionals.length > 0 ? positionals : filesOf(values.all ? APART : LONG).filter(isAsked)
 const counts = { passed: 0, failed: 0, skipped: 0 }
 installPeers(PEERS.filter((folder) => files.some((file) => file.startsWith(`${folder}/`))))
 
@@ -128,6 +132,13 @@ function filesOf (leftOut: RegExp): string[] {
   return ['examples/test', 'test'].flatMap(filesIn)
     .filter((name) => name.endsWith('.test.ts') && !leftOut.test(name))
     .sort((a, b) => Number(EARLY.test(b)) - Number(EARLY.test(a)) || (a < b ? -1 : 1))
+}
+
+/** Whether a file belongs to what was asked for. */
+function isAsked (file: string): boolean {
+  if (EVERYTHING === '1') return WITH_EVERYTHING.test(file)
+  if (values.rest) return LONG.test(file) || (triesMore(file) && !WITH_EVERYTHING.test(file))
+  return true
 }
 
 /** Whether a file tries more in `npm run test:all`: it asks test/helpers/scale.ts, or what it imports does. */

@@ -33,6 +33,13 @@ export interface Outcome {
   /** Commands, keys or cookies for who had none coming. */
   costly?: number
   slowestMs?: number
+  /** Within how long half of all requests were answered, and 99 of 100. */
+  medianMs?: number
+  p99Ms?: number
+  /** How long after its confirmed end elsewhere a session was still served from a copy. */
+  stalestMs?: number
+  /** What is alive on the heap of each process. */
+  heapBytes?: number[]
   /** From the end of the fault to the first request served. */
   recoveryMs?: number
 }

@@ -36,6 +36,10 @@ const COLUMNS: Array<[string, (outcome: Outcome) => unknown]> = [
   ['5xx', ({ failed }) => failed],
   ['commands', ({ costly }) => costly],
   ['slowest answer', ({ slowestMs }) => slowestMs === undefined ? undefined : `${Math.round(slowestMs)} ms`],
+  ['half within', ({ medianMs }) => medianMs === undefined ? undefined : `${medianMs.toFixed(1)} ms`],
+  ['99 of 100', ({ p99Ms }) => p99Ms === undefined ? undefined : `${Math.round(p99Ms)} ms`],
+  ['still served', ({ stalestMs }) => stalestMs === undefined ? undefined : `${Math.round(stalestMs)} ms`],
+  ['heaps', ({ heapBytes }) => heapBytes?.map((bytes) => `${(bytes / 1e6).toFixed(1)} MB`).join(', ')],
   ['recovery', ({ recoveryMs }) => recoveryMs === undefined ? undefined : `${(recoveryMs / 1000).toFixed(1)} s`]
 ]
 console.log(['', row(COLUMNS.map(([name]) => name)), row(COLUMNS.map(() => '---')), ...outcomes.map((outcome) => row(COLUMNS.map(([, cell]) => String(cell(outcome) ?? ''))))].join('\n'))
