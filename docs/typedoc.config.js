@@ -12,7 +12,7 @@ const base = process.env.DOCS_BASE ?? '/'
 /** @type {import('typedoc').TypeDocOptions} */
 export default {
   name: 'fastify-user-sessions',
-  entryPoints: ['../lib/index.ts', '../lib/express/redis-store.ts', '../lib/testing/index.ts'],
+  entryPoints: ['../lib/index.ts', '../lib/express/redis-store.ts', '../lib/testing/index.ts', '../lib/metrics/index.ts'],
   tsconfig: '../tsconfig.json',
   out: '.vitepress/dist/api',
   plugin: [linkPages, nameEntryPoints],
@@ -42,6 +42,7 @@ export default {
     'lib/http/routes/schemas.ts:DefaultCredentials',
     'lib/http/routes/standard-schema.ts:StandardSchema',
     'lib/http/session-data.ts:DeclaredData',
+    'lib/metrics/collect.ts:AnyRegistry',
     'lib/redis/attempts.ts:RedisAttempts',
     'lib/redis/ends.ts:Ends',
     'lib/redis/target.ts:ClientLike',
@@ -72,7 +73,8 @@ function nameEntryPoints (app) {
   const names = {
     index: 'fastify-user-sessions',
     'express/redis-store': 'fastify-user-sessions/express',
-    testing: 'fastify-user-sessions/testing'
+    testing: 'fastify-user-sessions/testing',
+    metrics: 'fastify-user-sessions/metrics'
   }
   app.converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
     for (const module of project.getReflectionsByKind(ReflectionKind.Module)) module.name = names[module.name]

@@ -25,8 +25,8 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   const options = resolveOptions(input)
   assertFree(app, options.decorators)
   const layout = await layoutOf(options)
-  const { store, ready, backend, close } = openStore({ ...options, ...layout })
-  const core = new SessionCore({ ...options, ...layout, store, counters: countersOf(store) })
+  const { store, near, ready, backend, close } = openStore({ ...options, ...layout })
+  const core = new SessionCore({ ...options, ...layout, store, near, counters: countersOf(store) })
   keepSecurityLog(core.events, options, app.log)
   const context: PluginContext = {
     options,

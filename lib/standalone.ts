@@ -31,7 +31,7 @@ export class SessionManager extends Sessions<SessionData> {
     if (resolved.securityLog?.write === null) throw new errors.INVALID_OPTIONS(`securityLog ${NO_LOGGER}`)
     const store = asSessionStore(given)
     const near = nearCached(store, resolved)
-    const stores = { store: near ?? encrypted(store, resolved), counters: countersOf(store) }
+    const stores = { store: near ?? encrypted(store, resolved), near, counters: countersOf(store) }
     const core = new SessionCore({ ...resolved, ...ownLayout(resolved), ...stores })
     keepSecurityLog(core.events, resolved, PROCESS)
     super(core, async () => {

@@ -123,6 +123,13 @@ const WALLS: Wall[] = [
     around: (path) => !['lib/plugin.ts', 'lib/standalone.ts'].includes(path),
     keepsOut: (of, { isType }) => of === 'lib/session/security-log.ts' && !isType
   },
+  {
+    says: 'lib/metrics knows sessions and prom-client',
+    around: (path) => isIn(path, 'metrics'),
+    keepsOut: (of, { isLocal }) => isLocal ? !isIn(of, 'metrics', 'session') && !isShared(of) : of !== 'prom-client'
+  },
+  { says: 'lib/metrics has one door, for applications', around: (path) => !isIn(path, 'metrics'), keepsOut: (of) => isIn(of, 'metrics') },
+  { says: 'prom-client is named in lib/metrics alone', around: (path) => !isIn(path, 'metrics'), keepsOut: (of) => of === 'prom-client' },
   { says: 'lib/http knows no store', around: (path) => isIn(path, 'http'), keepsOut: (of) => isIn(of, 'store', 'near', 'redis', 'express') },
   { says: 'nobody imports the front door', around: () => true, keepsOut: (of) => of === 'lib/index.ts' || of === 'lib/plugin.ts' }
 ]
@@ -238,7 +245,11 @@ t.test('a hole in a wall is found', async (t) => {
     ['lib/redis/x.ts', "import type { ExpressRecords } from '../express/shared-records.ts'"],
     ['lib/plugin.ts', "const { expressLayout } = await import('./express/layout.ts')"],
     ['lib/options/layout.ts', "import { expressLayout } from '../express/layout.ts'"],
-    ['lib/index.ts', "export { RedisStore } from './express/redis-store.ts'"]
+    ['lib/index.ts', "export { RedisStore } from './express/redis-store.ts'"],
+    ['lib/index.ts', "export { collectMetrics } from './metrics/index.ts'"],
+    ['lib/session/x.ts', "import { Counter } from 'prom-client'"],
+    ['lib/http/x.ts', "import { Counter } from 'prom-client'"],
+    ['lib/metrics/x.ts', "import { RedisStore } from '../redis/store.ts'"]
   ]
   for (const [path, statement] of through) t.not(holes([file(path, statement)]).length, 0, `${path}: ${statement}`)
 })

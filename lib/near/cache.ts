@@ -77,7 +77,14 @@ export class NearCacheStore implements SessionStore {
    * before are not served. A user of the name of the other costs a round trip, no more.
    */
   readonly #ended = new Map<string, number>()
+  /** How often a record was answered from here. */
   #hits = 0
+  /** How often one was asked for and not here. */
+  #missed = 0
+  /** How many records were dropped because they had changed or ended. */
+  #invalidations = 0
+  /** Part of the hits that no longer counts for what is worth keeping, and the reads that do count. */
+  #earlierHits = 0
   #misses = 0
   readonly #onEnded = (id: string): void => this.#changed(id)
 
@@ -103,6 +110,16 @@ export class NearCacheStore implements SessionStore {
     })
   }
 
+  /** What it has done so far, for metrics. */
+  get tally (): { entries: number, hits: number, misses: number, invalidations: number } {
+    return {
+      entries: this.#recent.length,
+      hits: this.#hits,
+      misses: this.#missed,
+      invalidations: this.#invalidations
+    }
+  }
+
   now (): number {
     return this.#store.now()
   }
@@ -112,7 +129,10 @@ export class NearCacheStore implements SessionStore {
   }
 
   async find (id: string, { fresh = false }: { fresh?: boolean } = {}): Promise<SessionRecord | null> {
-    return (fresh ? undefined : this.findNow(id)) ?? await this.#read(id)
+    const known = fresh ? undefined : this.findNow(id)
+    if (known !== undefined) return known
+    if (!fresh) this.#missed++
+    return await this.#read(id)
   }
 
   findNow (id: string): SessionRecord | undefined {
@@ -211,17 +231,17 @@ export class NearCacheStore implements SessionStore {
   /** Whether to keep a record. Where each takes the place of one that is not read again either, that is no use. */
   #isWorthKeeping (id: string): boolean {
     this.#misses++
-    if (this.#hits + this.#misses > WINDOW) {
-      this.#hits >>= 1
+    if (this.#hits - this.#earlierHits + this.#misses > WINDOW) {
+      this.#earlierHits = this.#hits - ((this.#hits - this.#earlierHits) >> 1)
       this.#misses >>= 1
     }
     if (!this.#recent.isFull || this.#recent.has(id)) return true
-    return this.#hits >= this.#misses * WORTH || this.#misses % SAMPLE === 0
+    return this.#hits - this.#earlierHits >= this.#misses * WORTH || this.#misses % SAMPLE === 0
   }
 
   #changed (id: string): void {
     this.#counts.add(id)
-    this.#recent.delete(id)
+    if (this.#recent.delete(id)) this.#invalidations++
   }
 
   async #changing<T> (ids: string[], change: () => Promise<T>): Promise<T> {

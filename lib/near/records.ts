@@ -85,12 +85,13 @@ export class RecentRecords {
     this.#places.set(kept.id, place)
   }
 
-  delete (id: string): void {
+  /** Drops a record. Returns whether it was here. */
+  delete (id: string): boolean {
     const place = this.#places.get(id)
-    if (place === undefined) return
+    if (place === undefined) return false
     this.#size -= sizeOf(this.recordAt(place))
     this.#ring[place] = null
-    this.#places.delete(id)
+    return this.#places.delete(id)
   }
 
   clear (): void {

@@ -25,6 +25,8 @@ import type { AttemptCounters, Change, Limit, ListOptions, SessionStore, StoreEv
 import { isSameHash } from './token.ts'
 import type { TokenFormat } from './token.ts'
 import { changeMoved, findMoved, updateMoved } from './moved.ts'
+import { Counts } from './counts.ts'
+import type { NearCache } from './counts.ts'
 import { retime, timeoutsFor } from './retiming.ts'
 import type { GivenTimeouts, Retiming } from './retiming.ts'
 import { Traces } from './tracing.ts'
@@ -52,6 +54,8 @@ export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   cookieMaxAgeMs?: number | null | false | undefined
   /** The other library that reads and writes the sessions: their data alone says who is signed in. `null`: none. */
   shared: SharedSessions | null
+  /** The near-cache before the store, for metrics. `null`: there is none. */
+  near?: NearCache | null | undefined
 }
 
 /** Number of sessions of which it is remembered that their use after the end was told. */
@@ -77,9 +81,13 @@ export class SessionCore {
   readonly events: EventHub
   /** Abort signals that fire when a session has ended. */
   readonly signals: EndSignals
+  /** What happens too often to be told each time. */
+  readonly counts = new Counts()
   /** Whom traces name: the manager of this core. */
   sessions: object = this
   readonly #traces = new Traces(() => this.sessions)
+  /** Called when this is closed. */
+  readonly #onClose = new Set<() => void>()
   readonly #store: SessionStore
   readonly #ends: PendingEnds
   readonly #revocations: Revocations
@@ -142,7 +150,7 @@ export class SessionCore {
   findNow (credential: Credential): SessionRecord | null | undefined {
     const record = this.#store.findNow?.(credential.id)
     if (record === undefined || record.listedAs !== undefined) return undefined
-    return this.#isRefused(record) ? null : proven(record, credential)
+    return this.counts.known(this.#isRefused(record) ? null : proven(record, credential))
   }
 
   /** Whether the end of a credential's session has been asked for here, and is not confirmed yet. */
@@ -190,7 +198,7 @@ export class SessionCore {
   /** Finds the live session of this id, or `null`. */
   async get (id: string): Promise<SessionRecord | null> {
     const known = this.#store.findNow?.(id)
-    if (known !== undefined) return this.#isRefused(known) ? null : known
+    if (known !== undefined) return this.counts.known(this.#isRefused(known) ? null : known)
     return await this.#traces.load(null, async () => await this.#get(id))
   }
 
@@ -382,6 +390,18 @@ export class SessionCore {
     this.#store.events.off('down', this.#onDown)
     this.#store.events.off('up', this.#onUp)
     await this.events.close()
+    for (const callback of this.#onClose) callback()
+    this.#onClose.clear()
+  }
+
+  /** Calls back when this has been closed. */
+  onClose (callback: () => void): void {
+    this.#onClose.add(callback)
+  }
+
+  /** The near-cache before the store. `null`: there is none. */
+  get near (): NearCache | null {
+    return this.options.near ?? null
   }
 
   async #load (credential: Credential, options: { fresh?: boolean, uses?: boolean }): Promise<SessionRecord | null> {

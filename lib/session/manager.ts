@@ -129,11 +129,24 @@ export interface Health {
 }
 
 /**
+ * Returns the core of a manager, for other rooms of this package.
+ * @throws TypeError for what is no manager
+ */
+export let coreOf: (sessions: unknown) => SessionCore
+
+/**
  * Finds, lists and ends every session of every user, anywhere in an application. A session that is unknown, expired or
  * of the other kind is absent, and so is an id or a token that is none. That is no error. Methods that ask the store,
  * except `health`, throw ERR_SESSION_STORE_UNAVAILABLE when it does not answer. `Data`: what `request.session` holds.
  */
 export class SessionManager<Data extends object = JsonObject> {
+  static {
+    coreOf = (sessions) => {
+      if (typeof sessions === 'object' && sessions !== null && #core in sessions) return sessions.#core
+      throw new TypeError('sessions must be app.sessions, or a SessionManager')
+    }
+  }
+
   readonly #core: SessionCore
   readonly #closeStore: () => Promise<void>
 

@@ -42,6 +42,8 @@ type Warnings = Array<{ message: string, err?: Error }>
 /** A store that was opened, with what belongs to it. */
 interface OpenedStore {
   store: SessionStore
+  /** The near-cache, where there is one: `store` then. */
+  near: NearCacheStore | null
   /**
    * Waits for the store, as long as starting up may. Resolves with what there is to log once, at boot.
    * @throws ERR_SESSION_INVALID_OPTIONS when Redis refuses the credentials
@@ -56,6 +58,9 @@ interface OpenedStore {
   close: () => Promise<void>
 }
 
+/** A store that was opened, with nothing before it. */
+type BackendStore = Omit<OpenedStore, 'near'>
+
 /**
  * Opens the store that the options ask for.
  * @throws ERR_SESSION_INVALID_OPTIONS for what cannot be opened
@@ -63,7 +68,7 @@ interface OpenedStore {
 export function openStore (options: OpenOptions): OpenedStore {
   const opened = open(options)
   const near = nearCached(opened.store, options)
-  if (near === null) return { ...opened, store: encrypted(opened.store, options) }
+  if (near === null) return { ...opened, store: encrypted(opened.store, options), near }
   const ready = async (): Promise<Warnings> => {
     const warnings = await opened.ready()
     const started = near.start()
@@ -76,7 +81,7 @@ export function openStore (options: OpenOptions): OpenedStore {
     await near.stop()
     await opened.close()
   }
-  return { ...opened, store: near, ready, close }
+  return { ...opened, store: near, near, ready, close }
 }
 
 /** Emits an event when Redis refuses what a near-cache needs. For callers that do not wait for that. */
@@ -122,7 +127,7 @@ export function encrypted (store: SessionStore, { encryption }: Pick<OpenOptions
   return encryption === null ? store : new EncryptedStore(store, encryption)
 }
 
-function open ({ redis, store, keyPrefix, durability, events, parts }: OpenOptions): OpenedStore {
+function open ({ redis, store, keyPrefix, durability, events, parts }: OpenOptions): BackendStore {
   if (store !== undefined) return openGiven(store)
   if (redis !== undefined) return openRedis(redis, { prefix: keyPrefix, durability, events }, parts)
   const memory = new MemoryStore()
@@ -134,7 +139,7 @@ function open ({ redis, store, keyPrefix, durability, events, parts }: OpenOptio
   }
 }
 
-function openGiven (given: SessionStore | ExpressStore): OpenedStore {
+function openGiven (given: SessionStore | ExpressStore): BackendStore {
   const store = asSessionStore(given)
   return {
     store,
@@ -163,7 +168,7 @@ async function readiness (store: InRedis): Promise<Warnings> {
 function openRedis (
   target: RedisTarget, options: { prefix: string } & Pick<OpenOptions, 'durability' | 'events'>,
   parts: RedisStoreParts = {}
-): OpenedStore {
+): BackendStore {
   const { client, keyPrefix } = connected(target)
   const prefix = keyPrefix + options.prefix
   const store = new RedisStore({ client, ...options, prefix }, parts)

@@ -5,6 +5,7 @@ import ts from 'typescript'
 import { checkTable, costTable, latenessTable, paperTable, reconnectTable } from '../../bench/fleet/tables.ts'
 import type { FleetResult } from '../../bench/fleet/tables.ts'
 import { errors } from '../../lib/errors.ts'
+import { METRICS } from '../../lib/metrics/definitions.ts'
 import { aliasOf, interfacesOf, signatureOf } from './comments.ts'
 import type { Member } from './comments.ts'
 import { costResults, latencyTable, outsideTable, ownTable, readmeTable, waysTable } from './costs.ts'
@@ -24,6 +25,7 @@ const AUTH = 'lib/http/routes/auth-options.ts'
 const MANAGER = 'lib/session/manager.ts'
 const EVENTS = 'lib/session/events.ts'
 const SECURITY_LOG = 'lib/session/security-log.ts'
+const TRACES = 'lib/session/tracing.ts'
 const FASTIFY = 'types/index.ts'
 
 /** Files of the types that `types/index.ts` gives to what it adds to Fastify. */
@@ -91,6 +93,11 @@ const TABLES: Record<string, Table> = {
   'end reason': () => endReasons(),
   'login failure': memberTable(EVENTS, 'LoginFailure'),
   'use after end': memberTable(EVENTS, 'UseAfterEnd'),
+  traces: memberTable(TRACES, 'SessionTraces'),
+  'every trace': memberTable(TRACES, 'Trace'),
+  'trace members': () => traceMembers(),
+  metrics: () => metricTable(),
+  'metrics options': optionTable('lib/metrics/collect.ts', 'MetricsOptions'),
   'end info': memberTable('lib/session/end-cause.ts', 'EndInfo'),
   'auth routes': (page) => routeSections(page, routes.auth),
   'session routes': (page) => routeSections(page, routes.sessions),
@@ -231,6 +238,23 @@ As for the plugin: ${shared.map((name) => `\`${name}\``).join(', ')}.`
 /** What `npm run bench:fleet` has written. */
 function measuredFleet (): FleetResult {
   return JSON.parse(readFileSync(`${root}bench/results/fleet.json`, 'utf8')) as FleetResult
+}
+
+/** Lists what each trace says besides. */
+function traceMembers (): string {
+  return table(['trace', 'member', 'type', 'meaning'], membersOf(TRACES, 'SessionTraces').flatMap(({ name, type }) => {
+    return membersOf(TRACES, type).map((member) => [`\`${name}\``, `\`${member.name}\``, `\`${shown(member.type)}\``, member.text])
+  }))
+}
+
+/** Lists all metrics, with the values of their labels. */
+function metricTable (): string {
+  return table(['metric', 'type', 'labels', 'meaning'], Object.values(METRICS).map(({ name, type, labels, help }) => [
+    `\`${name}\``,
+    type,
+    Object.entries<readonly string[]>(labels).map(([label, values]) => `\`${label}\`: ${values.map((value) => `\`${value}\``).join(', ')}`).join('; '),
+    help
+  ]))
 }
 
 function endReasons (): string {

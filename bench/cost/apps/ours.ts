@@ -1,5 +1,5 @@
 import Fastify from 'fastify'
-import { hasOption, lib } from '../../lib.ts'
+import { hasOption, lib, metricsOf } from '../../lib.ts'
 import { NotThere } from '../../peers.ts'
 import type { Started } from '../server.ts'
 import { bodyOf } from '../variants.ts'
@@ -11,11 +11,12 @@ export interface OursOptions {
   store?: 'redis' | 'memory'
   bearer?: boolean
   nearCache?: true | { maxEntries: number }
+  metrics?: true
 }
 
 export const SECRET = 'only for measuring, and 32 characters long'
 
-export async function start (redis: string, { via = 'auth', store = 'redis', bearer = false, nearCache }: OursOptions): Promise<Started> {
+export async function start (redis: string, { via = 'auth', store = 'redis', bearer = false, nearCache, metrics }: OursOptions): Promise<Started> {
   if (nearCache !== undefined && !await hasOption('nearCache')) throw new NotThere('this version has no near-cache')
   const app = Fastify()
   await app.register(lib.sessionPlugin, {
@@ -27,6 +28,11 @@ export async function start (redis: string, { via = 'auth', store = 'redis', bea
     ...bearer && { bearer },
     ...nearCache !== undefined && { nearCache }
   })
+  if (metrics === true) {
+    const { collectMetrics } = await metricsOf() ?? {}
+    if (collectMetrics === undefined) throw new NotThere('this version has no metrics')
+    collectMetrics(app.sessions)
+  }
   app.post<Login>('/login', async (request, reply) => {
     const { user } = request.query
     if (bearer) reply.headers((await app.sessions.create({ userId: user, kind: 'bearer' })).headers)

@@ -1,0 +1,2 @@
+export { collectMetrics } from './collect.ts'
+export type { MetricsOptions } from './collect.ts'
