@@ -442,7 +442,10 @@ export class SessionCore {
     try {
       return await store()
     } catch (error) {
-      if (error instanceof errors.LIMIT_REACHED) this.tellIncident('limit-reached', userId, client)
+      if (error instanceof errors.LIMIT_REACHED) {
+        const { ip, userAgent, requestId } = client
+        this.tellIncident('limit-reached', userId, { ip, userAgent, requestId })
+      }
       // Without a cause nothing was sent: the store was known to be down.
       if (error instanceof errors.STORE_UNAVAILABLE && error.cause !== undefined) this.#ends.addRefused(id)
       throw error

@@ -1,12 +1,16 @@
 import { createHmac, hkdfSync } from 'node:crypto'
 import { once } from 'node:events'
+import { readFile } from 'node:fs/promises'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
+import ts from 'typescript'
 import { adminRoutes, authRoutes, MemoryStore, SessionManager } from '../../lib/index.ts'
 import type { LoginOptions, SecurityLogEntry, SessionOptions } from '../../lib/index.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
+import { root } from '../helpers/process.ts'
 import { MINUTE } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import { age, openStore } from '../helpers/redis-store.ts'
@@ -18,6 +22,9 @@ import { age, openStore } from '../helpers/redis-store.ts'
 const redis = await startRedis(t)
 const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:131.0) Gecko/20100101 Firefox/131.0'
 const HOME = '203.0.113.7'
+
+/** A program without its types. */
+const stripTypes = (code: string): string => ts.transpileModule(code, { compilerOptions: { target: ts.ScriptTarget.ES2022 } }).outputText
 
 /** As docs/security/log.md has it. */
 const key = Buffer.from(hkdfSync('sha256', secret, '', 'fastify-user-sessions security log', 32))
@@ -60,7 +67,8 @@ async function open (t: Test, options: Partial<SessionOptions> = {}, isLogged = 
 
 async function signedIn (app: FastifyInstance, id = 'ada', options: LoginOptions = {}): Promise<Person> {
   const person = new Person(app)
-  t.equal((await person.post('/sign-in', { id, ...options })).statusCode, 200)
+  const { statusCode, body } = await person.post('/sign-in', { id, ...options })
+  if (statusCode !== 200) throw new Error(body)
   return person
 }
 
@@ -201,6 +209,19 @@ t.test('a sign-in that the limit refuses is one entry', async (t) => {
   await signedIn(app)
   t.equal((await new Person(app).post('/sign-in', { id: 'ada' })).statusCode, 409)
   t.match(await added(2), [{ event: 'authn_login_success' }, { event: 'excess_sessions_exceeded', level: 'warn', reason: 'refused', user: nameOf('ada'), source_ip: HOME }])
+})
+
+t.test('the page says how to find a user', async (t) => {
+  const page = await readFile(`${root}docs/security/log.md`, 'utf8')
+  const [, program = ''] = /<!-- script: name-of\.ts -->\n```ts\nimport .+\n([^]+?)```/.exec(page) ?? []
+  const told: string[] = []
+  const console = { log: (...words: string[]) => { told.push(words.join(' ')) } }
+  runInNewContext(stripTypes(program), { process: { env: { SESSION_SECRET: secret } }, console, Buffer, createHmac, hkdfSync })
+  const { app, added } = await open(t)
+  await signedIn(app, '7')
+  await new Person(app).post('/login', { username: ' Ada', password: 'wrong' })
+  const [success, failure] = await added(2)
+  t.strictSame(told, [`user ${success?.user}`, `account ${failure?.account}`])
 })
 
 t.test('[16.2.5] no line holds a token or the name of anybody, whatever people call themselves, and none is forged', async (t) => {
