@@ -48,6 +48,7 @@ export default {
     'lib/redis/target.ts:ClientLike',
     'lib/redis/target.ts:RedisTarget',
     'lib/redis/tracking.ts:Tracking',
+    'lib/session/manager.ts:SessionManager',
     'lib/session/store.ts:Adoption',
     'lib/store/memory-attempts.ts:MemoryAttempts'
   ]
