@@ -283,6 +283,10 @@ t.test('closing leaves nothing behind', async (t) => {
     for (const name of TRACE_NAMES) t.notOk(tracingChannel(`fastify-user-sessions:${name}`).hasSubscribers, name)
     t.strictSame(register.getMetricsAsArray(), [])
   }
+  const app = await startApp(t)
+  collectMetrics(app.sessions, { register })
+  await app.close()
+  t.strictSame(register.getMetricsAsArray(), [], 'nor does closing an application')
 })
 
 t.test('what is no manager, no option or no name is refused', async (t) => {
