@@ -15,15 +15,17 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
   // Both hooks answer at once when there is nothing to wait for, and with a promise when there is:
   // Fastify catches what the rest of the request throws behind a promise of a hook, not behind a callback.
   app.addHook('onRequest', (request, reply, done) => {
-    (request as SessionRequest)[kReply] = reply
+    (request as SessionRequest)[kReply] = reply;
+    // An earlier hook may have asked for it.
+    (request as SessionRequest)[kRequestSession]?.stored.awaitReply()
     if (request.headers.cookie === undefined && request.headers.authorization === undefined) return done()
     if (routeConfig(request).skip) return done()
     const credential = admitted(context, request)
     if (credential === null) return done()
     const stored = storedSessionOf(context, request, { willLoad: true })
     const loading = stored.load(credential)
-    // Its reply is over when the socket closes; it is used now.
-    if (opensWebSocket(request)) return Promise.resolve(loading).then(() => stored.touchIfDue())
+    // It is used now, and its reply is never over.
+    if (opensWebSocket(request)) return Promise.resolve(loading).then(() => stored.useAtOnce())
     if (loading !== undefined) return loading
     done()
   })

@@ -57,6 +57,8 @@ export class StoredSession {
   #sent: Credential | null = null
   #failure: Error | null = null
   #end: EndInfo | null = null
+  /** Who used it after its end, until that is told. */
+  #userAfterEnd: ReturnType<typeof clientOf> | null = null
   #auth: RequestAuth | null | undefined
   #isNew = false
   /** Whether this request has ended its session. */
@@ -106,8 +108,10 @@ export class StoredSession {
     const { core } = this.#context
     if (this.#record !== null || core.options.endedForMs === null) return undefined
     return this.budget.within(core.howEnded(credential)).then((end) => {
-      this.#end = end
-      if (end !== null) this.awaitReply()
+      if (end === null) return
+      // After the reply, a request over HTTP/2 knows its client no more.
+      [this.#end, this.#userAfterEnd] = [end, this.#client]
+      this.awaitReply()
     }, () => {})
   }
 
@@ -133,15 +137,19 @@ export class StoredSession {
       return
     }
     const onOver = (): void => {
-      raw.off('finish', onOver)
-      raw.off('error', onOver)
+      raw.off('finish', onOver).off('error', onOver).off('close', onGone)
       const { [kRequestSession]: session } = this.#request as SessionRequest
       const told = session ?? this
-      told.afterReply(reply)
+      try {
+        told.afterReply(reply)
+      } catch (error) {
+        // What the application keeps in its session can throw when it is looked at. There is no reply to tell of it.
+        this.#request.log.error({ err: error }, 'a session could not be looked at after its reply')
+      }
     }
+    const onGone = (): void => this.#tellUseAfterEnd()
     // Before the application's own hooks.
-    raw.prependListener('finish', onOver)
-    raw.prependListener('error', onOver)
+    raw.prependListener('finish', onOver).prependListener('error', onOver).once('close', onGone)
   }
 
   /** Notes that the reply has gone. */
@@ -151,10 +159,17 @@ export class StoredSession {
     this.isOver = true
   }
 
-  /** Tells of a use after the end. A sign-out that is repeated, as its reply was lost, is none. */
+  /** Writes down, or tells, at the begin of what may stay open what others do at its end. */
+  async useAtOnce (): Promise<void> {
+    this.#tellUseAfterEnd()
+    await this.touchIfDue()
+  }
+
+  /** Tells once of a use after the end. A sign-out that is repeated, as its reply was lost, is none. */
   #tellUseAfterEnd (): void {
-    if (this.#end === null || this.#sent === null || this.#isEnded) return
-    const client = this.#client
+    const client = this.#userAfterEnd
+    if (this.#end === null || client === null || this.#sent === null || this.#isEnded) return
+    this.#userAfterEnd = null
     const device = client.userAgent === null ? null : deviceName(client.userAgent)
     const use = { kind: this.#sent.kind, network: networkOf(client.ip), device }
     this.#context.core.tellUseAfterEnd(this.#end, use, client)

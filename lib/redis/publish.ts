@@ -16,9 +16,10 @@ export async function published (send: (message: string) => Promise<unknown>, me
       return
     } catch (error) {
       const ids = endedIn(message)
-      const isRefused = isLasting((error as Error).cause)
-      if (ids.length === 0 || isRefused || performance.now() >= giveUpAt) return
-      text = droppedMessage(...ids)
+      const { cause } = error as Error
+      if (ids.length === 0 || isLasting(cause) || performance.now() >= giveUpAt) return
+      // Without a cause it was not sent.
+      if (cause !== undefined) text = droppedMessage(...ids)
       await new Promise<void>((resolve) => { setTimeout(resolve, TELL_AGAIN_MS).unref() })
     }
   }

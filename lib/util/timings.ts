@@ -123,7 +123,7 @@ export const TRACKING_RETRY_MS = 10_000
 export const BUS_PING_EVERY_MS = 2_000
 /** How soon an end is told again of which it is not known whether Redis told the others. At least PROBE_EVERY_MS. */
 export const TELL_AGAIN_MS = 100
-/** For how long it is told again. The default of `nearCache.maxStale`, after which nobody keeps a copy. */
+/** For how long it is told again. The default of `nearCache.maxStale`: with it nobody keeps a copy for longer. */
 export const TELLING_MS = 5_000
 /** How often sessions with a signal are looked up, where no message of their end has come. */
 export const SIGNAL_CHECK_EVERY_MS = 5_000

@@ -1,6 +1,11 @@
-import { setImmediate } from 'node:timers/promises'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import type { FastifyInstance } from 'fastify'
+import { once } from 'node:events'
+import { get } from 'node:http'
+import type { IncomingMessage } from 'node:http'
+import { connect as connectHttp2 } from 'node:http2'
+import { text } from 'node:stream/consumers'
+import { setImmediate } from 'node:timers/promises'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { LoginOptions, SessionOptions, UseAfterEnd } from '../../lib/index.ts'
@@ -297,4 +302,47 @@ t.test('an outage says nothing of an end', async (t) => {
   await app.sessions.revoke(idOf(ada))
   store.failing.add('find')
   t.equal(await told(ada), '503 ERR_SESSION_STORE_UNAVAILABLE undefined')
+})
+
+t.test('a use after the end is told once, also of a client that leaves before its reply, over HTTP/2, and of a WebSocket', async (t) => {
+  for (const isHttp2 of [false, true]) {
+    const app = await startApp(t, { endedFor: '1h' }, isHttp2 ? { http2: true } as FastifyServerOptions : {})
+    const used: UseAfterEnd[] = []
+    app.sessions.on('used-after-end', (event) => { used.push(event) })
+    const arrived = new Set<string>()
+    app.get('/public', async () => 'a page')
+    app.get('/slow', async (_request, reply) => {
+      arrived.add('/slow')
+      await once(reply.raw, 'close')
+      return 'too late'
+    })
+    const port = Number(new URL(await app.listen({ port: 0, host: '127.0.0.1' })).port)
+    for (const path of ['/public', '/slow']) {
+      used.length = 0
+      const { session, headers } = await app.sessions.create({ userId: 'ada' })
+      await app.sessions.revoke(session.id)
+      if (isHttp2) {
+        const client = connectHttp2(`http://127.0.0.1:${port}`)
+        client.on('error', () => {})
+        const stream = client.request({ ':path': path, ...headers })
+        stream.on('error', () => {}).resume()
+        if (path === '/public') await once(stream, 'end')
+        else await until('the request', () => arrived.has(path))
+        client.destroy()
+      } else {
+        const asked = get({ port, path, headers, agent: false })
+        asked.on('error', () => {})
+        if (path === '/public') await text((await once(asked, 'response') as [IncomingMessage])[0])
+        else await until('the request', () => arrived.has(path))
+        asked.destroy()
+      }
+      await until(`the use of ${path}`, () => used.length > 0)
+      t.strictSame(used.map(({ network }) => network), ['127.0.0.1'], `${path}, ${isHttp2 ? 'HTTP/2' : 'HTTP/1.1'}`)
+    }
+    const { session, headers } = await app.sessions.create({ userId: 'ada' })
+    await app.sessions.revoke(session.id)
+    used.length = 0
+    await app.inject({ url: '/public', headers: { ...headers, upgrade: 'websocket', origin: 'http://localhost:80' } })
+    await until('the use by a WebSocket', () => used.length > 0)
+  }
 })

@@ -4,6 +4,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { startApp } from '../helpers/app.ts'
 import type { LogLine } from '../helpers/app.ts'
+import { until } from '../helpers/redis.ts'
 import { Gate, SpyStore } from '../helpers/spy-store.ts'
 import { listen, Visitor } from '../helpers/visitor.ts'
 
@@ -182,4 +183,22 @@ t.test('methods reached by a proxy of the session, or by what inherits from it, 
     [name, 'destroy', { gone: true }],
     [name, null]
   ]))
+})
+
+t.test('data that cannot be looked at behind a hijacked reply ends neither the process nor the hooks of the application', async (t) => {
+  const cyclic: Record<string, unknown> = {}
+  cyclic.self = cyclic
+  const values: unknown[] = [1n, cyclic, { toJSON () { throw new Error('not me') } }]
+  const app = await startApp(t)
+  app.get<{ Params: { value: number } }>('/mine/:value', async (request, reply) => {
+    reply.hijack()
+    request.session.cart = values[request.params.value]
+    reply.raw.end('mine')
+  })
+  let over = 0
+  app.addHook('onResponse', async () => { over++ })
+  const visitor = new Visitor(await listen(app))
+  for (const value of values.keys()) t.equal((await visitor.get(`/mine/${value}`)).body, 'mine')
+  await until('the hooks', () => over === values.length)
+  t.equal(app.lines.filter(({ msg }) => msg === 'a session could not be looked at after its reply').length, values.length)
 })

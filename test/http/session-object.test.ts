@@ -11,6 +11,7 @@ import { newToken, Signature } from '../../lib/session/token.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import type { LogLine, TestResponse } from '../helpers/app.ts'
 import { record } from '../helpers/record.ts'
+import { until } from '../helpers/redis.ts'
 import { Gate, SpyStore } from '../helpers/spy-store.ts'
 
 /** What a test does within a request of its own. */
@@ -667,6 +668,26 @@ t.test('the end of a reply is listened to only where there is something to do th
   t.equal(await listeners(new Browser(shop.app), (request) => request.auth), none)
   t.equal(await listeners(ada, (request) => request.auth), none)
   t.equal(await listeners(ada, (request) => request.session), (none ?? NaN) + 1)
+})
+
+t.test('a hook from before the plugin that has read the session changes nothing about how the reply counts', async (t) => {
+  const sessions = []
+  for (const isEarly of [false, true]) {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    if (isEarly) app.addHook('onRequest', async (request) => { void request.session })
+    await app.register(sessionPlugin, { secret, store: new MemoryStore(), cookie: { secure: false } })
+    // It makes an error of the reply when what was assigned is stored.
+    app.addHook('onSend', async (_request, reply) => { reply.code(500) })
+    app.get('/', async (request) => {
+      request.session.userId = 'ada'
+      return 'ada'
+    })
+    const { statusCode } = await app.inject('/')
+    await until('the sign-in to be taken back', async () => (await app.sessions.listByUser('ada')).length === 0)
+    sessions.push(statusCode)
+  }
+  t.strictSame(sessions, [500, 500])
 })
 
 t.test('a session object is built only for a route that uses request.session', async (t) => {
