@@ -1,4 +1,4 @@
-import type { EventEmitter } from 'node:events'
+import { EventEmitter } from 'node:events'
 import type { Redis } from 'ioredis'
 import type { StoreEvents } from '../session/store.ts'
 import { LEFT_MS, REFUSAL_QUIET_MS } from '../util/timings.ts'
@@ -39,18 +39,23 @@ export async function suitabilityWarnings (server: Pick<Redis, 'info'>): Promise
   return unsuitable(info).map(({ found, todo }) => `${found}. ${todo}`)
 }
 
+/** What a store tells, for those too who come during an outage. */
+export class StoreEmitter extends EventEmitter<StoreEvents> {
+  /** Whether the store is down. */
+  isDown = false
+}
+
 /**
  * Emits `down` once when a server is out of reach, and `up` once when all of them answer again, however many there
  * are.
  */
 export class OutageReporter {
-  readonly #events: EventEmitter<StoreEvents>
+  readonly #events: StoreEmitter
   readonly #leftAt: Array<() => number> = []
   #unreachable = 0
-  #isReported = false
   #timer: NodeJS.Timeout | undefined
 
-  constructor (events: EventEmitter<StoreEvents>) {
+  constructor (events: StoreEmitter) {
     this.#events = events
   }
 
@@ -63,7 +68,7 @@ export class OutageReporter {
   down (cause: unknown): void {
     if (this.#unreachable++ > 0) return
     const report = (): void => {
-      this.#isReported = true
+      this.#events.isDown = true
       this.#events.emit('down', cause)
     }
     if (performance.now() - Math.max(...this.#leftAt.map((each) => each())) > LEFT_MS) report()
@@ -74,8 +79,9 @@ export class OutageReporter {
   up (): void {
     if (--this.#unreachable > 0) return
     clearTimeout(this.#timer)
-    if (this.#isReported) this.#events.emit('up')
-    this.#isReported = false
+    if (!this.#events.isDown) return
+    this.#events.isDown = false
+    this.#events.emit('up')
   }
 
   close (): void {

@@ -1,7 +1,5 @@
 import { createHash } from 'node:crypto'
-import { EventEmitter } from 'node:events'
 import { errors } from '../errors.ts'
-import type { StoreEvents } from '../session/store.ts'
 import { Breaker } from '../store/breaker.ts'
 import type { BreakerOptions } from '../store/breaker.ts'
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
@@ -11,7 +9,7 @@ import { allMasters, connectedMasters, ownerOf, readTime, refreshSlots, sendTo }
 import { duplicate, isCluster, listenerPause } from './connection.ts'
 import type { Client } from './connection.ts'
 import { isOutage, isRefusal, isReply, lastLeftAt, replyOf, withoutCommand } from './driver.ts'
-import { ConnectionWatch, OutageReporter, RefusalReporter, suitabilityWarnings } from './health.ts'
+import { ConnectionWatch, OutageReporter, RefusalReporter, StoreEmitter, suitabilityWarnings } from './health.ts'
 
 const REFUSED = 'redis: the server refused the user name, the password, the database or a command this package needs'
 
@@ -35,7 +33,7 @@ export function script<Reply> (keys: number, lua: string): Script<Reply> {
  * from making requests wait (each node of a Cluster for itself), and knows Redis' time.
  */
 export class RedisLink {
-  readonly events: EventEmitter<StoreEvents>
+  readonly events: StoreEmitter
   readonly client: Client
   readonly #clock: RedisClock
   readonly #outages: OutageReporter
@@ -46,7 +44,7 @@ export class RedisLink {
   /** `reportsWith`: a link to the same Redis, so that nobody hears twice of one outage or refusal. */
   constructor (client: Client, reportsWith?: RedisLink) {
     this.client = client
-    this.events = reportsWith?.events ?? new EventEmitter()
+    this.events = reportsWith?.events ?? new StoreEmitter()
     this.#outages = reportsWith === undefined ? new OutageReporter(this.events) : reportsWith.#outages
     this.#outages.include(() => lastLeftAt(client))
     this.#refusals = reportsWith === undefined ? new RefusalReporter(this.events) : reportsWith.#refusals

@@ -116,7 +116,7 @@ export class SessionCore {
     const { endedForMs: markForMs } = options
     this.#revocations = new Revocations(this.#store, { tell, markForMs })
     this.#idpRevocations = new Revocations(this.#store, { tell, markForMs, together: OF_IDP })
-    this.events = new EventHub(this.#store.bus)
+    this.events = new EventHub(this.#store.bus, { isDown: this.#store.events.isDown })
     this.signals = new EndSignals(this.events, async (id, secretHash) => {
       return !this.#ends.has(id, secretHash) && await this.#get(id, { fresh: true }) !== null
     })

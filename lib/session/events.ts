@@ -177,7 +177,7 @@ export class EventHub {
   readonly #origin = crypto.randomUUID()
   readonly #onGap = new Set<() => void>()
   /** Whether the store is down. */
-  #isDown = false
+  #isDown: boolean
   /** Events of the same moment, which go to the others in as few messages as possible. */
   #untold: FleetMessage[] = []
   /** Messages under way. */
@@ -186,8 +186,10 @@ export class EventHub {
   readonly #unsubscribe = new Map<BusSubject | 'all', () => Promise<void>>()
   #closed = false
 
-  constructor (bus: Bus | undefined) {
+  /** `isDown`: the store is down already. */
+  constructor (bus: Bus | undefined, { isDown = false } = {}) {
     this.#bus = bus
+    this.#isDown = isDown
     // However many WebSockets an application holds.
     this.#emitter.setMaxListeners(0)
     this.#here.setMaxListeners(0)

@@ -387,7 +387,10 @@ export interface SessionStore extends Partial<SessionLists> {
   close (): Promise<void>
 
   /** Tells this process what happens to the store and its sessions. */
-  readonly events: EventEmitter<StoreEvents>
+  readonly events: EventEmitter<StoreEvents> & {
+    /** Whether `down` was emitted, and no `up` since. Without it, a manager that is made in an outage knows of none. */
+    readonly isDown?: boolean | undefined
+  }
 
   /**
    * Resolves with the id under which a session that moved within the last ten seconds goes on, or `null`. Without it, a

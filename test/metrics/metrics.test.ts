@@ -1,4 +1,5 @@
 import { tracingChannel } from 'node:diagnostics_channel'
+import { once } from 'node:events'
 import { Registry } from 'prom-client'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -8,11 +9,13 @@ import { METRICS } from '../../lib/metrics/definitions.ts'
 import { collectMetrics } from '../../lib/metrics/index.ts'
 import { TRACE_NAMES } from '../../lib/session/tracing.ts'
 import { startApp } from '../helpers/app.ts'
-import { inMemory } from '../helpers/managers.ts'
+import { inMemory, openManager } from '../helpers/managers.ts'
+import type { ManagerOptions } from '../helpers/managers.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { commandsDuring } from '../helpers/redis-commands.ts'
+import { openStore } from '../helpers/redis-store.ts'
 
 const NAME = 'fastify_user_sessions_'
 
@@ -144,6 +147,36 @@ t.test('a store that was down before is down in the first scrape', async (t) => 
   const { value } = await startService(t, redis)
   await until('the outage to be counted', async () => await value('store_outages_total') === 1)
   t.equal(await value('store_up'), 0)
+})
+
+t.test('a manager that is made during an outage knows of it, and of its end', async (t) => {
+  const redis = await startRedis(t)
+  const store = await openStore(t, redis.url, { prefix: prefix() })
+  const down = once(store.events, 'down')
+  await redis.stop()
+  await t.rejects(store.ping(), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  await down
+  const kinds: ManagerOptions[] = [{}, { encryption: { keys: ['0123456789abcdef0123456789abcdef'] } }, { nearCache: true }]
+  const managers = kinds.map((options) => {
+    const sessions = openManager(t, { store, ...options })
+    const told: string[] = []
+    for (const name of ['store-down', 'store-up'] as const) sessions.on(name, () => { told.push(name) })
+    const register = new Registry()
+    collectMetrics(sessions, { register })
+    return { told, register }
+  })
+  for (const { told, register } of managers) {
+    t.match(await register.metrics(), `\n${NAME}store_up 0`)
+    t.match(await register.metrics(), `\n${NAME}store_outages_total 1`)
+    await until('the outage to be told', () => told.length === 1)
+  }
+  await redis.restart()
+  for (const { told, register } of managers) {
+    await until('the end to be told', () => told.length === 2)
+    t.strictSame(told, ['store-down', 'store-up'])
+    t.match(await register.metrics(), `\n${NAME}store_up 1`)
+    t.match(await register.metrics(), `\n${NAME}store_outages_total 1`)
+  }
 })
 
 t.test('a near-cache shows what it holds and what it had', async (t) => {
