@@ -31,7 +31,8 @@ const PREFIX = /^([a-zA-Z_:][a-zA-Z0-9_:]*)?$/
  * Has a registry of prom-client count what happens to sessions in this process, until the application, or the manager,
  * is closed. No label holds an id or a user. A scrape asks the store nothing. `sessions`: `app.sessions`, or a
  * `SessionManager`.
- * @throws TypeError for what is no such manager, for a wrong option, and where the registry has these metrics already
+ * @throws TypeError for what is no such manager, for one that is closed, for a wrong option, and where the registry has
+ * these metrics already
  * @see [Metrics](docs/guides/metrics.md)
  */
 export function collectMetrics (sessions: SessionManager<any>, options: MetricsOptions = {}): void {
@@ -40,11 +41,11 @@ export function collectMetrics (sessions: SessionManager<any>, options: MetricsO
   if (typeof prefix !== 'string' || !PREFIX.test(prefix)) throw new TypeError('prefix must be the beginning of a name')
   const core = coreOf(sessions)
   const metrics = new Metrics(register, prefix)
+  core.onClose(() => metrics.remove())
   countEvents(core, metrics)
   countTraces(core, sessions, metrics)
   showStore(core, metrics)
   if (core.near !== null) showNearCache(core.near, metrics)
-  core.onClose(() => metrics.remove())
 }
 
 type LabelOf<Of extends Definition> = keyof Of['labels'] & string

@@ -88,6 +88,7 @@ export class SessionCore {
   readonly #traces = new Traces(() => this.sessions)
   /** Called when this is closed. */
   readonly #onClose = new Set<() => void>()
+  #isClosed = false
   readonly #store: SessionStore
   readonly #ends: PendingEnds
   readonly #revocations: Revocations
@@ -390,12 +391,14 @@ export class SessionCore {
     this.#store.events.off('down', this.#onDown)
     this.#store.events.off('up', this.#onUp)
     await this.events.close()
+    this.#isClosed = true
     for (const callback of this.#onClose) callback()
     this.#onClose.clear()
   }
 
-  /** Calls back when this has been closed. */
+  /** Calls back when this has been closed. @throws TypeError where it has been already */
   onClose (callback: () => void): void {
+    if (this.#isClosed) throw new TypeError('sessions must not be closed')
     this.#onClose.add(callback)
   }
 

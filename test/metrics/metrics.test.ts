@@ -322,6 +322,15 @@ t.test('closing leaves nothing behind', async (t) => {
   t.strictSame(register.getMetricsAsArray(), [], 'nor does closing an application')
 })
 
+t.test('a manager that is closed is refused, and leaves nothing', async (t) => {
+  const { sessions } = inMemory(t)
+  await sessions.close()
+  const register = new Registry()
+  t.throws(() => collectMetrics(sessions, { register }), { name: 'TypeError', message: 'sessions must not be closed' })
+  t.strictSame(register.getMetricsAsArray(), [])
+  for (const name of TRACE_NAMES) t.notOk(tracingChannel(`fastify-user-sessions:${name}`).hasSubscribers, name)
+})
+
 t.test('what is no manager, no option or no name is refused', async (t) => {
   const { sessions } = inMemory(t)
   // Not of the types on purpose.
