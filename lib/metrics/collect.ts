@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, register as defaultRegister } from 'prom-client'
-import type { OpenMetricsContentType, PrometheusContentType, Registry } from 'prom-client'
+import type { Metric, OpenMetricsContentType, PrometheusContentType, Registry } from 'prom-client'
 import { errors } from '../errors.ts'
 import { assertMembers } from '../session/arguments.ts'
 import type { SessionCore } from '../session/core.ts'
@@ -53,14 +53,15 @@ type ValuesOf<Of extends Definition> = { [Label in LabelOf<Of>]: Of['labels'][La
 
 /** The metrics of one registration, in a registry. */
 class Metrics {
-  readonly #registers: AnyRegistry[]
+  readonly #register: AnyRegistry
   readonly #prefix: string
-  readonly #names: string[] = []
+  /** What was added, by name. The registry may have been cleared since, and hold another of a name. */
+  readonly #added = new Map<string, Metric | undefined>()
   readonly #stops: Array<() => void> = []
 
   /** @throws TypeError where the registry has one of these metrics already */
   constructor (register: AnyRegistry, prefix: string) {
-    this.#registers = [register]
+    this.#register = register
     this.#prefix = prefix
     const isThere = Object.values(METRICS).some(({ name }) => register.getSingleMetric(prefix + name) !== undefined)
     if (isThere) throw new TypeError('the registry has metrics of sessions already: give another prefix or register')
@@ -72,6 +73,7 @@ class Metrics {
       ...this.#named(definition),
       collect: () => read?.(add)
     })
+    this.#keep(definition)
     for (const labels of combinations(definition)) counter.inc(labels, 0)
     const seen = new Map<string, number>()
     const add: Add<Of> = (labels, total) => {
@@ -85,6 +87,7 @@ class Metrics {
   /** Adds a gauge. `read`: returns its value, at a scrape. */
   gauge (definition: Definition, read: () => number): void {
     const gauge: Gauge = new Gauge({ ...this.#named(definition), collect: () => gauge.set(read()) })
+    this.#keep(definition)
   }
 
   /** Adds a histogram, with all of its series at 0. */
@@ -93,6 +96,7 @@ class Metrics {
       ...this.#named(definition),
       buckets: [...definition.buckets ?? []]
     })
+    this.#keep(definition)
     for (const labels of combinations(definition)) histogram.zero(labels)
     return (labels, value) => histogram.observe(labels, value)
   }
@@ -104,16 +108,22 @@ class Metrics {
 
   remove (): void {
     for (const stop of this.#stops) stop()
-    for (const name of this.#names) this.#registers[0]?.removeSingleMetric(name)
+    for (const [name, metric] of this.#added) {
+      if (this.#register.getSingleMetric(name) === metric) this.#register.removeSingleMetric(name)
+    }
+  }
+
+  #keep ({ name }: Definition): void {
+    const full = this.#prefix + name
+    this.#added.set(full, this.#register.getSingleMetric(full))
   }
 
   #named<Of extends Definition> ({ name, help, labels }: Of): {
     name: string, help: string, labelNames: Array<LabelOf<Of>>, registers: AnyRegistry[]
   } {
-    const full = this.#prefix + name
-    this.#names.push(full)
     // Its own members are all that it has.
-    return { name: full, help, labelNames: Object.keys(labels) as Array<LabelOf<Of>>, registers: this.#registers }
+    const labelNames = Object.keys(labels) as Array<LabelOf<Of>>
+    return { name: this.#prefix + name, help, labelNames, registers: [this.#register] }
   }
 }
 

@@ -322,6 +322,21 @@ t.test('closing leaves nothing behind', async (t) => {
   t.strictSame(register.getMetricsAsArray(), [], 'nor does closing an application')
 })
 
+t.test('closing takes away no metrics of another manager', async (t) => {
+  const [one, two] = [inMemory(t).sessions, inMemory(t).sessions]
+  const register = new Registry()
+  collectMetrics(one, { register })
+  register.clear()
+  collectMetrics(two, { register })
+  const all = register.getMetricsAsArray()
+  await one.close()
+  t.strictSame(register.getMetricsAsArray().map(({ name }) => name), all.map(({ name }) => name))
+  await two.create({ userId: 'ada' })
+  await until('the sign-in', async () => (await register.metrics()).includes(`${NAME}begun_total{kind="cookie",reason="sign-in"} 1`))
+  await two.close()
+  t.strictSame(register.getMetricsAsArray(), [])
+})
+
 t.test('a manager that is closed is refused, and leaves nothing', async (t) => {
   const { sessions } = inMemory(t)
   await sessions.close()
