@@ -142,6 +142,8 @@ export class SessionCore {
    * Does what `find` does, for callers who know that `findNow` does not know it. `fresh`: reads it as it is now.
    */
   load (credential: Credential, options: { fresh?: boolean, uses?: boolean } = {}): Promise<SessionRecord | null> {
+    // Known here: the store is not asked.
+    if (this.isEnding(credential)) return Promise.resolve(this.counts.known(null))
     // Most requests do this: without subscribers there is not even a function to be made.
     if (!this.#traces.watchesLoads) return this.#load(credential, options)
     return this.#traces.load(credential.kind, () => this.#load(credential, options))
@@ -200,6 +202,7 @@ export class SessionCore {
   async get (id: string): Promise<SessionRecord | null> {
     const known = this.#store.findNow?.(id)
     if (known !== undefined) return this.counts.known(this.#isRefused(known) ? null : known)
+    if (this.#ends.has(id)) return this.counts.known(null)
     return await this.#traces.load(null, async () => await this.#get(id))
   }
 
@@ -408,7 +411,6 @@ export class SessionCore {
   }
 
   async #load (credential: Credential, options: { fresh?: boolean, uses?: boolean }): Promise<SessionRecord | null> {
-    if (this.#ends.has(credential.id, credential.secretHash)) return null
     const record = proven(await this.#get(credential.id, options) ?? await this.#adopt(credential), credential)
     if (options.uses !== true || record?.listedAs === undefined) return record
     return await this.#store.adoption?.list(record) ?? null

@@ -1,9 +1,11 @@
 import { tracingChannel } from 'node:diagnostics_channel'
 import { inspect } from 'node:util'
+import { Registry } from 'prom-client'
 import t from 'tap'
 import type { Test } from 'tap'
 import { authRoutes, SessionManager } from '../../lib/index.ts'
 import type { SessionTraces, TraceName } from '../../lib/index.ts'
+import { collectMetrics } from '../../lib/metrics/index.ts'
 import { onTraced, TRACE_NAMES, Traces } from '../../lib/session/tracing.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { inMemory, onBothStores } from '../helpers/managers.ts'
@@ -116,6 +118,26 @@ t.test('a failure has its error and no result, and reaches the caller', async (t
   store.deleteByUser = async () => { throw new Error('broken') }
   await t.rejects(sessions.revokeUser('ada'), { message: 'broken' })
   t.match(seen.at(-1), ['revoke', { of: 'user', count: null, error: { message: 'broken' } }])
+})
+
+t.test('what this process knows to be ending is no load: the store is not asked', async (t) => {
+  const store = new SpyStore()
+  const sessions = new SessionManager({ secret, store })
+  t.teardown(() => sessions.close())
+  const register = new Registry()
+  collectMetrics(sessions, { register })
+  const { token, session } = await sessions.create({ userId: 'ada' })
+  store.failing.add('delete')
+  await t.rejects(sessions.revoke(session.id), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  const seen = watch(t)
+  // The end is tried again meanwhile, and fails.
+  const asked = await store.during(async () => {
+    t.equal(await sessions.find(token), null)
+    t.equal(await sessions.get(session.id), null)
+  })
+  t.notOk(asked.includes('find'))
+  t.strictSame(take(seen), [])
+  t.match(await register.metrics(), 'fastify_user_sessions_lookups_total{source="memory",result="none"} 2')
 })
 
 t.test('no trace holds a token, data, an id or a name', async (t) => {
