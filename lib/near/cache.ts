@@ -120,6 +120,10 @@ export class NearCacheStore implements SessionStore {
     }
   }
 
+  asksAgain (): void {
+    this.#hits--
+  }
+
   now (): number {
     return this.#store.now()
   }

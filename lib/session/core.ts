@@ -134,7 +134,7 @@ export class SessionCore {
    * Finds the live session that a credential proves, or `null`. `uses`: it is used, and listed from now on.
    */
   async find (credential: Credential, options: { uses?: boolean } = {}): Promise<SessionRecord | null> {
-    const known = this.findNow(credential)
+    const known = this.findNow(credential, { uses: options.uses === true })
     return known === undefined ? await this.load(credential, options) : known
   }
 
@@ -150,9 +150,14 @@ export class SessionCore {
   }
 
   /** Returns what `find` resolves with, where that is known at once. Else returns `undefined`. */
-  findNow (credential: Credential): SessionRecord | null | undefined {
+  findNow (credential: Credential, { uses = true }: { uses?: boolean } = {}): SessionRecord | null | undefined {
     const record = this.#store.findNow?.(credential.id)
-    if (record === undefined || record.listedAs !== undefined) return undefined
+    if (record === undefined) return undefined
+    if (uses && record.listedAs !== undefined) {
+      // The store has to list it first, and is asked for it as well.
+      this.near?.asksAgain()
+      return undefined
+    }
     return this.counts.known(this.#isRefused(record) ? null : proven(record, credential))
   }
 

@@ -1,6 +1,8 @@
 /** A near-cache, as metrics see it. */
 export interface NearCache {
   readonly tally: NearTally
+  /** Does not count the last hit: its session is asked for once more. */
+  asksAgain (): void
 }
 
 /** What a near-cache holds, and has done so far. */

@@ -9,6 +9,7 @@ import { METRICS } from '../../lib/metrics/definitions.ts'
 import { collectMetrics } from '../../lib/metrics/index.ts'
 import { TRACE_NAMES } from '../../lib/session/tracing.ts'
 import { startApp } from '../helpers/app.ts'
+import { Jar, startExpress } from '../helpers/express-app.ts'
 import { inMemory, openManager } from '../helpers/managers.ts'
 import type { ManagerOptions } from '../helpers/managers.ts'
 import { withRealLimits } from '../helpers/patience.ts'
@@ -202,6 +203,34 @@ t.test('a near-cache shows what it holds and what it had', async (t) => {
   await until('it to be dropped', async () => await value('near_cache_entries') === 0)
   t.ok(await value('near_cache_invalidations_total') > dropped)
   t.equal((await fetch(`${base}/metrics`)).status, 200)
+})
+
+t.test('a session of which Express has changed the user is a hit once, and no lookup in the store where nothing is asked', async (t) => {
+  const redis = await startRedis(t)
+  const keyPrefix = prefix()
+  const express = await startExpress(t, { client: redis.client, keyPrefix })
+  const { app, value } = await startService(t, redis, { keyPrefix, expressSession: 'share', nearCache: true })
+  const jar = new Jar()
+  await jar.post(express, '/login/ada')
+  await jar.post(express, '/assign/bob')
+  const carrier = { headers: { cookie: jar.header } }
+  const counts = async () => ({
+    hits: await value('near_cache_hits_total'),
+    misses: await value('near_cache_misses_total'),
+    memory: await value('lookups_total', { source: 'memory', result: 'found' }),
+    store: await value('lookups_total', { source: 'store', result: 'found' })
+  })
+  await until('it to be in memory', async () => {
+    t.equal((await app.sessions.fromRequest(carrier))?.userId, 'bob')
+    return (await counts()).hits > 0
+  })
+  const found = await counts()
+  t.equal(found.memory, found.hits)
+  t.equal(found.store, found.misses)
+  t.equal((await app.sessions.fromRequest(carrier, { touch: true }))?.userId, 'bob')
+  const used = await counts()
+  t.equal(used.store, found.store + 1, 'it was listed')
+  t.equal(used.hits + used.misses, found.hits + found.misses + 1)
 })
 
 t.test('a scrape asks Redis nothing, and metrics make no process listen to others', async (t) => {
