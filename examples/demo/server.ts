@@ -3,6 +3,8 @@
 import formbody from '@fastify/formbody'
 import Fastify from 'fastify'
 import sessionPlugin, { authRoutes } from 'fastify-user-sessions'
+import { collectMetrics } from 'fastify-user-sessions/metrics'
+import { register } from 'prom-client'
 import { openBackend } from './backend.ts'
 import { countCommands } from './cost.ts'
 import { site } from './site.ts'
@@ -21,6 +23,9 @@ await app.register(sessionPlugin, {
   ...backend.options,
   // The list of devices says to the minute when each was last used.
   touchAfter: '1m',
+  // A cookie that is used after its sign-out is one line in the log.
+  endedFor: '1h',
+  securityLog: true,
   cookie: { secure: false }
 })
 
@@ -33,6 +38,12 @@ app.get('/me', { preHandler: app.authenticate }, async (request) => {
   const { userId, createdAt, expiresAt } = request.requireAuth()
   const name = findUser(userId)?.name
   return { userId, name, signedInSince: new Date(createdAt), expiresAt: new Date(expiresAt) }
+})
+
+// For Prometheus.
+collectMetrics(app.sessions)
+app.get('/metrics', async (_request, reply) => {
+  return await reply.type(register.contentType).send(await register.metrics())
 })
 
 // For people: pages.

@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import type { Test } from 'tap'
 import { freePort, root, startProgram } from '../../test/helpers/process.ts'
-import { startRedis } from '../../test/helpers/redis.ts'
+import { startRedis, until } from '../../test/helpers/redis.ts'
 import { codeOf, stepOf } from '../demo/totp.ts'
 
 interface Demo { url: string, stop: (signal: NodeJS.Signals) => Promise<number | null>, output: () => string }
@@ -59,7 +59,7 @@ test('two demos on one Redis share sessions, which are there without their secre
   t.ok(await redis.client.pttl(key) > 0)
   t.equal((await fetch(`${other.url}/auth/logout`, { method: 'POST', headers: { cookie } })).status, 204)
   t.same(await me(one, cookie), { status: 401 })
-  t.same((await redis.client.keys('*')).filter((key) => !key.startsWith('@sess:tries:')), [])
+  t.same((await redis.client.keys('*')).filter((key) => !/^@sess:tries:|:ended$/.test(key)), [], 'but how it ended')
 })
 
 test('the codes of the second factor are those of RFC 6238, and hold for their half minute and the next', async (t) => {
@@ -72,4 +72,34 @@ test('the codes of the second factor are those of RFC 6238, and hold for their h
   t.not(stepOf(secret, codeOf(secret)), null)
   t.ok([null, before - 1].includes(stepOf(secret, codeOf(secret, before - 1))))
   for (const wrong of [codeOf(secret, before - 2), codeOf(secret, before + 3), '', '12345']) t.equal(stepOf(secret, wrong), null)
+})
+
+test('the demo shows at /metrics who comes and goes, and an outage; a cookie that is used after its sign-out is one line of its log', async (t) => {
+  const redis = await startRedis(t)
+  const demo = await startDemo(t, { REDIS_URL: redis.url })
+  const metric = async (name: string): Promise<number> => {
+    const line = (await (await fetch(`${demo.url}/metrics`)).text()).split('\n').find((each) => each.startsWith(`fastify_user_sessions_${name} `))
+    return Number(line?.split(' ').at(-1))
+  }
+  const { cookie } = await login(demo, 'ada', 'lovelace')
+  t.equal((await login(demo, 'ada', 'builder')).status, 401)
+  t.equal((await me(demo, cookie)).status, 200)
+  t.equal(await metric('begun_total{kind="cookie",reason="sign-in"}'), 1)
+  t.equal(await metric('login_failures_total{reason="credentials"}'), 1)
+  t.equal(await metric('store_up'), 1)
+  redis.pause()
+  await until('the outage', async () => (await me(demo, cookie)).status === 503)
+  t.equal(await metric('store_up'), 0)
+  t.equal(await metric('store_outages_total'), 1)
+  t.ok(await metric('lookups_total{source="store",result="error"}') >= 1)
+  t.ok(await metric('store_operation_duration_seconds_count{operation="load",outcome="error"}') >= 1)
+  redis.resume()
+  await until('service', async () => (await me(demo, cookie)).status === 200)
+  t.equal(await metric('store_up'), 1)
+  t.equal((await fetch(`${demo.url}/auth/logout`, { method: 'POST', headers: { cookie } })).status, 204)
+  t.equal((await me(demo, cookie)).status, 401)
+  const critical = (): string[] => demo.output().split('\n').filter((line) => line.includes('session_use_after_expire'))
+  await until('the line', () => critical().length > 0)
+  t.equal(critical().length, 1)
+  t.equal(await metric('uses_after_end_total{kind="cookie"}'), 1)
 })

@@ -284,6 +284,7 @@ export class ClusterTopology extends Topology {
 
   async healthy (): Promise<void> {
     await until('a whole Cluster', async () => {
+      if (!(await Promise.all(this.members.map(hasLoaded))).every(Boolean)) return false
       const masters = await this.masters()
       if (masters.length !== this.members.length / 2) return false
       const states = await Promise.all(this.members.map(async ({ client }) => {
@@ -320,6 +321,14 @@ export async function startReplicatedCluster (t: Owner, { nodeTimeoutMs = 1_500 
   }
   await topology.healthy()
   return topology
+}
+
+/** Whether a member that was started has read its data: before that it answers little else than that it has not. */
+async function hasLoaded ({ client }: Member): Promise<boolean> {
+  return await client.ping().then(() => true, (error: Error) => {
+    if (error.message.startsWith('LOADING ')) return false
+    throw error
+  })
 }
 
 /** Who is what, since which epoch, and holds which slots, as this one sees it. */
