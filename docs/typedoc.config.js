@@ -45,6 +45,7 @@ export default {
     'lib/metrics/collect.ts:AnyRegistry',
     'lib/redis/attempts.ts:RedisAttempts',
     'lib/redis/ends.ts:Ends',
+    'lib/redis/health.ts:StoreEmitter',
     'lib/redis/target.ts:ClientLike',
     'lib/redis/target.ts:RedisTarget',
     'lib/redis/tracking.ts:Tracking',
