@@ -137,14 +137,18 @@ export const errors = {
   STORE_FULL: define('STORE_FULL', 'The session store is full', 503, { headers: RETRY_AFTER })
 }
 
-/** Removes from an error where it was made, and returns it: it is about a server, and not about code. */
-export function withoutFrames<Failure extends Error> (error: Failure): Failure {
-  // One that is frozen stays as it is.
-  Reflect.set(error, 'stack', `${error.stack}`.split(/\n\s+at /)[0])
-  return error
+/** Returns the `stack` of an error without where it was made: the error is about a server, and not about code. */
+export function withoutFrames (error: Error): string {
+  const { stack, message }: { stack?: unknown, message: string } = error
+  if (typeof stack !== 'string') return String(error)
+  // Lines of a message may look like those after it.
+  const end = stack.includes(message) ? stack.indexOf(message) + message.length : 0
+  return `${stack.slice(0, end)}${stack.slice(end).split(/\n\s+at /)[0]}`
 }
 
 /** Makes an error that says why a store is unavailable. */
 export function outage (message: string): Error {
-  return withoutFrames(new Error(message))
+  const error = new Error(message)
+  error.stack = withoutFrames(error)
+  return error
 }

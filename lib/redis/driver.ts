@@ -10,21 +10,38 @@ import { GIVEN_UP_RETRY_MS, STAY_MS } from '../util/timings.ts'
 const ARGUMENTS = /, with args beginning with:.*/
 
 /**
- * Removes from an error the command it is about, and returns the error. The driver attaches the command, and some
- * answers of Redis repeat it: the password of AUTH, the session of SET. Errors end up in logs. Where in the driver they
- * were made goes as well: in an outage each request logs one.
+ * Copies an error without the command it is about. The driver attaches the command, and some answers of Redis repeat
+ * it: the password of AUTH, the session of SET. Errors end up in logs. Where in the driver they were made goes as well:
+ * in an outage each request logs one. The error itself stays as it is: the driver rejects all commands that wait with
+ * one and the same, those of an application that shares its client too. Returns an error that is about code as it is.
  */
 export function withoutCommand<T> (error: T): T {
-  if (typeof error !== 'object' || error === null) return error
-  delete (error as { command?: unknown }).command
-  // The error of a Cluster that could not connect holds the one of the node tried last.
-  withoutCommand((error as { lastNodeError?: unknown }).lastNodeError)
-  if (isReply(error) && ARGUMENTS.test(error.message)) {
-    error.message = error.message.replace(ARGUMENTS, '')
-    error.stack = `${error.stack}`.replace(ARGUMENTS, '')
-  }
-  if (error instanceof Error && (isReply(error) || isOutage(error))) withoutFrames(error)
-  return error
+  if (!(error instanceof Error) || !(isReply(error) || isOutage(error))) return error
+  const { command: _, stack: __, ...members } = Object.getOwnPropertyDescriptors(error) as PropertyDescriptorMap
+  const { lastNodeError, errors: together } = error as { lastNodeError?: unknown, errors?: unknown }
+  const each = Array.isArray(together) ? together.map(withoutCommand) : null
+  // Node says of several addresses that none answers, and not which.
+  const addresses = error.message === '' && each !== null ? each.map(textOf).join(', ') : ''
+  const message = `${error.message.replace(ARGUMENTS, '')}${addresses}`
+  const stack = `${withoutFrames(error).replace(ARGUMENTS, '')}${addresses}`
+  const copy = Object.defineProperties(new Error(message), {
+    ...members,
+    message: hidden(message),
+    stack: hidden(stack),
+    // The error of a Cluster that could not connect holds the one of the node tried last.
+    ...lastNodeError !== undefined && { lastNodeError: hidden(withoutCommand(lastNodeError)) },
+    ...each !== null && { errors: hidden(each) }
+  })
+  // It has the members, and now the class, of the error.
+  return Object.setPrototypeOf(copy, Object.getPrototypeOf(error) as object) as T
+}
+
+function hidden (value: unknown): PropertyDescriptor {
+  return { value, writable: true, configurable: true, enumerable: false }
+}
+
+function textOf (error: unknown): string {
+  return error instanceof Error ? error.message : ''
 }
 
 /** Whether Redis itself answered with this error. */
@@ -42,13 +59,16 @@ export function isWrongType (error: unknown): boolean {
   return replyOf((error as { cause?: unknown } | null)?.cause).startsWith('WRONGTYPE')
 }
 
+/** Errors that are about code, and not about Redis. */
+const OF_CODE = [TypeError, RangeError, ReferenceError, SyntaxError, URIError, EvalError]
+
 /**
  * Whether Redis is out of reach: no connection, connection lost while waiting, no node known, or Redis not ready yet.
  * Programming errors do not count, nor do our own errors, which have been judged already.
  */
 export function isOutage (error: unknown): boolean {
   if (isReply(error)) return /^(LOADING|CLUSTERDOWN|MASTERDOWN) /.test(error.message)
-  if (error instanceof TypeError || error instanceof RangeError) return false
+  if (OF_CODE.some((Fault) => error instanceof Fault)) return false
   return error instanceof Error && !(error instanceof errors.STORE_UNAVAILABLE)
 }
 

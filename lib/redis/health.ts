@@ -124,9 +124,10 @@ export class ConnectionWatch {
   /** Error that only other options will mend. */
   refusal: Error | undefined
   readonly #onError = (error: Error): void => {
-    this.lastError = withoutCommand(error)
+    const shown = withoutCommand(error)
+    this.lastError = shown
     // The error of a Cluster that could not connect holds the one of the node tried last.
-    const refusal = [error, (error as { lastNodeError?: Error }).lastNodeError].find(isRefusal)
+    const refusal = [shown, (shown as { lastNodeError?: Error }).lastNodeError].find(isRefusal)
     if (refusal !== undefined) this.refusal = refusal
   }
 

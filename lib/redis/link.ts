@@ -280,7 +280,8 @@ class Breakers {
         deadlineMs: COMMAND_DEADLINE_MS,
         probeEveryMs: PROBE_EVERY_MS,
         probe: () => this.#probe(node),
-        isOutage: (error) => isOutage(withoutCommand(error)),
+        isOutage,
+        shown: withoutCommand,
         ...this.#reports
       })
       this.#breakers.set(node, breaker)

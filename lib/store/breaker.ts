@@ -11,6 +11,8 @@ export interface BreakerOptions {
   probe: () => Promise<unknown>
   /** Whether an error means that the backend is out of reach. Else it is an answer. */
   isOutage: (error: unknown) => boolean
+  /** Returns an error as callers may see it. Default: as it is. */
+  shown?: (error: unknown) => unknown
   /** Called when the backend goes down. */
   onDown: (cause: unknown) => void
   /** Called when the backend is up again. */
@@ -41,7 +43,8 @@ export class Breaker {
     try {
       const result = await withDeadline(operation(), this.#options.deadlineMs)
       if (result !== TIMED_OUT) return result
-    } catch (error) {
+    } catch (thrown) {
+      const error = this.#options.shown === undefined ? thrown : this.#options.shown(thrown)
       if (!this.#options.isOutage(error)) throw error
       this.trip(error)
       throw new errors.STORE_UNAVAILABLE({ cause: error })

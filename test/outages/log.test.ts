@@ -1,8 +1,15 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import type { LookupFunction } from 'node:net'
+import { inspect } from 'node:util'
+import { isNativeError } from 'node:util/types'
 import session from 'express-session'
+import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionOptions } from '../../lib/index.ts'
-import { withoutCommand } from '../../lib/redis/driver.ts'
+import { isOutage, isReply, withoutCommand } from '../../lib/redis/driver.ts'
+import { RedisLink } from '../../lib/redis/link.ts'
 import { Breaker } from '../../lib/store/breaker.ts'
 import { Browser, startApp } from '../helpers/app.ts'
 import type { LogLine } from '../helpers/app.ts'
@@ -70,6 +77,53 @@ t.test('why Redis is out of reach is said without where in the driver that was n
   t.equal(lost.stack, 'Error: connect ECONNREFUSED 127.0.0.1:6379')
   t.match(withoutCommand(new TypeError('a bug')).stack, FRAME, 'a bug of ours says where it is')
   t.equal(withoutCommand(Object.freeze(new Error('lost'))).message, 'lost')
+  for (const Fault of [RangeError, ReferenceError, SyntaxError, URIError, EvalError]) {
+    t.match(withoutCommand(new Fault('a bug')).stack, FRAME)
+    t.notOk(isOutage(new Fault('a bug')))
+  }
+  t.equal(withoutCommand(Object.assign(new Error('lost'), { stack: undefined })).stack, 'Error: lost')
+  t.equal(withoutCommand(new Error('lost\n    at noon')).stack, 'Error: lost\n    at noon')
+})
+
+t.test('where several addresses of a server refuse, the error says which', async (t) => {
+  const lookup: LookupFunction = (_host, _options, callback) => { callback(null, [{ address: '127.0.0.1', family: 4 }, { address: '127.0.0.2', family: 4 }]) }
+  const socket = connect({ host: 'redis.test', port: 1, autoSelectFamily: true, lookup })
+  const [error] = await once(socket, 'error') as [AggregateError]
+  const shown = withoutCommand(error)
+  t.match(shown.message, /127\.0\.0\.1:1.*127\.0\.0\.2:1/)
+  t.equal(shown.stack, `AggregateError [ECONNREFUSED]: ${shown.message}`)
+  for (const each of shown.errors as Error[]) t.notMatch(each.stack, FRAME)
+})
+
+t.test('an error that an application shares with the plugin stays as the application\'s own', async (t) => {
+  const redis = await startRedis(t)
+  const client = new Redis(redis.url, { retryStrategy: () => null })
+  t.teardown(() => client.disconnect())
+  client.on('error', () => {})
+  await client.ping()
+  const link = new RedisLink(client)
+  t.teardown(() => link.close())
+  // Neither has an answer when the connection is gone.
+  redis.pause()
+  t.teardown(() => redis.resume())
+  const [own, ours] = [client.get('own'), link.ping()].map(async (each) => await each.catch((error: Error) => error)) as Array<Promise<Error>>
+  client.stream.destroy(new Error('the connection is gone'))
+  const { message, stack } = await own as Error
+  const { cause } = await ours as { cause: Error }
+  t.match(stack, FRAME)
+  t.equal(cause.message, message)
+  t.ok(isNativeError(cause))
+  t.notMatch(cause.stack, FRAME)
+})
+
+t.test('a command that Redis refuses is in its own error, and in none of the plugin\'s', async (t) => {
+  const redis = await startRedis(t)
+  const error = await redis.client.call('NO-SUCH', 'a secret').catch((thrown: Error) => thrown) as Error & { command?: unknown }
+  const shown = withoutCommand(error)
+  t.match(error.command, { args: ['a secret'] })
+  t.notMatch(inspect(shown, { showHidden: true, depth: 9 }), 'a secret')
+  t.equal(shown.name, 'ReplyError')
+  t.ok(isReply(shown))
 })
 
 t.test('so it is in a Cluster that is gone', async (t) => {
