@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { RETRY_EVERY_MS } from '../util/timings.ts'
 import type { EndCause } from './end-cause.ts'
@@ -42,6 +43,14 @@ export class PendingEnds {
   readonly #delete: (end: SessionEnd, hasFailed: boolean) => Promise<boolean>
   readonly #promised = new Map<string, Pending>()
   readonly #refused = new Map<string, Pending>()
+  /** A round of tries, in the asynchronous context of this object: not in that of the request that was last to fail. */
+  readonly #round = AsyncResource.bind(() => {
+    void this.#retry(this.#promised).then(() => this.#retry(this.#refused)).then(() => {
+      this.#timer = undefined
+      if (this.size > 0) this.#retryLater()
+    })
+  })
+
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
@@ -86,12 +95,7 @@ export class PendingEnds {
 
   #retryLater (): void {
     if (this.#closed || this.#timer !== undefined) return
-    this.#timer = setTimeout(() => {
-      void this.#retry(this.#promised).then(() => this.#retry(this.#refused)).then(() => {
-        this.#timer = undefined
-        if (this.size > 0) this.#retryLater()
-      })
-    }, RETRY_EVERY_MS)
+    this.#timer = setTimeout(this.#round, RETRY_EVERY_MS)
   }
 
   /** Tries one after the other, so that a store that is just coming back is not overrun. Stops early if it is not. */

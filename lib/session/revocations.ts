@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { TIMED_OUT, withDeadline } from '../util/deadline.ts'
 import { REQUEST_WAIT_MS, RETRY_EVERY_MS } from '../util/timings.ts'
 import { errors } from '../errors.ts'
@@ -94,6 +95,14 @@ export class Revocations {
   readonly #running = new Map<string, Set<Running>>()
   /** Revocations that have to be tried again: the last one of each name and exception. */
   readonly #failed = new Map<string, Running>()
+  /** A round of tries, in the asynchronous context of this object: not in that of the request that was last to fail. */
+  readonly #round = AsyncResource.bind(() => {
+    void this.#retry().then(() => {
+      this.#timer = undefined
+      if (this.#failed.size > 0) this.#retryLater()
+    })
+  })
+
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
@@ -168,12 +177,7 @@ export class Revocations {
 
   #retryLater (): void {
     if (this.#closed || this.#timer !== undefined) return
-    this.#timer = setTimeout(() => {
-      void this.#retry().then(() => {
-        this.#timer = undefined
-        if (this.#failed.size > 0) this.#retryLater()
-      })
-    }, RETRY_EVERY_MS)
+    this.#timer = setTimeout(this.#round, RETRY_EVERY_MS)
   }
 
   /** Tries one after the other, up to the first that fails. The next round comes to that one last. */

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import t from 'tap'
 import type { Test } from 'tap'
 import { PendingEnds } from '../../lib/session/pending-ends.ts'
@@ -115,4 +116,20 @@ t.test('an end that is tried again says of what session and why, as it did at fi
   await t.rejects(endings.end(ending))
   await until('its end', () => endings.size === 0)
   t.strictSame(tried, [ending, ending, ending])
+})
+
+t.test('what is tried again is no part of the request that was the last to fail', async (t) => {
+  const requests = new AsyncLocalStorage<string>()
+  const seen: unknown[] = []
+  const endings = new PendingEnds(async ({ id }) => {
+    seen.push(`${id} in ${requests.getStore() ?? 'none'}`)
+    if (seen.length < 4) throw new Error('the store refuses')
+    return true
+  })
+  t.teardown(() => endings.close())
+  for (const id of ['ada', 'bob']) {
+    await requests.run(`the request of ${id}`, async () => { await t.rejects(endings.end({ id, cause: { reason: 'logout' } })) })
+  }
+  await until('their ends', () => endings.size === 0)
+  t.strictSame(seen, ['ada in the request of ada', 'bob in the request of bob', 'ada in none', 'bob in none', 'ada in none'])
 })

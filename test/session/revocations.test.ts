@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { mock } from 'node:test'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -170,4 +171,16 @@ t.test('whoever waits is told that the store is away when it does not go on, and
   }
   await pass(600)
   t.match(outcome, { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+})
+
+t.test('what is tried again is no part of the request that asked for it', async (t) => {
+  const requests = new AsyncLocalStorage<string>()
+  const seen: Array<string | undefined> = []
+  const { revocations } = open(t, async (userId, options) => {
+    seen.push(requests.getStore())
+    return seen.length < 3 ? await goesDown(userId, options) : []
+  })
+  await t.rejects(requests.run('a request', () => revocations.begin('ada', undefined, { reason: 'revoked' })).done)
+  await until('the third try', () => seen.length === 3)
+  t.strictSame(seen, ['a request', undefined, undefined])
 })
