@@ -109,7 +109,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     origins: originsOf(options, faults),
     csrf: options.csrf ?? DEFAULTS.csrf,
     attempts: attemptsOf(options.attempts, faults),
-    securityLog: securityLogOf(options),
+    securityLog: securityLogOf(options, input, faults),
     pages: pagesOf(options, faults),
     decorators: decoratorsOf(options, faults),
     warnings: faults.warnings
@@ -459,11 +459,18 @@ export function resolveAttempts (
   return { limits, faults: faults.texts }
 }
 
-function securityLogOf ({ securityLog = DEFAULTS.securityLog }: Given): ResolvedOptions['securityLog'] {
+function securityLogOf (
+  { securityLog = DEFAULTS.securityLog }: Given, input: unknown, faults: Faults
+): ResolvedOptions['securityLog'] {
   if (securityLog === false) return null
   const options = securityLog === true ? {} : securityLog
   const { write = null, accounts = SECURITY_LOG_DEFAULTS.accounts } =
     typeof options === 'function' ? { write: options } : options
+  // Options are copied without the methods of their class.
+  const given = (): unknown => (input as { securityLog: { write?: unknown } }).securityLog.write
+  if (write === null && typeof attempted(given, null) === 'function') {
+    faults.add('securityLog.write', 'must not be a method of a class: wrap it, as in (entry) => audit.write(entry)')
+  }
   return { write, accounts }
 }
 

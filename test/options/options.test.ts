@@ -69,6 +69,17 @@ function environment (t: Test, name: string | undefined): void {
   t.teardown(() => set(before))
 }
 
+t.test('a method of a class is no securityLog.write, and is not left out in silence', async (t) => {
+  class Audit {
+    readonly entries: unknown[] = []
+    write (entry: unknown): void { this.entries.push(entry) }
+  }
+  const fault = 'securityLog.write must not be a method of a class: wrap it, as in (entry) => audit.write(entry)'
+  t.strictSame(faultsOf(t, { secret, securityLog: new Audit() }), [fault])
+  const audit = new Audit()
+  t.strictSame(faultsOf(t, { secret, securityLog: { write: (entry: unknown) => audit.write(entry) } }), [])
+})
+
 t.test('every wrong option is named at register, at once, and no value is repeated', async (t) => {
   const faults = await bootFaults(t, {
     secret: 'LEAKED-too-short',
