@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import { requestIdText } from '../session/end-cause.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import type { SessionCore } from '../session/core.ts'
 import type { SessionManager } from '../session/manager.ts'
@@ -61,8 +62,8 @@ export interface RouteSessionConfig {
 }
 
 /** Returns who sends a request, as far as that is known. */
-export function clientOf (request: FastifyRequest): { ip: string, userAgent: string | null, requestId: string } {
-  return { ip: request.ip, requestId: request.id, userAgent: request.headers['user-agent'] ?? null }
+export function clientOf (request: FastifyRequest): { ip: string, userAgent: string | null, requestId: string | null } {
+  return { ip: request.ip, requestId: requestIdText(request.id), userAgent: request.headers['user-agent'] ?? null }
 }
 
 /** Reads a route's `config.session`. `skip`: it is `false`. */

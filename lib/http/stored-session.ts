@@ -272,13 +272,14 @@ export class StoredSession {
     this.#assertNotRefused()
     const mine = this.#mayEnd ? this.#record ?? (this.#token === null ? null : this.#sent) : null
     const failure = this.#mayEnd ? null : this.#failure
+    const actor = stated?.actor ?? this.#record?.actor
     this.#pendingCookie.clear()
     this.#setSession(null, null)
     this.#isEnded = true
     this.#failure = null
     if (failure !== null) throw failure
     if (mine === null) return
-    const cause = { ...stated, ...this.#client }
+    const cause = { ...stated, ...this.#client, actor }
     await this.budget.within(this.#context.core.logout(mine, cause, this.#sent?.adopts))
   }
 

@@ -161,10 +161,15 @@ export class LoginAttempt {
   }
 }
 
-/** Clears the failed logins of an account from networks that it is not known from. */
-export async function forgetAttempts (counters: AttemptCounters, account: unknown): Promise<void> {
+/**
+ * Clears the failed logins of an account from networks that it is not known from. Resolves with `false` where none is
+ * named.
+ */
+export async function forgetAttempts (counters: AttemptCounters, account: unknown): Promise<boolean> {
   const name = accountText(account)
-  if (name !== null) await counters.clear(`account:${hash('account', name)}`)
+  if (name === null) return false
+  await counters.clear(`account:${hash('account', name)}`)
+  return true
 }
 
 /** Invisible characters: control and format characters, those that Unicode ignores, the empty Braille cell. */

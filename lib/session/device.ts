@@ -29,6 +29,18 @@ export function deviceName (userAgent: string): string {
   return device.slice(0, LENGTH).replace(INVISIBLE, '')
 }
 
+/** Names of browsers and systems. Of a header that it does not know, the parser makes a name of what is in it. */
+const NAMES: ReadonlySet<unknown> = new Set([
+  ...Object.values(Bowser.BROWSER_MAP), 'Opera Touch', 'Miui', ...Object.values(Bowser.OS_MAP)
+])
+
+/** Does what `deviceName` does. Returns `null` of a header that is not recognised: it is whatever a client likes. */
+export function knownDeviceName (userAgent: string): string | null {
+  const { browser, os } = parse(userAgent.slice(0, HEADER_LENGTH))
+  const isKnown = NAMES.has(browser.name) && NAMES.has(os.name) && /^\d*(\.|$)/.test(browser.version ?? '')
+  return isKnown ? deviceName(userAgent) : null
+}
+
 function parse (userAgent: string): Pick<Bowser.Parser.ParsedResult, 'browser' | 'os'> {
   try {
     return Bowser.parse(userAgent)

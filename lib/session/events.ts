@@ -282,6 +282,8 @@ export class EventHub {
     // A script that ends a session and closes the connection would say nothing.
     if (this.#bus !== undefined) this.#publish(this.#bus)
     await withDeadline(Promise.all(this.#publishing), QUIT_MS)
+    // Those who listen are called in ticks to come, the security log too.
+    await new Promise((resolve) => setImmediate(resolve))
     await Promise.all([...this.#unsubscribe.values()].map(async (end) => await end()))
   }
 

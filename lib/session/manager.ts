@@ -351,8 +351,8 @@ export class SessionManager<Data extends object = JsonObject> {
    * @see [Failed logins](docs/guides/rate-limits.md)
    */
   async unlock (account: string | number | bigint): Promise<void> {
-    await inTime(forgetAttempts(this.#core.options.counters, account))
-    this.#core.tellIncident('unlocked', null, { account })
+    const isCleared = await inTime(forgetAttempts(this.#core.options.counters, account))
+    if (isCleared) this.#core.tellIncident('unlocked', null, { account })
   }
 
   /**

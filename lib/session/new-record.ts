@@ -36,7 +36,7 @@ export interface NewSession {
   /** The `User-Agent` header. */
   userAgent?: string | null | undefined
   /** The id of the request that begins it. */
-  requestId?: string | undefined
+  requestId?: string | null | undefined
   /** Makes the data out of the data that `replaces` had at its end, where that has changed. */
   carry?: Change | undefined
   /** The session that ends when this one begins, or `null`. */

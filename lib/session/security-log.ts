@@ -1,7 +1,6 @@
 import { createHmac, hkdfSync } from 'node:crypto'
-import { oneLine } from './arguments.ts'
 import { accountText } from './attempts.ts'
-import { deviceName } from './device.ts'
+import { knownDeviceName } from './device.ts'
 import { requestIdText } from './end-cause.ts'
 import type { Circumstances, EventHub, Incident, LoginFailure, SessionEvent, UseAfterEnd } from './events.ts'
 import { addressOf } from './network.ts'
@@ -15,13 +14,13 @@ export interface SecurityEvents {
   authn_login_fail: 'warn'
   /** A login was refused, and not checked: too many had failed. `reason` is the limit, as in the option `attempts`. */
   authn_login_fail_max: 'warn'
-  /** A bearer token was issued. */
+  /** A bearer token was issued, by a route or by `sessions.create`. */
   authn_token_created: 'info'
   /** A bearer token was ended. `reason`: `logout` or `revoked`. */
   authn_token_revoked: 'info'
   /** A bearer token was used after a logout or a revocation. Needs `endedFor`. */
   authn_token_reuse: 'critical'
-  /** Your code began a session outside of a request, by `sessions.create`. */
+  /** Your code began a session by `sessions.create`, in a route or elsewhere. */
   session_created: 'info'
   /** A session got a new id: by a regeneration. */
   session_renewed: 'info'
@@ -38,7 +37,7 @@ export interface SecurityEvents {
   excess_sessions_exceeded: 'warn'
   /**
    * Somebody does what only an administrator may. `reason`: `impersonation`, a session in which `actor` acts as the
-   * user began; or `unlock`, failed logins of an account were cleared.
+   * user began, however and of whatever kind; or `unlock`, failed logins of an account were cleared.
    */
   authz_admin: 'warn'
   /** A request from another site was refused. */
@@ -70,7 +69,7 @@ export interface SecurityLogEntry {
   kind?: SessionKind
   /** Which of the cases it is. */
   reason?: string
-  /** The `reason` that your code gave for an end. */
+  /** The `reason` that your code gave for an end. Spaces stand for invisible characters. */
   stated_reason?: string
   /** How the user proved who they are, where your code says so. */
   methods?: string[]
@@ -82,9 +81,12 @@ export interface SecurityLogEntry {
   new_network?: boolean
   /** The address of the client. */
   source_ip?: string
-  /** The client's browser and system, as lists of sessions show them: at most 40 characters. */
+  /** The client's browser and system. Left out where they are not recognised: a client can write anything there. */
   useragent?: string
-  /** The id of the request, which Fastify's own lines have as `reqId`. */
+  /**
+   * The id of the request, which Fastify's own lines have as `reqId`. At most 128 characters; a question mark stands
+   * for what is not printable ASCII.
+   */
   request_id?: string
 }
 
@@ -100,9 +102,9 @@ export interface ResolvedSecurityLog {
 
 /** The part of a logger that is needed. */
 interface Log {
-  info (details: object, message: string): void
-  warn (details: object, message: string): void
-  error (details: object, message: string): void
+  info (details: object, message: string): unknown
+  warn (details: object, message: string): unknown
+  error (details: object, message: string): unknown
 }
 
 const EVENTS: { [Name in keyof SecurityEvents]: readonly [level: SecurityEvents[Name], description: string] } = {
@@ -112,7 +114,7 @@ const EVENTS: { [Name in keyof SecurityEvents]: readonly [level: SecurityEvents[
   authn_token_created: ['info', 'A bearer token was issued'],
   authn_token_revoked: ['info', 'A bearer token was ended'],
   authn_token_reuse: ['critical', 'A bearer token was used after it was ended'],
-  session_created: ['info', 'A session began outside of a request'],
+  session_created: ['info', 'A session was begun by code'],
   session_renewed: ['info', 'A session got a new id'],
   session_expired: ['info', 'A session ended'],
   session_logout: ['info', 'A user signed out'],
@@ -151,10 +153,10 @@ export function keepSecurityLog (events: EventHub, { securityLog, secrets }: Sec
   events.onHere('login-failed', (event, about) => entries.loginFailed(event, about))
   events.onHere('used-after-end', (event, about) => entries.usedAfterEnd(event, about))
   events.onHere('limit-reached', (incident, about) => {
-    entries.incident('excess_sessions_exceeded', incident, about, { reason: 'refused' })
+    entries.incident('excess_sessions_exceeded', incident, about, 'refused')
   })
   events.onHere('cross-site', (incident, about) => entries.incident('malicious_csrf', incident, about))
-  events.onHere('unlocked', (incident, about) => entries.incident('authz_admin', incident, about, { reason: 'unlock' }))
+  events.onHere('unlocked', (incident, about) => entries.incident('authz_admin', incident, about, 'unlock'))
 }
 
 /** Makes entries of what happens, and hands them over. */
@@ -172,13 +174,13 @@ class SecurityLog {
 
   created (event: SessionEvent, about: Circumstances): void {
     const { reason, kind, actor, newDevice, newNetwork } = event
-    const own: Said = {
+    const own = (): Said => ({
       ...newDevice !== null && { new_device: newDevice },
       ...newNetwork !== null && { new_network: newNetwork },
       ...about.methods != null && { methods: about.methods.split(' ') }
-    }
+    })
     if (reason === 'moved') this.#session('session_renewed', event, about)
-    else if (actor !== null) this.#session('authz_admin', event, about, { ...own, reason: 'impersonation' })
+    else if (actor !== null) this.#session('authz_admin', event, about, () => ({ ...own(), reason: 'impersonation' }))
     else if (kind === 'bearer') this.#session('authn_token_created', event, about, own)
     else this.#session(about.requestId === undefined ? 'session_created' : 'authn_login_success', event, about, own)
   }
@@ -186,7 +188,7 @@ class SecurityLog {
   revoked (event: SessionEvent, about: Circumstances): void {
     const { kind, statedReason } = event
     const reason = event.reason ?? 'revoked'
-    const own: Said = { reason, ...statedReason !== null && { stated_reason: statedReason } }
+    const own = (): Said => ({ reason, ...statedReasonOf(statedReason) })
     if (reason === 'evicted') this.#session('excess_sessions_exceeded', event, about, own)
     else if (kind === 'bearer') this.#session('authn_token_revoked', event, about, own)
     else if (reason === 'logout') this.#session('session_logout', event, about, own)
@@ -194,76 +196,111 @@ class SecurityLog {
   }
 
   expired (event: SessionEvent): void {
-    this.#session('session_expired', event, {}, { reason: 'timeout' })
+    this.#session('session_expired', event, {}, () => ({ reason: 'timeout' }))
   }
 
   usedAfterEnd (event: UseAfterEnd, about: Circumstances): void {
     const { kind, reason, statedReason, endedAt } = event
-    this.#session(kind === 'bearer' ? 'authn_token_reuse' : 'session_use_after_expire', event, about, {
+    this.#session(kind === 'bearer' ? 'authn_token_reuse' : 'session_use_after_expire', event, about, () => ({
       reason,
-      ...statedReason !== null && { stated_reason: statedReason },
+      ...statedReasonOf(statedReason),
       ended_at: timeText(endedAt)
-    })
+    }))
   }
 
   loginFailed ({ at, reason, limit }: LoginFailure, about: Circumstances): void {
     if (reason === 'credentials') this.#add('authn_login_fail', at, about)
-    else this.#add('authn_login_fail_max', at, about, limit === null ? {} : { reason: limit })
+    else this.#add('authn_login_fail_max', at, about, () => limit === null ? {} : { reason: limit })
   }
 
-  incident (name: keyof SecurityEvents, { at, userId }: Incident, about: Circumstances, own: Said = {}): void {
-    this.#add(name, at, about, { ...userId !== null && { user: this.#nameOf(userId) }, ...own })
+  incident (name: keyof SecurityEvents, { at, userId }: Incident, about: Circumstances, reason?: string): void {
+    this.#add(name, at, about, () => ({
+      ...userId !== null && { user: this.#nameOf(userId) },
+      ...reason !== undefined && { reason }
+    }))
   }
 
-  #session (name: keyof SecurityEvents, event: SessionEvent | UseAfterEnd, about: Circumstances, own: Said = {}): void {
+  #session (
+    name: keyof SecurityEvents, event: SessionEvent | UseAfterEnd, about: Circumstances, own = nothing
+  ): void {
     const { id, userId, actor, kind, at, requestId } = event
-    this.#add(name, at, { ...about, requestId }, {
+    this.#add(name, at, { ...about, requestId }, () => ({
       session_id: id,
       user: this.#nameOf(userId),
       ...actor !== null && { actor: this.#nameOf(actor) },
       ...kind !== null && { kind },
-      ...own
-    })
+      ...own()
+    }))
   }
 
-  #add (event: keyof SecurityEvents, at: number, about: Circumstances, own: Said = {}): void {
+  /** Nothing that happens here may throw: not what a store has stored either, of which `own` makes an entry. */
+  #add (event: keyof SecurityEvents, at: number, about: Circumstances, own = nothing): void {
     try {
       const [level, description] = EVENTS[event]
       const account = accountText(about.account)
       const [ip, requestId] = [addressOf(about.ip), requestIdText(about.requestId)]
+      const device = about.userAgent == null ? null : knownDeviceName(about.userAgent)
       const written = this.#write({
         event,
         level,
         datetime: timeText(at),
         description,
-        ...own,
+        ...own(),
         ...account !== null && { account: this.#nameOf(account) },
         ...ip !== null && { source_ip: ip },
-        ...about.userAgent != null && about.userAgent !== '' && { useragent: deviceName(about.userAgent) },
+        ...device !== null && { useragent: device },
         ...requestId !== null && { request_id: requestId }
       })
       // A promise, of whatever kind: nobody waits for it.
-      if (typeof written === 'object') Promise.resolve(written).catch((error: unknown) => this.#failed(error))
+      if (written !== undefined) void this.#settled(written)
     } catch (error) {
-      this.#failed(error)
+      void this.#failed(error)
     }
   }
 
-  /** Tells once that entries cannot be written: each of them would fail. */
-  #failed (error: unknown): void {
+  async #settled (written: unknown): Promise<void> {
+    try {
+      await written
+    } catch (error) {
+      await this.#failed(error)
+    }
+  }
+
+  /** Tells once that entries cannot be written: each of them would fail. Never rejects. */
+  async #failed (error: unknown): Promise<void> {
     if (this.#hasFailed) return
     this.#hasFailed = true
-    this.#log.error({ err: error }, 'securityLog threw, and the entry is lost; this is logged once')
+    try {
+      await this.#log.error({ err: error }, 'securityLog threw, and the entry is lost; this is logged once')
+    } catch {
+      // A logger that fails as well: there is nobody left to be told.
+    }
   }
+}
+
+function nothing (): Said {
+  return {}
+}
+
+function statedReasonOf (statedReason: string | null): Said {
+  return statedReason === null ? {} : { stated_reason: shown(statedReason) }
 }
 
 function timeText (ms: number): string {
   return new Date(ms).toISOString()
 }
 
-/** Returns a name in one line, whoever has typed it in. */
+/** Ends of lines, control characters, and what is invisible: some turn around the writing that comes after them. */
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu
+
+/** Returns a text as all of it can be seen, in one line: a space stands for what cannot. */
+function shown (text: string): string {
+  return text.replace(HIDDEN, ' ')
+}
+
+/** Returns a name as it can be shown, whoever has typed it in. */
 function plainName (name: string): string {
-  return oneLine(name).slice(0, NAME_LENGTH).toWellFormed()
+  return shown(name).slice(0, NAME_LENGTH).toWellFormed()
 }
 
 /** Returns a function that names accounts by an HMAC of a key of its own: it verifies nothing that the secret signs. */

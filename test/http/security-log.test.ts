@@ -3,17 +3,18 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
-import type { FastifyInstance } from 'fastify'
+import Fastify from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyServerOptions } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import ts from 'typescript'
-import { adminRoutes, authRoutes, MemoryStore, SessionManager } from '../../lib/index.ts'
+import { adminRoutes, authRoutes, MemoryStore, SessionManager, sessionPlugin } from '../../lib/index.ts'
 import type { LoginOptions, SecurityLogEntry, SessionOptions } from '../../lib/index.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { root } from '../helpers/process.ts'
 import { MINUTE } from '../helpers/record.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
-import { age, openStore } from '../helpers/redis-store.ts'
+import { age, keysOf, openStore } from '../helpers/redis-store.ts'
 
 /*
  * What the security log has of what happens, and what it must not have.
@@ -45,9 +46,9 @@ interface Process {
 }
 
 /** A process that keeps a security log. */
-async function open (t: Test, options: Partial<SessionOptions> = {}, isLogged = false): Promise<Process> {
+async function open (t: Test, options: Partial<SessionOptions> = {}, isLogged = false, server: FastifyServerOptions = {}): Promise<Process> {
   const entries: SecurityLogEntry[] = []
-  const app = await startApp(t, { bearer: true, endedFor: '1h', securityLog: isLogged || ((entry) => { entries.push(entry) }), ...options })
+  const app = await startApp(t, { bearer: true, endedFor: '1h', securityLog: isLogged || ((entry) => { entries.push(entry) }), ...options }, server)
   await app.register(authRoutes, { verify: ({ username, password }) => password === 'lovelace' ? { id: username } : null })
   app.post<{ Body: LoginOptions & { id: string } }>('/sign-in', async (request) => {
     const { id, ...others } = request.body
@@ -211,6 +212,94 @@ t.test('a sign-in that the limit refuses is one entry', async (t) => {
   t.match(await added(2), [{ event: 'authn_login_success' }, { event: 'excess_sessions_exceeded', level: 'warn', reason: 'refused', user: nameOf('ada'), source_ip: HOME }])
 })
 
+t.test('[16.3] a sign-in by a request is one whatever id the request has, and whatever a client makes of that', async (t) => {
+  const { app, added } = await open(t, {}, false, { genReqId: ({ headers }) => headers['x-request-id'] as string })
+  await signedIn(app)
+  const [entry] = await added(1)
+  t.match(entry, { event: 'authn_login_success', source_ip: HOME })
+  t.equal(entry?.request_id, undefined)
+})
+
+t.test('[16.3] who acts as a user is named where that ends, and somebody else where that is stated', async (t) => {
+  const { app, added } = await open(t)
+  app.post('/leave', async (request, reply) => { await app.logout(request, reply, { actor: 'dave' }) })
+  for (const [url, actor] of [['/logout', 'carol'], ['/leave', 'dave']] as const) {
+    const carol = await signedIn(app, 'ada', { actor: 'carol' })
+    await carol.post(url)
+    t.match(await added(2), [{ reason: 'impersonation', actor: nameOf('carol') }, { event: 'session_logout', user: nameOf('ada'), actor: nameOf(actor) }])
+  }
+  await (await signedIn(app)).post('/logout')
+  t.equal((await added(2))[1]?.actor, undefined)
+})
+
+t.test('what unlocks nobody is no entry', async (t) => {
+  const { app, added } = await open(t)
+  // As callers without types do.
+  await app.sessions.unlock(null as unknown as string)
+  await app.sessions.unlock(undefined as unknown as string)
+  await app.sessions.unlock('ada')
+  t.match(await added(1), [{ reason: 'unlock', account: nameOf('ADA') }])
+})
+
+t.test('entries of what happens just before the end are there when everything is closed', async (t) => {
+  for (const store of [new MemoryStore(), await openStore(t, redis.url, { prefix: prefix() })]) {
+    const entries: SecurityLogEntry[] = []
+    const sessions = new SessionManager({ secret, store, securityLog: (entry) => { entries.push(entry) } })
+    const { session } = await sessions.create({ userId: 7 })
+    await sessions.revoke(session.id)
+    await sessions.close()
+    t.strictSame(names(entries), ['session_created', 'session_expired revoked'])
+  }
+})
+
+t.test('whatever a store says of an end, it harms nobody', async (t) => {
+  class Odd extends MemoryStore {
+    readonly said: object = {}
+    override async ended (id: string) {
+      const end = await super.ended(id)
+      return end && { ...end, ...this.said }
+    }
+  }
+  for (const said of [{ at: Number.NaN }, { at: 1e300 }, { userId: 7 }, { actor: {} }]) {
+    const { app, added } = await open(t, { store: Object.assign(new Odd(), { said }) })
+    const ada = await signedIn(app)
+    const thief = thiefOf(app, ada)
+    await ada.post('/logout')
+    t.equal((await thief.get('/me')).statusCode, 401)
+    const failure = () => app.lines.filter(({ msg }) => msg.startsWith('securityLog threw'))
+    await until('the line', () => failure().length > 0)
+    await signedIn(app)
+    t.strictSame(names(await added(3)), ['authn_login_success', 'session_logout logout', 'authn_login_success'])
+    t.equal(failure().length, 1)
+  }
+})
+
+t.test('a mark of an end that somebody has changed in Redis is none, and harms nobody', async (t) => {
+  const keyPrefix = prefix()
+  const { app, added } = await open(t, { redis: redis.url, keyPrefix })
+  for (const time of ['9e99', '1.5', '-1e16', '"now"']) {
+    const ada = await signedIn(app)
+    const thief = thiefOf(app, ada)
+    await ada.post('/logout')
+    const key = (await keysOf(redis.client, keyPrefix)).find((each) => each.includes(idOf(thief)) && each.endsWith(':ended')) ?? ''
+    const mark = await redis.client.get(key) ?? ''
+    await redis.client.set(key, mark.replace(/"e":\d+/, `"e":${time}`))
+    t.equal((await thief.get('/me')).statusCode, 401)
+    await signedIn(app, 'bob')
+    t.strictSame(names(await added(3)), ['authn_login_success', 'session_logout logout', 'authn_login_success'])
+    t.notOk(app.lines.some(({ msg }) => msg.startsWith('securityLog threw')))
+  }
+})
+
+t.test('a client writes nothing of its own into the log by its User-Agent', async (t) => {
+  const { app, added } = await open(t)
+  for (const userAgent of ['https://x/?token=my-secret', 'my-secret/1 (Windows NT 10.0)', '']) {
+    await new Person(app).post('/sign-in', { id: 'ada' }, { headers: { 'user-agent': userAgent } })
+    const [entry] = await added(1)
+    t.equal(entry?.useragent, undefined)
+  }
+})
+
 t.test('the page says how to find a user', async (t) => {
   const page = await readFile(`${root}docs/security/log.md`, 'utf8')
   const [, program = ''] = /<!-- script: name-of\.ts -->\n```ts\nimport .+\n([^]+?)```/.exec(page) ?? []
@@ -272,6 +361,11 @@ t.test('names are plain for whom they shall be, in one line', async (t) => {
   await signedIn(app, 'ada@example.com')
   await until('both', () => entries.length === 2)
   t.match(entries, [{ account: 'ADA B' }, { user: 'ada@example.com' }])
+  entries.length = 0
+  const carol = await signedIn(app, 'a\u202Egpj\u2066\u200Bb', { actor: 'car\u202Eol' })
+  await app.sessions.revoke(idOf(carol), { reason: 'a\u202Eb' })
+  await until('both', () => entries.length === 2)
+  t.match(entries, [{ user: 'a gpj b', actor: 'car ol' }, { user: 'a gpj b', stated_reason: 'a b' }])
 })
 
 t.test('a function that throws or rejects harms nobody, and that is logged once', async (t) => {
@@ -285,6 +379,44 @@ t.test('a function that throws or rejects harms nobody, and that is logged once'
     await new Promise((resolve) => setImmediate(resolve))
     t.match(said(), [{ level: 50, err: { message: 'the disk is full' } }])
     t.equal(said().length, 1)
+  }
+})
+
+t.test('so it is whatever a function returns, and where the logger throws as well', async (t) => {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  const fails = new Map<string, () => unknown>([
+    ['a promise that is odd', () => Object.assign(Promise.reject(new Error('the disk is full')), { catch: 7, then: 7 })],
+    ['a function with then', () => Object.assign(() => {}, { then: (_: unknown, reject: (error: Error) => void) => { reject(new Error('the disk is full')) } })],
+    ['a getter that throws', () => ({ get then () { throw new Error('the disk is full') } })],
+    ['what is no object any more', () => proxy]
+  ])
+  for (const [name, fail] of fails) {
+    const { app } = await open(t, { securityLog: fail })
+    await signedIn(app)
+    await until(name, () => app.lines.some(({ msg }) => msg.startsWith('securityLog threw')))
+  }
+  for (const fail of [() => { throw new Error('no logger') }, async () => { throw new Error('no logger') }]) {
+    let told = 0
+    const quiet = (): void => {}
+    const loggerInstance: FastifyBaseLogger = {
+      level: 'info',
+      silent: quiet,
+      fatal: quiet,
+      trace: quiet,
+      debug: quiet,
+      warn: quiet,
+      info: (details: unknown) => typeof details === 'object' && details !== null && 'security' in details ? fail() : undefined,
+      error: () => { told++; return fail() },
+      child: () => loggerInstance
+    }
+    const app = Fastify({ loggerInstance })
+    t.teardown(() => app.close())
+    await app.register(sessionPlugin, { secret, store: new MemoryStore(), cookie: { secure: false }, securityLog: true })
+    for (let each = 0; each < 3; each++) await app.sessions.create({ userId: each })
+    await until('the error', () => told > 0)
+    for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))
+    t.equal(told, 1)
   }
 })
 

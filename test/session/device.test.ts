@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { deviceName } from '../../lib/session/device.ts'
+import { deviceName, knownDeviceName } from '../../lib/session/device.ts'
 
 const KNOWN: Array<[name: string, userAgent: string]> = [
   ['Firefox 131 on Windows', 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:131.0) Gecko/20100101 Firefox/131.0'],
@@ -56,4 +56,10 @@ t.test('any header has a name that can be shown', async (t) => {
     return name.length <= 40 && !/[\p{Cc}\p{Cf}\p{Cs}]/u.test(name)
   }), { numRuns: 2000 })
   t.pass('none threw')
+})
+
+t.test('where only what is recognised may be named, no text of a client is', async (t) => {
+  for (const [name, userAgent] of KNOWN) t.equal(knownDeviceName(userAgent), name)
+  for (const userAgent of ['', 'curl/8.5.0', 'my-secret-token', 'my-secret/1 (Windows NT 10.0)', 'Firefox my-secret', '__proto__']) t.equal(knownDeviceName(userAgent), null)
+  fc.assert(fc.property(fc.string({ minLength: 1 }), fc.string(), (name, rest) => !`${knownDeviceName(`${name}/${rest} (X11; Linux x86_64) my-secret`)}`.includes('my-secret')))
 })
