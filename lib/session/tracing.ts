@@ -4,7 +4,10 @@ import type { HeldSession } from './new-record.ts'
 import type { SessionKind, SessionRecord } from './record.ts'
 import type { Revocation } from './revocations.ts'
 
-/** What every trace says. Holds no token, no data, no id of a session or a user, and no name of an account. */
+/**
+ * What every trace says. Holds no token, no data, no id of a session or a user, and no name of an account, except where
+ * `error` does.
+ */
 export interface Trace {
   /** `app.sessions`, or the `SessionManager`: it tells the registrations of one process apart. */
   readonly sessions: object
@@ -12,7 +15,7 @@ export interface Trace {
   readonly startedAt: number
   /** What carries the session. `null` where that is not known, or where it is about several. */
   readonly kind: SessionKind | null
-  /** The error with which it has failed. */
+  /** The error with which it has failed: whatever your code or your store threw, with all that it holds. */
   readonly error?: unknown
 }
 

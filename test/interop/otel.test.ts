@@ -1,4 +1,5 @@
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { inspect } from 'node:util'
 import { FastifyOtelInstrumentation } from '@fastify/otel'
 import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
 import type { ReadableSpan } from '@opentelemetry/sdk-trace-node'
@@ -76,9 +77,16 @@ t.test('what a session asks of Redis are spans inside the span of its request', 
   t.equal(new Set(saved.map((span) => span.spanContext().traceId)).size, 1, 'one trace')
   t.equal(around(saved, saved.find(({ name }) => name === 'session save')).at(-1), 'request')
 
+  const { session } = await app.sessions.create({ userId: 'bob' })
+  const change = (): never => { throw new RangeError('bob-of-the-spans') }
+  await t.rejects(app.sessions.update(session.id, change), { message: 'bob-of-the-spans' })
+  const broken = take()
+  t.strictSame(broken.find(({ name }) => name === 'session save')?.status, { code: 2, message: 'RangeError' })
+  t.notMatch(inspect(broken.map(({ name, status, attributes, events }) => [name, status, attributes, events]), { depth: 9 }), 'bob-of-the-spans', 'the words of an error may be anything')
+
   redis.pause()
   t.teardown(() => redis.resume())
   t.equal((await ada.get('/me')).statusCode, 503)
   const failed = take().find(({ name }) => name === 'session load')
-  t.strictSame(failed?.status, { code: 2, message: 'The session store is unavailable' })
+  t.strictSame(failed?.status, { code: 2, message: 'ERR_SESSION_STORE_UNAVAILABLE' })
 })

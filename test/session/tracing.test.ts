@@ -120,6 +120,26 @@ t.test('a failure has its error and no result, and reaches the caller', async (t
   t.match(seen.at(-1), ['revoke', { of: 'user', count: null, error: { message: 'broken' } }])
 })
 
+t.test('what the page says has no trace has none', async (t) => {
+  const store = new SpyStore()
+  const sessions = new SessionManager({ secret, store, endedFor: '1h' })
+  t.teardown(() => sessions.close())
+  const [ada, bob] = [await sessions.create({ userId: 'ada' }), await sessions.create({ userId: 'bob' })]
+  const seen = watch(t)
+  const traced = async (work: () => Promise<unknown>) => {
+    await work()
+    return take(seen).map(([name]) => name)
+  }
+  t.strictSame(await traced(() => sessions.setTimeouts(ada.session.id, { idleTimeout: '5m' })), ['load'])
+  t.strictSame([...new Set(await traced(() => sessions.setTimeouts({ userId: 'ada' }, { idleTimeout: '4m' })))], ['list'])
+  t.strictSame(await traced(() => sessions.touch(ada.session.id)), ['load'])
+  t.strictSame(await traced(() => sessions.revoke(ada.session.id, { userId: 'bob' })), [], 'it is not his')
+  t.strictSame(await traced(() => sessions.revoke(ada.session.id, { userId: 'ada' })), ['revoke'])
+  t.strictSame(await traced(async () => t.match(await sessions.ended(ada.token), { reason: 'revoked' })), ['load'])
+  t.strictSame(await traced(() => sessions.unlock('ada')), [])
+  t.strictSame(await traced(async () => { for await (const { id } of sessions.listAll()) t.equal(id, bob.session.id) }), [])
+})
+
 t.test('what this process knows to be ending is no load: the store is not asked', async (t) => {
   const store = new SpyStore()
   const sessions = new SessionManager({ secret, store })
