@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { Registry } from 'prom-client'
 import t from 'tap'
 import type { Test } from 'tap'
-import { authRoutes } from '../../lib/index.ts'
+import { authRoutes, storeErrors } from '../../lib/index.ts'
 import type { SessionOptions } from '../../lib/index.ts'
 import { METRICS } from '../../lib/metrics/definitions.ts'
 import { collectMetrics } from '../../lib/metrics/index.ts'
@@ -316,6 +316,21 @@ t.test('what the store answers is no error of the store', async (t) => {
   t.match(text, `${NAME}store_operation_duration_seconds_count{operation="login",outcome="refused"} 1`)
   t.match(text, `${NAME}saves_total{result="refused"} 1`)
   t.match(text, `${NAME}saves_total{result="error"} 0`)
+})
+
+t.test('a sign-in that was stored, and whose answer was lost, is an end without a beginning', async (t) => {
+  const { sessions, store } = inMemory(t)
+  const register = new Registry()
+  collectMetrics(sessions, { register })
+  const begin = store.begin.bind(store)
+  store.begin = async (...args) => {
+    await begin(...args)
+    throw new storeErrors.STORE_UNAVAILABLE({ cause: new Error('lost') })
+  }
+  await t.rejects(sessions.create({ userId: 'ada' }), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  await until('its end', async () => (await register.metrics()).includes(`${NAME}ended_total{kind="cookie",reason="revoked"} 1`))
+  t.match(await register.metrics(), `${NAME}begun_total{kind="cookie",reason="sign-in"} 0`)
+  t.match(await register.metrics(), `${NAME}store_operation_duration_seconds_count{operation="login",outcome="error"} 1`)
 })
 
 t.test('two registrations share a registry by their prefixes, and no two have the same', async (t) => {
