@@ -31,11 +31,11 @@ export function decodeMark (text: string): EndRecord | null {
   try {
     const { e, h, u, k, r, w, o } = JSON.parse(text) as Record<string, unknown>
     const areTexts = [u, w, o].every((each) => each === null || typeof each === 'string')
-    if (!Number.isSafeInteger(e) || typeof h !== 'string' || !areTexts || !REASONS.includes(r)) return null
+    if (typeof e !== 'number' || typeof h !== 'string' || !areTexts || !REASONS.includes(r)) return null
     return {
       secretHash: h,
       kind: k === 1 ? 'bearer' : 'cookie',
-      at: e as number,
+      at: e,
       // The list has only reasons, and all of these are texts or null.
       reason: r as EndRecord['reason'],
       userId: u as string | null,

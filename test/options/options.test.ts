@@ -71,8 +71,8 @@ function environment (t: Test, name: string | undefined): void {
 
 t.test('a method of a class is no securityLog.write, and is not left out in silence', async (t) => {
   class Audit {
-    readonly entries: unknown[] = []
-    write (entry: unknown): void { this.entries.push(entry) }
+    readonly #entries: unknown[] = []
+    write (entry: unknown): void { this.#entries.push(entry) }
   }
   const fault = 'securityLog.write must not be a method of a class: wrap it, as in (entry) => audit.write(entry)'
   t.strictSame(faultsOf(t, { secret, securityLog: new Audit() }), [fault])
