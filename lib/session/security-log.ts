@@ -204,7 +204,8 @@ class SecurityLog {
     this.#session(kind === 'bearer' ? 'authn_token_reuse' : 'session_use_after_expire', event, about, () => ({
       reason,
       ...statedReasonOf(statedReason),
-      ended_at: timeText(endedAt)
+      // Something else may have written the mark: what else it says is worth an entry.
+      ...isTime(endedAt) && { ended_at: timeText(endedAt) }
     }))
   }
 
@@ -284,6 +285,10 @@ function nothing (): Said {
 
 function statedReasonOf (statedReason: string | null): Said {
   return statedReason === null ? {} : { stated_reason: shown(statedReason) }
+}
+
+function isTime (ms: number): boolean {
+  return !Number.isNaN(new Date(ms).getTime())
 }
 
 function timeText (ms: number): string {
