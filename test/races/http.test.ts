@@ -248,7 +248,8 @@ for (const { name, share, inTests, options, processes = 2 } of grounds) {
 
   t.test(`a session that is regenerated while other tabs save goes on under one cookie, on ${name}`, async (t) => {
     const both = await startService(t, options(), processes)
-    const tries = times(2_000 * share, 200 * inTests)
+    // Of a few, none might come before the move.
+    const tries = Math.max(20, times(2_000 * share, 200 * inTests))
     const tally = new Tally()
     const lost: string[] = []
     let changes = 0
