@@ -43,10 +43,20 @@ async function channelsOf (client: Client, keyPrefix: string, command: 'CHANNELS
   return [...new Set(all.flat())].sort()
 }
 
-async function listening (client: Client, keyPrefix: string, { sharded = 0, plain = 0 }): Promise<void> {
+/** The least number of processes that subscribe to one of these channels. */
+async function listenersOf (client: Client, channels: string[], command: 'NUMSUB' | 'SHARDNUMSUB'): Promise<number> {
+  const masters = 'nodes' in client ? client.nodes('master') : [client]
+  const all = await Promise.all(masters.map(async (master) => await master.call('PUBSUB', command, ...channels) as Array<string | number>))
+  const counts = channels.map((_channel, index) => all.reduce((sum, counted) => sum + Number(counted[2 * index + 1]), 0))
+  return Math.min(...counts)
+}
+
+/** Resolves when so many processes listen to so many channels. */
+async function listening (client: Client, keyPrefix: string, { sharded = 0, plain = 0, processes = 1 }): Promise<void> {
   await until('to listen', async () => {
     const [shards, all] = [await channelsOf(client, keyPrefix, 'SHARDCHANNELS'), await channelsOf(client, keyPrefix, 'CHANNELS')]
-    return shards.length === sharded && all.length === plain
+    return shards.length === sharded && all.length === plain &&
+      await listenersOf(client, shards, 'SHARDNUMSUB') >= processes && await listenersOf(client, all, 'NUMSUB') >= processes
   })
 }
 
@@ -55,7 +65,7 @@ for (const place of PLACES) {
     t.test(`on ${place.place}, ${events}: what happens in one process is heard in the others, once`, async (t) => {
       const keyPrefix = prefix()
       const [here, there] = [await openProcess(t, place, { keyPrefix, events }), await openProcess(t, place, { keyPrefix, events })]
-      await listening(place.client, keyPrefix, { sharded: 32, plain: events === 'both' ? 1 : 0 })
+      await listening(place.client, keyPrefix, { sharded: 32, plain: events === 'both' ? 1 : 0, processes: 2 })
       const created = await Promise.all(Array.from({ length: 40 }, async () => await here.sessions.create({ userId: 'ada', idleTimeout: MINUTE })))
       const bob = await there.sessions.create({ userId: 'bob', idleTimeout: HOUR })
       await here.sessions.revoke(bob.session.id)
