@@ -167,6 +167,10 @@ export class RedisStore extends ConnectRedis implements SessionStore {
     return await this.#sessions.setTimeouts(record, timeouts)
   }
 
+  async bind (record: SessionRecord, boundKey: string): Promise<SessionRecord | null> {
+    return await this.#sessions.bind(record, boundKey)
+  }
+
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
     return await this.#sessions.delete(id, options)
   }

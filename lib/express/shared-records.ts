@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { errors } from '../errors.ts'
 import { expiresAt, withTimeouts } from '../session/record.ts'
 import type { JsonObject, NewTimeouts, SessionRecord } from '../session/record.ts'
 import { decodeHead, encodeHead, parseExpress } from '../store/codec.ts'
@@ -162,6 +163,14 @@ export class ExpressRecords extends Records {
     }
   }
 
+  /**
+   * Refuses: whom Express lets in, no key keeps out.
+   * @throws ERR_SESSION_UNSUPPORTED
+   */
+  override async bind (): Promise<SessionRecord | null> {
+    throw new errors.UNSUPPORTED('binding sessions to a browser that an Express app shares')
+  }
+
   /** Express may have signed in another user: looking puts the session on that user's list. */
   override async missing (userId: string, ids: string[]): Promise<string[]> {
     const records = await Promise.all(ids.map(async (id) => await this.#handedOver(id)))
@@ -222,6 +231,7 @@ export class ExpressRecords extends Records {
       methods: null,
       actor: null,
       idp: null,
+      boundKey: null,
       ip: null,
       userAgent: null
     }

@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events'
 import { expiresAt } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
-import { listsOf, setTimeouts } from '../session/store.ts'
+import { bind, listsOf, setTimeouts } from '../session/store.ts'
 import type {
   Adoption, AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListOptions,
   MoveOptions, ReplaceOptions, SessionStore, StoreEvents
@@ -183,6 +183,10 @@ export class NearCacheStore implements SessionStore {
 
   async setTimeouts (record: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
     return await this.#changing([record.id], () => setTimeouts(this.#store, record, timeouts))
+  }
+
+  async bind (record: SessionRecord, boundKey: string): Promise<SessionRecord | null> {
+    return await this.#changing([record.id], () => bind(this.#store, record, boundKey))
   }
 
   async successor (id: string): Promise<string | null> {

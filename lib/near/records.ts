@@ -1,7 +1,7 @@
 import { frozenCopy } from '../session/frozen.ts'
 import type { SessionRecord } from '../session/record.ts'
 
-/** Size of a record without its data and meta, in characters, about. */
+/** Size of a record without its data, meta and key, in characters, about. */
 const HEAD_SIZE = 500
 /** Room for text per entry, in characters, and the least room in all. */
 const SIZE_PER_ENTRY = 4_000
@@ -114,8 +114,8 @@ export class RecentRecords {
   }
 }
 
-function sizeOf ({ data, meta }: SessionRecord): number {
-  return HEAD_SIZE + data.length + (meta?.length ?? 0)
+function sizeOf ({ data, meta, boundKey }: SessionRecord): number {
+  return HEAD_SIZE + data.length + (meta?.length ?? 0) + (boundKey?.length ?? 0)
 }
 
 /**

@@ -127,6 +127,13 @@ export class Lifecycle {
     }
   }
 
+  async bind (record: SessionRecord, boundKey: string): Promise<SessionRecord | null> {
+    const confirmation = await this.#ends.confirmationOf([record.id])
+    const stored = await this.#records.bind(record, boundKey)
+    if (stored !== null) await confirmation.wait()
+    return stored
+  }
+
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
     const confirmation = await this.#ends.confirmationOf([id])
     const ended = await this.#ends.end(id, confirmation, options)

@@ -1,7 +1,7 @@
 import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
-import { decode, encode, parseExpress } from '../store/codec.ts'
+import { decode, encode, keyMember, parseExpress } from '../store/codec.ts'
 import type { Change, DeleteOptions, EndRecord } from '../session/store.ts'
 import { MOVED_MS, PENDING_MS } from '../util/timings.ts'
 import { compareAndSet } from './compare-and-set.ts'
@@ -24,6 +24,18 @@ local function valueOf (key)
   local value = redis.pcall('GET', key)
   if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE') then error(value) end
   return type(value) == 'string' and value
+end`
+
+/**
+ * Lua: `placeOf` returns where a member of a key stands in a first line, or belongs where that has none and '' is asked
+ * for: its first and last place. nil: the line has another key. The quotes of texts are escaped there, so that `,"d":"`
+ * is that member alone.
+ */
+export const PLACE_OF_KEY = `
+local function placeOf (line, member)
+  if member ~= '' then return string.find(line, member, 1, true) end
+  if string.find(line, ',"d":"', 1, true) then return nil end
+  return #line + 1, #line
 end`
 
 /** Lua of `leaveScript`. `mark`: leaves a mark of what is `present`. */
@@ -262,6 +274,28 @@ return { 1, value }`)
     const session = reply === null ? null : this.decode(id, reply[1], null)
     if (reply === null || session === null) return null
     return { status: reply[0] === 1 ? 'set' : reply[0] === 0 ? 'untold' : 'ended', session }
+  }
+
+  /**
+   * KEYS  session
+   * ARGV  the member of its key in the first line as it was, with the comma before it, '' for none · as it is to be
+   * Returns false: absent · the session as it is now: where it has another key by then, nothing is written
+   */
+  static readonly bindScript = script<string | null>(1, `${PLACE_OF_KEY}
+local present = redis.call('GET', KEYS[1])
+local line, rest = string.match(present or '', '^({"s":%d+,"h":"[^"]*","c":%d+,"e":%d+,"i":%d+[^\\n]*)(}\\n{.*)$')
+if not line then return false end
+local first, last = placeOf(line, ARGV[1])
+if not first then return present end
+local value = string.sub(line, 1, first - 1) .. ARGV[2] .. string.sub(line, last + 1) .. rest
+redis.call('SET', KEYS[1], value, 'KEEPTTL')
+return value`)
+
+  /** Gives a session another key, if it still has the one of `record`. Returns it as it is then, `null` if absent. */
+  async bind (record: SessionRecord, boundKey: string): Promise<SessionRecord | null> {
+    const args = [keyMember(record), keyMember({ boundKey })]
+    const binding = this.link.script(Records.bindScript, [this.keys.session(record.id)], ...args)
+    return this.read(record.id, await binding.catch(absentIfWrongType))
   }
 
   /**

@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto'
 import type { SessionRecord } from '../session/record.ts'
 import type { Change, Limit } from '../session/store.ts'
-import { haveSameTimeouts } from '../store/user-sessions.ts'
+import { keyMember } from '../store/codec.ts'
+import { haveSameKey, haveSameTimeouts } from '../store/user-sessions.ts'
 import { LIST_SLACK_MS, MOVED_MS, PENDING_MS } from '../util/timings.ts'
 import type { Keys } from './keys.ts'
 import { script } from './link.ts'
 import { LIST_BASICS, SMALL } from './list-lua.ts'
 import { LEAVE_MARK, markArgs } from './marks.ts'
 import type { OneServer } from './one-server.ts'
-import { MOVED, SECRET_HASHES, VALUE_OF } from './records.ts'
+import { MOVED, PLACE_OF_KEY, SECRET_HASHES, VALUE_OF } from './records.ts'
 import type { Records } from './records.ts'
 import type { UserLists } from './user-lists.ts'
 
@@ -39,8 +40,9 @@ interface EndedFor {
 /** What one script has done. */
 export interface SignedIn {
   /**
-   * `live`: the session has begun. `pending`: the one before it had other data, or timeouts, than was known; nobody
-   * finds the new one until it is activated. `gone`: there is none to move. `refused`: the user has as many as may be.
+   * `live`: the session has begun. `pending`: the one before it had other data, timeouts, or another key than known;
+   * nobody finds the new one until it is activated. `gone`: there is none to move. `refused`: the user has as many as
+   * may be.
    */
   readonly status: 'live' | 'pending' | 'gone' | 'refused'
   readonly ended: readonly EndedFor[]
@@ -52,6 +54,9 @@ const STATUS = { 1: 'live', 2: 'pending', 0: 'gone', [-1]: 'refused' } as const
 
 /** Reply: what was done · the session before, by its name and value · those evicted, likewise · those that expired. */
 type Reply = [status: keyof typeof STATUS, before?: string[], evicted?: string[], expired?: string[]]
+
+/** Lua that the script begins with. */
+const BASICS = `${LIST_BASICS}${SECRET_HASHES}${VALUE_OF}${PLACE_OF_KEY}${LEAVE_MARK}`
 
 /** Returns the Lua text of the last members of a mark. */
 function restOf (reason: EndedFor['reason']): string {
@@ -89,7 +94,8 @@ export class SignIns {
    *       have, or 0 · 'evict' or 'reject' · what the keys of sessions begin with · what those beside them begin with ·
    *       and end with · for how long ends are marked, in ms, or '' · of the old one, if any: its name · its member,
    *       if it is on the same list, or '' · 'ends', or 'moves' if it goes on in the new one · sha1 of the data it is
-   *       known with, or '' for any · its absolute deadline and its idle timeout, or '' and '' for any
+   *       known with, or '' for any · its absolute deadline and its idle timeout, or '' and '' for any · the member of
+   *       its key, '' for none, or 'any'
    * Returns false: nothing was written, it takes steps · 0, there is no session to move · -1, the user has as many as
    *         they may · 1, it is live · 2, the old one had changed, and it waits beside to be written again
    *         with 1 and 2: the old one, as its name and value, or '' and '' · the same of those that it evicts · members
@@ -99,7 +105,7 @@ export class SignIns {
    * write: a full Redis refuses that, and nothing that follows. What Redis' user may not do is asked before, or fails
    * before anything ends: of an end that a failing script has made nobody would hear.
    */
-  static readonly signInScript = script<Reply | null>(3, `${LIST_BASICS}${SECRET_HASHES}${VALUE_OF}${LEAVE_MARK}
+  static readonly signInScript = script<Reply | null>(3, `${BASICS}
 local new, max, sessions, before, after, markMs = ARGV[3], tonumber(ARGV[6]), ARGV[8], ARGV[9], ARGV[10], ARGV[11]
 local old, oldMember, moves, seen = ARGV[12], ARGV[13], ARGV[14] == 'moves', ARGV[15]
 local function nameOf (member) return string.match(member, '^=?(.*):%w+$') end
@@ -205,6 +211,7 @@ elseif old then
 end
 local head = string.match(ended[2], '^{"s":%d+,"h":"[^\\n]*}\\n')
 if old and seen ~= '' and head and redis.sha1hex(string.sub(ended[2], #head + 1)) ~= seen then hasChanged = true end
+if old and ARGV[18] ~= 'any' and head and not placeOf(head, ARGV[18]) then hasChanged = true end
 
 if not redis.acl_check_cmd('RENAME', KEYS[2], KEYS[3]) or not redis.acl_check_cmd('PEXPIRE', KEYS[3], '1') then
   return false
@@ -271,7 +278,8 @@ return { hasChanged and 2 or 1, ended, evicted, past }`)
       old.userId === record.userId ? this.#keys.memberOf(old) : '',
       moves ? 'moves' : 'ends',
       carry === undefined ? '' : createHash('sha1').update(old.data).digest('hex'),
-      ...goesOn ? [old.endsAt, old.idleTimeoutMs] : ['', '']
+      ...goesOn ? [old.endsAt, old.idleTimeoutMs] : ['', ''],
+      moves && haveSameKey(record, old) ? keyMember(old) : 'any'
     ]
   }
 

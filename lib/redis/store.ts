@@ -102,7 +102,7 @@ export interface AdoptionBase extends RedisStoreBase {
  *                               at the limit, before confirm: EVALSHA page, EXISTS of each
  *                    with idp           signIn names @sess:idp:<hash> too; in steps EVALSHA list and confirm of it,
  *                               the first at the same time
- *     replace        as begin, signed in; signIn names the keys of the old session; where its data has changed, SET
+ *     replace        as begin, signed in; signIn names the keys of the old session; where it has changed, SET
  *                               @{sess:<id>} … XX, EVALSHA activate
  *                               in steps EVALSHA end of the old one, ZREM … before activate
  *     move           as replace, but in steps EVALSHA leave in place of end: either remembers the new id beside the old
@@ -112,6 +112,7 @@ export interface AdoptionBase extends RedisStoreBase {
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
  *     setTimeouts    EVALSHA list @sess:user:<userId>, EVALSHA timeouts sess:<id>; again if it was used meanwhile; ZREM
  *                               where they have run out
+ *     bind           EVALSHA bind sess:<id>                           compare the key, set it
  *     delete         EVALSHA end @{sess:<id>} sess:<id>, by a credential with its secret's hash; ZREM
  *                               @sess:user:<userId> <id>, with idp of @sess:idp:<hash> too
  *     listByUser     EVALSHA page @sess:user:<userId>, find of each; of absent ones EXISTS, EVALSHA forget
@@ -122,8 +123,9 @@ export interface AdoptionBase extends RedisStoreBase {
  *     attempts       count, clear and remember: EVALSHA @sess:tries:<what>:<hash>, of several in one where that is
  *                               possible; giveBack: ZREM of it
  *     with endedFor  each end also SETs @{sess:<id>}:ended, in the same script; ended: GET of it
- *     with durability 'replicated' ROLE and WAIT before a login ends anything, when it is live, and after a deletion;
- *                    where a session had ended before, EVALSHA trace @{sess:<id>}:trace before that
+ *     with durability 'replicated' ROLE and WAIT before a login ends anything, when it is live, after a deletion, and
+ *                    after setTimeouts and bind; where a session had ended before, EVALSHA trace @{sess:<id>}:trace
+ *                    before that
  *     bus            PUBLISH, SUBSCRIBE @sess:events; with events 'sharded' SPUBLISH @sess:events:{<tag>}:<subject>,
  *                    and on a connection to each master SSUBSCRIBE of those that are listened to, PING every 2 s
  *     changes        on a connection to each master CLIENT ID, INFO, CLIENT TRACKING ON REDIRECT <id> BCAST PREFIX
@@ -251,6 +253,10 @@ export class RedisStore implements SessionStore {
     // It may end earlier now than others think.
     if (stored !== null) this.#ends?.tell(stored.id)
     return stored
+  }
+
+  async bind (record: SessionRecord, boundKey: string): Promise<SessionRecord | null> {
+    return await this.#lifecycle.bind(record, boundKey)
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {

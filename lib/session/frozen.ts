@@ -23,6 +23,7 @@ export function frozenCopy (record: SessionRecord, { id, data }: Pick<SessionRec
     methods: record.methods,
     actor: record.actor,
     idp: record.idp,
+    boundKey: record.boundKey,
     ip: record.ip,
     userAgent: record.userAgent,
     data

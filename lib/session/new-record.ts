@@ -31,6 +31,8 @@ export interface NewSession {
   actor?: string | null | undefined
   /** JSON text of `[issuer, sid]`, of the session at an identity provider; `null`: none. Default: as `label`. */
   idp?: string | null | undefined
+  /** The key of the browser that it is bound to, where that is known already. Default: none. */
+  boundKey?: string | null | undefined
   /** The client's address. A text that is none is left out. */
   ip?: string | null | undefined
   /** The `User-Agent` header. */
@@ -96,6 +98,7 @@ export function newRecord (session: NewSession, options: NewRecordOptions): Sess
     actor,
     // Whoever ends the sessions of the one at the provider finds this one as well.
     idp: session.idp === undefined ? same?.idp ?? null : session.idp,
+    boundKey: session.boundKey ?? null,
     ip: addressOf(session.ip),
     userAgent: session.userAgent == null ? null : deviceName(session.userAgent),
     data: fitting(session.data, replaces?.data, maxDataSize)

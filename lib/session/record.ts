@@ -1,3 +1,4 @@
+import { isConfirmed } from './bound-key.ts'
 import { idpOf } from './idp.ts'
 import type { IdpSession } from './idp.ts'
 
@@ -45,6 +46,8 @@ export interface SessionRecord {
   readonly actor: string | null
   /** JSON text of `[issuer, sid]`: the session at an identity provider that it belongs to, or `null`. */
   readonly idp: string | null
+  /** The key of the browser that it is bound to, or `null`. A store gives it no meaning. */
+  readonly boundKey: string | null
   /** The address it began from, if that is known. */
   readonly ip: string | null
   /** The client's device, as `deviceName` reads it from its `User-Agent`. */
@@ -94,6 +97,8 @@ export interface SessionInfo {
   readonly actor: string | null
   /** The session at an identity provider that it began with, as this or an earlier sign-in said. `null`: none. */
   readonly idp: IdpSession | null
+  /** Whether it is bound to the device that it began on: with the option `deviceBound`, in browsers that can. */
+  readonly deviceBound: boolean
   /** The address it began from, where that is one. */
   readonly ip: string | null
   /** The device, read from the `User-Agent` header at sign-in: "Firefox 131 on Windows". At most 40 characters. */
@@ -143,7 +148,9 @@ export function isTouchDue (record: SessionRecord, touchAfterMs: number | null |
 }
 
 /** Returns the public members of a signed-in session. `null` for an anonymous one. */
-export function publicMembers (record: SessionRecord): SessionInfo | null {
+export function publicMembers (
+  record: SessionRecord, deviceBound = isConfirmed(record.boundKey)
+): SessionInfo | null {
   const { userId } = record
   if (userId === null) return null
   return {
@@ -161,6 +168,7 @@ export function publicMembers (record: SessionRecord): SessionInfo | null {
     methods: methodsOf(record),
     actor: record.actor,
     idp: idpOf(record),
+    deviceBound,
     ip: record.ip,
     userAgent: record.userAgent
   }

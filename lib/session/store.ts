@@ -348,7 +348,7 @@ export interface SessionStore extends Partial<SessionLists> {
    *
    * Nobody finds the session under both ids. `old` still lives if the new record could not be written. Changes of `old`
    * are not lost: `carry` works as with `replace`. Where `record` has the timeouts of `old`, it gets those that `old`
-   * had at its end. No limit applies.
+   * had at its end, and so it is with its `boundKey`. No limit applies.
    *
    * Resolves with the session as stored. Resolves with `null`, and nothing is stored, when `old` is absent, also
    * because it has moved already, and when `deleteByUser` ran for this user in the meantime.
@@ -405,6 +405,16 @@ export interface SessionStore extends Partial<SessionLists> {
    * Without it, a session keeps the timeouts that it began with.
    */
   setTimeouts? (record: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null>
+
+  /**
+   * Gives a live session, also an anonymous one, another `boundKey`, atomically, if it still has the one of `record`.
+   * All else stays as it is by then, its expiry too. A record that was stored or read without the member counts as one
+   * with `null`. A `touch`, `update` or `move` of a record that was read before keeps the new key.
+   *
+   * Resolves with the session as it is then: where another call was faster, with the key of that one. Resolves with
+   * `null`, and nothing is written, when it is absent. Without it, `deviceBound` is a boot error.
+   */
+  bind? (record: SessionRecord, boundKey: string): Promise<SessionRecord | null>
 
   /**
    * Resolves with how a session ended, for as long as `mark` or `markForMs` had it remembered; else `null`. The first
@@ -486,4 +496,15 @@ export async function setTimeouts (
 ): Promise<SessionRecord | null> {
   if (store.setTimeouts !== undefined) return await store.setTimeouts(record, timeouts)
   throw new errors.UNSUPPORTED('other timeouts for sessions that live, on a store without setTimeouts')
+}
+
+/**
+ * Gives a session of a store another `boundKey`.
+ * @throws ERR_SESSION_UNSUPPORTED for a store that cannot
+ */
+export async function bind (
+  store: SessionStore, record: SessionRecord, boundKey: string
+): Promise<SessionRecord | null> {
+  if (store.bind !== undefined) return await store.bind(record, boundKey)
+  throw new errors.UNSUPPORTED('binding sessions to a browser, on a store without bind')
 }

@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
-import { LIST_LIMIT, listsOf, setTimeouts } from '../session/store.ts'
+import { bind, LIST_LIMIT, listsOf, setTimeouts } from '../session/store.ts'
 import type {
   AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListOptions, MoveOptions,
   ReplaceOptions, SessionStore, StoreEvents
@@ -94,6 +94,10 @@ export class EncryptedStore implements SessionStore {
 
   async setTimeouts (record: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
     return this.#opened(await setTimeouts(this.#store, record, timeouts))
+  }
+
+  async bind (record: SessionRecord, boundKey: string): Promise<SessionRecord | null> {
+    return this.#opened(await bind(this.#store, record, boundKey))
   }
 
   async successor (id: string): Promise<string | null> {

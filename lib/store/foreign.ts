@@ -12,7 +12,7 @@ import type {
   SessionStore, StoreEvents
 } from '../session/store.ts'
 import { Successors } from './successors.ts'
-import { carried, moved, sessionsAfter, tooMany } from './user-sessions.ts'
+import { bound, carried, moved, sessionsAfter, tooMany } from './user-sessions.ts'
 
 /** A store of express-session. `all` is the only optional method that is used here. */
 export interface ExpressStore {
@@ -124,6 +124,10 @@ export class ExpressStoreAdapter implements SessionStore {
     if (stored === null || this.#isLive(stored)) return stored
     await this.#destroy(id)
     return null
+  }
+
+  async bind (record: SessionRecord, boundKey: string): Promise<SessionRecord | null> {
+    return await this.#rewrite(record.id, (present) => bound(present, record, boundKey))
   }
 
   async delete (id: string, { secretHash }: DeleteOptions = {}): Promise<SessionRecord | null> {
@@ -245,7 +249,7 @@ export class ExpressStoreAdapter implements SessionStore {
       const present = await this.find(id)
       if (present === null) return null
       const next = change(present)
-      await this.#write(next)
+      if (next !== present) await this.#write(next)
       return next
     })
   }

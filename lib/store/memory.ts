@@ -11,7 +11,7 @@ import type {
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
 import { EndMarks } from './end-marks.ts'
-import { carried, moved, sessionsAfter, tooMany } from './user-sessions.ts'
+import { bound, carried, moved, sessionsAfter, tooMany } from './user-sessions.ts'
 import { MemoryAttempts } from './memory-attempts.ts'
 import { Successors } from './successors.ts'
 
@@ -134,6 +134,11 @@ export class MemoryStore implements SessionStore {
     this.#put(withTimeouts(current, timeouts))
     // Not any more, where they have run out.
     return this.#live(id)
+  }
+
+  async bind (record: SessionRecord, boundKey: string): Promise<SessionRecord | null> {
+    const current = this.#live(record.id)
+    return current === null ? null : this.#put(bound(current, record, boundKey))
   }
 
   async delete (id: string, { secretHash, mark }: DeleteOptions = {}): Promise<SessionRecord | null> {

@@ -38,16 +38,27 @@ export function carried (record: SessionRecord, { old, ended, carry }: Ended): S
   return carry === undefined || ended.data === old.data ? record : { ...record, data: carry(ended.data) }
 }
 
-/** Returns the record of a session that has moved: as `carried`, with the timeouts that it was given last. */
+/** Returns the record of a session that has moved: as `carried`, with the timeouts and the key that it got last. */
 export function moved (record: SessionRecord, end: Ended): SessionRecord {
   const { old, ended } = end
-  const stored = carried(record, end)
+  const isBound = haveSameKey(record, old) && !haveSameKey(old, ended)
+  const stored = isBound ? { ...carried(record, end), boundKey: ended.boundKey } : carried(record, end)
   // A new sign-in has its own. The deadline of a session that another library began is not known yet.
   const goesOn = haveSameTimeouts(record, old) && old.createdAt > 0
   return goesOn && !haveSameTimeouts(old, ended) ? withTimeouts(stored, ended) : stored
 }
 
+/** Returns a session with another key, if it still has the one that it was known with; else the session itself. */
+export function bound (present: SessionRecord, known: SessionRecord, boundKey: string): SessionRecord {
+  return haveSameKey(present, known) ? { ...present, boundKey } : present
+}
+
 /** Whether two records have the same timeouts. */
 export function haveSameTimeouts (one: SessionRecord, other: SessionRecord): boolean {
   return one.idleTimeoutMs === other.idleTimeoutMs && one.endsAt === other.endsAt
+}
+
+/** Whether two records have the same key, or none. Those of before there were keys lack the member. */
+export function haveSameKey (one: Partial<SessionRecord>, other: Partial<SessionRecord>): boolean {
+  return (one.boundKey ?? null) === (other.boundKey ?? null)
 }

@@ -1,4 +1,5 @@
 import { attempts } from './attempts.ts'
+import { binding } from './binding.ts'
 import { capabilities } from './capabilities.ts'
 import { changes } from './changes.ts'
 import { ends } from './ends.ts'
@@ -13,5 +14,5 @@ import { veryMany } from './very-many.ts'
 
 /** The contract of a store, chapter by chapter. */
 export const CHAPTERS = {
-  life, changes, time, users, idp, everything, capabilities, attempts, ends, limits, veryMany, races
+  life, changes, time, binding, users, idp, everything, capabilities, attempts, ends, limits, veryMany, races
 }

@@ -47,7 +47,7 @@ export interface Subject extends TestedStore {
 /** A need of a sentence. Where a store lacks it, the sentence is skipped. */
 type Need = 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry' | Capability
 type Capability =
-  'attempts' | 'bus' | 'deleteByIdp' | 'ended' | 'findNow' | 'nowForCertain' | 'setTimeouts' | 'successor'
+  'attempts' | 'bind' | 'bus' | 'deleteByIdp' | 'ended' | 'findNow' | 'nowForCertain' | 'setTimeouts' | 'successor'
 
 /** A sentence of the contract. */
 interface Sentence {
@@ -94,6 +94,7 @@ function lackOf (tested: TestedStore, needs: readonly Need[]): string | null {
     lose: lists && lose !== undefined,
     expiry: lists && tellsExpired,
     attempts: store.attempts !== undefined,
+    bind: store.bind !== undefined,
     bus: store.bus !== undefined,
     deleteByIdp: store.deleteByIdp !== undefined,
     ended: store.ended !== undefined,

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import type { SessionRecord } from '../session/record.ts'
 import { Chapter } from './contract.ts'
 
 const ROUNDS = 200
@@ -112,6 +113,58 @@ races.says('a session ended while it gets other timeouts stays ended', async ({ 
   })
   assert.equal(alive, 0)
 }, 'setTimeouts')
+
+races.says('a session ended while it is bound stays ended', async ({ store, other, make, lists }) => {
+  let alive = 0
+  await rounds(async (round) => {
+    const userId = `ada${round}`
+    const session = make({ userId })
+    await store.begin(session)
+    const end = async (): Promise<unknown> => {
+      return await (lists && round % 4 > 1 ? other.deleteByUser(userId) : other.delete(session.id))
+    }
+    await both(round, () => store.bind(session, 'ES256 one'), end)
+    if (await other.find(session.id) !== null || await store.bind(session, 'ES256 one') !== null) alive++
+    if (lists && (await store.listByUser(userId)).length > 0) alive++
+  })
+  assert.equal(alive, 0)
+}, 'bind')
+
+races.says('binding, use, a change and a move at once: none is lost', async ({ store, other, make, lists }) => {
+  const wrong: string[] = []
+  await rounds(async (round) => {
+    const userId = round % 5 === 0 ? null : `ada${round}`
+    const before = make({ userId })
+    const after = { ...before, id: make().id, secretHash: make().secretHash }
+    await store.begin(before)
+    const carry = (data: string): string => data
+    const moving = async (): Promise<unknown> => round % 4 > 1 ? null : await other.move(after, before, { carry })
+    const [[bound], [changed]] = await Promise.all([
+      both(round, () => store.bind(before, 'ES256 one'), moving),
+      both(round >> 1, () => store.update(before, () => '{"cart":1}'), () => other.touch(before))
+    ])
+    const found = await other.find(before.id) ?? await other.find(after.id)
+    if (found === null) wrong.push('it is gone')
+    // Else it had moved already, and whoever asked follows it.
+    if (found?.boundKey !== (bound === null ? null : 'ES256 one')) wrong.push(`it has the key ${found?.boundKey}`)
+    if (changed !== null && found?.data !== '{"cart":1}') wrong.push('the change is lost')
+    if (lists && userId !== null && (await store.listByUser(userId)).length !== 1) wrong.push('it is not listed once')
+  })
+  assert.deepEqual(wrong, [])
+}, 'bind')
+
+races.says('binding and other timeouts at once: neither is lost', async ({ store, other, make }) => {
+  const wrong: SessionRecord[] = []
+  await rounds(async (round) => {
+    const session = make({ userId: `ada${round}` })
+    await store.begin(session)
+    const set = (): Promise<unknown> => other.setTimeouts(session, { idleTimeoutMs: 60_000 })
+    await both(round, () => store.bind(session, 'ES256 one'), set)
+    const found = await other.find(session.id) ?? session
+    if (found.boundKey !== 'ES256 one' || found.idleTimeoutMs !== 60_000) wrong.push(found)
+  })
+  assert.deepEqual(wrong, [])
+}, 'bind', 'setTimeouts')
 
 races.says('timeouts, use, a change and a move at once: none is lost', async ({ store, other, make, lists }) => {
   const wrong: string[] = []

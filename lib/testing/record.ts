@@ -37,6 +37,7 @@ export function record ({ now = Date.now(), ...overrides }: Overrides = {}): Ses
     methods: null,
     actor: null,
     idp: null,
+    boundKey: null,
     ip: null,
     userAgent: null,
     data: '{}',

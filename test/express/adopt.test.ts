@@ -273,6 +273,20 @@ t.test('nobody makes a session of one that was ended while it was on its way, ho
   t.ok(lived > 10 && lived < 290, `in some rounds it lived first, in ${lived}`)
 })
 
+t.test('a session that was adopted is bound, and is found so by who comes for it again', async (t) => {
+  const keyPrefix = prefix()
+  const [store, other] = [await openAdopting(t, redis.url, { prefix: keyPrefix }), await openAdopting(t, redis.url, { prefix: keyPrefix })]
+  await redis.client.set(`${keyPrefix}sid`, '{"cookie":{},"userId":"ada","d":"ES256 none"}')
+  const made = record()
+  const adopted = await store.adoption.adopt('sid', made) ?? made
+  t.equal(adopted.boundKey, null)
+  const bound = { ...adopted, boundKey: 'ES256 one' }
+  t.strictSame(await store.bind(adopted, 'ES256 one'), bound)
+  t.strictSame(await other.adoption.adopt('sid', made), bound)
+  t.strictSame(await other.bind(adopted, 'ES256 another'), bound)
+  t.strictSame(await other.listByUser('ada'), [bound])
+})
+
 /** A store that does something else before its nth command. */
 async function interrupted (t: Test, keyPrefix: string, nth: number, interrupt: () => Promise<unknown>): Promise<OwnStore & { adoption: Adoption }> {
   const store = await openAdopting(t, redis.url, { prefix: keyPrefix })

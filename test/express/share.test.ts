@@ -3,14 +3,15 @@ import { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { RedisStore } from '../../lib/express/redis-store.ts'
-import type { AuthRoutesOptions, SessionInfo, SessionOptions } from '../../lib/index.ts'
+import { ExpressRecords } from '../../lib/express/shared-records.ts'
+import type { AuthRoutesOptions, SessionInfo, SessionOptions, SessionRecord } from '../../lib/index.ts'
 import { signExpressCookie, unsignExpressCookie } from '../../lib/express/tokens.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { Gate, Jar, startExpress, startShop } from '../helpers/express-app.ts'
 import type { ExpressApp, ExpressOptions, Shop } from '../helpers/express-app.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
 import { commandsDuring, contentsOf } from '../helpers/redis-commands.ts'
-import { keysOf } from '../helpers/redis-store.ts'
+import { keysOf, openStore } from '../helpers/redis-store.ts'
 
 const redis = await startRedis(t)
 
@@ -610,6 +611,20 @@ t.test('when the key expires the session has ended: Express extends it, and so d
   await until('its end', async () => await redis.client.exists(key) === 0)
   t.equal(await jar.user(shop), null)
   t.strictSame(await shop.sessions.listByUser('ada'), [])
+})
+
+t.test('a session that Express lets in is bound to no browser', async (t) => {
+  const keyPrefix = prefix()
+  const timeouts = { idleTimeoutMs: 60_000, absoluteTimeoutMs: 3_600_000 }
+  const cookie = { secure: false, httpOnly: true, sameSite: 'lax', path: '/', partitioned: false }
+  const layout = { ...timeouts, cookie, userOf: () => null, presentable: (data: Record<string, unknown>) => data }
+  const store = await openStore(t, redis.url, { prefix: keyPrefix }, { records: (base) => new ExpressRecords(base, layout) })
+  const value = '{"cookie":{},"cart":1}'
+  await redis.client.set(`${keyPrefix}sid`, value)
+  const session = await store.find('sid') as SessionRecord
+  t.equal(session.data, '{"cart":1}')
+  await t.rejects(store.bind(session, 'ES256 one'), { code: 'ERR_SESSION_UNSUPPORTED', message: 'Not supported: binding sessions to a browser that an Express app shares' })
+  t.equal(await redis.client.get(`${keyPrefix}sid`), value)
 })
 
 t.test('a use or a change that is under way undoes no timeouts of meanwhile', async (t) => {

@@ -174,6 +174,7 @@ export class Views {
       update: wrote(store.update.bind(store)),
       touch: wrote(store.touch.bind(store)),
       setTimeouts: wrote(store.setTimeouts.bind(store), true),
+      bind: wrote(store.bind.bind(store)),
       delete: wrote(store.delete.bind(store), true),
       deleteByUser: wrote(store.deleteByUser.bind(store), true),
       ...store.deleteByIdp !== undefined && { deleteByIdp: wrote(store.deleteByIdp.bind(store), true) }

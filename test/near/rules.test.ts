@@ -122,6 +122,7 @@ type Own = (store: NearCacheStore, session: SessionRecord, make: (overrides?: Pa
 const OWN: Record<string, Own> = {
   'a change': (store, session) => store.update(session, () => '{"cart":1}'),
   'a touch': (store, session) => store.touch(session),
+  'a binding': (store, session) => store.bind(session, 'ES256 one'),
   'an end': (store, session) => store.delete(session.id),
   'a sign-in in its place': (store, session, make) => store.replace(make(), session),
   'a move': (store, session, make) => store.move({ ...session, id: make().id }, session),
@@ -248,6 +249,10 @@ t.test('no more is kept than there is room for, in number and in text, and what 
   for (const { id } of texts) for (let visit = 0; visit < 2; visit++) await large.store.find(id)
   t.strictSame(await kept(large, texts.map(({ id }) => id).reverse().slice(0, 3)), [true, true, true])
   t.strictSame(await kept(large, [texts[0]?.id as string]), [false])
+  const bound = await openCache(t, { maxEntries: 100 })
+  const keys = await Promise.all(Array.from({ length: 5 }, () => bound.stored({ boundKey: 'k'.repeat(300_000) })))
+  for (const { id } of keys) for (let visit = 0; visit < 2; visit++) await bound.store.find(id)
+  t.strictSame(await kept(bound, [keys[0]?.id as string]), [false], 'the key of a browser counts')
   const huge = await large.stored({ data: `{"text":"${'x'.repeat(1_000_000)}"}` })
   await large.store.find(huge.id)
   t.strictSame(await kept(large, [huge.id]), [false], 'one that is larger than all the room is read each time')
@@ -303,6 +308,22 @@ t.test('what another process has changed is seen within maxStale where only ends
   await backend.update(session, elsewhere('later'))
   clock.ms += 2_000
   t.equal((await store.find(session.id))?.data, '{"cart":0,"there":1,"here":1,"later":1}')
+})
+
+t.test('that another process has bound a session is seen within maxStale where only ends are told, and at once by who binds it', async (t) => {
+  const { store, stored, backend, clock, readsOf } = await openCache(t, { ...ENDS, maxStaleMs: 2_000 })
+  const [first, second] = [await stored(), await stored()]
+  for (const session of [first, second]) {
+    await store.find(session.id)
+    await backend.bind(session, 'ES256 one')
+  }
+  clock.ms += 1_999
+  t.equal(await readsOf(async () => t.equal((await store.find(first.id))?.boundKey, null)), 0)
+  t.equal((await store.bind(first, 'ES256 another'))?.boundKey, 'ES256 one')
+  t.equal((await store.find(first.id))?.boundKey, 'ES256 one')
+  t.equal(store.findNow(second.id)?.boundKey, null)
+  clock.ms += 1
+  t.equal((await store.find(second.id))?.boundKey, 'ES256 one')
 })
 
 t.test('of several processes that see that a touch is due one touches, where only ends are told', async (t) => {

@@ -56,13 +56,14 @@ type Rival = (race: Race, userId: string) => Promise<unknown>
 const small: Rival[] = [
   (race) => race.view.update(race.session, adds({ back: 1 })),
   (race) => race.view.touch(race.session),
+  async (race) => await race.view.bind?.(race.session, 'ES256 one'),
   (race) => race.view.find(race.session.id),
   (race) => race.view.delete(race.session.id),
   async (race) => {
     const seen = await race.view.find(race.session.id)
     if (seen === null) return
     await hops()
-    await Promise.all([race.view.update(seen, adds({ again: 1 })), race.view.touch(seen)])
+    await Promise.all([race.view.update(seen, adds({ again: 1 })), race.view.touch(seen), race.view.bind?.(seen, 'ES256 another')])
   }
 ]
 

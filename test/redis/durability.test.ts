@@ -77,6 +77,23 @@ t.test('what was signed in or out is so on the replica', async (t) => {
   t.equal(await replica.client.exists(sessions.map(({ session }) => `${keyPrefix}${session.id}`)), 0)
 })
 
+t.test('a session that is bound is so on the replica, or whoever binds it is told that this is not known', async (t) => {
+  const keyPrefix = prefix()
+  const store = await openStore(t, master.url, { prefix: keyPrefix, durability: 'replicated' })
+  const session = record({ now: store.now() })
+  await store.begin(session)
+  for (let round = 0; round < 20; round++) {
+    const present = await store.find(session.id) ?? session
+    await store.bind(present, `ES256 ${round}`)
+    t.match(await replica.client.get(keyPrefix + session.id), `,"d":"ES256 ${round}"}`)
+  }
+  const bound = await store.find(session.id) ?? session
+  await withoutReplica(async () => {
+    await t.rejects(store.bind(bound, 'ES256 another'), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+    t.equal(await store.bind(record({ now: store.now() }), 'ES256 one'), null, 'what is absent waits for nobody')
+  })
+})
+
 t.test('a sign-in that no replica confirms is 503, signs nobody in and nobody out', async (t) => {
   const { app, ada } = await startService(t)
   await ada.post('/login')

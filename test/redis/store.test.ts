@@ -443,6 +443,7 @@ t.test('every operation sends the commands that RedisStore documents, also where
   for (const bobs of await store.listByUser('bob')) {
     await store.touch(bobs)
     await store.update(bobs, (data) => data)
+    await store.bind(bobs, 'ES256 one')
   }
   await store.deleteByUser('bob')
 
@@ -458,6 +459,7 @@ t.test('every operation sends the commands that RedisStore documents, also where
   t.strictSame(await sent(ours, () => store.find(session.id)), [`mget ${key(session.id)}`])
   t.strictSame(await sent(ours, () => store.update(session, () => '{"cart":1}')), [`evalsha update ${key(session.id)}`])
   t.strictSame(await sent(ours, () => store.touch(session)), [`evalsha list ${list}`, `evalsha touch ${key(session.id)}`])
+  t.strictSame(await sent(ours, () => store.bind(session, 'ES256 one')), [`evalsha bind ${key(session.id)}`])
   await store.begin(next)
   const both = [session, next].map(({ id }) => key(id))
   t.ok([both, both.toReversed()].map((keys) => `evalsha page ${list}, mget ${keys.join(' ')}`).includes((await sent(ours, () => store.listByUser('ada'))).join(', ')))
@@ -588,6 +590,7 @@ t.test('a full Redis signs nobody in and nobody out', async (t) => {
   await t.rejects(store.replace(record({ now: store.now(), userId: null }), before), { code: 'ERR_SESSION_STORE_FULL' })
   await t.rejects(store.move({ ...before, id: record().id }, before), { code: 'ERR_SESSION_STORE_FULL' })
   await t.rejects(store.update(before, () => '{"cart":1}'), { code: 'ERR_SESSION_STORE_FULL' })
+  await t.rejects(store.bind(before, 'ES256 one'), { code: 'ERR_SESSION_STORE_FULL' })
   t.strictSame(await store.find(session.id), before)
   t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [session.id], 'what was refused is not listed')
   const one = { limit: { max: 1, evicts: true } }

@@ -28,6 +28,7 @@ const records: fc.Arbitrary<SessionRecord> = fc.record({
   methods: maybe,
   actor: maybe,
   idp: maybe,
+  boundKey: maybe,
   ip: maybe,
   userAgent: maybe,
   data: fc.oneof(json, json.map((text) => JSON.stringify(JSON.parse(text), null, 2)))
@@ -76,7 +77,7 @@ t.test('a member of another type makes it no session', async (t) => {
   for (const name of ['s', 'h', 'c', 'e', 'i']) {
     for (const wrong of [undefined, null, true, {}, [], name === 'h' ? 1 : '1']) t.equal(decode('a', `${JSON.stringify({ ...members, [name]: wrong })}\n{}`), null, `${name}: ${JSON.stringify(wrong)}`)
   }
-  for (const name of ['u', 'l', 'm', 'p', 'b', 'a']) {
+  for (const name of ['u', 'l', 'm', 'p', 'b', 'a', 'd']) {
     for (const wrong of [true, {}, [], name === 'a' ? '1' : 1]) t.equal(decode('a', `${JSON.stringify({ ...members, [name]: wrong })}\n{}`), null, `${name}: ${JSON.stringify(wrong)}`)
   }
   for (const meta of ['', 'x', '1', '[]', 'null']) t.equal(decode('a', `${JSON.stringify({ ...members, m: meta })}\n{}`), null, `m: ${meta}`)

@@ -69,6 +69,22 @@ const BROKEN: Record<string, [fails: string, Broken: Store, Sound?: Store]> = {
       return await this.find(id) !== null
     }
   }],
+  'a second browser takes a bound session over': ['whoever binds a session second gets the key of the first', class extends MemoryStore {
+    override async bind ({ id }: SessionRecord, boundKey: string) {
+      const present = await this.find(id)
+      return present && await super.bind(present, boundKey)
+    }
+  }],
+  'a session that is bound begins again': ['a session that is absent is not bound', class extends MemoryStore {
+    override async bind (record: SessionRecord, boundKey: string) {
+      return await super.bind(record, boundKey) ?? await super.begin({ ...record, boundKey })
+    }
+  }],
+  'a session that moves is bound no more': ['a session takes its key along when it moves, also one that the mover does not know', class extends MemoryStore {
+    override async move (record: SessionRecord, old: SessionRecord) {
+      return await super.move(record, { ...old, boundKey: 'another' })
+    }
+  }],
   'no limit counts': ['one session too many ends the oldest, before it is there itself', class extends MemoryStore {
     override async begin (record: SessionRecord) {
       return await super.begin(record)
