@@ -116,6 +116,10 @@ export const errors = {
   REAUTH_REQUIRED: define('REAUTH_REQUIRED', 'A recent sign-in is required', 401),
   /** Somebody acts as the user, and may not do that. */
   IMPERSONATED: define('IMPERSONATED', 'Not while acting as somebody else', 403),
+  /** The session is bound to a device, and was used without it. Its owner goes on; who sent this is not signed in. */
+  DEVICE_MISMATCH: define('DEVICE_MISMATCH', 'This session belongs to another device', 401),
+  /** A session that is bound to the device is required, and this one is not, or the request did not show that it is. */
+  DEVICE_BOUND_REQUIRED: define('DEVICE_BOUND_REQUIRED', 'A session that is bound to this device is required', 403),
   /** The data of a session would be larger than `maxDataSize`. Nothing was stored. */
   DATA_TOO_LARGE: define('DATA_TOO_LARGE', 'Too much data for one session', 413),
   /** There is no such session, or it is not the caller's. */

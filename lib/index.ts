@@ -1,7 +1,7 @@
 import '../types/index.ts'
 
 export { sessionPlugin, sessionPlugin as default } from './plugin.ts'
-export { authenticate, requireAuth, requireRecentLogin } from './http/guards.ts'
+export { authenticate, requireAuth, requireDeviceBound, requireRecentLogin } from './http/guards.ts'
 export { authenticatePage, guestOnly } from './http/pages.ts'
 export { adminRoutes } from './http/routes/admin.ts'
 export { authRoutes } from './http/routes/auth.ts'
@@ -14,7 +14,7 @@ export { RedisStore } from './redis/store.ts'
 
 export type { AttemptLogin } from './http/attempts.ts'
 export type { AdminGuard, AdminRedirects, AdminRoutesOptions } from './http/routes/admin-options.ts'
-export type { AuthRedirects, AuthRoutesOptions } from './http/routes/auth-options.ts'
+export type { AuthRedirects, AuthRoutesOptions, SiteData } from './http/routes/auth-options.ts'
 export type { SessionRedirects, SessionRoutesOptions } from './http/routes/session-options.ts'
 export type { RouteSessionConfig } from './http/context.ts'
 export type { Authenticate, RecentLoginOptions, RequireRecentLogin } from './http/guards.ts'
@@ -23,10 +23,12 @@ export type { RequestAuth } from './http/request-auth.ts'
 export type { SessionData } from './http/session-data.ts'
 export type { Duration } from './util/duration.ts'
 export type { SessionError, SessionErrorCode } from './errors.ts'
-export type { EndReason, EventName, LoginFailure, SessionEvent, SessionEvents, UseAfterEnd } from './session/events.ts'
 export type {
-  AttemptLimitOptions, AttemptOptions, CookieOptions, DecoratorOptions, EncryptionOptions, NearCacheOptions,
-  PagesOptions, RememberOptions, SecurityLogOptions, SessionOptions
+  DeviceMismatch, EndReason, EventName, LoginFailure, SessionEvent, SessionEvents, UseAfterEnd
+} from './session/events.ts'
+export type {
+  AttemptLimitOptions, AttemptOptions, CookieOptions, DecoratorOptions, DeviceBoundOptions, EncryptionOptions,
+  NearCacheOptions, PagesOptions, RememberOptions, SecurityLogOptions, SessionOptions
 } from './options/types.ts'
 export type {
   CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike, RevokeOptions, RevokeUserOptions,

@@ -3,10 +3,13 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { assertFree, assertRouteConfig, claim, proxyWarnings } from './http/boot-checks.ts'
 import type { PluginContext } from './http/context.ts'
+import { devicePath } from './http/device-asking.ts'
 import { addDecorators } from './http/decorators.ts'
 import { addHooks } from './http/hooks.ts'
 import { pathSignature } from './http/return-path.ts'
+import { addDeviceRoutes } from './http/routes/device.ts'
 import { sessionObjects } from './http/session-object.ts'
+import { deviceBinding } from './device/binding.ts'
 import { layoutOf } from './options/layout.ts'
 import type { SessionOptions } from './options/types.ts'
 import { resolveOptions } from './options/resolve.ts'
@@ -26,13 +29,15 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   assertFree(app, options.decorators)
   const layout = await layoutOf(options)
   const { store, near, ready, backend, close } = openStore({ ...options, ...layout })
-  const core = new SessionCore({ ...options, ...layout, store, near, counters: countersOf(store) })
+  const device = deviceBinding(options)
+  const core = new SessionCore({ ...options, ...layout, store, near, device, counters: countersOf(store) })
   keepSecurityLog(core.events, options, app.log)
   const context: PluginContext = {
     options,
     core,
     sessions: new SessionManager(core),
     log: app.log,
+    device: device === null ? null : { binding: device, path: devicePath(app.prefix, options) },
     pathSignature: pathSignature(options),
     build: () => { throw new Error('the plugin is not ready yet') },
     warned: new Set()
@@ -58,6 +63,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
     addDecorators(app, context)
     addHooks(app, context)
     app.addHook('onRoute', assertRouteConfig)
+    addDeviceRoutes(app, context)
   } catch (error) {
     // An application that does not start may never be closed.
     await end()

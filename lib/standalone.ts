@@ -1,3 +1,4 @@
+import { deviceBinding } from './device/binding.ts'
 import { errors } from './errors.ts'
 import type { SessionData } from './http/session-data.ts'
 import { ownLayout } from './options/layout.ts'
@@ -12,7 +13,7 @@ import { asSessionStore, countersOf, encrypted, nearCached, tellRefusal } from '
 type SharedOptions =
   | 'secret' | 'cookieName' | 'cookie' | 'idleTimeout' | 'absoluteTimeout' | 'assurance' | 'touchAfter' | 'bearer'
   | 'maxSessionsPerUser' | 'onLimit' | 'userIdFrom' | 'sessionSchema' | 'migrate' | 'maxDataSize' | 'encryption'
-  | 'nearCache' | 'endedFor' | 'securityLog'
+  | 'nearCache' | 'endedFor' | 'securityLog' | 'deviceBound'
 
 /** Options of `SessionManager`: those of `sessionPlugin` that mean something without Fastify, and a `store`. */
 export interface SessionManagerOptions extends Pick<SessionOptions, SharedOptions> {
@@ -32,7 +33,8 @@ export class SessionManager extends Sessions<SessionData> {
     const store = asSessionStore(given)
     const near = nearCached(store, resolved)
     const stores = { store: near ?? encrypted(store, resolved), near, counters: countersOf(store) }
-    const core = new SessionCore({ ...resolved, ...ownLayout(resolved), ...stores })
+    const device = deviceBinding(resolved)
+    const core = new SessionCore({ ...resolved, ...ownLayout(resolved), ...stores, device })
     keepSecurityLog(core.events, resolved, PROCESS)
     super(core, async () => {
       await near?.stop()

@@ -117,6 +117,12 @@ const WALLS: Wall[] = [
     around: (path) => isIn(path, 'operate'),
     keepsOut: (of, { isLocal }) => isLocal ? !isIn(of, 'operate', 'session', 'redis', 'store', 'options', 'lib/standalone.ts') && !isShared(of) : !of.startsWith('node:')
   },
+  {
+    says: 'lib/device, the keys of browsers, knows what a session holds of them and how values are signed, and nothing of stores and requests',
+    around: (path) => isIn(path, 'device'),
+    keepsOut: (of, { isLocal }) => isLocal ? !isIn(of, 'device', ...['token', 'bound-key', 'device-check', 'headers', 'record'].map((name) => `lib/session/${name}.ts`)) && !isShared(of) : !of.startsWith('node:')
+  },
+  { says: 'to the stores the key of a browser is a text', around: (path) => isIn(path, 'store', 'near', 'redis', 'express'), keepsOut: (of) => isIn(of, 'device') },
   { says: 'lib/operate is a program, and known to nobody', around: (path) => !isIn(path, 'operate'), keepsOut: (of) => isIn(of, 'operate') },
   {
     says: 'lib/session/security-log.ts is opened where sessions are, and only its types are known elsewhere',
@@ -249,7 +255,12 @@ t.test('a hole in a wall is found', async (t) => {
     ['lib/index.ts', "export { collectMetrics } from './metrics/index.ts'"],
     ['lib/session/x.ts', "import { Counter } from 'prom-client'"],
     ['lib/http/x.ts', "import { Counter } from 'prom-client'"],
-    ['lib/metrics/x.ts', "import { RedisStore } from '../redis/store.ts'"]
+    ['lib/metrics/x.ts', "import { RedisStore } from '../redis/store.ts'"],
+    ['lib/device/x.ts', "import { SessionManager } from '../session/manager.ts'"],
+    ['lib/device/x.ts', "import type { FastifyRequest } from 'fastify'"],
+    ['lib/device/x.ts', "import ms from 'ms'"],
+    ['lib/session/x.ts', "import { DeviceBinding } from '../device/binding.ts'"],
+    ['lib/store/x.ts', "import { readBoundKey } from '../session/bound-key.ts'"]
   ]
   for (const [path, statement] of through) t.not(holes([file(path, statement)]).length, 0, `${path}: ${statement}`)
 })

@@ -52,6 +52,12 @@ interface InstanceDecorators {
    */
   requireRecentLogin: RequireRecentLogin
   /**
+   * A `preHandler` or `onRequest` for what a stolen cookie must not do: lets only requests pass that show the device to
+   * which their session is bound. Others get 403 `ERR_SESSION_DEVICE_BOUND_REQUIRED`, or 401 as by `authenticate`. Needs
+   * the option `deviceBound`.
+   */
+  requireDeviceBound: Authenticate
+  /**
    * A `preHandler` or `onRequest` for pages: it lets only signed-in requests pass. Others are sent to `pages.login`,
    * with 303, and the page that they asked for is remembered. A script or a bearer client gets 401
    * `ERR_SESSION_UNAUTHENTICATED` instead. Nothing that follows runs for them.

@@ -12,10 +12,11 @@ import type { RedisClientOptions, RedisClusterOptions, RedisSentinelOptions } fr
 import { RedisStore as DropIn } from '../lib/express/redis-store.ts'
 import sessionPlugin, {
   adminRoutes, authenticate, authenticatePage, authRoutes, authRoutesOptions, guestOnly, MemoryStore, RedisStore,
-  requireAuth, requireRecentLogin, sessionRoutes
+  requireAuth, requireDeviceBound, requireRecentLogin, SessionManager, sessionRoutes
 } from '../lib/index.ts'
 import type {
-  AdminGuard, AdminRoutesOptions, CookieOptions, RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionOptions, SessionRoutesOptions
+  AdminGuard, AdminRoutesOptions, CookieOptions, DeviceBoundOptions, DeviceMismatch, RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionManagerOptions, SessionOptions,
+  SessionRoutesOptions
 } from '../lib/index.ts'
 import type { DefaultCredentials } from '../lib/http/routes/schemas.ts'
 import type { SessionOptionsSchema } from '../lib/options/schema.ts'
@@ -74,6 +75,48 @@ export async function options (app: FastifyInstance): Promise<void> {
   await app.register(sessionPlugin, { secret: 'a', redis: 'c', expressSession: '@fastify/session' })
   // @ts-expect-error express-session's 'auto' is not safe here
   await app.register(sessionPlugin, { secret: 'a', cookie: { secure: 'auto' } })
+}
+
+/** Sessions that are bound to a device. */
+export async function deviceBound (app: FastifyInstance): Promise<void> {
+  const store = new MemoryStore()
+  const all = {
+    maxAge: '10m', required: (userId: string) => userId.startsWith('admin'), grace: 60_000, onMismatch: 'revoke', bindExisting: false, ask: false, path: '/device'
+  } as const satisfies { [Each in keyof DeviceBoundOptions]-?: DeviceBoundOptions[Each] }
+  const forms: Array<SessionOptions['deviceBound']> = [
+    true, false, undefined, {}, all, { required: true }, { onMismatch: 'refuse', required: undefined }
+  ]
+  for (const deviceBound of forms) await app.register(sessionPlugin, { secret: 'a', store, deviceBound })
+  // @ts-expect-error no promise: it is asked in every request
+  const later: DeviceBoundOptions = { required: async () => true }
+  // @ts-expect-error no such reaction
+  const reaction: DeviceBoundOptions = { onMismatch: 'ignore' }
+  // @ts-expect-error no such member
+  const member: DeviceBoundOptions = { maxage: '10m' }
+  // @ts-expect-error true, or what differs
+  await app.register(sessionPlugin, { secret: 'a', store, deviceBound: '10m' })
+  const options: SessionManagerOptions = { secret: 'a', store, deviceBound: all }
+  const sessions = new SessionManager(options)
+  sessions.on('device-mismatch', ({ id, userId, reason, at, network, device, requestId, local }) => {
+    is<'refused' | 'skipped'>()(reason, true)
+    is<number>()(at, true)
+    is<true>()(local, true)
+    for (const text of [id, userId, network]) is<string>()(text, true)
+    for (const text of [device, requestId]) is<string | null>()(text, true)
+  })
+  const listener = (event: DeviceMismatch): string => event.userId
+  app.sessions.on('device-mismatch', listener)
+  // @ts-expect-error no such event
+  app.sessions.on('device-missing', () => {})
+  app.get('/money', { onRequest: requireDeviceBound, preHandler: [app.requireDeviceBound] }, async (request) => {
+    is<boolean>()(request.requireAuth().deviceBound, true)
+    is<boolean | undefined>()((await app.sessions.listByUser('ada'))[0]?.deviceBound, true)
+    return [later, reaction, member]
+  })
+  // @ts-expect-error it is a hook, and makes none
+  app.get('/keys', { preHandler: app.requireDeviceBound() }, () => 'ok')
+  const secure = Fastify({ http2: true, https: { key: '', cert: '' } })
+  secure.get('/money', { preHandler: [requireDeviceBound, secure.requireDeviceBound] }, () => 'ok')
 }
 
 /** In place of connect-redis. */
@@ -183,6 +226,14 @@ export async function routes (app: FastifyInstance): Promise<void> {
   // @ts-expect-error and with credentials of one's own
   authRoutesOptions({ credentials: Mail, user: User, verify: ({ email }) => ({ id: email }), findUser: async () => ada })
   await app.register(authRoutes, { verify: () => null, attempts: false, account: ({ username }) => username })
+  for (const clearSiteData of [true, false, undefined, ['cache', 'cookies', '*'] as const]) {
+    await app.register(authRoutes, { verify: () => null, clearSiteData })
+  }
+  await app.register(authRoutes, authRoutesOptions({ verify: () => ({ id: 1 }), clearSiteData: ['storage'] }))
+  // @ts-expect-error no such data
+  await app.register(authRoutes, { verify: () => null, clearSiteData: ['local'] })
+  // @ts-expect-error a list
+  await app.register(authRoutes, { verify: () => null, clearSiteData: 'storage' })
   // @ts-expect-error verify has to be given
   await app.register(authRoutes, {})
   // @ts-expect-error a user has an id
@@ -215,6 +266,8 @@ export function decorators (): void {
     is<AbortSignal>()(request.requireAuth().signal, true)
     const info: SessionInfo = request.requireAuth()
     is<string>()(info.id, true)
+    is<boolean>()(info.deviceBound, true)
+    is<boolean>()(request.requireAuth().deviceBound, true)
     is<string>()(request.requireAuth().userId, true)
     is<RequestAuth>()(await app.login(request, { id: 1 }), true)
     const options = { label: 'phone', remember: undefined, keep: ['cart'], meta: { a: [1, null] } }

@@ -54,6 +54,8 @@ export const VARIANTS: readonly Variant[] = [
   ours({ name: 'strict', says: '`request.auth`', options: {}, sessions: 'ours', goal: 2.3, quick: true, guarded: true, outside: true }),
   ours({ name: 'near-metrics', says: '`request.auth`, near-cache, with metrics', options: { nearCache: true, metrics: true }, sessions: 'ours', forgets: true }),
   ours({ name: 'strict-metrics', says: '`request.auth`, with metrics', options: { metrics: true }, sessions: 'ours' }),
+  ours({ name: 'near-bound', says: '`request.auth` of a session that is bound to a device, near-cache', options: { nearCache: true, bound: true }, sessions: 'bound', forgets: true, goal: 1.6 }),
+  ours({ name: 'strict-bound', says: '`request.auth` of a session that is bound to a device', options: { bound: true }, sessions: 'bound', goal: 2.4 }),
   ours({ name: 'session', says: '`request.session`', options: { via: 'session' }, sessions: 'ours', goal: 3, quick: true, guarded: true, outside: true }),
   ours({ name: 'bearer', says: '`request.auth`, bearer token', options: { bearer: true }, sessions: 'bearer', goal: 2.3, quick: true, guarded: true }),
   ours({ name: 'anonymous', says: 'nobody signed in, no cookie', options: {}, path: '/public', sessions: null, goal: 1.15, quick: true, guarded: true, outside: true }),

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import { requestIdText } from '../session/end-cause.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import type { SessionCore } from '../session/core.ts'
+import type { DeviceBinding } from '../device/binding.ts'
 import type { SessionManager } from '../session/manager.ts'
 import type { Signature } from '../session/token.ts'
 import type { RequestSession } from './request-session.ts'
@@ -19,6 +20,8 @@ export interface PluginContext {
   readonly core: SessionCore
   readonly sessions: SessionManager
   readonly log: FastifyBaseLogger
+  /** Binds sessions to devices, and the path at which it does. `null`: none is bound. */
+  readonly device: { readonly binding: DeviceBinding, readonly path: string } | null
   /** Signs the paths that people are sent back to. */
   readonly pathSignature: Signature
   /** Builds session objects. Set once @fastify/session is registered. */

@@ -4,6 +4,7 @@ import { cookieValues } from '../session/headers.ts'
 import type { SessionRecord } from '../session/record.ts'
 import type { Token } from '../session/token.ts'
 import { plainHttp } from './advice.ts'
+import { askingFor, REGISTRATION } from './device-asking.ts'
 import { kReply } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { keepPrivate, liftHeaders, onHead } from './reply-head.ts'
@@ -59,7 +60,7 @@ export function cookieLife (
 }
 
 /** Returns a request's session and its token, as they are when the cookie is written. */
-type CurrentSession = () => { record: SessionRecord, token: Token } | null
+type CurrentSession = () => { record: SessionRecord, token: Token, isNew: boolean } | null
 
 /**
  * The change of the session cookie that a reply still has to carry. It goes out when Fastify sends the reply, or else
@@ -73,6 +74,8 @@ export class PendingCookie {
   /** The reply has a session cookie already. */
   #isSent = false
   #watchesHead = false
+  /** Header by which the browser is asked to bind the session to its device. */
+  #asks: string | null = null
   #sentStatus: number | null = null
 
   constructor (context: PluginContext, request: FastifyRequest, session: CurrentSession) {
@@ -116,6 +119,7 @@ export class PendingCookie {
     onHead(reply, (head) => {
       this.#sentStatus = head[0]
       addToHead(reply, head, this.#takeLines())
+      if (this.#asks !== null) reply.raw.setHeader(REGISTRATION, this.#asks)
     })
   }
 
@@ -127,6 +131,7 @@ export class PendingCookie {
     if (change === 'clear') return clearingLines(this.#context, this.#request)
     if (change !== 'set' || session === null) return []
     this.#isSent = true
+    this.#asks = session.isNew ? askingFor(this.#context, this.#request, session.record) : null
     return settingLines(this.#context, this.#request, session)
   }
 }
@@ -155,10 +160,14 @@ function settingLines (
   return [line, ...clearingLinesOf(context, request, older)]
 }
 
-/** Returns the `Set-Cookie` lines that take back all session cookies of the request, and today's in any case. */
+/**
+ * Returns the `Set-Cookie` lines that take back all session cookies of the request, and today's in any case. Without
+ * its short cookie, a browser asks for another, and learns that the session has ended.
+ */
 function clearingLines (context: PluginContext, request: FastifyRequest): string[] {
   const [name, ...older] = context.options.cookieNames as [string, ...string[]]
-  return [setCookieLine(context, request, { name, ...EXPIRED }), ...clearingLinesOf(context, request, older)]
+  const others = [...older, ...context.device?.binding.cookieNames ?? []]
+  return [setCookieLine(context, request, { name, ...EXPIRED }), ...clearingLinesOf(context, request, others)]
 }
 
 function clearingLinesOf (context: PluginContext, request: FastifyRequest, names: string[]): string[] {
@@ -183,18 +192,19 @@ function lifetimeMs (
 
 const EXPIRED = { value: '', maxAge: 0, expires: new Date(0) }
 
-function setCookieLine (
+/** Returns a `Set-Cookie` line with the attributes of the session cookie. */
+export function setCookieLine (
   { options }: PluginContext, { server }: FastifyRequest,
-  { name, value, ...lifetime }: { name: string, value: string, maxAge?: number, expires?: Date }
+  { name, value, ...others }: { name: string, value: string, maxAge?: number, expires?: Date, httpOnly?: true }
 ): string {
   // Today's attributes always: a browser takes a cookie back only if path, domain and Secure are those it was set with.
   const { secure, sameSite, httpOnly, path, domain, partitioned } = options.cookie
   return server.serializeCookie(name, value, {
-    ...lifetime,
     path,
     secure,
     sameSite,
     httpOnly,
+    ...others,
     ...domain !== undefined && { domain },
     ...partitioned && { partitioned }
   })

@@ -41,7 +41,7 @@ export function assertSameSite ({ options, core }: PluginContext, request: Fasti
 }
 
 /** Whether an origin is the request's own protocol and host. */
-function isOwn (origin: string, request: FastifyRequest): boolean {
+export function isOwn (origin: string, request: FastifyRequest): boolean {
   const own = `${request.protocol}://${request.host}`
   if (!ORIGIN.test(origin) || !URL.canParse(own) || !URL.canParse(origin)) return false
   return new URL(own).origin === new URL(origin).origin

@@ -4,7 +4,7 @@ import type { EndOptions } from '../session/end-cause.ts'
 import { attemptLogin } from './attempts.ts'
 import { kContext, kReply, kRequestSession, kStoredSession } from './context.ts'
 import type { PluginContext } from './context.ts'
-import { authenticate, authOf, requireAuth, requireRecentLogin } from './guards.ts'
+import { authenticate, authOf, requireAuth, requireDeviceBound, requireRecentLogin } from './guards.ts'
 import { login, logout } from './login.ts'
 import type { LoginOptions, LoginUser } from './login.ts'
 import { authenticatePage, guestOnly } from './pages.ts'
@@ -56,6 +56,7 @@ export function addDecorators (app: FastifyInstance, context: PluginContext): vo
   app.decorate(names.attemptLogin, (request: FastifyRequest, account: unknown, verify: () => unknown) =>
     reported(context, request, () => attemptLogin(context, request, account, verify)))
   app.decorate(names.requireRecentLogin, requireRecentLogin)
+  app.decorate(names.requireDeviceBound, requireDeviceBound)
   app.decorate(names.authenticatePage, authenticatePage)
   app.decorate(names.guestOnly, guestOnly)
   app.decorate(names.takeReturnPath, takeReturnPath)

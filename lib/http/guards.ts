@@ -50,10 +50,15 @@ function authOrRefusal (context: PluginContext, request: FastifyRequest): Reques
   throw unauthenticated(context, request)
 }
 
-/** Makes the error of a request by which nobody is signed in. It says how the session ended, where that is known. */
+/**
+ * Makes the error of a request by which nobody is signed in. It says how the session ended, or that its device is
+ * missing, where that is known.
+ */
 export function unauthenticated (context: PluginContext, request: FastifyRequest): Error {
+  const { ended, withheld } = storedSessionOf(context, request)
+  if (withheld === 'device-mismatch') return new errors.DEVICE_MISMATCH()
+  if (withheld === 'not-bound') return new errors.DEVICE_BOUND_REQUIRED()
   const error = new errors.UNAUTHENTICATED()
-  const { ended } = storedSessionOf(context, request)
   if (ended !== null) error.extensions.ended = ended.reason
   return error
 }
@@ -95,6 +100,21 @@ export const requireRecentLogin: RequireRecentLogin = (within, options = {}) => 
   if (given !== undefined && methods.length === 0) throw new TypeError('methods must name one, or be left out')
   return guard((context, request) => { assertRecent(context, request, { withinMs, methods }) })
 }
+
+/**
+ * A `preHandler` or `onRequest` for what a stolen cookie must not do: it lets only requests pass that show the device
+ * to which their session is bound. Others get 401 `ERR_SESSION_UNAUTHENTICATED` or `ERR_SESSION_DEVICE_MISMATCH`, or
+ * 403 `ERR_SESSION_DEVICE_BOUND_REQUIRED`: also bearer clients, and browsers that cannot do it. It is
+ * `app.requireDeviceBound`, and can be named before there is an application.
+ * @throws ERR_SESSION_UNSUPPORTED without the option `deviceBound`: nobody would pass
+ * @throws ERR_SESSION_SKIPPED where `sessionPlugin` is not registered
+ */
+export const requireDeviceBound: Authenticate = guard((context, request) => {
+  if (context.device === null) throw new errors.UNSUPPORTED('requireDeviceBound without the option deviceBound')
+  if (authOrRefusal(context, request).deviceBound) return
+  explain(request, () => ({ reason: 'not-bound' }))
+  throw new errors.DEVICE_BOUND_REQUIRED()
+})
 
 /**
  * Requires a sign-in of this time, and by these methods. `methods`: none, where any will do.

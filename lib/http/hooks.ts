@@ -1,10 +1,13 @@
+import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Credential } from '../session/credentials.ts'
 import { kReply, kRequestSession, kStoredSession, routeConfig } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { assertSameSite, opensWebSocket } from './cross-site.ts'
+import { navigates } from './device-asking.ts'
 import { keepPrivate } from './reply-head.ts'
 import { requestSessionOf, storedSessionOf } from './request-session.ts'
+import type { StoredSession } from './stored-session.ts'
 import { WaitingPayload } from './waiting-payload.ts'
 
 /**
@@ -26,8 +29,10 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     const loading = stored.load(credential)
     // It is used now, and its reply is never over.
     if (opensWebSocket(request)) return Promise.resolve(loading).then(() => stored.useAtOnce())
-    if (loading !== undefined) return loading
-    done()
+    const mayLoadAgain = context.device !== null && navigates(request)
+    if (loading !== undefined) return mayLoadAgain ? loading.then(() => loadAgain(stored, reply)) : loading
+    // A reply that is sent needs no other hook.
+    if (!mayLoadAgain || !loadAgain(stored, reply)) done()
   })
 
   app.addHook('onSend', (request, reply, payload, done) => {
@@ -58,6 +63,24 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
       throw error
     })
   })
+}
+
+const RELOAD = 'location.reload()'
+const ALLOWS_RELOAD = `default-src 'none'; script-src 'sha256-${createHash('sha256').update(RELOAD).digest('base64')}'`
+
+/**
+ * A page that loads itself again. That is no request of another site any more, so that the browser first gets its short
+ * cookie. By a script, as what follows a # stays then, and without scripts as well.
+ */
+const LOADS_AGAIN = '<!doctype html><meta charset="utf-8"><title>…</title>' +
+  `<script>${RELOAD}</script><noscript><meta http-equiv="refresh" content="0"></noscript>`
+
+/** Has a browser load its page again, if it has to. Returns whether that is so, and the reply is sent. */
+function loadAgain (stored: StoredSession, reply: FastifyReply): boolean {
+  if (!stored.hasToLoadAgain) return false
+  keepPrivate(reply)
+  reply.header('content-security-policy', ALLOWS_RELOAD).type('text/html; charset=utf-8').send(LOADS_AGAIN)
+  return true
 }
 
 /**

@@ -26,14 +26,15 @@ const GUARDED_HOME = 'guestOnly guards the home page: people who are signed in w
 export const authenticatePage: Authenticate = guard((context, request, reply) => {
   if (authOf(context, request) !== null) return
   explainNobody(context, request)
-  if (!asksForPage(context, request)) throw unauthenticated(context, request)
+  const { ended, withheld } = storedSessionOf(context, request)
+  // To sign in again would not help.
+  if (!asksForPage(context, request) || withheld === 'not-bound') throw unauthenticated(context, request)
   const { login } = context.options.pages
   if (isPage(request, login)) {
     warnOnce(context, GUARDED_LOGIN)
     throw unauthenticated(context, request)
   }
   rememberPath(context, request, replyOf(request, reply), pageOf(request))
-  const { ended } = storedSessionOf(context, request)
   const page = ended === null ? login : withQuery(login, { ended: ended.reason })
   return turnedAway(context, request, reply, { page, isFailure: true })
 })

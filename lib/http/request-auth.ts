@@ -11,11 +11,20 @@ export interface RequestAuth extends SessionInfo {
    * `AbortSignal.any` made of it is not enough.
    */
   readonly signal: AbortSignal
+  /** Whether this request came from the device that the session is bound to. Elsewhere: whether it is bound. */
+  readonly deviceBound: boolean
+}
+
+/** How `request.auth` is made. */
+interface RequestAuthOptions {
+  readonly signals: EndSignals
+  /** Whether the request came from the device that the session is bound to. */
+  readonly isProven: boolean
 }
 
 /** Makes `request.auth` of a record; `null` when nobody is signed in by it. */
-export function requestAuth (record: SessionRecord, signals: EndSignals): RequestAuth | null {
-  const members = publicMembers(record)
+export function requestAuth (record: SessionRecord, { signals, isProven }: RequestAuthOptions): RequestAuth | null {
+  const members = publicMembers(record, isProven)
   if (members === null) return null
   const held: Signal = { signals, secretHash: record.secretHash, signal: null }
   Object.defineProperty(members, kSignal, { value: held })

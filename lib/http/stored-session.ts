@@ -3,7 +3,10 @@ import { errors } from '../errors.ts'
 import { apply, parseData } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
 import type { Credential } from '../session/credentials.ts'
+import { isSameBinding } from '../session/bound-key.ts'
 import { deviceName } from '../session/device.ts'
+import { passes } from '../session/device-check.ts'
+import type { Standing } from '../session/device-check.ts'
 import type { EndCause, EndInfo } from '../session/end-cause.ts'
 import type { HeldSession, NewSession } from '../session/new-record.ts'
 import { networkOf } from '../session/network.ts'
@@ -15,6 +18,8 @@ import { clientOf, kReply, kRequestSession, routeConfig, warnOnce } from './cont
 import type { PluginContext, SessionRequest } from './context.ts'
 import { assertCookieCanBeSet, hasReplied, PendingCookie } from './cookie.ts'
 import { assertSameSite } from './cross-site.ts'
+import { askingAgainFor, navigates, REGISTRATION } from './device-asking.ts'
+import { confirm } from './device-confirming.ts'
 import { requestAuth } from './request-auth.ts'
 import type { RequestAuth } from './request-auth.ts'
 import type { BeginPlan, SavePlan } from './save-plan.ts'
@@ -56,6 +61,12 @@ export class StoredSession {
   /** Credential that the client sent. */
   #sent: Credential | null = null
   #failure: Error | null = null
+  /** What the request shows of the device that its session is bound to. */
+  #standing: Standing = 'unproven'
+  /** The `boundKey` of the session whose device the request shows, `null` if it shows none. */
+  #proven: string | null = null
+  /** The session that this request may not use, for want of its device. */
+  #withheld: SessionRecord | null = null
   #end: EndInfo | null = null
   /** Who used it after its end, until that is told. */
   #userAfterEnd: ReturnType<typeof clientOf> | null = null
@@ -106,7 +117,7 @@ export class StoredSession {
   /** Learns how the session ended that was not found. Where the store does not say it, that is not known. */
   #learnEnd (credential: Credential): Promise<void> | undefined {
     const { core } = this.#context
-    if (this.#record !== null || core.options.endedForMs === null) return undefined
+    if (this.#record !== null || this.#withheld !== null || core.options.endedForMs === null) return undefined
     return this.budget.within(core.howEnded(credential)).then((end) => {
       if (end === null) return
       // After the reply, a request over HTTP/2 knows its client no more.
@@ -198,7 +209,8 @@ export class StoredSession {
   get auth (): RequestAuth | null {
     const record = this.record
     if (this.#auth === undefined) {
-      this.#auth = record === null ? null : requestAuth(record, this.#context.core.signals)
+      const isProven = record !== null && isSameBinding(record.boundKey, this.#proven)
+      this.#auth = record === null ? null : requestAuth(record, { signals: this.#context.core.signals, isProven })
     }
     return this.#auth
   }
@@ -208,6 +220,7 @@ export class StoredSession {
     const { core } = this.#context
     if (this.#refusal !== null) return { reason: 'turned-away' }
     if (this.#isEnded) return { reason: 'signed-out' }
+    if (this.withheld !== null) return { reason: this.withheld }
     if (this.#record !== null) return { reason: this.#record.userId === null ? 'no-user' : 'signed-out' }
     if (this.#sent === null) return noCredential(this.#request.headers, core.options)
     if (this.#end !== null && this.#end.reason !== 'expired') {
@@ -314,6 +327,16 @@ export class StoredSession {
   /** Puts the cookie into the reply, or takes it back, if that is still to be done. */
   writeCookie (reply: FastifyReply): void {
     this.#cookie?.write(reply)
+    if (this.#context.device !== null) this.#askAgain(reply)
+  }
+
+  /** Has the browser asked to bind a session that began before, with a page. */
+  #askAgain (reply: FastifyReply): void {
+    const record = this.#record ?? this.#withheld
+    if (record === null || this.#isNew || this.#isEnded) return
+    const asking = askingAgainFor(this.#context, this.#request, record)
+    // It is good for this session alone: a page that may be cached stays so.
+    if (asking !== null) reply.header(REGISTRATION, asking)
   }
 
   /** Returns the status that the client sees. */
@@ -323,7 +346,8 @@ export class StoredSession {
 
   get #pendingCookie (): PendingCookie {
     this.#cookie ??= new PendingCookie(this.#context, this.#request, () => {
-      return this.#record === null || this.#token === null ? null : { record: this.#record, token: this.#token }
+      if (this.#record === null || this.#token === null) return null
+      return { record: this.#record, token: this.#token, isNew: this.#isNew }
     })
     return this.#cookie
   }
@@ -338,11 +362,52 @@ export class StoredSession {
     if (this.#request.socket?.destroyed) throw new errors.CLIENT_GONE()
   }
 
-  #found (record: SessionRecord | null): undefined {
+  #found (record: SessionRecord | null): Promise<void> | undefined {
     this.#record = record
-    if (record !== null && this.#sent?.renew === true) this.#pendingCookie.set()
+    if (record !== null && this.#context.device !== null) this.#judge(record)
+    if (this.#record === null) return
+    if (this.#sent?.renew === true) this.#pendingCookie.set()
     // No other hook meets a reply that the route hijacks.
     if (this.isTouchDue) this.awaitReply()
+    if (this.#standing === 'proven') return this.#confirm(this.#record)
+  }
+
+  /** Withholds the session from a request that does not show the device that it is bound to, where that is needed. */
+  #judge (record: SessionRecord): void {
+    try {
+      this.#standing = this.#context.core.standingOf(record, this.#request.headers, () => this.#client)
+    } catch (error) {
+      // Of the application's own rule. Whoever reads the session is thrown it.
+      this.#failure = error as Error
+    }
+    this.#proven = this.#standing === 'proven' ? record.boundKey : null
+    if (this.#failure === null && passes(this.#standing)) return
+    this.#record = null
+    this.#withheld = record
+  }
+
+  /** Notes once that the browser holds the key of its session. `undefined`: that is known. */
+  #confirm (record: SessionRecord): Promise<void> | undefined {
+    const confirming = confirm(this.#context, record)
+    if (confirming === undefined) return undefined
+    // The next request does it, if this one cannot. The session goes on, or is found to have ended.
+    return this.budget.within(confirming).then((stored) => {
+      if (stored?.id !== record.id) return
+      this.#record = stored
+      // Another browser was faster, and the session is bound to its key.
+      if (!isSameBinding(stored.boundKey, record.boundKey)) this.#judge(stored)
+    }, () => {})
+  }
+
+  /** Why the session is withheld from this request, `null` if it is not. */
+  get withheld (): 'device-mismatch' | 'not-bound' | null {
+    if (this.#withheld === null) return null
+    return this.#standing === 'required' ? 'not-bound' : 'device-mismatch'
+  }
+
+  /** Whether the browser has to load its page again, to get the short cookie first. */
+  get hasToLoadAgain (): boolean {
+    return this.#withheld !== null && this.#standing === 'elsewhere' && navigates(this.#request)
   }
 
   /** Makes the new session that takes the present one's place. */
@@ -350,8 +415,14 @@ export class StoredSession {
     this.#assertMayBegin()
     this.assertKeepsCookies('signing in, or keeping data for somebody who is not signed in')
     if (session.userId !== null) assertSameSite(this.#context, this.#request)
+    // A visitor's session would take the place of the cookie, though its person is signed in, for all that is known.
+    else if (this.#withheld !== null && this.#standing === 'elsewhere') throw new errors.DEVICE_MISMATCH()
     assertCookieCanBeSet(this.#context, this.#request)
-    return { ...this.#client, ...session, replaces: this.record }
+    const replaces = this.record
+    // Who signs in again on the same device need not bind it again.
+    const isSameUser = replaces !== null && replaces.userId !== null && replaces.userId === session.userId
+    const boundKey = isSameUser && isSameBinding(replaces.boundKey, this.#proven) ? replaces.boundKey : null
+    return { ...this.#client, ...session, replaces, boundKey }
   }
 
   /**
@@ -411,6 +482,7 @@ export class StoredSession {
 
   #setSession (record: SessionRecord | null, token: Token | null): void {
     this.#record = record
+    this.#withheld = null
     this.#token = record === null ? null : token
     this.#auth = undefined
     if (record === null) this.#isNew = false

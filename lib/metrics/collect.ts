@@ -147,6 +147,7 @@ function countEvents ({ events }: SessionCore, metrics: Metrics): void {
   const ended = metrics.counter(METRICS.ended)
   const failed = metrics.counter(METRICS.loginFailures)
   const used = metrics.counter(METRICS.usesAfterEnd)
+  const mismatched = metrics.counter(METRICS.deviceMismatches)
   const refused = metrics.counter(METRICS.crossSite)
   const outage = metrics.counter(METRICS.outages)
   const stops = [
@@ -160,6 +161,7 @@ function countEvents ({ events }: SessionCore, metrics: Metrics): void {
     events.onHere('expired', ({ kind }) => ended({ kind: kind ?? 'unknown', reason: 'expired' })),
     events.onHere('login-failed', ({ reason, limit }) => failed({ reason: limit ?? reason })),
     events.onHere('used-after-end', ({ kind }) => used({ kind })),
+    events.onHere('device-mismatch', ({ reason }) => mismatched({ reason })),
     events.onHere('cross-site', () => refused({})),
     events.onHere('store-down', () => outage({}))
   ]

@@ -50,6 +50,12 @@ export const METRICS = {
     help: 'Sessions that were used after a logout or a revocation. Needs the option endedFor.',
     labels: { kind: KINDS }
   }),
+  deviceMismatches: defined({
+    name: 'device_mismatches_total',
+    type: 'counter',
+    help: 'Sessions bound to a device that were used without it, once each. Needs the option deviceBound.',
+    labels: { reason: ['refused', 'skipped'] }
+  }),
   crossSite: defined({
     name: 'cross_site_refusals_total',
     type: 'counter',

@@ -1,5 +1,7 @@
 import { DEFAULT_PREFIX } from '../redis/keys.ts'
-import type { EncryptionOptions, NearCacheOptions, SecurityLogOptions, SessionOptions } from './types.ts'
+import type {
+  DeviceBoundOptions, EncryptionOptions, NearCacheOptions, SecurityLogOptions, SessionOptions
+} from './types.ts'
 
 /** Default of every option that has a fixed one. */
 export const DEFAULTS = {
@@ -13,6 +15,7 @@ export const DEFAULTS = {
   onLimit: 'evict-oldest',
   maxDataSize: 65_536,
   nearCache: false,
+  deviceBound: false,
   durability: 'default',
   events: 'broadcast',
   csrf: true,
@@ -29,6 +32,7 @@ export const DEFAULTS = {
     logout: 'logout',
     attemptLogin: 'attemptLogin',
     requireRecentLogin: 'requireRecentLogin',
+    requireDeviceBound: 'requireDeviceBound',
     authenticatePage: 'authenticatePage',
     guestOnly: 'guestOnly',
     takeReturnPath: 'takeReturnPath',
@@ -37,6 +41,11 @@ export const DEFAULTS = {
     requireAuth: 'requireAuth'
   }
 } as const satisfies Partial<SessionOptions>
+
+/** Defaults of the members of `deviceBound`. `true` means these. */
+export const DEVICE_BOUND_DEFAULTS = {
+  maxAge: '10m', required: false, grace: '1m', onMismatch: 'refuse', bindExisting: true, ask: true
+} as const satisfies DeviceBoundOptions
 
 /** Defaults of the members of `encryption`. */
 export const ENCRYPTION_DEFAULTS = { acceptPlain: false } as const satisfies Partial<EncryptionOptions>

@@ -1,4 +1,5 @@
 import { FormatRegistry, TypeGuard } from '@sinclair/typebox'
+import type { ResolvedDeviceBound } from '../device/binding.ts'
 import { durationMs } from '../util/duration.ts'
 import { sitePath } from '../util/site-path.ts'
 import type { NearCacheOptions as NearCacheSize } from '../near/cache.ts'
@@ -13,6 +14,7 @@ import type { AttemptLimit } from '../session/store.ts'
 import { isExpressStore } from '../store/foreign.ts'
 import { canBeNear, canBeNearByEnds } from '../store/open.ts'
 import { DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS, SECURITY_LOG_DEFAULTS } from './defaults.ts'
+import { deviceBoundOf } from './device-bound.ts'
 import { attempted, Faults, fitting } from './faults.ts'
 import { adoptOf, cookieNameByDefault, expressSessionOf, warnOfConnectRedis } from './other-libraries.ts'
 import { AttemptsSchema, SessionOptionsSchema } from './schema.ts'
@@ -53,6 +55,8 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   knownDevicesMs: number | null
   /** How long it is remembered how a session ended. `null`: not at all. */
   endedForMs: number | null
+  /** `null`: sessions are not bound to devices. */
+  deviceBound: ResolvedDeviceBound | null
   /** Origins besides the server's own. */
   origins: string[]
   csrf: boolean
@@ -106,6 +110,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     expressSession: expressSessionOf(options, faults),
     limit: limitOf(options, faults),
     endedForMs: endedForOf(options, faults),
+    deviceBound: deviceBoundOf(options, faults),
     origins: originsOf(options, faults),
     csrf: options.csrf ?? DEFAULTS.csrf,
     attempts: attemptsOf(options.attempts, faults),

@@ -31,6 +31,8 @@ const SecurityLogWriter = Type.Function(
   [Type.Unsafe<SecurityLogEntry>(Type.Any())], Type.Unknown(), { expects: 'a function' }
 )
 
+const Required = Type.Function([Type.String()], Type.Boolean(), { expects: 'a function' })
+
 /** Schema of the `attempts` option, which `authRoutes` has as well. */
 export const AttemptsSchema = closed({
   attempts: optional(closed({
@@ -80,6 +82,15 @@ export const SessionOptionsSchema = closed({
     invalidate: optional(Type.Literal('all'), Type.Literal('ends'))
   })),
   endedFor: optional(Duration),
+  deviceBound: optional(Type.Boolean(), closed({
+    maxAge: optional(Duration),
+    required: optional(Type.Boolean(), Required),
+    grace: optional(Duration),
+    onMismatch: optional(Type.Literal('refuse'), Type.Literal('revoke')),
+    bindExisting: optional(Type.Boolean()),
+    ask: optional(Type.Boolean()),
+    path: optional(Type.String())
+  })),
   durability: optional(Type.Literal('default'), Type.Literal('replicated')),
   events: optional(Type.Literal('broadcast'), Type.Literal('sharded'), Type.Literal('both')),
   encryption: optional(closed({
@@ -100,6 +111,7 @@ export const SessionOptionsSchema = closed({
     logout: optional(Type.String()),
     attemptLogin: optional(Type.String()),
     requireRecentLogin: optional(Type.String()),
+    requireDeviceBound: optional(Type.String()),
     authenticatePage: optional(Type.String()),
     guestOnly: optional(Type.String()),
     takeReturnPath: optional(Type.String()),

@@ -166,6 +166,14 @@ export interface SessionOptions {
    */
   endedFor?: Duration | undefined
   /**
+   * Binds sessions to the device that they begin on, in browsers that can (Device Bound Session Credentials, over
+   * https): a copied cookie works for some minutes at most. `true`: with the defaults. Browsers that cannot are as they
+   * are without it. Not possible with `expressSession: 'share'`, `cookie.domain` or `cookie.partitioned`.
+   * @default false
+   * @see [Bound to the device](docs/guides/device-bound.md)
+   */
+  deviceBound?: boolean | DeviceBoundOptions | undefined
+  /**
    * Confirmation of logins and logouts. `'default'`: when the master has it. `'replicated'`: when all replicas that
    * follow have it, at least one (`WAIT`), else it is answered 503; then the failure of the master undoes nothing.
    * @default 'default'
@@ -225,9 +233,9 @@ export interface SessionOptions {
    */
   pages?: PagesOptions | undefined
   /**
-   * Other names for `authenticate`, `login`, `logout`, `attemptLogin`, `requireRecentLogin`, `authenticatePage`,
-   * `guestOnly`, `takeReturnPath` and `sessions` of the instance, and `auth` and `requireAuth` of requests. For
-   * applications that have these already. TypeScript learns them from `interface SessionDecorators`.
+   * Other names for `authenticate`, `login`, `logout`, `attemptLogin`, `requireRecentLogin`, `requireDeviceBound`,
+   * `authenticatePage`, `guestOnly`, `takeReturnPath` and `sessions` of the instance, and `auth` and `requireAuth` of
+   * requests. For applications that have these already. TypeScript learns them from `interface SessionDecorators`.
    * @see [Decorators](docs/reference/options.md#decorators)
    */
   decorators?: DecoratorOptions | undefined
@@ -328,6 +336,50 @@ export interface NearCacheOptions {
   invalidate?: 'all' | 'ends' | undefined
 }
 
+/** How sessions are bound to the device that they begin on. */
+export interface DeviceBoundOptions {
+  /**
+   * How long the short cookie lives that the device renews, from `'5m'` to `'1h'`: as long, and half a minute, a copied
+   * pair of cookies works. Chromium renews it when less than two minutes are left.
+   * @default '10m'
+   */
+  maxAge?: Duration | undefined
+  /**
+   * Whether sessions have to be bound: `true`, or a function that returns `true` or `false` for a user's id, and no
+   * promise. A session that is not is nobody's after `grace`: who has a browser that cannot bind it is not signed in.
+   * Bearer tokens are left alone.
+   * @default false
+   */
+  required?: boolean | ((userId: string) => boolean) | undefined
+  /**
+   * How long after a sign-in a session that has to be bound need not be yet: up to `'1h'`.
+   * @default '1m'
+   */
+  grace?: Duration | undefined
+  /**
+   * Effect of a request without the device of its session. `'refuse'`: nobody is signed in by it, and the session goes
+   * on for its owner. `'revoke'`: the session ends as well.
+   * @default 'refuse'
+   */
+  onMismatch?: 'refuse' | 'revoke' | undefined
+  /**
+   * Asks browsers with their next page to bind a session that lives already, or began without being bound.
+   * @default true
+   */
+  bindExisting?: boolean | undefined
+  /**
+   * `false`: no browser is asked, and sessions that are bound stay bound. For the first step of a deployment.
+   * @default true
+   * @see [Turn it on](docs/guides/device-bound.md#turn-it-on)
+   */
+  ask?: boolean | undefined
+  /**
+   * Path of the two routes that browsers call, below the prefix of the plugin's context. Default: `/device-bound`,
+   * below `cookie.path`.
+   */
+  path?: string | undefined
+}
+
 /** Limits on failed logins. A login over one of them is answered 429 `ERR_SESSION_TOO_MANY_ATTEMPTS`. */
 export interface AttemptOptions {
   /**
@@ -414,6 +466,11 @@ export interface DecoratorOptions {
    * @default 'requireRecentLogin'
    */
   requireRecentLogin?: string | undefined
+  /**
+   * Name of `app.requireDeviceBound`.
+   * @default 'requireDeviceBound'
+   */
+  requireDeviceBound?: string | undefined
   /**
    * Name of `app.authenticatePage`.
    * @default 'authenticatePage'

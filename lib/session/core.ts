@@ -8,6 +8,9 @@ import { Recent } from '../util/recent.ts'
 import { Credentials, proven } from './credentials.ts'
 import type { Credential, CredentialsOptions } from './credentials.ts'
 import type { DataSchema } from './data-schema.ts'
+import { deviceName } from './device.ts'
+import { passes } from './device-check.ts'
+import type { DeviceCheck, DeviceHeaders, Standing } from './device-check.ts'
 import { fitting, fittingCarry, fittingChange } from './data.ts'
 import { KnownDevices } from './known-devices.ts'
 import type { Novelty } from './known-devices.ts'
@@ -15,12 +18,13 @@ import { newRecord } from './new-record.ts'
 import type { HeldSession, NewSession } from './new-record.ts'
 import { PendingEnds } from './pending-ends.ts'
 import type { SessionEnd } from './pending-ends.ts'
+import { networkOf } from './network.ts'
 import { isCounted, isTouchDue } from './record.ts'
 import type { SessionKind, SessionRecord } from './record.ts'
 import { OF_IDP, Revocations } from './revocations.ts'
 import type { EndedSession, Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
-import { listsOf, setTimeouts } from './store.ts'
+import { bind, listsOf, setTimeouts } from './store.ts'
 import type { AttemptCounters, Change, Limit, ListOptions, SessionStore, StoreEvents } from './store.ts'
 import { isSameHash } from './token.ts'
 import type { TokenFormat } from './token.ts'
@@ -50,6 +54,8 @@ export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   knownDevicesMs?: number | null | undefined
   /** How long it is remembered how a session ended. `null`: not at all. */
   endedForMs: number | null
+  /** Judges by which device a session is used. `null`: none is bound to one. */
+  device?: DeviceCheck | null | undefined
   /** `false`: cookies end with the browser session. */
   cookieMaxAgeMs?: number | null | false | undefined
   /** The other library that reads and writes the sessions: their data alone says who is signed in. `null`: none. */
@@ -58,7 +64,7 @@ export interface CoreOptions extends CredentialsOptions, SessionTimeouts {
   near?: NearCache | null | undefined
 }
 
-/** Number of sessions of which it is remembered that their use after the end was told. */
+/** Number of sessions of which it is remembered that their use after the end, or without their device, was told. */
 const REMEMBERED = 10_000
 
 /** Rules of another library for the sessions that it shares. */
@@ -98,6 +104,8 @@ export class SessionCore {
   readonly #idpRevocations: Revocations
   /** Sessions whose use after their end was told. */
   readonly #usedAfterEnd = new Recent<true>(REMEMBERED)
+  /** Sessions, with a reason each, whose use without their device was told. */
+  readonly #mismatches = new Recent<true>(REMEMBERED)
   readonly #onEnded = (...[id, userId, reason, kind]: StoreEvents['ended']): void => {
     if (reason === 'expired') this.#tell('expired', { id, userId, kind })
     else this.#tell('revoked', { id, userId, kind }, { reason })
@@ -149,6 +157,18 @@ export class SessionCore {
     return this.#traces.load(credential.kind, () => this.#load(credential, options))
   }
 
+  /**
+   * Finds the session of a credential as it is now, also where it has moved a moment ago. The credential is no proof of
+   * it then.
+   */
+  async loadMoved (credential: Credential): Promise<SessionRecord | null> {
+    const record = await this.load(credential, { fresh: true })
+    if (record !== null || this.isEnding(credential)) return record
+    const successor = await this.#store.successor?.(credential.id) ?? null
+    if (successor === null) return null
+    return await findMoved(this.#store, successor, async (id) => await this.#get(id, { fresh: true }))
+  }
+
   /** Returns what `find` resolves with, where that is known at once. Else returns `undefined`. */
   findNow (credential: Credential, { uses = true }: { uses?: boolean } = {}): SessionRecord | null | undefined {
     const record = this.#store.findNow?.(credential.id)
@@ -194,6 +214,49 @@ export class SessionCore {
       this.events.emitUseAfterEnd(event, about)
       return true
     })
+  }
+
+  /**
+   * Judges by which device a session is used, and tells of it where that is not the one that it is bound to. `about`:
+   * who uses it, where that is a request. Throws what the application's `required` throws.
+   */
+  standingOf (record: SessionRecord, headers: DeviceHeaders, about: () => Circumstances): Standing {
+    const { device } = this.options
+    if (device == null || record.kind !== 'cookie' || record.userId === null) return 'unproven'
+    const standing = device.standingOf(record, headers, this.#store.now())
+    if (standing === 'mismatch') this.#mismatch(record, 'refused', about())
+    else if (standing === 'skipped') this.#mismatch(record, 'skipped', about())
+    return standing
+  }
+
+  /** Returns the session if the request that it was found by may use it. */
+  forRequest (record: SessionRecord | null, headers: DeviceHeaders): SessionRecord | null {
+    return record !== null && passes(this.standingOf(record, headers, () => ({}))) ? record : null
+  }
+
+  #mismatch ({ id, userId }: SessionRecord, reason: 'refused' | 'skipped', about: Circumstances): void {
+    if (userId === null) return
+    this.#mismatches.of(`${reason} ${id}`, () => {
+      const { ip, userAgent } = about
+      const device = userAgent == null ? null : deviceName(userAgent)
+      const [at, requestId] = [Math.floor(this.#store.now()), requestIdText(about.requestId)]
+      const use = { id, userId, reason, at, network: networkOf(ip ?? undefined), device, requestId }
+      this.events.emitMismatch(use, about)
+      return true
+    })
+    if (reason !== 'refused' || this.options.device?.revokes !== true) return
+    const { ip, userAgent } = about
+    const cause = { ip, userAgent, requestId: requestIdText(about.requestId), statedReason: 'device-mismatch' }
+    this.end(id, { ...cause, reason: 'revoked' }).catch(() => {})
+  }
+
+  /**
+   * Binds a session to the key of a device, if its `boundKey` is still that of `record`, also where it has moved since.
+   * Resolves with the session as it is then; `null` when it has ended.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
+   */
+  async bind (record: SessionRecord, boundKey: string): Promise<SessionRecord | null> {
+    return await changeMoved(this.#store, record, async (session) => await bind(this.#store, session, boundKey))
   }
 
   /** Tells this process of what is no event for applications. */

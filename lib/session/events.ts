@@ -89,6 +89,29 @@ export interface UseAfterEnd {
   readonly local: true
 }
 
+/** The use of a session that is bound to a device, without that device. Holds no token. */
+export interface DeviceMismatch {
+  /** The public handle of the session. */
+  readonly id: string
+  /** Whose session it is. */
+  readonly userId: string
+  /**
+   * `refused`: the cookie was used in another browser, or this one has lost its key. `skipped`: the request was let
+   * through as not bound, since the browser says that it could not prove the device. A thief can say that as well.
+   */
+  readonly reason: 'refused' | 'skipped'
+  /** When it was used, in milliseconds since 1970, by the store's clock. */
+  readonly at: number
+  /** The network that the use came from: an IPv4 address, or `2001:db8:1:2::/64` of IPv6. */
+  readonly network: string
+  /** The device, read from the `User-Agent` header, or `null`. */
+  readonly device: string | null
+  /** The id of the request. `null` where it was none. */
+  readonly requestId: string | null
+  /** `true`: only the process where it happened emits it. */
+  readonly local: true
+}
+
 /** Events of sessions and of the store, by name, with what listeners get. */
 export interface SessionEvents {
   /** Somebody signed in, or (`reason` is `moved`) a session got a new id. */
@@ -104,6 +127,11 @@ export interface SessionEvents {
    * Emitted only in the process where it happened, once for each session.
    */
   'used-after-end': [event: UseAfterEnd]
+  /**
+   * A session that is bound to a device was used without it: its cookie may have been stolen. Needs `deviceBound`.
+   * Emitted only in the process where it happened, once for each session and reason.
+   */
+  'device-mismatch': [event: DeviceMismatch]
   /** The store does not answer, or did not at boot. Each process emits it for itself, also to later listeners. */
   'store-down': []
   /** The store answers again. */
@@ -115,7 +143,7 @@ export type EventName = keyof SessionEvents
 
 /** Names of all events. */
 export const EVENT_NAMES: readonly unknown[] = [
-  ...FLEET_EVENTS, 'login-failed', 'used-after-end', 'store-down', 'store-up'
+  ...FLEET_EVENTS, 'login-failed', 'used-after-end', 'device-mismatch', 'store-down', 'store-up'
 ]
 
 /** What this process knows of what happens in it, and no event says. Not all of it is known each time. */
@@ -320,6 +348,11 @@ export class EventHub {
     this.#tell('used-after-end', { ...use, local: true }, about)
   }
 
+  /** Emits a use without the device in this process alone. */
+  emitMismatch (use: Omit<DeviceMismatch, 'local'>, about?: Circumstances): void {
+    this.#tell('device-mismatch', { ...use, local: true }, about)
+  }
+
   /** Emits to those who listen with `onHere`, and to nobody else. */
   emitIncident (
     name: 'limit-reached' | 'cross-site' | 'unlocked', incident: Incident, about: Circumstances = NOT_KNOWN
@@ -328,7 +361,9 @@ export class EventHub {
   }
 
   /** Emits later, so that an error of a listener disturbs neither the session nor other listeners. */
-  #tell (name: FleetEvent | 'login-failed' | 'used-after-end', event: AnyEvent, about = NOT_KNOWN): void {
+  #tell (
+    name: FleetEvent | 'login-failed' | 'used-after-end' | 'device-mismatch', event: AnyEvent, about = NOT_KNOWN
+  ): void {
     Object.freeze(event)
     process.nextTick(() => {
       if (event.local) this.#here.emit(name, event, about)
@@ -345,4 +380,4 @@ export class EventHub {
 }
 
 /** What listeners get. */
-type AnyEvent = SessionEvent | LoginFailure | UseAfterEnd
+type AnyEvent = SessionEvent | LoginFailure | UseAfterEnd | DeviceMismatch

@@ -51,7 +51,7 @@ export function isBearer (authorization: string | undefined): boolean {
 }
 
 /** Returns one header of a request, from Node's object or from a `Headers` of `fetch`. `undefined` if it is no text. */
-export function header (headers: object, name: 'cookie' | 'authorization'): string | undefined {
+export function header (headers: object, name: string): string | undefined {
   const { get } = headers as Partial<Headers>
   // Not by `instanceof`: there are as many kinds of Headers as there are implementations of fetch.
   const isFetch = typeof get === 'function'

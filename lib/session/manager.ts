@@ -7,6 +7,7 @@ import { forgetAttempts } from './attempts.ts'
 import type { ListOptions } from './store.ts'
 import type { SessionCore } from './core.ts'
 import type { Credential, Credentials } from './credentials.ts'
+import type { DeviceHeaders } from './device-check.ts'
 import { dataOf, storedData } from './data.ts'
 import { END_OPTIONS, statedCause } from './end-cause.ts'
 import type { EndCause, EndInfo, EndOptions } from './end-cause.ts'
@@ -186,9 +187,12 @@ export class SessionManager<Data extends object = JsonObject> {
     return handedOut(held, this.#core.credentials)
   }
 
-  /** Finds a session by its cookie's value (another library's too, where those are adopted), or by a bearer token. */
+  /**
+   * Finds a session by its cookie's value (another library's too, where those are adopted), or by a bearer token. One
+   * that is bound to a device is not found: its value alone proves nothing. `fromRequest` finds it.
+   */
   async find (token: string, options?: FindOptions): Promise<SessionInfo | null> {
-    return await this.#found(typeof token === 'string' ? this.#ofToken(token) : null, options)
+    return await this.#found(typeof token === 'string' ? this.#ofToken(token) : null, {}, options)
   }
 
   /**
@@ -197,19 +201,21 @@ export class SessionManager<Data extends object = JsonObject> {
    * @throws ERR_SESSION_AMBIGUOUS_CREDENTIALS for a bearer token beside a cookie that verifies
    */
   async fromRequest (request: RequestLike, options?: FindOptions): Promise<SessionInfo | null> {
-    return await this.#found(this.#ofRequest(request), options)
+    const credential = this.#ofRequest(request)
+    return await this.#found(credential, deviceHeaders(request), options)
   }
 
   /** Finds the session of a `Cookie` header. */
   async fromCookieHeader (cookie: string | null | undefined, options?: FindOptions): Promise<SessionInfo | null> {
-    return await this.#found(typeof cookie === 'string' ? this.#core.credentials.readCookie(cookie) : null, options)
+    const credential = typeof cookie === 'string' ? this.#core.credentials.readCookie(cookie) : null
+    return await this.#found(credential, { cookie: cookie ?? undefined }, options)
   }
 
   /** Finds the session of an `Authorization` header of the scheme Bearer. `null` without the `bearer` option. */
   async fromBearer (authorization: string | null | undefined, options?: FindOptions): Promise<SessionInfo | null> {
     const { credentials } = this.#core
     const credential = typeof authorization === 'string' ? credentials.readBearer(authorization) : null
-    return await this.#found(credential, options)
+    return await this.#found(credential, {}, options)
   }
 
   /**
@@ -414,17 +420,29 @@ export class SessionManager<Data extends object = JsonObject> {
     return known === null ? null : await this.#core.get(known)
   }
 
-  async #found (credential: Credential | null, options: FindOptions = {}): Promise<SessionInfo | null> {
+  async #found (
+    credential: Credential | null, headers: DeviceHeaders, options: FindOptions = {}
+  ): Promise<SessionInfo | null> {
     assertMembers(options, 'options', ['touch'])
     const { touch = false } = options
     assertBoolean(touch, 'touch')
     if (credential === null) return null
-    const finding = this.#core.find(credential, { uses: touch }).then(async (record) => {
+    const finding = this.#core.find(credential, { uses: touch }).then(async (found) => {
+      const record = this.#core.forRequest(found, headers)
       if (record === null || !touch || !this.#core.isTouchDue(record)) return record
       return await this.#core.touch(record) ? record : null
     })
     const record = await inTime(finding)
     return record === null ? null : toInfo(record)
+  }
+}
+
+/** Returns the headers of a request that say something of its device. */
+function deviceHeaders ({ headers }: RequestLike): DeviceHeaders {
+  return {
+    cookie: header(headers, 'cookie'),
+    'sec-fetch-site': header(headers, 'sec-fetch-site'),
+    'secure-session-skipped': header(headers, 'secure-session-skipped')
   }
 }
 

@@ -20,6 +20,8 @@ export const REFUSALS = {
   'signed-out': 'not signed in: the request has signed out itself',
   'no-user': 'not signed in: the session holds data, and no user is signed in to it',
   'turned-away': 'not signed in: the request was turned away before, as cross-site or with two credentials',
+  'device-mismatch': 'not signed in: the session is bound to a device, and the request came without its short cookie',
+  'not-bound': 'the session is not bound to the device, or the request did not show that it is, and that is required',
   'old-sign-in': 'signed in, but longer ago than the route allows',
   impersonated: 'signed in, but somebody else acts as the user',
   'missing-methods': 'signed in, but not by all methods that the route asks for'

@@ -2,7 +2,9 @@ import { createHmac, hkdfSync } from 'node:crypto'
 import { accountText } from './attempts.ts'
 import { knownDeviceName } from './device.ts'
 import { requestIdText } from './end-cause.ts'
-import type { Circumstances, EventHub, Incident, LoginFailure, SessionEvent, UseAfterEnd } from './events.ts'
+import type {
+  Circumstances, DeviceMismatch, EventHub, Incident, LoginFailure, SessionEvent, UseAfterEnd
+} from './events.ts'
 import { addressOf } from './network.ts'
 import type { SessionKind } from './record.ts'
 
@@ -30,6 +32,11 @@ export interface SecurityEvents {
   session_logout: 'info'
   /** The cookie of a session was used after a logout or a revocation. Needs `endedFor`. */
   session_use_after_expire: 'critical'
+  /**
+   * A session that is bound to a device was used without it. `reason`: `refused`, or `skipped`, as in the event
+   * `device-mismatch`. OWASP has no word for it.
+   */
+  session_device_mismatch: 'critical'
   /**
    * A user has more sessions than `maxSessionsPerUser`. `reason`: `evicted`, and this session ended; or `refused`, and
    * none began.
@@ -119,6 +126,7 @@ const EVENTS: { [Name in keyof SecurityEvents]: readonly [level: SecurityEvents[
   session_expired: ['info', 'A session ended'],
   session_logout: ['info', 'A user signed out'],
   session_use_after_expire: ['critical', 'A session was used after it was ended'],
+  session_device_mismatch: ['critical', 'A session was used without the device that it is bound to'],
   excess_sessions_exceeded: ['warn', 'A user has more sessions than allowed'],
   authz_admin: ['warn', 'Somebody used a right of administrators'],
   malicious_csrf: ['warn', 'A request from another site was refused']
@@ -152,6 +160,7 @@ export function keepSecurityLog (events: EventHub, { securityLog, secrets }: Sec
   events.onHere('expired', (event) => entries.expired(event))
   events.onHere('login-failed', (event, about) => entries.loginFailed(event, about))
   events.onHere('used-after-end', (event, about) => entries.usedAfterEnd(event, about))
+  events.onHere('device-mismatch', (event, about) => entries.mismatched(event, about))
   events.onHere('limit-reached', (incident, about) => {
     entries.incident('excess_sessions_exceeded', incident, about, 'refused')
   })
@@ -209,6 +218,11 @@ class SecurityLog {
     }))
   }
 
+  mismatched (event: DeviceMismatch, about: Circumstances): void {
+    const own = (): Said => ({ reason: event.reason })
+    this.#session('session_device_mismatch', { ...event, kind: 'cookie', actor: null }, about, own)
+  }
+
   loginFailed ({ at, reason, limit }: LoginFailure, about: Circumstances): void {
     if (reason === 'credentials') this.#add('authn_login_fail', at, about)
     else this.#add('authn_login_fail_max', at, about, () => limit === null ? {} : { reason: limit })
@@ -222,7 +236,9 @@ class SecurityLog {
   }
 
   #session (
-    name: keyof SecurityEvents, event: SessionEvent | UseAfterEnd, about: Circumstances, own = nothing
+    name: keyof SecurityEvents,
+    event: Pick<SessionEvent, 'id' | 'userId' | 'actor' | 'kind' | 'at' | 'requestId'>,
+    about: Circumstances, own = nothing
   ): void {
     const { id, userId, actor, kind, at, requestId } = event
     this.#add(name, at, { ...about, requestId }, () => ({

@@ -100,7 +100,7 @@ export class Signature {
   }
 
   sign (value: string): string {
-    return `${value}.${mac(value, this.#secrets[0] ?? '')}`
+    return `${value}.${this.seal(value)}`
   }
 
   /** Returns the signed value, or `null` when no secret made this signature. */
@@ -108,12 +108,23 @@ export class Signature {
     const dot = signed.length - MAC_LENGTH - 1
     if (dot < 1 || signed[dot] !== '.') return null
     const value = signed.slice(0, dot)
-    const actual = Buffer.from(signed.slice(dot + 1))
-    for (const [index, secret] of this.#secrets.entries()) {
-      const expected = Buffer.from(mac(value, secret))
-      if (actual.length === expected.length && timingSafeEqual(actual, expected)) return { value, renew: index > 0 }
-    }
-    return null
+    const index = this.#signerOf(value, signed.slice(dot + 1))
+    return index < 0 ? null : { value, renew: index > 0 }
+  }
+
+  /** Returns the signature alone, for a value that whoever verifies it knows. */
+  seal (value: string): string {
+    return mac(value, this.#secrets[0] ?? '')
+  }
+
+  /** Whether a secret made this signature of the value. */
+  isSeal (seal: string, value: string): boolean {
+    return this.#signerOf(value, seal) >= 0
+  }
+
+  /** Returns which secret made this signature of the value; -1: none did. */
+  #signerOf (value: string, signature: string): number {
+    return this.#secrets.findIndex((secret) => isSameHash(mac(value, secret), signature))
   }
 }
 

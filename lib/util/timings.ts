@@ -160,6 +160,16 @@ export const KNOWN_NETWORK_MS = 30 * 86_400_000
 /** How long somebody acts as a user, unless the sign-in says otherwise. Smaller than the default `absoluteTimeout`. */
 export const ACTING_MS = 3_600_000
 
+// Sessions that are bound to a device
+
+/** How long after its registration requests of a session pass without the short cookie: they were under way. */
+export const JUST_BOUND_MS = 30_000
+/**
+ * How much longer the short cookie is good than browsers keep it, for requests under way. Greater than REQUEST_WAIT_MS,
+ * and much smaller than the least `deviceBound.maxAge`.
+ */
+export const DEVICE_OVERLAP_MS = 30_000
+
 // The command line
 
 /** How long an operator waits for one thing: connecting, subscribing, a series of PINGs. Greater than BOOT_WAIT_MS. */

@@ -1,8 +1,11 @@
+import type { Page } from 'playwright-core'
 import t from 'tap'
+import type { AuthRoutesOptions } from '../../lib/index.ts'
 import { selfSigned } from '../helpers/certificate.ts'
 import { newProfile, startChromium } from '../helpers/chromium.ts'
 import { jar, json, newVisitor, send, signIn, signOut, submit, values, who } from './person.ts'
 import { startSite } from './site.ts'
+import type { Site } from './site.ts'
 
 const DAY_S = 24 * 60 * 60
 
@@ -130,6 +133,23 @@ t.test('[14.3.2] after signing out the back button shows neither what the routes
     t.match(content, hidden, path)
     t.notMatch(content, shown, path)
   }
+})
+
+t.test('[14.3.1] with clearSiteData a browser forgets at a sign-out what pages have stored, and keeps it without', async (t) => {
+  const kept = async (auth: Partial<AuthRoutesOptions>, leave: (page: Page, site: Site) => Promise<unknown>): Promise<unknown> => {
+    const site = await startSite(t, { tls, auth })
+    const { page } = await newVisitor(t, browser)
+    await signIn(page, site)
+    await page.evaluate('localStorage.setItem("draft", "of ada")')
+    await leave(page, site)
+    t.equal(await who(page, site), 'nobody')
+    return await page.evaluate('localStorage.getItem("draft")')
+  }
+  const byFetch = async (page: Page): Promise<void> => { t.match(await send(page, '/auth/logout', { method: 'POST' }), { status: 204 }) }
+  t.equal(await kept({}, signOut), 'of ada')
+  t.equal(await kept({ clearSiteData: true }, signOut), null, 'by a form, whose reply is a redirect')
+  t.equal(await kept({ clearSiteData: true }, byFetch), null)
+  t.equal(await kept({ clearSiteData: ['cookies'] }, byFetch), 'of ada', 'nothing but what was named')
 })
 
 t.test('[3.5.1] a page that sends no referrer, whose forms say Origin: null, signs in and out all the same', async (t) => {

@@ -35,6 +35,8 @@ export interface SiteOptions {
   tls?: Certificate
   host?: string
   session?: Partial<SessionOptions>
+  /** Of the routes that sign in and out. */
+  auth?: Partial<AuthRoutesOptions>
   server?: FastifyServerOptions
   /** Of every reply. */
   headers?: Record<string, string>
@@ -43,7 +45,7 @@ export interface SiteOptions {
 }
 
 /** An application as a team would write it: a page with forms, the routes of this package, a route and a socket of its own. */
-export async function startSite (t: Owner, { tls, host = 'app.example', session = {}, server = {}, headers: given = {}, lets }: SiteOptions): Promise<Site> {
+export async function startSite (t: Owner, { tls, host = 'app.example', session = {}, auth = {}, server = {}, headers: given = {}, lets }: SiteOptions): Promise<Site> {
   const headers = { ...given }
   const app = Fastify({ ...server, https: tls ?? null, forceCloseConnections: true } as FastifyServerOptions) as unknown as FastifyInstance
   t.teardown(async () => { await app.close() })
@@ -64,9 +66,9 @@ export async function startSite (t: Owner, { tls, host = 'app.example', session 
   await app.register(websocket)
   await app.register(sessionPlugin, { secret, store: new MemoryStore(), ...session })
   const verify: AuthRoutesOptions['verify'] = async ({ username, password }) => password === `${username}'s password` ? { id: username } : null
-  await app.register(authRoutes, { prefix: '/auth', verify })
+  await app.register(authRoutes, { prefix: '/auth', verify, ...auth })
   // For the page's own forms.
-  await app.register(authRoutes, { prefix: '/forms', verify, redirects: { login: '/', failure: '/?failed', logout: '/' } })
+  await app.register(authRoutes, { prefix: '/forms', verify, ...auth, redirects: { login: '/', failure: '/?failed', logout: '/' } })
   await app.register(sessionRoutes, { prefix: '/auth/sessions' })
 
   app.get('/', async (request, reply) => {

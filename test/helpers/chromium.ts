@@ -6,8 +6,8 @@ import type { Browser, BrowserContext, LaunchOptions } from 'playwright-core'
 import { findChromium } from './chromium-binary.ts'
 import type { Owner } from './redis.ts'
 
-/** What of a browser every test needs; `trusts`: the fingerprint of a certificate that it takes though nobody vouches for it. */
-interface Wishes { trusts?: string }
+/** What of a browser every test needs; `trusts`: the fingerprint of a certificate that it takes though nobody vouches for it. `binds`: it can bind sessions to a key, which it keeps in a file, as the test machine has no TPM. */
+interface Wishes { trusts?: string, binds?: boolean }
 
 /** A Chromium for which every host whose name ends in `.example` is this machine, closed when the test ends. */
 export async function startChromium (t: Owner, wishes: Wishes = {}): Promise<Browser> {
@@ -36,7 +36,7 @@ export async function newProfile (t: Owner, wishes: Wishes = {}): Promise<() => 
   }
 }
 
-async function optionsOf ({ trusts }: Wishes): Promise<LaunchOptions> {
+async function optionsOf ({ trusts, binds = false }: Wishes): Promise<LaunchOptions> {
   return {
     executablePath: await findChromium(),
     // Off for tests by playwright, on for people: what the back button shows.
@@ -45,6 +45,7 @@ async function optionsOf ({ trusts }: Wishes): Promise<LaunchOptions> {
       '--host-resolver-rules=MAP *.example 127.0.0.1',
       // As if it were installed: a page whose certificate is merely overlooked is never cached, and shows less than people see.
       ...trusts === undefined ? [] : [`--ignore-certificate-errors-spki-list=${trusts}`],
+      ...binds ? ['--enable-features=DeviceBoundSessions,EnableBoundSessionCredentialsSoftwareKeysForManualTesting'] : [],
       // Its sandbox wants a user who is not root.
       ...process.getuid?.() === 0 ? ['--no-sandbox'] : []
     ]

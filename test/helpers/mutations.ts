@@ -71,8 +71,8 @@ const random = fc.oneof(
   fc.tuple(fc.string({ unit: 'binary-ascii', maxLength: 3 }), fc.nat(15_000)).map(([text, times]) => text.repeat(times / 3))
 )
 
-/** What stands where a credential should: one changed, or none at all. */
-function values (real: readonly string[]): fc.Arbitrary<string> {
+/** Texts that stand where a credential should: one that was changed, or none at all. Now and then it is real. */
+export function values (real: readonly string[]): fc.Arbitrary<string> {
   return fc.oneof({ weight: 5, arbitrary: mutated(real) }, { weight: 1, arbitrary: random })
 }
 

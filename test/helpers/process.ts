@@ -7,8 +7,8 @@ import type { Test } from 'tap'
 /** The repository's folder. */
 export const root = fileURLToPath(new URL('../..', import.meta.url))
 
-/** Where a command runs, and with which variables besides those of this process. */
-interface Surroundings { env?: NodeJS.ProcessEnv, cwd?: string }
+/** Where a command runs, and with which variables besides those of this process. `answers`: whether it does; default: over http. */
+interface Surroundings { env?: NodeJS.ProcessEnv, cwd?: string, answers?: (port: number) => Promise<boolean> }
 
 /** Runs a command to its end. */
 export async function run (command: string, args: string[], { env = {}, cwd = root }: Surroundings = {}): Promise<{ code: number | null, output: string }> {
@@ -32,7 +32,7 @@ export async function startProgram (t: Test, file: string, port: number, env: No
 }
 
 /** The same of a program that any command starts. */
-export async function startCommand (t: Test, [command = '', ...args]: string[], port: number, { env = {}, cwd = root }: Surroundings): Promise<Program> {
+export async function startCommand (t: Test, [command = '', ...args]: string[], port: number, { env = {}, cwd = root, answers = answersHttp }: Surroundings): Promise<Program> {
   const child = spawn(command, args, { cwd, env: { ...process.env, ...env, PORT: String(port) }, stdio: ['ignore', 'pipe', 'pipe'] })
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
   const stop = async (signal: NodeJS.Signals): Promise<number | null> => {
@@ -45,10 +45,14 @@ export async function startCommand (t: Test, [command = '', ...args]: string[], 
   child.stderr.on('data', (chunk) => { output += String(chunk) })
   for (const giveUpAt = Date.now() + 30_000; Date.now() < giveUpAt;) {
     if (child.exitCode !== null) throw new Error(`${args.join(' ')} ended with ${child.exitCode}: ${output}`)
-    if (await fetch(`http://127.0.0.1:${port}/`).then(() => true, () => false)) return { output: () => output, stop }
+    if (await answers(port)) return { output: () => output, stop }
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
   throw new Error(`${args.join(' ')} does not answer: ${output}`)
+}
+
+async function answersHttp (port: number): Promise<boolean> {
+  return await fetch(`http://127.0.0.1:${port}/`).then(() => true, () => false)
 }
 
 export async function freePort (): Promise<number> {

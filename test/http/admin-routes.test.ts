@@ -125,7 +125,7 @@ t.test('a session is shown with what an operator may see, and nothing else', asy
     const { userAgent, idp, ...info } = await app.sessions.get(idOf(ada)) ?? {}
     t.strictSame(shown, { ...info, device: userAgent }, url)
     t.equal(idp, null)
-    t.match(shown, { meta: { ticket: [7] }, remembered: true, methods: [], actor: null })
+    t.match(shown, { meta: { ticket: [7] }, remembered: true, methods: [], actor: null, deviceBound: false })
     const [, secretHalf = '', signature = ''] = (ada.cookies.get('sid') ?? '').split('.')
     for (const hidden of ['LEAKED', secretHalf, signature, 'secretHash']) t.notMatch(response.body, hidden)
   }

@@ -76,7 +76,7 @@ t.test('login, info, logout', async (t) => {
   isPrivate(t, login)
   const { user, session } = login.json()
   t.strictSame(user, { id: 'ada' })
-  t.strictSame(Object.keys(session).sort(), ['actor', 'authenticatedAt', 'createdAt', 'endsAt', 'expiresAt', 'id', 'label', 'lastSeenAt', 'methods', 'remembered'], 'no address, no browser, no data')
+  t.strictSame(Object.keys(session).sort(), ['actor', 'authenticatedAt', 'createdAt', 'deviceBound', 'endsAt', 'expiresAt', 'id', 'label', 'lastSeenAt', 'methods', 'remembered'], 'no address, no browser, no data')
   t.equal(session.expiresAt, session.createdAt + 30 * 60_000)
   t.equal(login.setCookies.length, 1)
   t.ok(ada.cookies.get('sid')?.startsWith(`${session.id}.`))
@@ -520,6 +520,37 @@ t.test('a browser\'s form is sent on to fixed pages, a script gets its reply', a
   t.equal((await ada.post('/logout')).statusCode, 204)
 })
 
+t.test('[14.3.1] a browser is asked to clear what it keeps after a sign-out that succeeded, if the application wants it', async (t) => {
+  const asked = async (clearSiteData: AuthRoutesOptions['clearSiteData']): Promise<unknown> => {
+    const { app, ada } = await routes(t, { clearSiteData })
+    t.equal((await ada.post('/login', ADA)).headers['clear-site-data'], undefined)
+    const { statusCode, headers } = await ada.post('/logout')
+    t.equal(statusCode, 204)
+    t.equal((await ada.post('/logout')).headers['clear-site-data'], headers['clear-site-data'], 'also when nobody was signed in')
+    t.equal((await app.inject({ url: '/info' })).headers['clear-site-data'], undefined)
+    return headers['clear-site-data']
+  }
+  for (const none of [undefined, false]) t.equal(await asked(none), undefined)
+  t.equal(await asked(true), '"cache", "storage"')
+  t.equal(await asked(['cookies', 'storage', 'executionContexts']), '"cookies", "storage", "executionContexts"')
+  t.equal(await asked(['*']), '"*"')
+})
+
+t.test('a form that signs out is redirected, and its browser asked to clear what it keeps; not after a failure', async (t) => {
+  const form = { headers: { 'content-type': 'application/x-www-form-urlencoded' } }
+  const { ada, bob, store } = await routes(t, { redirects: { failure: '/failed' }, clearSiteData: true }, {}, async (app) => { await app.register(formbody) })
+  await ada.post('/login', ADA)
+  t.match(await ada.post('/logout', '', form), { statusCode: 303, headers: { 'clear-site-data': '"cache", "storage"' } })
+  await ada.post('/login', ADA)
+  await bob.post('/login', { username: 'bob', password: PASSWORDS.bob })
+  const foreign = await ada.post('/logout', '', { headers: { 'sec-fetch-site': 'cross-site' } })
+  t.equal(foreign.statusCode, 403)
+  store.delete = async () => { throw Object.assign(new Error('the store is down'), { code: 'ERR_SESSION_STORE_UNAVAILABLE', statusCode: 503 }) }
+  const failed = [foreign, await ada.post('/logout'), await bob.post('/logout', '', form)]
+  t.match(failed.slice(1), [{ statusCode: 503 }, { statusCode: 303, headers: { location: '/failed?error=store_unavailable' } }])
+  t.strictSame(failed.map(({ headers }) => headers['clear-site-data']), [undefined, undefined, undefined])
+})
+
 t.test('signing out succeeds whatever body a client sends along', async (t) => {
   for (const type of ['application/json', 'application/json; charset=utf-8', 'text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'application/octet-stream']) {
     for (const payload of [undefined, '', '{', 'x'.repeat(2_000_000)]) {
@@ -640,6 +671,9 @@ t.test('wrong options of the routes are boot errors, named at once', async (t) =
     t.equal(await message({ verify, credentials: of }), null)
     t.equal(await message({ verify, findUser: verify, user: of }), refused(SCHEMAS.user), 'it does not declare what may be shown')
   }
+  const DATA = 'clearSiteData must be true, false or a list of "cache", "cookies", "storage", "executionContexts", "clientHints", "prefetchCache", "prerenderCache", "*"'
+  for (const wrong of [null, 1, 'LEAKED', 'cache', {}, [], ['LEAKED'], ['cache', '"storage"'], ['toString'], [['cache']], [undefined]]) t.equal(await message({ verify, clearSiteData: wrong }), refused(DATA))
+  for (const right of [undefined, ['cache', 'prerenderCache', 'prefetchCache', 'clientHints']]) t.equal(await message({ verify, clearSiteData: right }), null)
   for (const name of ['findUser', 'onLogin']) t.equal(await message({ verify, [name]: null }), refused(`${name} must be a function`))
   for (const redirects of [null, 5, true, { login: null }, { logout: ['/'] }]) t.equal(await message({ verify, redirects }), refused(REDIRECTS))
   t.equal(await message({ verify, redirects: '/LEAKED' }), refused(REDIRECTS), 'one path for both')

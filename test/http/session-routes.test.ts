@@ -160,7 +160,7 @@ t.test('the list holds what a person may see, and nothing else', async (t) => {
   t.strictSame(response.setCookies, [])
   const [listed = {}, ...more] = response.json()
   t.strictSame(more, [])
-  t.strictSame(Object.keys(listed).sort(), ['createdAt', 'current', 'authenticatedAt', 'device', 'endsAt', 'expiresAt', 'id', 'ip', 'kind', 'label', 'lastSeenAt', 'methods', 'remembered', 'actor'].sort())
+  t.strictSame(Object.keys(listed).sort(), ['createdAt', 'current', 'authenticatedAt', 'device', 'endsAt', 'expiresAt', 'id', 'ip', 'kind', 'label', 'lastSeenAt', 'methods', 'remembered', 'actor', 'deviceBound'].sort())
   t.match(await app.sessions.data(idOf(ada)), { cart: ['LEAKED'] }, 'there is something to leak')
   t.notMatch(response.body, 'LEAKED')
   const [, secretHalf = '', signature = ''] = (ada.cookies.get('sid') ?? '').split('.')

@@ -138,6 +138,18 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['nearCache.maxStale', 'must be from 1s to 1m', [999, '0.5s', '61s', '1h']],
   ['nearCache.invalidate', 'must be "all" or "ends"', [null, true, 'LEAKED', 'end', ['ends']]],
   ['events', 'must be "broadcast" or "sharded" or "both"', [null, true, 'LEAKED', 'all', ['sharded']]],
+  ['deviceBound', 'must be true or false or an object', [null, 'LEAKED', 5, [], () => true]],
+  ['deviceBound.maxAge', DURATION, [null, true, [], {}, '', 'LEAKED', '10x']],
+  ['deviceBound.maxAge', 'must be positive', [0, -1, '-10m']],
+  ['deviceBound.maxAge', 'must be from 5m to 1h', [1, 299_999, '4m', '61m', '1d']],
+  ['deviceBound.required', 'must be true or false or a function', [null, 'LEAKED', 5, {}, ['LEAKED']]],
+  ['deviceBound.grace', DURATION, [null, true, [], {}, '', 'LEAKED']],
+  ['deviceBound.onMismatch', 'must be "refuse" or "revoke"', [null, true, 'LEAKED', 'end', ['revoke']]],
+  ...['bindExisting', 'ask'].map((name): typeof WRONG[number] => [`deviceBound.${name}`, 'must be true or false', [null, 0, 'false', 'LEAKED', {}]]),
+  ['deviceBound.path', 'must be a string', [null, 5, true, ['/device']]],
+  ['deviceBound.path', 'must be a path such as /auth/device, of letters, digits and . _ ~ -', [
+    '', '/', 'LEAKED', 'device', '/device/', '//LEAKED.example', '/LEAKED?x=1', '/LEAKED#x', '/:LEAKED', '/*', '/a b', '/né', '/a"LEAKED', '/a\r\nLEAKED', 'https://LEAKED.example/device', '/x'.repeat(21)
+  ]],
   ['touchAfter', 'must be shorter than idleTimeout', ['30m', 30 * 60_000, '1h']],
   ['idleTimeout', 'must not be longer than absoluteTimeout', ['8d']],
   ['remember.idleTimeout', 'must not be longer than remember.absoluteTimeout', ['91d']],
@@ -189,7 +201,7 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['cookie.path', COOKIE_PATH, ['', 'LEAKED', '/; Domain=LEAKED', '/;LEAKED', '/a b', '/\r\nSet-Cookie: LEAKED=1', '/\u0000', '/né', '//evil; Secure']],
   ['cookie.domain', 'must be a string', [null, 5, ['example.com']]],
   ['cookie.domain', 'must be a host name', ['', '.', 'example.com; Path=/LEAKED', 'example.com\r\nLEAKED', 'exa mple.com', 'example..com', '-example.com', 'example.com/', 'https://example.com', `${'a.'.repeat(200)}com`]],
-  ...['authenticate', 'login', 'logout', 'attemptLogin', 'requireRecentLogin', 'authenticatePage', 'guestOnly', 'takeReturnPath', 'sessions', 'auth', 'requireAuth'].flatMap((name): typeof WRONG => [
+  ...['authenticate', 'login', 'logout', 'attemptLogin', 'requireRecentLogin', 'requireDeviceBound', 'authenticatePage', 'guestOnly', 'takeReturnPath', 'sessions', 'auth', 'requireAuth'].flatMap((name): typeof WRONG => [
     [`decorators.${name}`, 'must be a string', [null, 5, true, [], () => 'x']],
     [`decorators.${name}`, 'must be an identifier', ['', 'sign-in', '1st', 'LEAKED it', 'a.b', 'né']]
   ])
@@ -476,6 +488,57 @@ t.test('a cookie that scripts can read is warned about', async (t) => {
   t.strictSame(lines.filter(({ level }) => level >= 40).map(({ msg }) => msg), ['cookie.httpOnly is false: any script in a page can read the session'])
 })
 
+t.test('deviceBound is off unless it is wanted, and each member has its default', (t) => {
+  const bound = (deviceBound: unknown) => resolveOptions({ secret, deviceBound }).deviceBound
+  for (const off of [false, undefined]) t.equal(bound(off), null)
+  const defaults = { maxAgeMs: 600_000, required: null, graceMs: 60_000, revokes: false, bindExisting: true, asks: true, path: null }
+  for (const on of [true, {}, { maxAge: undefined, required: undefined, grace: undefined, onMismatch: undefined, bindExisting: undefined, ask: undefined, path: undefined }]) t.strictSame(bound(on), defaults)
+  const required = (userId: string): boolean => userId === 'ada'
+  t.strictSame(bound({ maxAge: '1h', required, grace: 0, onMismatch: 'revoke', bindExisting: false, ask: false, path: '/auth/device.v1_x~-' }), {
+    maxAgeMs: 3_600_000, required, graceMs: 0, revokes: true, bindExisting: false, asks: false, path: '/auth/device.v1_x~-'
+  })
+  t.equal(bound({ maxAge: '5m' })?.maxAgeMs, 300_000)
+  t.equal(bound({ required: false })?.required, null)
+  t.equal(bound({ required: true })?.required?.('anybody'), true)
+  t.equal(bound({ required: true, grace: '1h' })?.graceMs, 3_600_000)
+  t.end()
+})
+
+t.test('what deviceBound cannot have is a boot error, which says why', (t) => {
+  const faults = (options: object): string[] => faultsOf(t, { secret, deviceBound: true, ...options })
+  const alone = (name: string, why: string): string[] => [`deviceBound cannot be given together with ${name}: ${why}`]
+  t.strictSame(faults({ cookie: { domain: 'leaked.example' } }), alone('cookie.domain', 'browsers renew its short cookie for one host alone'))
+  t.strictSame(faults({ cookie: { partitioned: true } }), alone('cookie.partitioned', 'browsers bind no such cookies'))
+  t.strictSame(faults({ redis: 'redis://127.0.0.1', expressSession: 'share' }), alone('expressSession share', 'an Express app does not check it'))
+  const unbinding = Object.fromEntries(['now', 'find', 'begin', 'replace', 'move', 'update', 'touch', 'delete', 'ping', 'close'].map((name) => [name, () => {}]))
+  const store = { ...unbinding, events: {} } as unknown as MemoryStore
+  t.strictSame(faults({ store }), ['deviceBound needs a store that keeps the keys of devices: this one has no bind()'])
+  t.strictSame(faults({ store: { ...store, bind () {} } }), [])
+  for (const binds of [{}, { store: new MemoryStore() }, { store: { get () {}, set () {}, destroy () {} } }, { redis: 'redis://127.0.0.1' }, { redis: 'redis://127.0.0.1', adopt: '@fastify/session' }]) t.strictSame(faults(binds), [])
+  t.strictSame(faults({ deviceBound: { LEAKE: 1, maxage: '10m' } }), ['deviceBound.LEAKE is not an option', 'deviceBound.maxage is not an option'])
+  t.strictSame(faults({ deviceBound: { grace: '2m' } }), ['deviceBound.grace needs deviceBound.required: otherwise no session has to be bound'])
+  for (const grace of ['61m', '1d']) t.strictSame(faults({ deviceBound: { required: true, grace } }), ['deviceBound.grace must be at most 1h'])
+  t.strictSame(faults({ cookie: { secure: false, domain: 'leaked.example' }, deviceBound: { maxAge: '1m', required: true } }), [
+    ...alone('cookie.domain', 'browsers renew its short cookie for one host alone'), 'deviceBound.maxAge must be from 5m to 1h', 'deviceBound.required needs cookie.secure: browsers bind sessions over https alone'
+  ], 'all at once')
+  t.end()
+})
+
+t.test('deviceBound over plain http is a warning, and a boot error where sessions have to be bound', async (t) => {
+  const plain = { store: new MemoryStore(), cookie: { secure: false } }
+  const warned = async (deviceBound: SessionOptions['deviceBound'], options: Partial<SessionOptions> = plain): Promise<unknown[]> => {
+    return (await startApp(t, { ...options, deviceBound })).lines.filter(({ msg }) => msg.includes('deviceBound')).map(({ level, msg }) => [level, msg])
+  }
+  const WARNING = [[40, 'deviceBound has no effect without cookie.secure: browsers bind sessions over https alone']]
+  t.strictSame(await warned(true), WARNING)
+  t.strictSame(await warned({ required: false }), WARNING)
+  t.strictSame(await warned(false), [])
+  t.strictSame(await warned({ required: true }, { store: plain.store, cookie: { secure: true } }), [])
+  for (const required of [true, () => true]) {
+    t.strictSame(faultsOf(t, { secret, ...plain, deviceBound: { required } }), ['deviceBound.required needs cookie.secure: browsers bind sessions over https alone'])
+  }
+})
+
 t.test('ends are remembered from a minute to 30 days, by a store that can do that', async (t) => {
   for (const endedFor of ['1m', '1h', '30d', 60_000]) t.strictSame(faultsOf(t, { secret, endedFor }), [])
   t.equal(resolveOptions({ secret, endedFor: '1h' }).endedForMs, 3_600_000)
@@ -516,10 +579,11 @@ t.test('these are the defaults', async (t) => {
     expressSession: null,
     limit: { max: 1000, evicts: true },
     endedForMs: null,
+    deviceBound: null,
     attempts: { network: { max: 100, withinMs: 15 * 60_000 }, accountNetwork: { max: 10, withinMs: 15 * 60_000 }, account: { max: 50, withinMs: 30 * 24 * 3_600_000 } },
     securityLog: null,
     pages: { login: '/login', home: '/' },
-    decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', authenticatePage: 'authenticatePage', guestOnly: 'guestOnly', takeReturnPath: 'takeReturnPath', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
+    decorators: { authenticate: 'authenticate', login: 'login', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', requireDeviceBound: 'requireDeviceBound', authenticatePage: 'authenticatePage', guestOnly: 'guestOnly', takeReturnPath: 'takeReturnPath', sessions: 'sessions', auth: 'auth', requireAuth: 'requireAuth' },
     warnings: []
   }
   t.strictSame(resolveOptions({ secret }), defaults)
@@ -666,7 +730,7 @@ t.test('what is given is taken', async (t) => {
   t.equal(resolved.userIdFrom, userIdFrom)
   t.strictSame(resolved.origins, ['https://app.example.com', 'http://localhost:3000', 'https://[::1]:8443'])
   t.equal(resolveOptions({ secret, csrf: false }).csrf, false)
-  t.strictSame(resolved.decorators, { authenticate: 'authenticate', login: 'signIn', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', authenticatePage: 'authenticatePage', guestOnly: 'guestOnly', takeReturnPath: 'takeReturnPath', sessions: 'sessions', auth: '$auth', requireAuth: 'requireAuth' })
+  t.strictSame(resolved.decorators, { authenticate: 'authenticate', login: 'signIn', logout: 'logout', attemptLogin: 'attemptLogin', requireRecentLogin: 'requireRecentLogin', requireDeviceBound: 'requireDeviceBound', authenticatePage: 'authenticatePage', guestOnly: 'guestOnly', takeReturnPath: 'takeReturnPath', sessions: 'sessions', auth: '$auth', requireAuth: 'requireAuth' })
   t.equal(resolveOptions({ secret, touchAfter: false }).touchAfterMs, false)
   t.equal(resolveOptions({ secret, cookie: { maxAge: '1d' } }).cookieMaxAgeMs, 86_400_000)
   t.strictSame(resolved.warnings, [])
@@ -712,7 +776,7 @@ t.test('a name that the application has already is a boot error, and renaming so
   const app = application(t)
   taken(app)
   await app.register(sessionPlugin, {
-    secret, cookie: { secure: false }, decorators: { authenticate: 'guard', login: 'signIn', logout: 'signOut', requireRecentLogin: 'recent', sessions: 'logins', auth: 'who', requireAuth: 'requireWho' }
+    secret, cookie: { secure: false }, decorators: { authenticate: 'guard', login: 'signIn', logout: 'signOut', requireRecentLogin: 'recent', requireDeviceBound: 'onDevice', sessions: 'logins', auth: 'who', requireAuth: 'requireWho' }
   })
   const renamed = app as unknown as { guard: typeof app.authenticate, signIn: typeof app.login, signOut: typeof app.logout, login: unknown }
   app.post('/in', async (request) => await renamed.signIn(request, { id: 'ada' }))
@@ -785,7 +849,7 @@ t.test('a name of Fastify\'s own is refused', async (t) => {
 })
 
 t.test('the plugin is not registered twice in one context, nor below itself', async (t) => {
-  const twice = ['decorators: app.authenticate, app.login, app.logout, app.attemptLogin, app.requireRecentLogin, app.authenticatePage, app.guestOnly, app.takeReturnPath, app.sessions, request.session, request.auth, request.requireAuth exist already', 'do not register another session plugin, or this one twice, in one context']
+  const twice = ['decorators: app.authenticate, app.login, app.logout, app.attemptLogin, app.requireRecentLogin, app.requireDeviceBound, app.authenticatePage, app.guestOnly, app.takeReturnPath, app.sessions, request.session, request.auth, request.requireAuth exist already', 'do not register another session plugin, or this one twice, in one context']
   const again = async (context: FastifyInstance) => { await context.register(sessionPlugin, { secret, cookieName: 'other' }) }
   for (const where of [again, async (context: FastifyInstance) => { await context.register(again) }]) {
     const app = await startApp(t)

@@ -29,3 +29,14 @@ t.test('what was changed anywhere does not verify', async (t) => {
   }
   for (const wrong of ['', '.', 'value', `${signed}=`, `${signed} `, ` ${signed}`, signed.slice(5), `.${signed.slice(6)}`, `value.${'é'.repeat(43)}`, `value.${'é'.repeat(21)}x`]) t.equal(signature.verify(wrong), null, wrong)
 })
+
+t.test('a seal is the signature alone, of a value that is not sent', async (t) => {
+  const signature = new Signature(['first', 'second'])
+  const seal = signature.seal('value')
+  t.equal(signature.sign('value'), `value.${seal}`)
+  t.equal(signature.isSeal(seal, 'value'), true)
+  t.equal(new Signature(['new', 'first']).isSeal(seal, 'value'), true, 'also by an older secret')
+  t.equal(new Signature(['new']).isSeal(seal, 'value'), false)
+  for (const wrong of ['', '.', `${seal}=`, seal.slice(1), ` ${seal}`, seal.toLowerCase(), 'é'.repeat(43), `value.${seal}`]) t.equal(signature.isSeal(wrong, 'value'), false, wrong)
+  for (const value of ['', 'valu', 'value.', ' value', 'Value']) t.equal(signature.isSeal(seal, value), false, value)
+})

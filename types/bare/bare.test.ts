@@ -9,7 +9,7 @@ export async function decorators (): Promise<void> {
   const app = Fastify()
   await app.register(sessionPlugin, { secret: 'a', decorators: { logout: 'signOut' } })
   is<SessionManager>()(app.sessions, true)
-  app.get('/me', { preHandler: [app.authenticate, app.requireRecentLogin('10m')] }, async (request) => {
+  app.get('/me', { preHandler: [app.authenticate, app.requireRecentLogin('10m'), app.requireDeviceBound] }, async (request) => {
     is<RequestAuth | null>()(request.auth, true)
     is<RequestAuth>()(await app.login(request, request.requireAuth()), true)
     await app.logout(request)

@@ -12,6 +12,7 @@ declare module 'fastify' {
     authenticate: 'requireLogin'
     login: 'login' | 'signIn'
     auth: 'who'
+    requireDeviceBound: 'onOwnDevice'
     requireAuth: 'requireWho'
   }
   // What it has by the plugin's names is its own.
@@ -26,6 +27,9 @@ export async function renamed (): Promise<void> {
   is<number>()(app.authenticate(), true)
   is<Login>()(app.signIn, true)
   is<Login>()(app.login, true)
+  is<Authenticate>()(app.onOwnDevice, true)
+  // @ts-expect-error it has another name
+  app.get('/money', { preHandler: app.requireDeviceBound }, () => 'yours')
   app.get('/me', { preHandler: app.requireLogin }, async (request) => {
     is<RequestAuth | null>()(request.who, true)
     is<RequestAuth>()(request.requireWho(), true)

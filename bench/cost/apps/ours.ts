@@ -1,4 +1,6 @@
 import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import { BoundBrowser } from '../../../test/helpers/bound-browser.ts'
 import { hasOption, lib, metricsOf } from '../../lib.ts'
 import { NotThere } from '../../peers.ts'
 import type { Started } from '../server.ts'
@@ -12,13 +14,16 @@ export interface OursOptions {
   bearer?: boolean
   nearCache?: true | { maxEntries: number }
   metrics?: true
+  /** Sessions are bound to a device, and each request carries its short cookie. */
+  bound?: true
 }
 
 export const SECRET = 'only for measuring, and 32 characters long'
 
-export async function start (redis: string, { via = 'auth', store = 'redis', bearer = false, nearCache, metrics }: OursOptions): Promise<Started> {
+export async function start (redis: string, { via = 'auth', store = 'redis', bearer = false, nearCache, metrics, bound }: OursOptions): Promise<Started> {
   if (nearCache !== undefined && !await hasOption('nearCache')) throw new NotThere('this version has no near-cache')
-  const app = Fastify()
+  if (bound === true && !await hasOption('deviceBound')) throw new NotThere('this version binds no sessions')
+  const app = Fastify(bound === true ? { trustProxy: '127.0.0.1' } : {})
   await app.register(lib.sessionPlugin, {
     secret: SECRET,
     cookie: { secure: false },
@@ -26,7 +31,9 @@ export async function start (redis: string, { via = 'auth', store = 'redis', bea
     idleTimeout: '8h',
     ...store === 'redis' ? { redis } : { store: new lib.MemoryStore() },
     ...bearer && { bearer },
-    ...nearCache !== undefined && { nearCache }
+    ...nearCache !== undefined && { nearCache },
+    // So long that no short cookie runs out meanwhile.
+    ...bound === true && { deviceBound: { maxAge: '1h' } }
   })
   if (metrics === true) {
     const { collectMetrics } = await metricsOf() ?? {}
@@ -35,10 +42,12 @@ export async function start (redis: string, { via = 'auth', store = 'redis', bea
   }
   app.post<Login>('/login', async (request, reply) => {
     const { user } = request.query
-    if (bearer) reply.headers((await app.sessions.create({ userId: user, kind: 'bearer' })).headers)
+    if (bound === true) reply.header('set-cookie', await boundCookies(app as unknown as FastifyInstance, user))
+    else if (bearer) reply.headers((await app.sessions.create({ userId: user, kind: 'bearer' })).headers)
     else await app.login(request, { id: user })
     return { ok: true }
   })
+  app.post<Login>('/sign-in', async (request) => await app.login(request, { id: request.query.user }))
   if (via === 'auth') app.get('/me', { preHandler: app.authenticate }, async (request) => bodyOf(request.auth?.userId ?? null))
   else app.get('/me', { preHandler: app.authenticate }, async (request) => bodyOf(request.session.userId as string))
   app.get('/public', async () => bodyOf(null))
@@ -47,4 +56,16 @@ export async function start (redis: string, { via = 'auth', store = 'redis', bea
     return bodyOf(session.userId as string)
   })
   return await listening(app)
+}
+
+/** Signs somebody in by a browser that binds the session and has shown its key. Returns the cookies that it has then. */
+async function boundCookies (app: FastifyInstance, user: string): Promise<string[]> {
+  const browser = new BoundBrowser(app)
+  const answers = [() => browser.post(`/sign-in?user=${user}`), () => browser.register({ newly: false }), () => browser.get('/me')]
+  for (const answer of answers) {
+    const { statusCode } = await answer()
+    // Of a store that is slow for once: the load asks again.
+    if (statusCode !== 200) throw Object.assign(new Error(`the session of ${user} was not bound`), { statusCode })
+  }
+  return [...browser.cookies].map(([name, value]) => `${name}=${value}`)
 }

@@ -60,7 +60,21 @@ export interface AuthRoutesOptions<Credentials = DefaultCredentials, User extend
    * @see [Plain HTML forms](docs/guides/forms.md)
    */
   redirects?: AuthRedirects | undefined
+  /**
+   * Data of the site that browsers clear after a logout, by the header `Clear-Site-Data`; `true`: `['cache',
+   * 'storage']`. `'cookies'` are those of all hosts of the registrable domain, and device-bound sessions go with them.
+   * `'cache'` can take Chromium seconds. Default: `false`.
+   * @see [Clear what the browser keeps](docs/guides/signing-in.md#clear-what-the-browser-keeps)
+   */
+  clearSiteData?: boolean | readonly SiteData[] | undefined
 }
+
+/**
+ * Kinds of data that the header `Clear-Site-Data` names. `'*'`: all of them, and what is added to them later.
+ * @see https://w3c.github.io/webappsec-clear-site-data/
+ */
+export type SiteData =
+  | 'cache' | 'cookies' | 'storage' | 'executionContexts' | 'clientHints' | 'prefetchCache' | 'prerenderCache' | '*'
 
 /** Fixed paths or URLs to which forms are sent. */
 export interface AuthRedirects {
@@ -136,6 +150,24 @@ const functionFault = (value: unknown): Fault => typeof value === 'function' ? n
 const credentialsFault = (value: unknown): Fault => isStandardSchema(value) || isObjectSchema(value)
   ? null
   : 'must be a TypeBox object schema, or implement Standard Schema'
+/** Compiles only with all that there are. */
+const SITE_DATA: Record<SiteData, true> = {
+  cache: true,
+  cookies: true,
+  storage: true,
+  executionContexts: true,
+  clientHints: true,
+  prefetchCache: true,
+  prerenderCache: true,
+  '*': true
+}
+const siteDataFault = (value: unknown): Fault => {
+  const isList = Array.isArray(value) && value.length > 0
+  const isKnown = isList && value.every((each) => typeof each === 'string' && Object.hasOwn(SITE_DATA, each))
+  return isKnown || typeof value === 'boolean'
+    ? null
+    : `must be true, false or a list of ${Object.keys(SITE_DATA).map((name) => `"${name}"`).join(', ')}`
+}
 const userFault = (value: unknown): Fault => isObjectSchema(value)
   ? null
   : 'must be a TypeBox object schema: it declares what replies may show'
@@ -148,7 +180,8 @@ const CHECKS: Record<Checked, (value: unknown) => Fault> = {
   onLogin: functionFault,
   account: functionFault,
   credentials: credentialsFault,
-  user: userFault
+  user: userFault,
+  clearSiteData: siteDataFault
 }
 const REDIRECTS: Record<keyof AuthRedirects, true> = { login: true, failure: true, logout: true }
 const NAMES = ['verify', 'attempts', 'redirects', ...Object.keys(CHECKS), ...FASTIFY_OPTIONS]

@@ -37,6 +37,8 @@ interface Routes {
   readonly shown: (user: LoginUser) => object
   /** Verifies the credentials of a request, under the limits on failed logins. `null`: they are wrong. */
   readonly userOf: (request: FastifyRequest) => Promise<LoginUser | null>
+  /** Header by which browsers clear what they keep of the site; `null`: they are not asked to. */
+  readonly clearSiteData: string | null
   /** Returns the options of the login. */
   readonly optionsOf: (user: LoginUser, request: FastifyRequest) => Promise<LoginOptions>
 }
@@ -104,7 +106,8 @@ function routesOf (context: PluginContext, options: AuthRoutesOptions): Routes {
   const shown = (user: LoginUser): object => options.user === undefined ? { id: String(user.id) } : pick(user, names)
   const onRequest = [sameSiteOnly(context)]
   const redirects = redirectsOf(context, options)
-  return { context, options, body, userSchema, redirects, onRequest, shown, userOf, optionsOf }
+  const clearSiteData = siteDataOf(options)
+  return { context, options, body, userSchema, redirects, onRequest, shown, userOf, optionsOf, clearSiteData }
 }
 
 /** Makes the default of `account`: `username`. Warns once that there is none: at boot if the schema can tell. */
@@ -129,6 +132,15 @@ function redirectsOf (context: PluginContext, { redirects }: AuthRoutesOptions):
   const { pages } = context.options
   const { login = pages.home, failure = pages.login, logout = pages.login } = redirects
   return { login, failure, logout }
+}
+
+/**
+ * Returns the value of `Clear-Site-Data`. Not the cookies by default: those of sibling hosts would go with them, and
+ * the session cookie is taken back anyway.
+ */
+function siteDataOf ({ clearSiteData = false }: AuthRoutesOptions): string | null {
+  if (clearSiteData === false) return null
+  return (clearSiteData === true ? ['cache', 'storage'] : clearSiteData).map((name) => `"${name}"`).join(', ')
 }
 
 /** Returns the error handler of a route that forms are sent to, as a part of its options. */
@@ -240,7 +252,7 @@ const NotConfirmed = errorReply(
 )
 
 function addLogout (app: FastifyInstance, routes: Routes): void {
-  const { context, redirects, onRequest } = routes
+  const { context, redirects, onRequest, clearSiteData } = routes
   app.post('/logout', {
     onRequest,
     ...onFailure(routes),
@@ -251,6 +263,8 @@ function addLogout (app: FastifyInstance, routes: Routes): void {
     }
   }, async (request, reply) => {
     await logout(context, request)
+    // Whatever the scheme is said to be: the browser knows better, and does it over https alone.
+    if (clearSiteData !== null) reply.header('clear-site-data', clearSiteData)
     if (redirects !== null && isForm(request)) return seeOther(reply, redirects.logout)
     return reply.code(204).send()
   })

@@ -39,7 +39,8 @@ const sessionMembers = {
   methods: Type.Array(Type.String({ description: 'The name of a method.' }), {
     description: 'How the user proved who they are, such as pwd and otp.'
   }),
-  actor: Type.Union([Type.String(), Type.Null()], { description: 'Who acts as the user. null: the user.' })
+  actor: Type.Union([Type.String(), Type.Null()], { description: 'Who acts as the user. null: the user.' }),
+  deviceBound: Type.Boolean({ description: 'Whether it is bound to the device that it began on.' })
 }
 
 /** Schema of the session in the replies of `authRoutes`. */

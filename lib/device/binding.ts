@@ -1,0 +1,200 @@
+import { pendingKey, readBoundKey } from '../session/bound-key.ts'
+import type { BoundKey } from '../session/bound-key.ts'
+import type { DeviceCheck, DeviceHeaders, Standing } from '../session/device-check.ts'
+import { cookieValues } from '../session/headers.ts'
+import type { SessionRecord } from '../session/record.ts'
+import { DEVICE_OVERLAP_MS, JUST_BOUND_MS } from '../util/timings.ts'
+import { Recent } from '../util/recent.ts'
+import { readProof } from './proof.ts'
+import { DeviceSeals } from './seals.ts'
+
+/** Number of keys that are remembered. */
+const REMEMBERED = 10_000
+
+/** The option `deviceBound`, checked. */
+export interface ResolvedDeviceBound {
+  /** How long the short cookie lives. */
+  readonly maxAgeMs: number
+  /** Whether a user's sessions have to be bound. `null`: nobody's. */
+  readonly required: ((userId: string) => boolean) | null
+  /** For how long after a sign-in a session need not be bound. */
+  readonly graceMs: number
+  /** Whether a session ends when it is used without its device. */
+  readonly revokes: boolean
+  /** Whether browsers are asked to bind a session that began before. */
+  readonly bindExisting: boolean
+  /** Whether browsers are asked at all. */
+  readonly asks: boolean
+  /** Path of the routes, below the prefix of the plugin's context. `null`: the default. */
+  readonly path: string | null
+}
+
+/** The short cookie, as it is to be set. */
+export interface ShortCookie {
+  readonly name: string
+  readonly value: string
+  readonly maxAgeSeconds: number
+}
+
+/** Outcome of a registration: the `boundKey` that the session is to get, or why not. */
+export type Registration = { readonly boundKey: string } | 'bad-proof' | 'taken'
+
+/**
+ * Outcome of a refresh. `forget`: the browser is to forget its side. `challenge`: it is to sign a new challenge.
+ * `bad-proof`: nobody who holds the key has sent this.
+ */
+export type Refresh = BoundKey | 'forget' | 'challenge' | 'bad-proof'
+
+/** Whether a proof is for this endpoint, by the URL that it names. */
+type FitsAudience = (url: string) => boolean
+
+/**
+ * Binds sessions to the key that a browser keeps (Device Bound Session Credentials). Nothing here is stored but the
+ * key, in the session: the short cookie and the challenges are MACs.
+ * @see https://w3c.github.io/webappsec-dbsc/
+ */
+export class DeviceBinding implements DeviceCheck {
+  readonly options: ResolvedDeviceBound
+  readonly #seals: DeviceSeals
+  readonly #names: readonly string[]
+  /** Every request of a bound session reads its key: those that were read last are not read again. */
+  readonly #keys = new Recent<BoundKey>(REMEMBERED)
+
+  /** `cookieNames`: those of the session cookie. */
+  constructor (options: ResolvedDeviceBound, secrets: readonly string[], cookieNames: readonly string[]) {
+    this.options = options
+    this.#seals = new DeviceSeals(secrets)
+    this.#names = cookieNames.map((name) => `${name}-bound`)
+  }
+
+  /** Names of the short cookie. The first is written, all are read. */
+  get cookieNames (): readonly string[] {
+    return this.#names
+  }
+
+  get revokes (): boolean {
+    return this.options.revokes
+  }
+
+  standingOf (record: SessionRecord, headers: DeviceHeaders, now: number): Standing {
+    const bound = record.boundKey === null ? null : this.#keys.of(record.boundKey, readBoundKey)
+    if (bound !== null && this.#hasShortCookie(bound, headers, now)) return 'proven'
+    const isHeld = bound !== null && bound.isConfirmed && now - bound.boundAt > JUST_BOUND_MS
+    const isSkipped = isHeld && skips(headers, bound)
+    if (isHeld && !isSkipped) return isFromElsewhere(headers) ? 'elsewhere' : 'mismatch'
+    const since = record.authenticatedAt ?? record.createdAt
+    const { required, graceMs } = this.options
+    if (required !== null && now - since > graceMs && isRequired(required, record.userId ?? '')) return 'required'
+    return isSkipped ? 'skipped' : 'unproven'
+  }
+
+  /** Whether a browser may be asked to bind a session. */
+  asksFor (record: SessionRecord, now: number): boolean {
+    if (!this.options.asks || record.userId === null || record.kind !== 'cookie') return false
+    return isFree(readBoundKey(record.boundKey), now)
+  }
+
+  /** Returns the header by which a browser is asked to bind a session. */
+  registrationHeader ({ id }: SessionRecord, path: string, now: number): string {
+    return `(ES256 RS256);path="${path}";challenge="${this.#seals.challenge(id, this.#challengeEnd(now))}"`
+  }
+
+  /** Checks what a browser sends to bind a session. The key of a repeated request is the one that the session has. */
+  register (record: SessionRecord, header: unknown, { now, fits }: { now: number, fits: FitsAudience }): Registration {
+    const proof = readProof(header)
+    if (proof?.key == null || !proof.verify(proof.key)) return 'bad-proof'
+    if (proof.audience !== null && !fits(proof.audience)) return 'bad-proof'
+    if (!this.#seals.verifyChallenge(proof.challenge, record.id, now)) return 'bad-proof'
+    const bound = readBoundKey(record.boundKey)
+    if (record.boundKey !== null && bound?.key === proof.key) return { boundKey: record.boundKey }
+    return isFree(bound, now) ? { boundKey: pendingKey(proof.key, Math.floor(now)) } : 'taken'
+  }
+
+  /** Checks what a browser sends for the next short cookie. */
+  refresh (
+    record: SessionRecord, { id, header, now, fits }: { id: unknown, header: unknown, now: number, fits: FitsAudience }
+  ): Refresh {
+    const bound = readBoundKey(record.boundKey)
+    if (bound === null || unquoted(id) !== bound.identifier) return 'forget'
+    if (header === undefined) return 'challenge'
+    const proof = readProof(header)
+    if (proof === null || !proof.verify(bound.key)) return 'bad-proof'
+    if (proof.audience !== null && !fits(proof.audience)) return 'bad-proof'
+    return this.#seals.verifyChallenge(proof.challenge, bound.identifier, now) ? bound : 'challenge'
+  }
+
+  /** Whether a request shows the short cookie of the binding of this identifier, whatever has become of its session. */
+  isShown (id: unknown, { cookie = '' }: DeviceHeaders, now: number): boolean {
+    const identifier = unquoted(id)
+    if (identifier === null) return false
+    return this.#names.some((name) => {
+      return cookieValues(cookie, name).some((value) => this.#seals.verifyCookieOf(value, identifier, now))
+    })
+  }
+
+  /** Returns the header with the challenge that the browser signs next. */
+  challengeHeader ({ identifier }: BoundKey, now: number): string {
+    return `"${this.#seals.challenge(identifier, this.#challengeEnd(now))}";id="${identifier}"`
+  }
+
+  /** Makes the short cookie. Requests that were sent with the one before go on for a while. */
+  shortCookie (bound: BoundKey, now: number): ShortCookie {
+    const { maxAgeMs } = this.options
+    return {
+      name: this.#names[0] as string,
+      value: this.#seals.cookie(bound, Math.floor(now + maxAgeMs + DEVICE_OVERLAP_MS)),
+      maxAgeSeconds: Math.floor(maxAgeMs / 1000)
+    }
+  }
+
+  /** A challenge that comes with one short cookie is signed for the next. */
+  #challengeEnd (now: number): number {
+    return Math.floor(now + this.options.maxAgeMs)
+  }
+
+  #hasShortCookie (bound: BoundKey, { cookie = '' }: DeviceHeaders, now: number): boolean {
+    return this.#names.some((name) => {
+      return cookieValues(cookie, name).some((value) => this.#seals.verifyCookie(value, bound, now))
+    })
+  }
+}
+
+/** Returns what binds the sessions of a registration; `null` where none is bound. */
+export function deviceBinding (
+  { deviceBound, secrets, cookieNames }: {
+    deviceBound: ResolvedDeviceBound | null, secrets: readonly string[], cookieNames: readonly string[]
+  }
+): DeviceBinding | null {
+  return deviceBound === null ? null : new DeviceBinding(deviceBound, secrets, cookieNames)
+}
+
+/**
+ * Whether a session may be bound to another key. One whose browser has not shown that it holds it may be lost: the
+ * reply to a registration does not always arrive.
+ */
+function isFree (bound: BoundKey | null, now: number): boolean {
+  return bound === null || (!bound.isConfirmed && now - bound.boundAt > JUST_BOUND_MS)
+}
+
+/** @throws TypeError for what is no answer, such as a promise */
+function isRequired (required: (userId: string) => boolean, userId: string): boolean {
+  const answer: unknown = required(userId)
+  if (typeof answer !== 'boolean') throw new TypeError('deviceBound.required must return true or false')
+  return answer
+}
+
+/** Whether a browser says that it has skipped this session. Its identifier is known to the browser alone. */
+function skips (headers: DeviceHeaders, { identifier }: BoundKey): boolean {
+  const skipped = headers['secure-session-skipped']
+  return skipped !== undefined && String(skipped).includes(identifier)
+}
+
+function isFromElsewhere (headers: DeviceHeaders): boolean {
+  const site = headers['sec-fetch-site']
+  return site === 'cross-site' || site === 'same-site'
+}
+
+/** Returns the text of a header, which browsers send with quotes or without. */
+function unquoted (value: unknown): string | null {
+  return typeof value === 'string' ? value.replace(/^"(.*)"$/, '$1') : null
+}
