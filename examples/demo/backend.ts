@@ -19,7 +19,8 @@ const MEANINGS: Record<string, string> = {
   a: 'proved who they are',
   m: 'meta of the login',
   p: 'address',
-  b: 'device'
+  b: 'device',
+  d: 'key that it is bound to'
 }
 
 /** What is stored of a session. */

@@ -2,8 +2,8 @@
 import type { FastifyPluginAsync } from 'fastify'
 import type { Backend } from './backend.ts'
 import { costSoFar } from './cost.ts'
-import { accountPage } from './pages.ts'
-import { show, userOf } from './web.ts'
+import { accountPage, copyPage } from './pages.ts'
+import { sessionCookies, show, userOf } from './web.ts'
 
 interface AccountPage { Querystring: { say?: string } }
 interface Device { Params: { id: string } }
@@ -18,6 +18,13 @@ export const deviceRoutes: FastifyPluginAsync<{ backend: Backend }> = async (app
     const stored = await backend.read(auth.id)
     const { say } = request.query
     return show(reply, accountPage({ auth, user, email, devices, cost, stored, backend: backend.name, say }))
+  })
+
+  // What malware takes from a browser. A real application never shows it.
+  app.post('/copy', { preHandler: app.authenticate }, async (request, reply) => {
+    const url = `${request.protocol}://${request.host}/me`
+    const command = `curl -k -H 'cookie: ${sessionCookies(request).join('; ')}' ${url}`
+    return show(reply, copyPage({ auth: request.requireAuth(), command }))
   })
 
   // Whoever ends other sessions has signed in recently: else a stolen cookie could keep its owner out.

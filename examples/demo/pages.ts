@@ -9,6 +9,7 @@ import type { User } from './users.ts'
 const SAYINGS: Record<string, string> = {
   'signed-out': 'You are signed out.',
   'session-ended': 'You were signed out: your session ran out, or was ended from another device.',
+  'other-device': 'You are not signed in: this session belongs to another device.',
   everywhere: 'You are signed out on all your devices, this one included.',
   ended: 'That device is signed out.',
   gone: 'That device was signed out already.',
@@ -162,7 +163,9 @@ function you (auth: RequestAuth, email: string): Html {
     <dd>${email} <a href="/email">Change<span class="unseen"> your e-mail address</span></a></dd></div>
   <div><dt>Signed in</dt><dd>${time(auth.authenticatedAt)}${auth.meta?.code === true && ', with a code'}</dd></div>
   <div><dt>Until</dt><dd>${lasts}</dd></div>
+  <div><dt>Bound to this device</dt><dd>${auth.deviceBound ? 'yes' : 'no'}</dd></div>
 </dl>
+<form method="post" action="/copy"><button id="copy">Copy my cookies</button></form>
 </section>`
 }
 
@@ -238,6 +241,23 @@ ${stored.members.map(({ name, value, meaning }) => html`
 <p>Data: <code>${stored.data}</code></p>`}
 <p class="note">The secret itself is in your cookie and nowhere else. Nothing of what is stored signs anybody in.</p>
 </section>`
+}
+
+/** A copy of the cookies, to try elsewhere. */
+export function copyPage ({ auth, command }: { auth: RequestAuth, command: string }): Html {
+  const bound = 'The copy works for ten and a half minutes at most. Then this browser goes on, and the copy gets 401.'
+  const free = 'Whoever has the copy is you until this session ends. Sign out here, and it gets 401.'
+  return page({
+    title: 'A copy of your cookies',
+    auth,
+    main: html`<div class="narrow">
+<h1>A copy of your cookies</h1>
+<p>Run this in a terminal, or on another computer:</p>
+<p class="place"><code id="command">${command}</code></p>
+<p>Bound to this device: <b>${auth.deviceBound ? 'yes' : 'no'}</b>. ${auth.deviceBound ? bound : free}</p>
+<p><a class="button" href="/">Back to your account</a></p>
+</div>`
+  })
 }
 
 interface Confirm {

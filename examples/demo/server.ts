@@ -1,5 +1,6 @@
 // A small application to look at: npm run demo
 // Sessions live in memory, or in Redis with REDIS_URL=redis://127.0.0.1:6379 npm run demo
+// Over https with TLS_KEY=key.pem TLS_CERT=cert.pem npm run demo: then browsers that can bind sessions to their device.
 import formbody from '@fastify/formbody'
 import Fastify from 'fastify'
 import sessionPlugin, { authRoutes } from 'fastify-user-sessions'
@@ -7,11 +8,14 @@ import { collectMetrics } from 'fastify-user-sessions/metrics'
 import { register } from 'prom-client'
 import { openBackend } from './backend.ts'
 import { countCommands } from './cost.ts'
+import { httpsServer } from './https.ts'
 import { site } from './site.ts'
 import { findUser, verifyPassword } from './users.ts'
 
 const backend = openBackend(process.env.REDIS_URL)
-const app = Fastify({ logger: { level: 'warn' }, forceCloseConnections: true })
+const serverFactory = httpsServer(process.env.TLS_KEY, process.env.TLS_CERT)
+const isHttps = serverFactory !== null
+const app = Fastify({ logger: { level: 'warn' }, forceCloseConnections: true, ...isHttps && { serverFactory } })
 
 // Before the session plugin, so that reading the session is counted as well.
 app.addHook('onRequest', countCommands)
@@ -26,7 +30,9 @@ await app.register(sessionPlugin, {
   // A cookie that is used after its sign-out is one line in the log.
   endedFor: '1h',
   securityLog: true,
-  cookie: { secure: false }
+  // Browsers bind sessions over https alone.
+  deviceBound: isHttps,
+  cookie: { secure: isHttps }
 })
 
 // For programs: JSON.
@@ -52,7 +58,9 @@ await app.register(site, { backend })
 app.addHook('onClose', async () => { await backend.close() })
 
 const port = Number(process.env.PORT ?? 3000)
-const url = await app.listen({ host: '127.0.0.1', port })
+await app.listen({ host: '127.0.0.1', port })
+// Certificates are for names: that of `mkcert localhost` is for this one.
+const url = isHttps ? `https://localhost:${port}` : `http://127.0.0.1:${port}`
 console.log(`
 Open ${url} in a browser, and in a second one beside it. Sessions live in ${backend.name}.
 

@@ -7,7 +7,7 @@ import { emailRoutes } from './email.ts'
 import { live } from './live.ts'
 import { confirmPage, messagePage, signInPage } from './pages.ts'
 import { signInRoutes } from './sign-in.ts'
-import { HEADERS, show } from './web.ts'
+import { HEADERS, sessionCookies, show } from './web.ts'
 
 const ASSETS = { 'style.css': 'text/css', 'live.js': 'text/javascript', 'icon.svg': 'image/svg+xml' }
 
@@ -46,7 +46,9 @@ function showError (error: SiteError, request: FastifyRequest, reply: FastifyRep
   switch (error.code) {
     case 'ERR_SESSION_UNAUTHENTICATED':
       // A cookie came along, so there was a session once.
-      return reply.redirect(request.cookies.sid === undefined ? '/sign-in' : '/sign-in?say=session-ended', 303)
+      return reply.redirect(sessionCookies(request).length === 0 ? '/sign-in' : '/sign-in?say=session-ended', 303)
+    case 'ERR_SESSION_DEVICE_MISMATCH':
+      return reply.redirect('/sign-in?say=other-device', 303)
     case 'ERR_SESSION_REAUTH_REQUIRED':
       return reply.redirect(`/confirm?for=${path === '/email' ? 'email' : 'devices'}`, 303)
     case 'ERR_SESSION_TOO_MANY_ATTEMPTS': {

@@ -34,6 +34,11 @@ export function text (maxLength: number): object {
   return { type: 'string', minLength: 1, maxLength }
 }
 
+/** Returns the cookies of the session, as the browser has sent them. */
+export function sessionCookies ({ headers }: FastifyRequest): string[] {
+  return (headers.cookie ?? '').split('; ').filter((cookie) => /^(__Host-)?sid(-bound)?=/.test(cookie))
+}
+
 /** Returns who is signed in. */
 export function userOf (request: FastifyRequest): User {
   const user = findUser(request.requireAuth().userId)

@@ -1,6 +1,12 @@
+import { writeFile } from 'node:fs/promises'
+import { request as httpsRequest } from 'node:https'
+import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
 import { test } from 'tap'
 import type { Test } from 'tap'
-import { freePort, root, startProgram } from '../../test/helpers/process.ts'
+import { BoundBrowser } from '../../test/helpers/bound-browser.ts'
+import { selfSigned } from '../../test/helpers/certificate.ts'
+import { freePort, root, startCommand, startProgram } from '../../test/helpers/process.ts'
 import { startRedis, until } from '../../test/helpers/redis.ts'
 import { codeOf, stepOf } from '../demo/totp.ts'
 
@@ -102,4 +108,52 @@ test('the demo shows at /metrics who comes and goes, and an outage; a cookie tha
   await until('the line', () => critical().length > 0)
   t.equal(critical().length, 1)
   t.equal(await metric('uses_after_end_total{kind="cookie"}'), 1)
+})
+
+interface Sent { method: string, url: string, headers: Record<string, string>, payload?: object }
+
+/** Sends a request over https to a demo whose certificate nobody vouches for. */
+async function overHttps (port: number, { method, url, headers, payload }: Sent): Promise<object> {
+  return await new Promise((resolve, reject) => {
+    const sent = httpsRequest({ port, path: url, method, rejectUnauthorized: false, headers: { ...headers, ...payload !== undefined && { 'content-type': 'application/json' } } }, (response) => {
+      let body = ''
+      response.setEncoding('utf8').on('data', (chunk) => { body += String(chunk) })
+      response.once('end', () => resolve({ statusCode: response.statusCode, headers: response.headers, body, json: (): unknown => JSON.parse(body) }))
+    })
+    sent.once('error', reject)
+    sent.end(payload === undefined ? undefined : JSON.stringify(payload))
+  })
+}
+
+test('over https the demo binds a session to the device, says so, and hands out a copy of its cookies', async (t) => {
+  const port = await freePort()
+  const folder = t.testdir()
+  const { key, cert } = await selfSigned(['localhost'])
+  const [keyFile, certFile] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+  await Promise.all([writeFile(keyFile, key), writeFile(certFile, cert)])
+  const answers = async (): Promise<boolean> => await overHttps(port, { method: 'GET', url: '/', headers: {} }).then(() => true, () => false)
+  const env = { TSX_TSCONFIG_PATH: `${root}examples/tsconfig.json`, TLS_KEY: keyFile, TLS_CERT: certFile }
+  await startCommand(t, [process.execPath, '--import', 'tsx', `${root}examples/demo/server.ts`], port, { env, answers })
+  // All that a BoundBrowser asks of an application.
+  const app = { inject: async (sent: Sent) => await overHttps(port, sent) } as unknown as FastifyInstance
+  const ada = new BoundBrowser(app)
+  await ada.post('/auth/login', { username: 'ada', password: 'lovelace' })
+  t.match((await ada.get('/')).body, /Bound to this device<\/dt><dd>no</)
+  t.equal((await ada.register()).statusCode, 200)
+  t.match((await ada.get('/')).body, /Bound to this device<\/dt><dd>yes</)
+  const { body } = await ada.post('/copy')
+  const [, cookie = ''] = /-H &#39;cookie: (.+?)&#39; https:\/\/localhost:\d+\/me</.exec(body) ?? []
+  t.strictSame(cookie.split('; ').sort(), [...ada.cookies].map(([name, value]) => `${name}=${value}`).sort())
+  const copy = await overHttps(port, { method: 'GET', url: '/me', headers: { cookie } })
+  t.match(copy, { statusCode: 200, body: /Ada/ })
+})
+
+test('over http the demo says that nothing is bound, and a copy of the cookie works until the sign-out', async (t) => {
+  const demo = await startDemo(t)
+  const { cookie } = await login(demo, 'ada', 'lovelace')
+  t.match(await (await fetch(demo.url, { headers: { cookie } })).text(), /Bound to this device<\/dt><dd>no</)
+  const copied = await (await fetch(`${demo.url}/copy`, { method: 'POST', headers: { cookie } })).text()
+  t.match(copied, `cookie: ${cookie}&#39;`)
+  t.match(copied, /until this session ends/)
+  t.notMatch(demo.output(), /deviceBound/)
 })
