@@ -283,8 +283,7 @@ export class ClusterTopology extends Topology {
   }
 
   async healthy (): Promise<void> {
-    await until('a whole Cluster', async () => {
-      if (!(await Promise.all(this.members.map(hasLoaded))).every(Boolean)) return false
+    await until('a whole Cluster', async () => await unlessLoading(async () => {
       const masters = await this.masters()
       if (masters.length !== this.members.length / 2) return false
       const states = await Promise.all(this.members.map(async ({ client }) => {
@@ -294,7 +293,7 @@ export class ClusterTopology extends Topology {
       // Or else what one has not heard of is undone by the next failover, with the master paused for ten seconds.
       const views = new Set(await Promise.all(this.members.map(viewOf)))
       return views.size === 1 && states.every(Boolean) && (await Promise.all(masters.map((master) => isInSync(master, 1)))).every(Boolean)
-    }, HEALTHY_WITHIN_MS)
+    }), HEALTHY_WITHIN_MS)
   }
 }
 
@@ -323,9 +322,9 @@ export async function startReplicatedCluster (t: Owner, { nodeTimeoutMs = 1_500 
   return topology
 }
 
-/** Whether a member that was started has read its data: before that it answers little else than that it has not. */
-async function hasLoaded ({ client }: Member): Promise<boolean> {
-  return await client.ping().then(() => true, (error: Error) => {
+/** What is asked of members, `false` while one reads its data: that may begin again at any time, with all that its master has. */
+async function unlessLoading (ask: () => Promise<boolean>): Promise<boolean> {
+  return await ask().catch((error: Error) => {
     if (error.message.startsWith('LOADING ')) return false
     throw error
   })
