@@ -165,7 +165,7 @@ t.test('[15.3.1, 15.3.3] what a login sends beside its credentials is neither st
   const { browser, id } = await signIn('ada', { role: 'admin', data: { role: 'admin' }, meta: { role: 'admin' }, label: 'admin', cart: ['admin'], __proto__: { role: 'admin' } })
   const info = (await browser.get('/info')).json()
   t.strictSame(info.user, { id: 'ada' })
-  t.strictSame(Object.keys(info.session), ['id', 'label', 'createdAt', 'authenticatedAt', 'lastSeenAt', 'expiresAt', 'endsAt', 'remembered', 'methods', 'actor'])
+  t.strictSame(Object.keys(info.session), ['id', 'label', 'createdAt', 'authenticatedAt', 'lastSeenAt', 'expiresAt', 'endsAt', 'remembered', 'methods', 'actor', 'deviceBound'])
   t.strictSame(await app.sessions.data(id), { userId: 'ada' })
   for (const key of await keysOf(redis.client, keyPrefix)) {
     if (await redis.client.type(key) === 'string') t.notMatch(await redis.client.get(key), /admin|role/)
