@@ -83,7 +83,7 @@ t.test('a program signs in for a token, and is given no cookie', async (t) => {
   t.strictSame(more, {})
   t.match(token, /^fus_[\w-]{22}\.[\w-]{32}\.[\w-]{6}$/)
   t.strictSame(user, { id: 'ada' })
-  t.strictSame(Object.keys(session).sort(), ['actor', 'authenticatedAt', 'createdAt', 'endsAt', 'expiresAt', 'id', 'label', 'lastSeenAt', 'methods', 'remembered'])
+  t.strictSame(Object.keys(session).sort(), ['actor', 'authenticatedAt', 'createdAt', 'deviceBound', 'endsAt', 'expiresAt', 'id', 'label', 'lastSeenAt', 'methods', 'remembered'])
   t.ok(token.startsWith(`fus_${session.id}.`))
   t.equal(session.expiresAt, session.createdAt + 30 * MINUTE)
 })

@@ -10,6 +10,7 @@ import type { Refusal } from '../../lib/session/refusals.ts'
 import { newId, newToken, Signature, toBearer } from '../../lib/session/token.ts'
 import { secret, startApp } from '../helpers/app.ts'
 import type { LogLine } from '../helpers/app.ts'
+import { BoundBrowser } from '../helpers/bound-browser.ts'
 import { MINUTE } from '../helpers/record.ts'
 import { prefix, startRedis } from '../helpers/redis.ts'
 import { SpyStore } from '../helpers/spy-store.ts'
@@ -309,6 +310,27 @@ t.test('a reply says nothing of the reason, and without a log the guard refuses 
   const { status, body } = await visitor.get('/me', { cookie: 'sid=x' })
   t.equal(status, 401)
   t.strictSame(JSON.parse(body), { statusCode: 401, code: 'ERR_SESSION_UNAUTHENTICATED', error: 'Unauthorized', message: 'Authentication required' })
+})
+
+t.test('a session that its request may not use, for want of the device, is named as such', async (t) => {
+  let aged = 0
+  const store = new MemoryStore({ now: () => Date.now() + aged })
+  const app = await startApp(t, { store, cookie: { secure: true }, deviceBound: true }, { trustProxy: '127.0.0.1' })
+  app.post('/login', async (request) => await app.login(request, { id: 'ada' }))
+  app.get('/me', { preHandler: authenticate }, async () => 'ok')
+  app.get('/money', { preHandler: app.requireDeviceBound }, async () => 'ok')
+  const browser = new BoundBrowser(app)
+  await browser.post('/login')
+  app.lines.splice(0)
+  await browser.get('/money')
+  await browser.register()
+  await browser.get('/me')
+  aged = 60_000
+  browser.loseShortCookie()
+  await browser.get('/me')
+  const reasons = app.lines.flatMap(({ reason }) => reason as keyof typeof REFUSALS ?? [])
+  t.strictSame(reasons, ['not-bound', 'device-mismatch'])
+  for (const reason of reasons) seen.add(reason)
 })
 
 t.test('every reason was seen', async (t) => {

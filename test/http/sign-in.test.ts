@@ -683,7 +683,7 @@ t.test('request.auth is frozen through and through and holds neither data nor se
     const auth = request.requireAuth()
     t.equal(auth, request.auth)
     t.ok(Object.isFrozen(auth) && Object.isFrozen(auth.meta) && Object.isFrozen(auth.meta?.device))
-    t.strictSame(Object.keys(auth).sort(), ['actor', 'authenticatedAt', 'createdAt', 'endsAt', 'expiresAt', 'id', 'idp', 'ip', 'kind', 'label', 'lastSeenAt', 'meta', 'methods', 'remembered', 'userAgent', 'userId'])
+    t.strictSame(Object.keys(auth).sort(), ['actor', 'authenticatedAt', 'createdAt', 'deviceBound', 'endsAt', 'expiresAt', 'id', 'idp', 'ip', 'kind', 'label', 'lastSeenAt', 'meta', 'methods', 'remembered', 'userAgent', 'userId'])
     t.throws(() => { (auth as { userId: string }).userId = 'mallory' }, TypeError)
   })
 })

@@ -55,7 +55,7 @@ both('whoever is given a session is signed in by it', async (t, open) => {
   const { token, session, headers } = await sessions.create({ userId: 'ada', label: 'phone', meta: { app: ['2.1'] }, data: { cart: ['book'] } })
   const now = Math.floor(store.now())
   t.match(session, { userId: 'ada', kind: 'cookie', label: 'phone', meta: { app: ['2.1'] }, ip: null, userAgent: null })
-  t.strictSame(Object.keys(session).sort(), ['actor', 'authenticatedAt', 'createdAt', 'endsAt', 'expiresAt', 'id', 'idp', 'ip', 'kind', 'label', 'lastSeenAt', 'meta', 'methods', 'remembered', 'userAgent', 'userId'])
+  t.strictSame(Object.keys(session).sort(), ['actor', 'authenticatedAt', 'createdAt', 'deviceBound', 'endsAt', 'expiresAt', 'id', 'idp', 'ip', 'kind', 'label', 'lastSeenAt', 'meta', 'methods', 'remembered', 'userAgent', 'userId'])
   t.ok(Math.abs(session.createdAt - now) < 5000)
   t.equal(session.authenticatedAt, session.createdAt)
   t.equal(session.lastSeenAt, session.createdAt)

@@ -21,6 +21,7 @@ t.test('what an application sees of a session is everything but its secret and i
     methods: ['pwd', 'otp'],
     actor: 'bob',
     idp: { issuer: 'https://idp.example', sid: 'here' },
+    deviceBound: false,
     ip: '::1',
     userAgent: 'Browser'
   })

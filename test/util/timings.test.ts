@@ -1,14 +1,16 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { DEVICE_BOUND_DEFAULTS } from '../../lib/options/defaults.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
+import { durationMs } from '../../lib/util/duration.ts'
 import * as timings from '../../lib/util/timings.ts'
 
 const {
   ACTING_MS, ADOPTION_WAIT_MS, BOOT_RETRY_MS, BOOT_WAIT_MS, BUS_PING_EVERY_MS, BUSY_GRACE_MS, CLOCK_ANSWER_MS, CLOCK_TRUST_MS,
   CLUSTER_RECONNECT, CLUSTER_RESUME_MS, COMMAND_DEADLINE_MS, CONFIRM_MS, CONNECT_TIMEOUT_MS, COUNT_MS, COUNTS_KEPT_MS,
-  DISCONNECT_MS,
-  FOREIGN_CALL_MS, FOREIGN_PROBE_EVERY_MS, GIVEN_UP_RETRY_MS, HEALTH_WAIT_MS, KEEP_ALIVE_MS, KNOWN_NETWORK_MS,
+  DEVICE_OVERLAP_MS, DISCONNECT_MS,
+  FOREIGN_CALL_MS, FOREIGN_PROBE_EVERY_MS, GIVEN_UP_RETRY_MS, HEALTH_WAIT_MS, JUST_BOUND_MS, KEEP_ALIVE_MS, KNOWN_NETWORK_MS,
   LATE_TIMER_MS, LEAST_WAIT_MS, LEFT_MS, LISTENER_RECONNECT, LIST_GRACE_MS, LIST_SLACK_MS, LOOK_AGAIN_MS, MOVED_MS, MOVED_WAIT_MS,
   NEAR_BOOT_WAIT_MS, NEAR_SILENCE_MS, NOTICED_WITHIN_MS, OPERATOR_WAIT_MS, PROGRESS_EVERY_MS, SLOW_ROUND_TRIP_MS, PAUSE_MS, PENDING_MS, PROBE_EVERY_MS, QUIT_MS, RECONNECT, REFUSAL_QUIET_MS,
   READ_TOGETHER_MS, REQUEST_WAIT_MS, RESUME_MS, RETRY_EVERY_MS, REVOCATION_WAIT_MS, SEARCH_AGAIN_MS, SEARCH_MS, SENTINEL_COMMAND_MS,
@@ -93,6 +95,9 @@ const RULES: Record<string, boolean> = {
   'an account remembers a network as long as attempts count': Math.max(...windowsMs) <= KNOWN_NETWORK_MS,
   'who acts as a user does so for less than the user': ACTING_MS < absoluteTimeoutMs,
 
+  'a request under way ends before its short cookie does': REQUEST_WAIT_MS < DEVICE_OVERLAP_MS,
+  'a copied short cookie is good for little longer than a browser keeps it': 5 * DEVICE_OVERLAP_MS < durationMs('5m'),
+  'who signs in is asked to bind before they are refused for it': JUST_BOUND_MS < durationMs(DEVICE_BOUND_DEFAULTS.grace),
   'an operator waits longer than a server that starts': BOOT_WAIT_MS < OPERATOR_WAIT_MS,
   'an operator sees that it goes on': PROGRESS_EVERY_MS < OPERATOR_WAIT_MS,
   'a round trip is slow before it fails': SLOW_ROUND_TRIP_MS < COMMAND_DEADLINE_MS,
