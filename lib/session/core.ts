@@ -218,20 +218,23 @@ export class SessionCore {
 
   /**
    * Judges by which device a session is used, and tells of it where that is not the one that it is bound to. `about`:
-   * who uses it, where that is a request. Throws what the application's `required` throws.
+   * who uses it, where that is a request; `null`: nobody does, it is looked up. Throws what the application's
+   * `required` throws.
    */
-  standingOf (record: SessionRecord, headers: DeviceHeaders, about: () => Circumstances): Standing {
+  standingOf (record: SessionRecord, headers: DeviceHeaders, about: (() => Circumstances) | null): Standing {
     const { device } = this.options
     if (device == null || record.kind !== 'cookie' || record.userId === null) return 'unproven'
     const standing = device.standingOf(record, headers, this.#store.now())
+    if (about === null) return standing
     if (standing === 'mismatch') this.#mismatch(record, 'refused', about())
     else if (standing === 'skipped') this.#mismatch(record, 'skipped', about())
     return standing
   }
 
-  /** Returns the session if the request that it was found by may use it. */
-  forRequest (record: SessionRecord | null, headers: DeviceHeaders): SessionRecord | null {
-    return record !== null && passes(this.standingOf(record, headers, () => ({}))) ? record : null
+  /** Returns the session if what it was found by may use it. `headers`: those of a request, `null` where it is none. */
+  usable (record: SessionRecord | null, headers: DeviceHeaders | null): SessionRecord | null {
+    if (record === null) return null
+    return passes(this.standingOf(record, headers ?? {}, headers && (() => ({})))) ? record : null
   }
 
   #mismatch ({ id, userId }: SessionRecord, reason: 'refused' | 'skipped', about: Circumstances): void {

@@ -192,7 +192,7 @@ export class SessionManager<Data extends object = JsonObject> {
    * that is bound to a device is not found: its value alone proves nothing. `fromRequest` finds it.
    */
   async find (token: string, options?: FindOptions): Promise<SessionInfo | null> {
-    return await this.#found(typeof token === 'string' ? this.#ofToken(token) : null, {}, options)
+    return await this.#found(typeof token === 'string' ? this.#ofToken(token) : null, null, options)
   }
 
   /**
@@ -215,7 +215,7 @@ export class SessionManager<Data extends object = JsonObject> {
   async fromBearer (authorization: string | null | undefined, options?: FindOptions): Promise<SessionInfo | null> {
     const { credentials } = this.#core
     const credential = typeof authorization === 'string' ? credentials.readBearer(authorization) : null
-    return await this.#found(credential, {}, options)
+    return await this.#found(credential, null, options)
   }
 
   /**
@@ -421,14 +421,14 @@ export class SessionManager<Data extends object = JsonObject> {
   }
 
   async #found (
-    credential: Credential | null, headers: DeviceHeaders, options: FindOptions = {}
+    credential: Credential | null, headers: DeviceHeaders | null, options: FindOptions = {}
   ): Promise<SessionInfo | null> {
     assertMembers(options, 'options', ['touch'])
     const { touch = false } = options
     assertBoolean(touch, 'touch')
     if (credential === null) return null
     const finding = this.#core.find(credential, { uses: touch }).then(async (found) => {
-      const record = this.#core.forRequest(found, headers)
+      const record = this.#core.usable(found, headers)
       if (record === null || !touch || !this.#core.isTouchDue(record)) return record
       return await this.#core.touch(record) ? record : null
     })
