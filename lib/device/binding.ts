@@ -3,8 +3,8 @@ import type { BoundKey } from '../session/bound-key.ts'
 import type { DeviceCheck, DeviceHeaders, Standing } from '../session/device-check.ts'
 import { cookieValues } from '../session/headers.ts'
 import type { SessionRecord } from '../session/record.ts'
-import { DEVICE_OVERLAP_MS, JUST_BOUND_MS } from '../util/timings.ts'
 import { Recent } from '../util/recent.ts'
+import { DEVICE_OVERLAP_MS, JUST_BOUND_MS } from '../util/timings.ts'
 import { readProof } from './proof.ts'
 import { DeviceSeals } from './seals.ts'
 
@@ -40,10 +40,10 @@ export interface ShortCookie {
 export type Registration = { readonly boundKey: string } | 'bad-proof' | 'taken'
 
 /**
- * Outcome of a refresh. `forget`: the browser is to forget its side. `challenge`: it is to sign a new challenge.
- * `bad-proof`: nobody who holds the key has sent this.
+ * Outcome of a refresh: the key, and whether the browser has signed a challenge by it or is to sign a new one.
+ * `forget`: the browser is to forget its side. `bad-proof`: nobody who holds the key has sent this.
  */
-export type Refresh = BoundKey | 'forget' | 'challenge' | 'bad-proof'
+export type Refresh = { readonly bound: BoundKey, readonly hasSigned: boolean } | 'forget' | 'bad-proof'
 
 /** Whether a proof is for this endpoint, by the URL that it names. */
 type FitsAudience = (url: string) => boolean
@@ -116,11 +116,11 @@ export class DeviceBinding implements DeviceCheck {
   ): Refresh {
     const bound = readBoundKey(record.boundKey)
     if (bound === null || unquoted(id) !== bound.identifier) return 'forget'
-    if (header === undefined) return 'challenge'
+    if (header === undefined) return { bound, hasSigned: false }
     const proof = readProof(header)
     if (proof === null || !proof.verify(bound.key)) return 'bad-proof'
     if (proof.audience !== null && !fits(proof.audience)) return 'bad-proof'
-    return this.#seals.verifyChallenge(proof.challenge, bound.identifier, now) ? bound : 'challenge'
+    return { bound, hasSigned: this.#seals.verifyChallenge(proof.challenge, bound.identifier, now) }
   }
 
   /** Whether a request shows the short cookie of the binding of this identifier, whatever has become of its session. */

@@ -1,6 +1,6 @@
+import type { BoundKey } from '../session/bound-key.ts'
 import { Signature } from '../session/token.ts'
 import { Recent } from '../util/recent.ts'
-import type { BoundKey } from '../session/bound-key.ts'
 
 /** Number of verified cookies that are remembered. */
 const REMEMBERED = 10_000

@@ -85,12 +85,11 @@ async function refresh (
   const outcome = binding.refresh(record, { id, header, now: core.now(), fits })
   if (outcome === 'forget') return answer(reply, 401)
   if (outcome === 'bad-proof') return answer(reply, 400)
-  const bound = outcome === 'challenge' ? readBoundKey(record.boundKey) : outcome
-  if (outcome === 'challenge' && bound !== null) {
+  const { bound, hasSigned } = outcome
+  if (!hasSigned) {
     reply.header('secure-session-challenge', binding.challengeHeader(bound, core.now()))
     return answer(reply, 403)
   }
-  if (bound === null) return answer(reply, 401)
   const confirming = confirm(context, record)
   // The next request does it, if this one cannot.
   const stored = confirming === undefined ? record : await budget.within(confirming).catch(() => record)
