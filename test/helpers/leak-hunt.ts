@@ -4,6 +4,7 @@ import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { SessionOptions } from '../../lib/index.ts'
 import { kContext } from '../../lib/http/context.ts'
+import { DeviceBinding } from '../../lib/device/binding.ts'
 import type { PluginContext } from '../../lib/http/context.ts'
 import { Credentials } from '../../lib/session/credentials.ts'
 import { secretOf, watchRandomSource } from './random-source.ts'
@@ -33,6 +34,14 @@ const { sign } = Credentials.prototype
 Credentials.prototype.sign = function (token) {
   drawn.add(secretOf(token))
   return sign.call(this, token)
+}
+
+// The short cookie of a session that is bound to a device: what follows its end.
+const { shortCookie } = DeviceBinding.prototype
+DeviceBinding.prototype.shortCookie = function (bound, now) {
+  const made = shortCookie.call(this, bound, now)
+  lookFor(made.value.slice(made.value.indexOf('.') + 1), 'a short cookie')
+  return made
 }
 
 /** What one application has shown, or what is nobody's in particular. */
@@ -113,7 +122,7 @@ subscribe('fastify.initialization', (message) => {
   })
 })
 
-for (const name of ['created', 'revoked', 'expired', 'login-failed']) {
+for (const name of ['created', 'revoked', 'expired', 'login-failed', 'used-after-end', 'device-mismatch']) {
   subscribe(`fastify-user-sessions:${name}`, (event) => ofNobody.see(() => `event ${name}`, JSON.stringify(event)))
 }
 process.on('warning', (warning) => ofNobody.see(() => 'a warning of the process', String(warning.stack)))
@@ -153,11 +162,11 @@ function watchReply (sight: Sight, request: FastifyRequest, raw: ServerResponse)
   }) as typeof end
 }
 
-/** A `Set-Cookie` line without the value of the session cookie, which is where a token belongs. */
+/** A `Set-Cookie` line without the value of the session cookie, which is where a token belongs, or of its short cookie. */
 function withoutSession (request: FastifyRequest, line: string): string {
   const context = (request.server as { [kContext]?: PluginContext })[kContext]
   // An example uses the package as it is built, whose context is not to be seen.
-  const names = context === undefined ? DEFAULT_NAMES : context.options.cookieNames.slice(0, 1)
+  const names = context === undefined ? DEFAULT_NAMES : [...context.options.cookieNames.slice(0, 1), ...context.device?.binding.cookieNames.slice(0, 1) ?? []]
   return names.some((name) => line.startsWith(`${name}=`)) ? line.replace(/^[^;]*/, '') : line
 }
 

@@ -24,6 +24,7 @@ const app: FastifyInstance = await startApp(t, { store: new MemoryStore(), devic
 app.get('/me', async ({ auth }) => ({ user: auth?.userId ?? null, bound: auth?.deviceBound ?? false }))
 app.get('/money', { preHandler: app.requireDeviceBound }, async () => 'yours')
 await app.ready()
+// No type says what stands under the name of this symbol.
 const { core } = (app as unknown as { [kContext]: PluginContext })[kContext]
 const now = Date.now()
 const seals = new DeviceSeals([secret])
