@@ -186,7 +186,15 @@ for (const [what, reason, end] of endings) {
     elsewhere.cookies.set('sid', ada.cookies.get('sid') as string)
     const signal = await watch(here, ada)
     await until('the subscription', async () => Number((await redis.client.pubsub('NUMSUB', `@${keyPrefix}events`))[1]) === 1)
-    await end({ app: there.app, browser: elsewhere, id: here.watched[0]?.id as string })
+    const id = here.watched[0]?.id as string
+    // When it begins to listen it looks whether the session has ended unheard of. That look is over before it ends: a
+    // message that is sent now comes after it began, and an answer of the store after its answer.
+    let heard = false
+    here.app.sessions.on('created', ({ userId }) => { heard ||= userId === 'bob' })
+    await there.app.sessions.create({ userId: 'bob' })
+    await until('a message', () => heard)
+    await here.app.sessions.get(id)
+    await end({ app: there.app, browser: elsewhere, id })
     await until('the signal', () => signal.aborted, SOON)
     t.match(signal.reason, { message: `The session has ended: ${reason}` })
   })
