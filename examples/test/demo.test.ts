@@ -135,6 +135,7 @@ test('over https the demo binds a session to the device, says so, and hands out 
   const env = { TSX_TSCONFIG_PATH: `${root}examples/tsconfig.json`, TLS_KEY: keyFile, TLS_CERT: certFile }
   await startCommand(t, [process.execPath, '--import', 'tsx', `${root}examples/demo/server.ts`], port, { env, answers })
   // All that a BoundBrowser asks of an application.
+  // All that a browser of the tests asks an application for.
   const app = { inject: async (sent: Sent) => await overHttps(port, sent) } as unknown as FastifyInstance
   const ada = new BoundBrowser(app)
   await ada.post('/auth/login', { username: 'ada', password: 'lovelace' })

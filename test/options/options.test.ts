@@ -511,6 +511,7 @@ t.test('what deviceBound cannot have is a boot error, which says why', (t) => {
   t.strictSame(faults({ cookie: { partitioned: true } }), alone('cookie.partitioned', 'browsers bind no such cookies'))
   t.strictSame(faults({ redis: 'redis://127.0.0.1', expressSession: 'share' }), alone('expressSession share', 'an Express app does not check it'))
   const unbinding = Object.fromEntries(['now', 'find', 'begin', 'replace', 'move', 'update', 'touch', 'delete', 'ping', 'close'].map((name) => [name, () => {}]))
+  // All that a check at boot looks at.
   const store = { ...unbinding, events: {} } as unknown as MemoryStore
   t.strictSame(faults({ store }), ['deviceBound needs a store that keeps the keys of devices: this one has no bind()'])
   t.strictSame(faults({ store: { ...store, bind () {} } }), [])

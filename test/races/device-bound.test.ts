@@ -25,6 +25,7 @@ const GIVEN_UP_MS = 450
 /** The processes whose store does not answer in time. */
 const down = new Set<FastifyInstance>()
 
+/** No type says what stands under the name of this symbol. */
 const contextOf = (app: FastifyInstance): PluginContext => (app as unknown as { [kContext]: PluginContext })[kContext]
 
 /** One process of the application; what its routes do begins after a while of its own. */

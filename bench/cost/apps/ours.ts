@@ -42,6 +42,7 @@ export async function start (redis: string, { via = 'auth', store = 'redis', bea
   }
   app.post<Login>('/login', async (request, reply) => {
     const { user } = request.query
+    // It is asked by `inject` alone: what its server and its logger are makes no difference.
     if (bound === true) reply.header('set-cookie', await boundCookies(app as unknown as FastifyInstance, user))
     else if (bearer) reply.headers((await app.sessions.create({ userId: user, kind: 'bearer' })).headers)
     else await app.login(request, { id: user })
