@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import ts from 'typescript'
 import { secret } from './app.ts'
 import type { Page } from './pages.ts'
-import { freePort, root, run, startProgram } from './process.ts'
+import { freePort, root, run, startCommand } from './process.ts'
 import type { Program } from './process.ts'
 import { startRedis } from './redis.ts'
 
@@ -84,10 +84,13 @@ export function falseQuotes (page: Page): string[] {
   })
 }
 
+/** What adds to the types of others: a declaration, or a package besides Fastify, this one and Node's. */
+const ADDS = /^\s*declare (module|global)\b|^import\b[^'"]*['"](?!\.|node:|fastify['"]|fastify-user-sessions['"/])/m
+
 /**
- * Writes programs into a folder, and returns what the compiler says against them. Those of a page are compiled together,
- * and apart from other pages: each may add to Fastify's types what it likes. `skipLibCheck`: types of packages, ours
- * too, are not checked in themselves, which takes seconds for each page.
+ * Writes programs into a folder, and returns what the compiler says against them. A page that adds to Fastify's types what
+ * it likes is compiled apart from the others. `skipLibCheck`: types of packages, ours too, are not checked in themselves,
+ * which takes seconds each time.
  */
 export function compile (folder: string, programs: PageProgram[], { skipLibCheck = true } = {}): string {
   write(folder, programs)
@@ -99,34 +102,39 @@ export function compile (folder: string, programs: PageProgram[], { skipLibCheck
     if (!sources.has(name)) sources.set(name, read(name, ...rest))
     return sources.get(name)
   }
-  const files = programs.map(({ file }) => join(folder, file))
-  const diagnostics = [...new Set(files.map(dirname))].flatMap((page) => {
-    const rootNames = files.filter((file) => dirname(file) === page)
-    return ts.getPreEmitDiagnostics(ts.createProgram({ rootNames, options, host }))
-  })
+  const adding = new Set(programs.filter(({ code }) => ADDS.test(code)).map(({ file }) => dirname(file)))
+  const groups = new Map<string, string[]>()
+  for (const { file } of programs) {
+    const group = adding.has(dirname(file)) ? dirname(file) : ''
+    groups.set(group, [...groups.get(group) ?? [], join(folder, file)])
+  }
+  const diagnostics = [...groups.values()].flatMap((rootNames) => ts.getPreEmitDiagnostics(ts.createProgram({ rootNames, options, host })))
   return ts.formatDiagnostics(diagnostics, host)
 }
 
 /** Starts each program and waits until it listens, or a script ends; `use` may ask it something. Returns what failed. */
 export async function runAll (t: Test, folder: string, programs: PageProgram[], use: (program: PageProgram, port: number) => Promise<void> = async () => {}): Promise<string[]> {
   write(folder, programs)
+  emit(folder, programs)
   const redis = await startRedis(t)
   const failed: string[] = []
   const queue = programs.filter(({ kind }) => kind !== 'module')
-  const env = { NODE_ENV: 'development', SESSION_SECRET: secret, REDIS_URL: redis.url }
+  // As a reader starts it. What tap and coverage put into a process takes it longer than all the rest, and nobody reads
+  // the coverage of one that is killed.
+  const env = { NODE_ENV: 'development', SESSION_SECRET: secret, REDIS_URL: redis.url, NODE_OPTIONS: undefined, NODE_V8_COVERAGE: undefined }
   await Promise.all([1, 2].map(async () => {
     for (let program = queue.shift(); program !== undefined; program = queue.shift()) {
       const port = await freePort()
       let started: Program | undefined
-      const file = join(folder, program.file)
+      const file = emitted(join(folder, program.file))
       try {
         if (program.kind === 'script') {
-          const { code, output } = await run(process.execPath, ['--import', 'tsx', file], { env, cwd: dirname(file) })
+          const { code, output } = await run(process.execPath, [file], { env, cwd: dirname(file) })
           if (code !== 0) failed.push(`${program.about}: ended with ${code}: ${output}`)
           continue
         }
         // What it writes stays in its folder.
-        started = await startProgram(t, file, port, env, dirname(file))
+        started = await startCommand(t, [process.execPath, file], port, { env, cwd: dirname(file) })
         await use(program, port)
       } catch (error) {
         failed.push(`${program.about}: ${String(error)}`)
@@ -145,6 +153,14 @@ function write (folder: string, programs: PageProgram[]): void {
     writeFileSync(join(folder, file), code)
   }
 }
+
+/** Writes programs as JavaScript, beside themselves: what transforms them as they run transforms all that they import. */
+function emit (folder: string, programs: PageProgram[]): void {
+  const compilerOptions = { ...COMPILER_OPTIONS, allowImportingTsExtensions: false, rewriteRelativeImportExtensions: true, noEmit: false, module: ts.ModuleKind.ES2022 }
+  for (const { file, code } of programs) writeFileSync(emitted(join(folder, file)), ts.transpileModule(code, { compilerOptions, fileName: file }).outputText)
+}
+
+const emitted = (file: string): string => file.replace(/\.ts$/, '.js')
 
 function continued (whole: string, code: string): string {
   if (!whole.includes('await app.listen')) throw new Error(`there is no program to continue: ${code.slice(0, 80)}`)
