@@ -23,32 +23,38 @@ export const SECRET = 'only for measuring, and 32 characters long'
 export async function start (redis: string, { via = 'auth', store = 'redis', bearer = false, nearCache, metrics, bound }: OursOptions): Promise<Started> {
   if (nearCache !== undefined && !await hasOption('nearCache')) throw new NotThere('this version has no near-cache')
   if (bound === true && !await hasOption('deviceBound')) throw new NotThere('this version binds no sessions')
-  const app = Fastify(bound === true ? { trustProxy: '127.0.0.1' } : {})
-  await app.register(lib.sessionPlugin, {
+  const app = Fastify()
+  const options = {
     secret: SECRET,
     cookie: { secure: false },
     // So long that no session is touched meanwhile: at the default that is one write in three minutes.
     idleTimeout: '8h',
     ...store === 'redis' ? { redis } : { store: new lib.MemoryStore() },
     ...bearer && { bearer },
-    ...nearCache !== undefined && { nearCache },
     // So long that no short cookie runs out meanwhile.
     ...bound === true && { deviceBound: { maxAge: '1h' } }
-  })
+  }
+  await app.register(lib.sessionPlugin, { ...options, ...nearCache !== undefined && { nearCache } })
   if (metrics === true) {
     const { collectMetrics } = await metricsOf() ?? {}
     if (collectMetrics === undefined) throw new NotThere('this version has no metrics')
     collectMetrics(app.sessions)
   }
+  // Sessions are bound over https alone, and what a proxy is trusted to say costs each request something.
+  const binding = Fastify({ trustProxy: '127.0.0.1' })
+  if (bound === true) {
+    await binding.register(lib.sessionPlugin, options)
+    binding.post<Login>('/sign-in', async (request) => await binding.login(request, { id: request.query.user }))
+    binding.get('/me', { preHandler: binding.authenticate }, async () => ({}))
+    app.addHook('onClose', async () => await binding.close())
+  }
   app.post<Login>('/login', async (request, reply) => {
     const { user } = request.query
-    // It is asked by `inject` alone: what its server and its logger are makes no difference.
-    if (bound === true) reply.header('set-cookie', await boundCookies(app as unknown as FastifyInstance, user))
+    if (bound === true) reply.header('set-cookie', await boundCookies(binding as unknown as FastifyInstance, user))
     else if (bearer) reply.headers((await app.sessions.create({ userId: user, kind: 'bearer' })).headers)
     else await app.login(request, { id: user })
     return { ok: true }
   })
-  app.post<Login>('/sign-in', async (request) => await app.login(request, { id: request.query.user }))
   if (via === 'auth') app.get('/me', { preHandler: app.authenticate }, async (request) => bodyOf(request.auth?.userId ?? null))
   else app.get('/me', { preHandler: app.authenticate }, async (request) => bodyOf(request.session.userId as string))
   app.get('/public', async () => bodyOf(null))
