@@ -24,11 +24,11 @@ export type { SessionData } from './http/session-data.ts'
 export type { Duration } from './util/duration.ts'
 export type { SessionError, SessionErrorCode } from './errors.ts'
 export type {
-  DeviceMismatch, EndReason, EventName, LoginFailure, SessionEvent, SessionEvents, UseAfterEnd
+  DeviceMismatch, EndReason, EventName, LoginFailure, SessionEvent, SessionEvents, SessionFork, UseAfterEnd
 } from './session/events.ts'
 export type {
   AttemptLimitOptions, AttemptOptions, CookieOptions, DecoratorOptions, DeviceBoundOptions, EncryptionOptions,
-  NearCacheOptions, PagesOptions, RememberOptions, SecurityLogOptions, SessionOptions
+  ForkDetectionOptions, NearCacheOptions, PagesOptions, RememberOptions, SecurityLogOptions, SessionOptions
 } from './options/types.ts'
 export type {
   CreatedSession, CreateSession, FindOptions, Health, ListSessions, RequestLike, RevokeOptions, RevokeUserOptions,

@@ -10,6 +10,7 @@ import { pathSignature } from './http/return-path.ts'
 import { addDeviceRoutes } from './http/routes/device.ts'
 import { sessionObjects } from './http/session-object.ts'
 import { deviceBinding } from './device/binding.ts'
+import { forkDetection } from './device/forks.ts'
 import { layoutOf } from './options/layout.ts'
 import type { SessionOptions } from './options/types.ts'
 import { resolveOptions } from './options/resolve.ts'
@@ -38,6 +39,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
     sessions: new SessionManager(core),
     log: app.log,
     device: device === null ? null : { binding: device, path: devicePath(app.prefix, options) },
+    forks: forkDetection(options),
     pathSignature: pathSignature(options),
     build: () => { throw new Error('the plugin is not ready yet') },
     warned: new Set()

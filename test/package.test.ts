@@ -11,10 +11,10 @@ import { root, run } from './helpers/process.ts'
 const require = createRequire(import.meta.url)
 
 /*
- * How large the package may be: about a sixth above what it was when these were set. Raise one only on purpose. Last
- * time: the command line, the routes of administrators, and marks of ended sessions, with their pages and examples.
+ * How large the package may be: little above what it was when these were set. Raise one only on purpose. Last time:
+ * sessions that are bound to a device, and those that two browsers use, with their pages.
  */
-const MAX_TARBALL_BYTES = 1_090_000
+const MAX_TARBALL_BYTES = 1_150_000
 const MAX_FILES = 1_050
 /** CPU time of importing the package, as a multiple of importing Fastify. */
 const MAX_IMPORT_RATIO = 5

@@ -15,7 +15,7 @@ import sessionPlugin, {
   requireAuth, requireDeviceBound, requireRecentLogin, SessionManager, sessionRoutes
 } from '../lib/index.ts'
 import type {
-  AdminGuard, AdminRoutesOptions, CookieOptions, DeviceBoundOptions, DeviceMismatch, RequestAuth, SessionError, SessionErrorCode, SessionInfo, SessionManagerOptions, SessionOptions,
+  AdminGuard, AdminRoutesOptions, CookieOptions, DeviceBoundOptions, DeviceMismatch, ForkDetectionOptions, RequestAuth, SessionError, SessionErrorCode, SessionFork, SessionInfo, SessionManagerOptions, SessionOptions,
   SessionRoutesOptions
 } from '../lib/index.ts'
 import type { DefaultCredentials } from '../lib/http/routes/schemas.ts'
@@ -75,6 +75,23 @@ export async function options (app: FastifyInstance): Promise<void> {
   await app.register(sessionPlugin, { secret: 'a', redis: 'c', expressSession: '@fastify/session' })
   // @ts-expect-error express-session's 'auto' is not safe here
   await app.register(sessionPlugin, { secret: 'a', cookie: { secure: 'auto' } })
+}
+
+/** Sessions that two browsers use. */
+export async function forkDetection (app: FastifyInstance): Promise<void> {
+  const store = new MemoryStore()
+  const all = { onFork: 'reauthenticate' } as const satisfies { [Each in keyof ForkDetectionOptions]-?: ForkDetectionOptions[Each] }
+  for (const forkDetection of [true, false, undefined, {}, all]) await app.register(sessionPlugin, { secret: 'a', store, forkDetection })
+  // @ts-expect-error no such reaction
+  await app.register(sessionPlugin, { secret: 'a', store, forkDetection: { onFork: 'refuse' } })
+  app.sessions.on('session-forked', (event: SessionFork) => {
+    const { id, userId, at, network, networkDiffers, device, requestId, local } = event
+    is<number>()(at, true)
+    is<boolean>()(networkDiffers, true)
+    is<true>()(local, true)
+    for (const text of [id, userId, network]) is<string>()(text, true)
+    for (const text of [device, requestId]) is<string | null>()(text, true)
+  })
 }
 
 /** Sessions that are bound to a device. */

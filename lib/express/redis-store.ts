@@ -171,6 +171,10 @@ export class RedisStore extends ConnectRedis implements SessionStore {
     return await this.#sessions.bind(record, boundKey)
   }
 
+  async advance (record: SessionRecord, twin: string): Promise<boolean> {
+    return await this.#sessions.advance(record, twin)
+  }
+
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
     return await this.#sessions.delete(id, options)
   }

@@ -232,6 +232,7 @@ export class ExpressRecords extends Records {
       actor: null,
       idp: null,
       boundKey: null,
+      twin: null,
       ip: null,
       userAgent: null
     }

@@ -3,6 +3,7 @@ import { requestIdText } from '../session/end-cause.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import type { SessionCore } from '../session/core.ts'
 import type { DeviceBinding } from '../device/binding.ts'
+import type { ForkDetection } from '../device/forks.ts'
 import type { SessionManager } from '../session/manager.ts'
 import type { Signature } from '../session/token.ts'
 import type { RequestSession } from './request-session.ts'
@@ -22,6 +23,8 @@ export interface PluginContext {
   readonly log: FastifyBaseLogger
   /** Binds sessions to devices, and the path at which it does. `null`: none is bound. */
   readonly device: { readonly binding: DeviceBinding, readonly path: string } | null
+  /** Notices sessions that two browsers hold. `null`: nothing does. */
+  readonly forks: ForkDetection | null
   /** Signs the paths that people are sent back to. */
   readonly pathSignature: Signature
   /** Builds session objects. Set once @fastify/session is registered. */

@@ -166,7 +166,7 @@ function settingLines (
  */
 function clearingLines (context: PluginContext, request: FastifyRequest): string[] {
   const [name, ...older] = context.options.cookieNames as [string, ...string[]]
-  const others = [...older, ...context.device?.binding.cookieNames ?? []]
+  const others = [...older, ...context.device?.binding.cookieNames ?? [], ...context.forks?.cookieNames ?? []]
   return [setCookieLine(context, request, { name, ...EXPIRED }), ...clearingLinesOf(context, request, others)]
 }
 

@@ -120,7 +120,7 @@ export const requireDeviceBound: Authenticate = guard((context, request) => {
  * Requires a sign-in of this time, and by these methods. `methods`: none, where any will do.
  * @throws ERR_SESSION_UNAUTHENTICATED when nobody is signed in
  * @throws ERR_SESSION_IMPERSONATED when somebody acts as the user
- * @throws ERR_SESSION_REAUTH_REQUIRED when the sign-in is another
+ * @throws ERR_SESSION_REAUTH_REQUIRED when the sign-in is another, or two browsers use the session
  */
 export function assertRecent (
   context: PluginContext, request: FastifyRequest,
@@ -131,7 +131,8 @@ export function assertRecent (
     explain(request, () => ({ reason: 'impersonated' }))
     throw new errors.IMPERSONATED()
   }
-  const isRecent = context.core.now() - auth.authenticatedAt <= withinMs
+  const isRecent = context.core.now() - auth.authenticatedAt <= withinMs &&
+    !storedSessionOf(context, request).hasToSignInAgain
   if (isRecent && methods.every((method) => auth.methods.includes(method))) return
   explain(request, () => ({ reason: isRecent ? 'missing-methods' : 'old-sign-in' }))
   const error = new errors.REAUTH_REQUIRED()

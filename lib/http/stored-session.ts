@@ -1,4 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { isForked } from '../device/forks.ts'
+import type { Turn } from '../device/forks.ts'
 import { errors } from '../errors.ts'
 import { apply, parseData } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
@@ -14,14 +16,16 @@ import type { SessionRecord } from '../session/record.ts'
 import { noCredential } from '../session/refusals.ts'
 import type { Refusal } from '../session/refusals.ts'
 import type { Token } from '../session/token.ts'
+import { TURN_REPLY_MS } from '../util/timings.ts'
 import { clientOf, kReply, kRequestSession, routeConfig, warnOnce } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
-import { assertCookieCanBeSet, hasReplied, PendingCookie } from './cookie.ts'
+import { assertCookieCanBeSet, cookieLife, hasReplied, PendingCookie, setCookieLine } from './cookie.ts'
 import { assertSameSite } from './cross-site.ts'
 import { askingAgainFor, navigates, REGISTRATION } from './device-asking.ts'
 import { confirm } from './device-confirming.ts'
 import { requestAuth } from './request-auth.ts'
 import type { RequestAuth } from './request-auth.ts'
+import { keepPrivate } from './reply-head.ts'
 import type { BeginPlan, SavePlan } from './save-plan.ts'
 import { StoreBudget } from './store-budget.ts'
 
@@ -43,6 +47,14 @@ interface SavedSession {
   /** Its id, where it gets a new one and the application knows that already. */
   readonly id: string | undefined
   readonly carry: NewSession['carry']
+}
+
+/** What a use makes of the twin of a session. */
+interface TurnOf extends Turn {
+  /** The session, as it was found. */
+  readonly of: SessionRecord
+  /** When that was, by the store's clock. */
+  readonly at: number
 }
 
 const BEGUN_TOO_LATE = 'a session was begun, and its reply had gone by then without the cookie:' +
@@ -67,6 +79,8 @@ export class StoredSession {
   #proven: string | null = null
   /** The session that this request may not use, for want of its device. */
   #withheld: SessionRecord | null = null
+  /** What this use makes of the twin of the session, as it was found. */
+  #turn: TurnOf | null = null
   #end: EndInfo | null = null
   /** Who used it after its end, until that is told. */
   #userAfterEnd: ReturnType<typeof clientOf> | null = null
@@ -314,7 +328,9 @@ export class StoredSession {
     const isShared = core.options.shared !== null && record.createdAt > 0
     if (isShared && !this.#pendingCookie.isPending) this.#pendingCookie.set()
     // A use that could not be written down shortens the session a little; the reply is as good.
-    await this.budget.within(core.touch(record)).catch(() => {})
+    const turn = this.#turn
+    const touching = turn === null ? core.touch(record) : core.touch({ ...record, twin: turn.of.twin }, turn.twin)
+    await this.budget.within(touching).catch(() => {})
   }
 
   /** @throws ERR_SESSION_UNSUPPORTED in a bearer request, ERR_SESSION_UNAUTHENTICATED where its token is none */
@@ -328,6 +344,19 @@ export class StoredSession {
   writeCookie (reply: FastifyReply): void {
     this.#cookie?.write(reply)
     if (this.#context.device !== null) this.#askAgain(reply)
+    if (this.#turn !== null) this.#writeTwin(reply, this.#turn)
+  }
+
+  /** Puts the next twin cookie into the reply. */
+  #writeTwin (reply: FastifyReply, { value, of, at }: TurnOf): void {
+    const record = this.#record
+    if (value === null || record === null || record.id !== of.id || this.#isEnded) return
+    if (this.#context.core.now() - at > TURN_REPLY_MS) return
+    const life = cookieLife(this.#context, { record, isNew: false })
+    const maxAge = life === null ? {} : { maxAge: Math.max(1, Math.round(life.leftMs / 1000)) }
+    const [name] = this.#context.forks?.cookieNames as [string]
+    reply.header('set-cookie', setCookieLine(this.#context, this.#request, { name, value, ...maxAge }))
+    keepPrivate(reply)
   }
 
   /** Has the browser asked to bind a session that began before, with a page. */
@@ -365,6 +394,7 @@ export class StoredSession {
   #found (record: SessionRecord | null): Promise<void> | undefined {
     this.#record = record
     if (record !== null && this.#context.device !== null) this.#judge(record)
+    if (this.#record !== null && this.#context.forks !== null && this.isTouchDue) this.#takeTurn(this.#record)
     if (this.#record === null) return
     if (this.#sent?.renew === true) this.#pendingCookie.set()
     // No other hook meets a reply that the route hijacks.
@@ -384,6 +414,25 @@ export class StoredSession {
     if (this.#failure === null && passes(this.#standing)) return
     this.#record = null
     this.#withheld = record
+  }
+
+  /** Looks whether another browser uses the session as well: at each use that is written down. */
+  #takeTurn (record: SessionRecord): void {
+    const { core, forks } = this.#context
+    const at = core.now()
+    const turn = forks?.turn(record, this.#request.headers, at) ?? null
+    if (turn === null) return
+    this.#turn = { ...turn, of: record, at }
+    if (turn.value !== null) return
+    const ends = forks?.options.onFork === 'revoke'
+    if (ends || !isForked(record)) core.tellFork(record, this.#client, ends)
+    if (ends) this.#record = null
+  }
+
+  /** Whether no sign-in of before is recent: two browsers use the session. */
+  get hasToSignInAgain (): boolean {
+    if (this.#context.forks?.options.onFork !== 'reauthenticate' || this.#record === null || this.#isNew) return false
+    return this.#turn?.value === null || isForked(this.#record)
   }
 
   /** Notes once that the browser holds the key of its session. `undefined`: that is known. */

@@ -148,6 +148,7 @@ function countEvents ({ events }: SessionCore, metrics: Metrics): void {
   const failed = metrics.counter(METRICS.loginFailures)
   const used = metrics.counter(METRICS.usesAfterEnd)
   const mismatched = metrics.counter(METRICS.deviceMismatches)
+  const forked = metrics.counter(METRICS.forks)
   const refused = metrics.counter(METRICS.crossSite)
   const outage = metrics.counter(METRICS.outages)
   const stops = [
@@ -162,6 +163,7 @@ function countEvents ({ events }: SessionCore, metrics: Metrics): void {
     events.onHere('login-failed', ({ reason, limit }) => failed({ reason: limit ?? reason })),
     events.onHere('used-after-end', ({ kind }) => used({ kind })),
     events.onHere('device-mismatch', ({ reason }) => mismatched({ reason })),
+    events.onHere('session-forked', () => forked({})),
     events.onHere('cross-site', () => refused({})),
     events.onHere('store-down', () => outage({}))
   ]

@@ -56,6 +56,12 @@ export const METRICS = {
     help: 'Sessions bound to a device that were used without it, once each. Needs the option deviceBound.',
     labels: { reason: ['refused', 'skipped'] }
   }),
+  forks: defined({
+    name: 'forks_total',
+    type: 'counter',
+    help: 'Sessions that two browsers were seen to use, once each. Needs the option forkDetection.',
+    labels: {}
+  }),
   crossSite: defined({
     name: 'cross_site_refusals_total',
     type: 'counter',

@@ -1,7 +1,7 @@
 import type { EventEmitter } from 'node:events'
 import { expiresAt } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
-import { bind, listsOf, setTimeouts } from '../session/store.ts'
+import { advance, bind, listsOf, setTimeouts } from '../session/store.ts'
 import type {
   Adoption, AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListOptions,
   MoveOptions, ReplaceOptions, SessionStore, StoreEvents
@@ -169,9 +169,11 @@ export class NearCacheStore implements SessionStore {
   }
 
   async touch (record: SessionRecord): Promise<boolean> {
-    const present = this.#changes.isOfEnds === true ? await this.#untouched(record) : record
-    if (typeof present === 'boolean') return present
-    return await this.#changing([record.id], () => this.#store.touch(present))
+    return await this.#use(record, (present) => this.#store.touch(present))
+  }
+
+  async advance (record: SessionRecord, twin: string): Promise<boolean> {
+    return await this.#use(record, (present) => advance(this.#store, present, twin))
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {
@@ -259,6 +261,12 @@ export class NearCacheStore implements SessionStore {
     } finally {
       for (const id of ids) this.#changed(id)
     }
+  }
+
+  async #use (record: SessionRecord, use: (present: SessionRecord) => Promise<boolean>): Promise<boolean> {
+    const present = this.#changes.isOfEnds === true ? await this.#untouched(record) : record
+    if (typeof present === 'boolean') return present
+    return await this.#changing([record.id], () => use({ ...present, twin: record.twin }))
   }
 
   /**

@@ -114,8 +114,8 @@ export class RecentRecords {
   }
 }
 
-function sizeOf ({ data, meta, boundKey }: SessionRecord): number {
-  return HEAD_SIZE + data.length + (meta?.length ?? 0) + (boundKey?.length ?? 0)
+function sizeOf ({ data, meta, boundKey, twin }: SessionRecord): number {
+  return HEAD_SIZE + data.length + (meta?.length ?? 0) + (boundKey?.length ?? 0) + (twin?.length ?? 0)
 }
 
 /**

@@ -1,6 +1,6 @@
 import { DEFAULT_PREFIX } from '../redis/keys.ts'
 import type {
-  DeviceBoundOptions, EncryptionOptions, NearCacheOptions, SecurityLogOptions, SessionOptions
+  DeviceBoundOptions, EncryptionOptions, ForkDetectionOptions, NearCacheOptions, SecurityLogOptions, SessionOptions
 } from './types.ts'
 
 /** Default of every option that has a fixed one. */
@@ -16,6 +16,7 @@ export const DEFAULTS = {
   maxDataSize: 65_536,
   nearCache: false,
   deviceBound: false,
+  forkDetection: false,
   durability: 'default',
   events: 'broadcast',
   csrf: true,
@@ -46,6 +47,9 @@ export const DEFAULTS = {
 export const DEVICE_BOUND_DEFAULTS = {
   maxAge: '10m', required: false, grace: '1m', onMismatch: 'refuse', bindExisting: true, ask: true
 } as const satisfies DeviceBoundOptions
+
+/** Defaults of the members of `forkDetection`. `true` means these. */
+export const FORK_DETECTION_DEFAULTS = { onFork: 'report' } as const satisfies ForkDetectionOptions
 
 /** Defaults of the members of `encryption`. */
 export const ENCRYPTION_DEFAULTS = { acceptPlain: false } as const satisfies Partial<EncryptionOptions>

@@ -1,5 +1,6 @@
 import { FormatRegistry, TypeGuard } from '@sinclair/typebox'
 import type { ResolvedDeviceBound } from '../device/binding.ts'
+import type { ResolvedForkDetection } from '../device/forks.ts'
 import { durationMs } from '../util/duration.ts'
 import { sitePath } from '../util/site-path.ts'
 import type { NearCacheOptions as NearCacheSize } from '../near/cache.ts'
@@ -15,6 +16,7 @@ import { isExpressStore } from '../store/foreign.ts'
 import { canBeNear, canBeNearByEnds } from '../store/open.ts'
 import { DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS, SECURITY_LOG_DEFAULTS } from './defaults.ts'
 import { deviceBoundOf } from './device-bound.ts'
+import { forkDetectionOf } from './fork-detection.ts'
 import { attempted, Faults, fitting } from './faults.ts'
 import { adoptOf, cookieNameByDefault, expressSessionOf, warnOfConnectRedis } from './other-libraries.ts'
 import { AttemptsSchema, SessionOptionsSchema } from './schema.ts'
@@ -57,6 +59,7 @@ export interface ResolvedOptions extends ResolvedTimeouts {
   endedForMs: number | null
   /** `null`: sessions are not bound to devices. */
   deviceBound: ResolvedDeviceBound | null
+  forkDetection: ResolvedForkDetection | null
   /** Origins besides the server's own. */
   origins: string[]
   csrf: boolean
@@ -92,6 +95,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
   const cookie = cookieOf(options, faults)
   // It gets what is stored, whatever type the application declares.
   const userIdFrom = (options.userIdFrom ?? null) as ResolvedOptions['userIdFrom']
+  const timeouts = timeoutsOf(options, faults)
   const resolved: ResolvedOptions = {
     secrets: secretsOf(options, faults),
     ...backendOf(options, faults),
@@ -100,7 +104,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     cookieNames: cookieNamesOf(options, cookie, faults),
     cookie,
     cookieMaxAgeMs: cookieMaxAgeOf(options, faults),
-    ...timeoutsOf(options, faults),
+    ...timeouts,
     userIdFrom,
     dataSchema: dataSchemaOf(options, userIdFrom, faults),
     maxDataSize: options.maxDataSize ?? DEFAULTS.maxDataSize,
@@ -111,6 +115,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     limit: limitOf(options, faults),
     endedForMs: endedForOf(options, faults),
     deviceBound: deviceBoundOf(options, faults),
+    forkDetection: forkDetectionOf(options, timeouts, faults),
     origins: originsOf(options, faults),
     csrf: options.csrf ?? DEFAULTS.csrf,
     attempts: attemptsOf(options.attempts, faults),

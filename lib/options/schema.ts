@@ -91,6 +91,9 @@ export const SessionOptionsSchema = closed({
     ask: optional(Type.Boolean()),
     path: optional(Type.String())
   })),
+  forkDetection: optional(Type.Boolean(), closed({
+    onFork: optional(Type.Literal('report'), Type.Literal('reauthenticate'), Type.Literal('revoke'))
+  })),
   durability: optional(Type.Literal('default'), Type.Literal('replicated')),
   events: optional(Type.Literal('broadcast'), Type.Literal('sharded'), Type.Literal('both')),
   encryption: optional(closed({

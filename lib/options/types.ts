@@ -174,6 +174,14 @@ export interface SessionOptions {
    */
   deviceBound?: boolean | DeviceBoundOptions | undefined
   /**
+   * Notices that two browsers use the cookie of one session, whatever browsers they are: by a second cookie, which
+   * changes with each use that is written down. Both have to go on using it. `true`: with the defaults. Needs a
+   * `touchAfter` of a minute or more. Not possible with `expressSession: 'share'`.
+   * @default false
+   * @see [Forked sessions](docs/guides/forked-sessions.md)
+   */
+  forkDetection?: boolean | ForkDetectionOptions | undefined
+  /**
    * Confirmation of logins and logouts. `'default'`: when the master has it. `'replicated'`: when all replicas that
    * follow have it, at least one (`WAIT`), else it is answered 503; then the failure of the master undoes nothing.
    * @default 'default'
@@ -378,6 +386,16 @@ export interface DeviceBoundOptions {
    * below `cookie.path`.
    */
   path?: string | undefined
+}
+
+/** How sessions are watched for a second browser that uses them. */
+export interface ForkDetectionOptions {
+  /**
+   * Effect of a session that two browsers use, beside the event `session-forked`. `'report'`: none. `'reauthenticate'`:
+   * `requireRecentLogin` refuses both until one of them signs in again. `'revoke'`: the session ends.
+   * @default 'report'
+   */
+  onFork?: 'report' | 'reauthenticate' | 'revoke' | undefined
 }
 
 /** Limits on failed logins. A login over one of them is answered 429 `ERR_SESSION_TOO_MANY_ATTEMPTS`. */

@@ -1,7 +1,7 @@
 import { errors } from '../errors.ts'
 import { expiresAt } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
-import { decode, encode, keyMember, parseExpress } from '../store/codec.ts'
+import { decode, encode, keyMember, parseExpress, twinMember } from '../store/codec.ts'
 import type { Change, DeleteOptions, EndRecord } from '../session/store.ts'
 import { MOVED_MS, PENDING_MS } from '../util/timings.ts'
 import { compareAndSet } from './compare-and-set.ts'
@@ -27,16 +27,42 @@ local function valueOf (key)
 end`
 
 /**
- * Lua: `placeOf` returns where a member of a key stands in a first line, or belongs where that has none and '' is asked
- * for: its first and last place. nil: the line has another key. The quotes of texts are escaped there, so that `,"d":"`
- * is that member alone.
+ * Lua: `placeOf` returns where a member of this name stands in a first line, or belongs where that has none and '' is
+ * asked for: its first and last place. nil: the line has another one of this name. The quotes of texts are escaped
+ * there, so that `,"d":"` is that member alone.
  */
-export const PLACE_OF_KEY = `
-local function placeOf (line, member)
+export const PLACE_OF_MEMBER = `
+local function placeOf (line, name, member)
   if member ~= '' then return string.find(line, member, 1, true) end
-  if string.find(line, ',"d":"', 1, true) then return nil end
+  if string.find(line, ',"' .. name .. '":"', 1, true) then return nil end
   return #line + 1, #line
 end`
+
+/** What a touch returns: see `touchScript`. */
+type Touched = 1 | 0 | [endsAt: string, idleTimeoutMs: string]
+
+/** Lua of `touchScript`. `change`: changes `rest`, the session without its beginning. */
+function touchLua (change = ''): string {
+  return `${change && PLACE_OF_MEMBER}
+local present = redis.call('GET', KEYS[1])
+local head, seen, rest = string.match(present or '', '^({"s":)(%d%d%d%d%d%d%d%d%d%d%d%d%d)(,"h":"[^\\n]*}\\n{.*)$')
+if not head then return 0 end
+local ends, idle = string.match(rest, '^,"h":"[^"]*","c":%d+,"e":(%d+),"i":(%d+)')
+if ends and (ends ~= ARGV[2] or idle ~= ARGV[1]) then return { ends, idle } end
+local time = redis.call('TIME')
+local now = math.min(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[4]))
+now = math.max(now, tonumber(seen))
+if ARGV[3] ~= 'persist' then
+  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.min(now + ARGV[1], tonumber(ARGV[2]))))
+  if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+end${change && `\n${change}`}
+redis.pcall('SET', KEYS[1], head .. string.format('%.0f', now) .. rest, 'KEEPTTL')
+return 1`
+}
+
+const ADVANCING = `local line, data = string.match(rest, '^([^\\n]*)(}\\n{.*)$')
+local first, last = placeOf(line, 'f', ARGV[5])
+if first then rest = string.sub(line, 1, first - 1) .. ARGV[6] .. string.sub(line, last + 1) .. data end`
 
 /** Lua of `leaveScript`. `mark`: leaves a mark of what is `present`. */
 function leaveLua (mark = ''): string {
@@ -205,30 +231,29 @@ return 1`)
    * A touch that was long on its way counts from when it was sent: the user's list was told of no later use.
    * The expiry comes first and lastSeenAt is only tried: a full Redis takes an expiry but no SET.
    */
-  static readonly touchScript = script<1 | 0 | [endsAt: string, idleTimeoutMs: string]>(1, `
-local present = redis.call('GET', KEYS[1])
-local head, seen, rest = string.match(present or '', '^({"s":)(%d%d%d%d%d%d%d%d%d%d%d%d%d)(,"h":"[^\\n]*}\\n{.*)$')
-if not head then return 0 end
-local ends, idle = string.match(rest, '^,"h":"[^"]*","c":%d+,"e":(%d+),"i":(%d+)')
-if ends and (ends ~= ARGV[2] or idle ~= ARGV[1]) then return { ends, idle } end
-local time = redis.call('TIME')
-local now = math.min(time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[4]))
-now = math.max(now, tonumber(seen))
-if ARGV[3] ~= 'persist' then
-  redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.min(now + ARGV[1], tonumber(ARGV[2]))))
-  if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-end
-redis.pcall('SET', KEYS[1], head .. string.format('%.0f', now) .. rest, 'KEEPTTL')
-return 1`)
+  static readonly touchScript = script<Touched>(1, touchLua())
 
   /**
-   * Extends a session. `latest`: the latest instant that it counts as. Returns whether the session was there. If it was
-   * given other timeouts since it was read, returns these, and it is to be touched again.
+   * The same, and gives the session another twin, if it still has this one.
+   * KEYS  as above
+   * ARGV  as above · the member of its twin in the first line as it was, with the comma before it, '' for none · as it
+   *       is to be
+   * Returns as above
    */
-  async touch (record: SessionRecord, latest: number): Promise<boolean | NewTimeouts> {
+  static readonly advanceScript = script<Touched>(1, touchLua(ADVANCING))
+
+  /**
+   * Extends a session. `latest`: the latest instant that it counts as. `twin`: the one that it gets. Returns whether
+   * the session was there. If it was given other timeouts since it was read, returns these, and it is to be touched
+   * again.
+   */
+  async touch (record: SessionRecord, latest: number, twin?: string): Promise<boolean | NewTimeouts> {
     const { id, idleTimeoutMs, endsAt } = record
     const args = [idleTimeoutMs, endsAt, this.persist ? 'persist' : '', Math.floor(latest)]
-    const touching = this.link.script(Records.touchScript, [this.keys.session(id)], ...args)
+    const keys = [this.keys.session(id)]
+    const touching = twin === undefined
+      ? this.link.script(Records.touchScript, keys, ...args)
+      : this.link.script(Records.advanceScript, keys, ...args, twinMember(record), twinMember({ twin }))
     const reply = await touching.catch(absentIfWrongType)
     return Array.isArray(reply) ? { endsAt: Number(reply[0]), idleTimeoutMs: Number(reply[1]) } : reply === 1
   }
@@ -281,11 +306,11 @@ return { 1, value }`)
    * ARGV  the member of its key in the first line as it was, with the comma before it, '' for none · as it is to be
    * Returns false: absent · the session as it is now: where it has another key by then, nothing is written
    */
-  static readonly bindScript = script<string | null>(1, `${PLACE_OF_KEY}
+  static readonly bindScript = script<string | null>(1, `${PLACE_OF_MEMBER}
 local present = redis.call('GET', KEYS[1])
 local line, rest = string.match(present or '', '^({"s":%d+,"h":"[^"]*","c":%d+,"e":%d+,"i":%d+[^\\n]*)(}\\n{.*)$')
 if not line then return false end
-local first, last = placeOf(line, ARGV[1])
+local first, last = placeOf(line, 'd', ARGV[1])
 if not first then return present end
 local value = string.sub(line, 1, first - 1) .. ARGV[2] .. string.sub(line, last + 1) .. rest
 redis.call('SET', KEYS[1], value, 'KEEPTTL')

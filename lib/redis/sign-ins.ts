@@ -9,7 +9,7 @@ import { script } from './link.ts'
 import { LIST_BASICS, SMALL } from './list-lua.ts'
 import { LEAVE_MARK, markArgs } from './marks.ts'
 import type { OneServer } from './one-server.ts'
-import { MOVED, PLACE_OF_KEY, SECRET_HASHES, VALUE_OF } from './records.ts'
+import { MOVED, PLACE_OF_MEMBER, SECRET_HASHES, VALUE_OF } from './records.ts'
 import type { Records } from './records.ts'
 import type { UserLists } from './user-lists.ts'
 
@@ -56,7 +56,7 @@ const STATUS = { 1: 'live', 2: 'pending', 0: 'gone', [-1]: 'refused' } as const
 type Reply = [status: keyof typeof STATUS, before?: string[], evicted?: string[], expired?: string[]]
 
 /** Lua that the script begins with. */
-const BASICS = `${LIST_BASICS}${SECRET_HASHES}${VALUE_OF}${PLACE_OF_KEY}${LEAVE_MARK}`
+const BASICS = `${LIST_BASICS}${SECRET_HASHES}${VALUE_OF}${PLACE_OF_MEMBER}${LEAVE_MARK}`
 
 /** Returns the Lua text of the last members of a mark. */
 function restOf (reason: EndedFor['reason']): string {
@@ -211,7 +211,7 @@ elseif old then
 end
 local head = string.match(ended[2], '^{"s":%d+,"h":"[^\\n]*}\\n')
 if old and seen ~= '' and head and redis.sha1hex(string.sub(ended[2], #head + 1)) ~= seen then hasChanged = true end
-if old and ARGV[18] ~= 'any' and head and not placeOf(head, ARGV[18]) then hasChanged = true end
+if old and ARGV[18] ~= 'any' and head and not placeOf(head, 'd', ARGV[18]) then hasChanged = true end
 
 if not redis.acl_check_cmd('RENAME', KEYS[2], KEYS[3]) or not redis.acl_check_cmd('PEXPIRE', KEYS[3], '1') then
   return false

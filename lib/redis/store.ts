@@ -110,6 +110,7 @@ export interface AdoptionBase extends RedisStoreBase {
  *                               "+<member>\n<old member>", ZREM of it
  *     update         EVALSHA update sess:<id>                         compare the data, set it; again if it had changed
  *     touch          EVALSHA list @sess:user:<userId>, EVALSHA touch sess:<id>
+ *     advance        as touch, with EVALSHA advance                  compare the twin, set it too
  *     setTimeouts    EVALSHA list @sess:user:<userId>, EVALSHA timeouts sess:<id>; again if it was used meanwhile; ZREM
  *                               where they have run out
  *     bind           EVALSHA bind sess:<id>                           compare the key, set it
@@ -238,12 +239,20 @@ export class RedisStore implements SessionStore {
   }
 
   async touch (record: SessionRecord): Promise<boolean> {
+    return await this.#use(record)
+  }
+
+  async advance (record: SessionRecord, twin: string): Promise<boolean> {
+    return await this.#use(record, twin)
+  }
+
+  async #use (record: SessionRecord, twin?: string): Promise<boolean> {
     // The list first: it may know an id for longer than its session lives, never shorter.
     const lastSeenAt = this.now()
     await this.#lists.extend({ ...record, lastSeenAt })
-    const touched = await this.#records.touch(record, lastSeenAt + LIST_SLACK_MS)
+    const touched = await this.#records.touch(record, lastSeenAt + LIST_SLACK_MS, twin)
     // It was given other timeouts since it was read: its list is told of these.
-    if (typeof touched === 'object') return await this.touch(withTimeouts(record, touched))
+    if (typeof touched === 'object') return await this.#use(withTimeouts(record, touched), twin)
     if (!touched) await this.#lists.remove(record)
     return touched
   }

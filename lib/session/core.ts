@@ -24,7 +24,7 @@ import type { SessionKind, SessionRecord } from './record.ts'
 import { OF_IDP, Revocations } from './revocations.ts'
 import type { EndedSession, Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
-import { bind, listsOf, setTimeouts } from './store.ts'
+import { advance, bind, listsOf, setTimeouts } from './store.ts'
 import type { AttemptCounters, Change, Limit, ListOptions, SessionStore, StoreEvents } from './store.ts'
 import { isSameHash } from './token.ts'
 import type { TokenFormat } from './token.ts'
@@ -396,9 +396,25 @@ export class SessionCore {
     return isTouchDue(record, this.options.touchAfterMs, this.#store.now())
   }
 
-  /** Stores that the session was used. `false` when it has ended. */
-  async touch (record: SessionRecord): Promise<boolean> {
-    return await this.#store.touch(record)
+  /** Stores that the session was used, and gives it another twin where one is given. `false` when it has ended. */
+  async touch (record: SessionRecord, twin?: string): Promise<boolean> {
+    return twin === undefined ? await this.#store.touch(record) : await advance(this.#store, record, twin)
+  }
+
+  /** Tells that two browsers hold a session. `ends`: it is revoked for that. */
+  tellFork ({ id, userId, ip: beganFrom }: SessionRecord, about: Circumstances, ends: boolean): void {
+    if (userId === null) return
+    const { ip, userAgent } = about
+    const requestId = requestIdText(about.requestId)
+    this.#mismatches.of(`forked ${id}`, () => {
+      const [at, network] = [Math.floor(this.#store.now()), networkOf(ip ?? undefined)]
+      const networkDiffers = beganFrom !== null && networkOf(beganFrom) !== network
+      const device = userAgent == null ? null : deviceName(userAgent)
+      this.events.emitFork({ id, userId, at, network, networkDiffers, device, requestId }, about)
+      return true
+    })
+    if (!ends) return
+    this.end(id, { ip, userAgent, requestId, statedReason: 'session-forked', reason: 'revoked' }).catch(() => {})
   }
 
   /**

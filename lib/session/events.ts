@@ -112,6 +112,29 @@ export interface DeviceMismatch {
   readonly local: true
 }
 
+/** The use of a session by a second browser. Holds no token. */
+export interface SessionFork {
+  /** The public handle of the session. */
+  readonly id: string
+  /** Whose session it is. */
+  readonly userId: string
+  /** When it was noticed, in milliseconds since 1970, by the store's clock. */
+  readonly at: number
+  /**
+   * The network of the request by which it was noticed: an IPv4 address, or `2001:db8:1:2::/64` of IPv6. It may be the
+   * owner's, and may be the other's.
+   */
+  readonly network: string
+  /** Whether that is another network than the one that the session began from. */
+  readonly networkDiffers: boolean
+  /** The device of that request, read from the `User-Agent` header, or `null`. */
+  readonly device: string | null
+  /** The id of that request. */
+  readonly requestId: string | null
+  /** `true`: only the process where it happened emits it. */
+  readonly local: true
+}
+
 /** Events of sessions and of the store, by name, with what listeners get. */
 export interface SessionEvents {
   /** Somebody signed in, or (`reason` is `moved`) a session got a new id. */
@@ -132,6 +155,11 @@ export interface SessionEvents {
    * Emitted only in the process where it happened, once for each session and reason.
    */
   'device-mismatch': [event: DeviceMismatch]
+  /**
+   * Two browsers use one session: its cookie may have been stolen, or was copied with a profile. Needs `forkDetection`.
+   * Emitted only in the process where it happened, once for each session.
+   */
+  'session-forked': [event: SessionFork]
   /** The store does not answer, or did not at boot. Each process emits it for itself, also to later listeners. */
   'store-down': []
   /** The store answers again. */
@@ -143,7 +171,7 @@ export type EventName = keyof SessionEvents
 
 /** Names of all events. */
 export const EVENT_NAMES: readonly unknown[] = [
-  ...FLEET_EVENTS, 'login-failed', 'used-after-end', 'device-mismatch', 'store-down', 'store-up'
+  ...FLEET_EVENTS, 'login-failed', 'used-after-end', 'device-mismatch', 'session-forked', 'store-down', 'store-up'
 ]
 
 /** What this process knows of what happens in it, and no event says. Not all of it is known each time. */
@@ -353,6 +381,11 @@ export class EventHub {
     this.#tell('device-mismatch', { ...use, local: true }, about)
   }
 
+  /** Emits a fork in this process alone. */
+  emitFork (fork: Omit<SessionFork, 'local'>, about?: Circumstances): void {
+    this.#tell('session-forked', { ...fork, local: true }, about)
+  }
+
   /** Emits to those who listen with `onHere`, and to nobody else. */
   emitIncident (
     name: 'limit-reached' | 'cross-site' | 'unlocked', incident: Incident, about: Circumstances = NOT_KNOWN
@@ -362,7 +395,8 @@ export class EventHub {
 
   /** Emits later, so that an error of a listener disturbs neither the session nor other listeners. */
   #tell (
-    name: FleetEvent | 'login-failed' | 'used-after-end' | 'device-mismatch', event: AnyEvent, about = NOT_KNOWN
+    name: FleetEvent | 'login-failed' | 'used-after-end' | 'device-mismatch' | 'session-forked', event: AnyEvent,
+    about = NOT_KNOWN
   ): void {
     Object.freeze(event)
     process.nextTick(() => {
@@ -380,4 +414,4 @@ export class EventHub {
 }
 
 /** What listeners get. */
-type AnyEvent = SessionEvent | LoginFailure | UseAfterEnd | DeviceMismatch
+type AnyEvent = SessionEvent | LoginFailure | UseAfterEnd | DeviceMismatch | SessionFork

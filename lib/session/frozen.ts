@@ -24,6 +24,7 @@ export function frozenCopy (record: SessionRecord, { id, data }: Pick<SessionRec
     actor: record.actor,
     idp: record.idp,
     boundKey: record.boundKey,
+    twin: record.twin,
     ip: record.ip,
     userAgent: record.userAgent,
     data

@@ -99,6 +99,7 @@ export function newRecord (session: NewSession, options: NewRecordOptions): Sess
     // Whoever ends the sessions of the one at the provider finds this one as well.
     idp: session.idp === undefined ? same?.idp ?? null : session.idp,
     boundKey: session.boundKey ?? null,
+    twin: null,
     ip: addressOf(session.ip),
     userAgent: session.userAgent == null ? null : deviceName(session.userAgent),
     data: fitting(session.data, replaces?.data, maxDataSize)

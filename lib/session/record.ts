@@ -48,6 +48,8 @@ export interface SessionRecord {
   readonly idp: string | null
   /** The key of the browser that it is bound to, or `null`. A store gives it no meaning. */
   readonly boundKey: string | null
+  /** Which of the twin cookies was shown and which was given last, or `null`. A store gives it no meaning. */
+  readonly twin: string | null
   /** The address it began from, if that is known. */
   readonly ip: string | null
   /** The client's device, as `deviceName` reads it from its `User-Agent`. */

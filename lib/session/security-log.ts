@@ -3,7 +3,7 @@ import { accountText } from './attempts.ts'
 import { knownDeviceName } from './device.ts'
 import { requestIdText } from './end-cause.ts'
 import type {
-  Circumstances, DeviceMismatch, EventHub, Incident, LoginFailure, SessionEvent, UseAfterEnd
+  Circumstances, DeviceMismatch, EventHub, Incident, LoginFailure, SessionEvent, SessionFork, UseAfterEnd
 } from './events.ts'
 import { addressOf } from './network.ts'
 import type { SessionKind } from './record.ts'
@@ -37,6 +37,8 @@ export interface SecurityEvents {
    * `device-mismatch`. OWASP has no word for it.
    */
   session_device_mismatch: 'critical'
+  /** Two browsers use one session, as in the event `session-forked`. OWASP has no word for it. */
+  session_forked: 'critical'
   /**
    * A user has more sessions than `maxSessionsPerUser`. `reason`: `evicted`, and this session ended; or `refused`, and
    * none began.
@@ -127,6 +129,7 @@ const EVENTS: { [Name in keyof SecurityEvents]: readonly [level: SecurityEvents[
   session_logout: ['info', 'A user signed out'],
   session_use_after_expire: ['critical', 'A session was used after it was ended'],
   session_device_mismatch: ['critical', 'A session was used without the device that it is bound to'],
+  session_forked: ['critical', 'Two browsers use one session'],
   excess_sessions_exceeded: ['warn', 'A user has more sessions than allowed'],
   authz_admin: ['warn', 'Somebody used a right of administrators'],
   malicious_csrf: ['warn', 'A request from another site was refused']
@@ -161,6 +164,7 @@ export function keepSecurityLog (events: EventHub, { securityLog, secrets }: Sec
   events.onHere('login-failed', (event, about) => entries.loginFailed(event, about))
   events.onHere('used-after-end', (event, about) => entries.usedAfterEnd(event, about))
   events.onHere('device-mismatch', (event, about) => entries.mismatched(event, about))
+  events.onHere('session-forked', (event, about) => entries.forked(event, about))
   events.onHere('limit-reached', (incident, about) => {
     entries.incident('excess_sessions_exceeded', incident, about, 'refused')
   })
@@ -221,6 +225,10 @@ class SecurityLog {
   mismatched (event: DeviceMismatch, about: Circumstances): void {
     const own = (): Said => ({ reason: event.reason })
     this.#session('session_device_mismatch', { ...event, kind: 'cookie', actor: null }, about, own)
+  }
+
+  forked (event: SessionFork, about: Circumstances): void {
+    this.#session('session_forked', { ...event, kind: 'cookie', actor: null }, about)
   }
 
   loginFailed ({ at, reason, limit }: LoginFailure, about: Circumstances): void {

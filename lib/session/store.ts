@@ -417,6 +417,13 @@ export interface SessionStore extends Partial<SessionLists> {
   bind? (record: SessionRecord, boundKey: string): Promise<SessionRecord | null>
 
   /**
+   * Counts as use, as `touch` does, and gives the session another `twin`, in one atomic step, if it still has the one
+   * of `record`. Else it is used, and keeps the one that it has. A record that was stored or read without the member
+   * counts as one with `null`. Without it, `forkDetection` is a boot error.
+   */
+  advance? (record: SessionRecord, twin: string): Promise<boolean>
+
+  /**
    * Resolves with how a session ended, for as long as `mark` or `markForMs` had it remembered; else `null`. The first
    * end counts. A store that has no room for that ends sessions all the same. Without it, `endedFor` is a boot error.
    */
@@ -496,6 +503,15 @@ export async function setTimeouts (
 ): Promise<SessionRecord | null> {
   if (store.setTimeouts !== undefined) return await store.setTimeouts(record, timeouts)
   throw new errors.UNSUPPORTED('other timeouts for sessions that live, on a store without setTimeouts')
+}
+
+/**
+ * Counts as use of a session of a store, and gives it another `twin`.
+ * @throws ERR_SESSION_UNSUPPORTED for a store that cannot
+ */
+export async function advance (store: SessionStore, record: SessionRecord, twin: string): Promise<boolean> {
+  if (store.advance !== undefined) return await store.advance(record, twin)
+  throw new errors.UNSUPPORTED('noticing forked sessions, on a store without advance')
 }
 
 /**

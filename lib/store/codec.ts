@@ -15,7 +15,7 @@ type Head = Omit<SessionRecord, 'id' | 'secretHash' | 'lastSeenAt' | 'data'>
  *
  * s lastSeenAt · h secretHash · c createdAt · e endsAt · i idleTimeoutMs · u userId · a authenticatedAt ·
  * l label · m meta · p ip · b userAgent · t 0 when the cookie ends with the browser session ·
- * k 1 for a bearer token · w methods · o actor · x idp · d boundKey. Absent means null (t: true, k: a cookie).
+ * k 1 for a bearer token · w methods · o actor · x idp · d boundKey · f twin. Absent means null (t: true, k: a cookie).
  */
 export function encode (record: SessionRecord): string {
   const head = JSON.stringify({ h: record.secretHash, ...encodeHead(record) })
@@ -47,6 +47,7 @@ export function decode (id: string, stored: string): SessionRecord | null {
     actor: known.actor,
     idp: known.idp,
     boundKey: known.boundKey,
+    twin: known.twin,
     ip: known.ip,
     userAgent: known.userAgent,
     data: stored.slice(newline + 1)
@@ -70,7 +71,8 @@ export function encodeHead (record: Head): Record<string, string | number | unde
     w: record.methods ?? undefined,
     o: record.actor ?? undefined,
     x: record.idp ?? undefined,
-    d: record.boundKey ?? undefined
+    d: record.boundKey ?? undefined,
+    f: record.twin ?? undefined
   }
 }
 
@@ -79,13 +81,18 @@ export function keyMember ({ boundKey }: Partial<SessionRecord>): string {
   return boundKey == null ? '' : `,"d":${JSON.stringify(boundKey)}`
 }
 
+/** Returns the member `f` as it stands in a first line, with the comma before it; '' for no twin. */
+export function twinMember ({ twin }: Partial<SessionRecord>): string {
+  return twin == null ? '' : `,"f":${JSON.stringify(twin)}`
+}
+
 /** Decodes the first line of a stored session, without `s` and `h`. Returns `null` if it is not one. */
 export function decodeHead (head: Record<string, unknown>): Head | null {
   const { c, e, i, u = null, a = null, l = null, m = null, p = null, b = null, t, k } = head
-  const { w = null, o = null, x = null, d = null } = head
+  const { w = null, o = null, x = null, d = null, f = null } = head
   const areInstants = isInstant(c) && isInstant(e) && isInstant(i) && (a === null || isInstant(a))
   if (!areInstants || !isText(u) || !isText(l) || !isText(m) || !isText(p) || !isText(b)) return null
-  if (!isText(w) || !isText(o) || !isText(x) || !isText(d)) return null
+  if (!isText(w) || !isText(o) || !isText(x) || !isText(d) || !isText(f)) return null
   if ((u !== null && !isUserIdText(u)) || (m !== null && parseObject(m) === null)) return null
   return {
     kind: k === 1 ? 'bearer' : 'cookie',
@@ -101,6 +108,7 @@ export function decodeHead (head: Record<string, unknown>): Head | null {
     actor: o,
     idp: x,
     boundKey: d,
+    twin: f,
     ip: p,
     userAgent: b
   }

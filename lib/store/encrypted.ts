@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
-import { bind, LIST_LIMIT, listsOf, setTimeouts } from '../session/store.ts'
+import { advance, bind, LIST_LIMIT, listsOf, setTimeouts } from '../session/store.ts'
 import type {
   AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListOptions, MoveOptions,
   ReplaceOptions, SessionStore, StoreEvents
@@ -85,6 +85,10 @@ export class EncryptedStore implements SessionStore {
 
   async touch (record: SessionRecord): Promise<boolean> {
     return await this.#store.touch(record)
+  }
+
+  async advance (record: SessionRecord, twin: string): Promise<boolean> {
+    return await advance(this.#store, record, twin)
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {

@@ -12,7 +12,7 @@ import type {
   SessionStore, StoreEvents
 } from '../session/store.ts'
 import { Successors } from './successors.ts'
-import { bound, carried, moved, sessionsAfter, tooMany } from './user-sessions.ts'
+import { bound, carried, moved, sessionsAfter, tooMany, used } from './user-sessions.ts'
 
 /** A store of express-session. `all` is the only optional method that is used here. */
 export interface ExpressStore {
@@ -116,7 +116,11 @@ export class ExpressStoreAdapter implements SessionStore {
   }
 
   async touch (record: SessionRecord): Promise<boolean> {
-    return await this.#rewrite(record.id, (present) => ({ ...present, lastSeenAt: Math.floor(this.#now()) })) !== null
+    return await this.#use(record)
+  }
+
+  async advance (record: SessionRecord, twin: string): Promise<boolean> {
+    return await this.#use(record, twin)
   }
 
   async setTimeouts ({ id }: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
@@ -242,6 +246,10 @@ export class ExpressStoreAdapter implements SessionStore {
       await this.#calls.run((done) => this.#store.destroy(id, done)).catch(absentIfNoEntry)
       return present
     })
+  }
+
+  async #use (record: SessionRecord, twin?: string): Promise<boolean> {
+    return await this.#rewrite(record.id, (present) => used(present, record, { at: this.#now(), twin })) !== null
   }
 
   async #rewrite (id: string, change: (present: SessionRecord) => SessionRecord): Promise<SessionRecord | null> {

@@ -11,7 +11,7 @@ import type {
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
 import { EndMarks } from './end-marks.ts'
-import { bound, carried, moved, sessionsAfter, tooMany } from './user-sessions.ts'
+import { bound, carried, moved, sessionsAfter, tooMany, used } from './user-sessions.ts'
 import { MemoryAttempts } from './memory-attempts.ts'
 import { Successors } from './successors.ts'
 
@@ -122,10 +122,11 @@ export class MemoryStore implements SessionStore {
   }
 
   async touch (record: SessionRecord): Promise<boolean> {
-    const current = this.#live(record.id)
-    if (current === null) return false
-    this.#put({ ...current, lastSeenAt: Math.floor(this.#now()) })
-    return true
+    return this.#use(record)
+  }
+
+  async advance (record: SessionRecord, twin: string): Promise<boolean> {
+    return this.#use(record, twin)
   }
 
   async setTimeouts ({ id }: SessionRecord, timeouts: NewTimeouts): Promise<SessionRecord | null> {
@@ -257,6 +258,13 @@ export class MemoryStore implements SessionStore {
     if (userId !== null && held !== undefined) this.#listOf(userId, placeOf(record)).add(held)
     if (idp !== null) this.#idps.set(idp, (this.#idps.get(idp) ?? new Set()).add(id))
     return stored
+  }
+
+  #use (record: SessionRecord, twin?: string): boolean {
+    const current = this.#live(record.id)
+    if (current === null) return false
+    this.#put(used(current, record, { at: this.#now(), twin }))
+    return true
   }
 
   /** Stores a record. It is frozen, as callers get the stored object itself. */

@@ -53,6 +53,20 @@ export function bound (present: SessionRecord, known: SessionRecord, boundKey: s
   return haveSameKey(present, known) ? { ...present, boundKey } : present
 }
 
+/** Returns a session that was used at `at`, with another twin if it still has the one that it was known with. */
+export function used (present: SessionRecord, known: SessionRecord, { at, twin }: Use): SessionRecord {
+  const lastSeenAt = Math.floor(at)
+  if (twin === undefined || (present.twin ?? null) !== (known.twin ?? null)) return { ...present, lastSeenAt }
+  return { ...present, lastSeenAt, twin }
+}
+
+/** A use of a session. */
+interface Use {
+  readonly at: number
+  /** The twin that it gets. Default: the one that it has. */
+  readonly twin?: string | undefined
+}
+
 /** Whether two records have the same timeouts. */
 export function haveSameTimeouts (one: SessionRecord, other: SessionRecord): boolean {
   return one.idleTimeoutMs === other.idleTimeoutMs && one.endsAt === other.endsAt

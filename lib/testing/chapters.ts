@@ -9,10 +9,11 @@ import { life } from './life.ts'
 import { limits } from './limits.ts'
 import { races } from './races.ts'
 import { time } from './time.ts'
+import { twins } from './twins.ts'
 import { users } from './users.ts'
 import { veryMany } from './very-many.ts'
 
 /** The contract of a store, chapter by chapter. */
 export const CHAPTERS = {
-  life, changes, time, binding, users, idp, everything, capabilities, attempts, ends, limits, veryMany, races
+  life, changes, time, binding, twins, users, idp, everything, capabilities, attempts, ends, limits, veryMany, races
 }

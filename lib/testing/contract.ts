@@ -47,7 +47,8 @@ export interface Subject extends TestedStore {
 /** A need of a sentence. Where a store lacks it, the sentence is skipped. */
 type Need = 'lists' | 'no lists' | 'fill' | 'lose' | 'expiry' | Capability
 type Capability =
-  'attempts' | 'bind' | 'bus' | 'deleteByIdp' | 'ended' | 'findNow' | 'nowForCertain' | 'setTimeouts' | 'successor'
+  'advance' | 'attempts' | 'bind' | 'bus' | 'deleteByIdp' | 'ended' | 'findNow' | 'nowForCertain' | 'setTimeouts' |
+  'successor'
 
 /** A sentence of the contract. */
 interface Sentence {
@@ -93,6 +94,7 @@ function lackOf (tested: TestedStore, needs: readonly Need[]): string | null {
     fill: fill !== undefined,
     lose: lists && lose !== undefined,
     expiry: lists && tellsExpired,
+    advance: store.advance !== undefined,
     attempts: store.attempts !== undefined,
     bind: store.bind !== undefined,
     bus: store.bus !== undefined,

@@ -38,6 +38,7 @@ export function record ({ now = Date.now(), ...overrides }: Overrides = {}): Ses
     actor: null,
     idp: null,
     boundKey: null,
+    twin: null,
     ip: null,
     userAgent: null,
     data: '{}',

@@ -170,6 +170,13 @@ export const JUST_BOUND_MS = 30_000
  */
 export const DEVICE_OVERLAP_MS = 30_000
 
+// Sessions that two browsers hold
+
+/** The least time between two numbers of a twin cookie. Greater than TURN_REPLY_MS. */
+export const TURN_EVERY_MS = 60_000
+/** How late a reply may set a twin cookie: a later one could take back the next one. Smaller than TURN_EVERY_MS. */
+export const TURN_REPLY_MS = 30_000
+
 // The command line
 
 /** How long an operator waits for one thing: connecting, subscribing, a series of PINGs. Greater than BOOT_WAIT_MS. */

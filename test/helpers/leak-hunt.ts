@@ -122,7 +122,7 @@ subscribe('fastify.initialization', (message) => {
   })
 })
 
-for (const name of ['created', 'revoked', 'expired', 'login-failed', 'used-after-end', 'device-mismatch']) {
+for (const name of ['created', 'revoked', 'expired', 'login-failed', 'used-after-end', 'device-mismatch', 'session-forked']) {
   subscribe(`fastify-user-sessions:${name}`, (event) => ofNobody.see(() => `event ${name}`, JSON.stringify(event)))
 }
 process.on('warning', (warning) => ofNobody.see(() => 'a warning of the process', String(warning.stack)))

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { SESSION_ROUTES_DEFAULTS } from '../../lib/http/routes/session-options.ts'
-import { DEFAULTS, DEVICE_BOUND_DEFAULTS, ENCRYPTION_DEFAULTS, NEAR_CACHE_DEFAULTS, SECURITY_LOG_DEFAULTS } from '../../lib/options/defaults.ts'
+import { DEFAULTS, DEVICE_BOUND_DEFAULTS, ENCRYPTION_DEFAULTS, FORK_DETECTION_DEFAULTS, NEAR_CACHE_DEFAULTS, SECURITY_LOG_DEFAULTS } from '../../lib/options/defaults.ts'
 import { interfacesOf, valueOf } from '../helpers/comments.ts'
 import { root } from '../helpers/process.ts'
 
@@ -13,6 +13,7 @@ const USED: Record<string, Record<string, object>> = {
     EncryptionOptions: ENCRYPTION_DEFAULTS,
     NearCacheOptions: NEAR_CACHE_DEFAULTS,
     DeviceBoundOptions: DEVICE_BOUND_DEFAULTS,
+    ForkDetectionOptions: FORK_DETECTION_DEFAULTS,
     AttemptOptions: DEFAULTS.attempts,
     AttemptLimitOptions: {},
     SecurityLogOptions: SECURITY_LOG_DEFAULTS,

@@ -138,6 +138,8 @@ const WRONG: Array<[option: string, fault: string, values: unknown[]]> = [
   ['nearCache.maxStale', 'must be from 1s to 1m', [999, '0.5s', '61s', '1h']],
   ['nearCache.invalidate', 'must be "all" or "ends"', [null, true, 'LEAKED', 'end', ['ends']]],
   ['events', 'must be "broadcast" or "sharded" or "both"', [null, true, 'LEAKED', 'all', ['sharded']]],
+  ['forkDetection', 'must be true or false or an object', [null, 'LEAKED', 5, [], () => true]],
+  ['forkDetection.onFork', 'must be "report" or "reauthenticate" or "revoke"', [null, true, 'LEAKED', 'refuse', ['revoke']]],
   ['deviceBound', 'must be true or false or an object', [null, 'LEAKED', 5, [], () => true]],
   ['deviceBound.maxAge', DURATION, [null, true, [], {}, '', 'LEAKED', '10x']],
   ['deviceBound.maxAge', 'must be positive', [0, -1, '-10m']],
@@ -525,6 +527,19 @@ t.test('what deviceBound cannot have is a boot error, which says why', (t) => {
   t.end()
 })
 
+t.test('forks are noticed only where use is written down, and by a store that keeps twins', async (t) => {
+  const faults = (options: object): unknown => faultsOf(t, { secret, store: new MemoryStore(), forkDetection: true, ...options })
+  const OFTEN = ['forkDetection needs a touchAfter of a minute or more: unless given, it is a tenth of idleTimeout']
+  for (const options of [{ touchAfter: false }, { touchAfter: '59s' }, { touchAfter: 0 }, { idleTimeout: '9m' }]) t.strictSame(faults(options), OFTEN)
+  for (const options of [{ touchAfter: '1m' }, { idleTimeout: '10m' }, { forkDetection: {} }]) t.strictSame(resolveOptions({ secret, store: new MemoryStore(), forkDetection: true, ...options }).forkDetection, { onFork: 'report' })
+  t.equal(resolveOptions({ secret, store: new MemoryStore(), forkDetection: false }).forkDetection, null)
+  const store = new MemoryStore()
+  const without = new Proxy(store, { has: (target, name) => name !== 'advance' && name in target })
+  t.strictSame(faults({ store: without }), ['forkDetection needs a store that keeps twins: this one has no advance()'])
+  t.strictSame(faults({ store: undefined, redis: {}, expressSession: 'share' }), ['forkDetection cannot be given together with expressSession share: an Express app does not check it'])
+  t.strictSame(faults({ store: { get () {}, set () {}, destroy () {} } }), OFTEN.slice(1), 'a store for express-session needs nothing')
+})
+
 t.test('deviceBound over plain http is a warning, and a boot error where sessions have to be bound', async (t) => {
   const plain = { store: new MemoryStore(), cookie: { secure: false } }
   const warned = async (deviceBound: SessionOptions['deviceBound'], options: Partial<SessionOptions> = plain): Promise<unknown[]> => {
@@ -581,6 +596,7 @@ t.test('these are the defaults', async (t) => {
     limit: { max: 1000, evicts: true },
     endedForMs: null,
     deviceBound: null,
+    forkDetection: null,
     attempts: { network: { max: 100, withinMs: 15 * 60_000 }, accountNetwork: { max: 10, withinMs: 15 * 60_000 }, account: { max: 50, withinMs: 30 * 24 * 3_600_000 } },
     securityLog: null,
     pages: { login: '/login', home: '/' },

@@ -29,6 +29,7 @@ const records: fc.Arbitrary<SessionRecord> = fc.record({
   actor: maybe,
   idp: maybe,
   boundKey: maybe,
+  twin: maybe,
   ip: maybe,
   userAgent: maybe,
   data: fc.oneof(json, json.map((text) => JSON.stringify(JSON.parse(text), null, 2)))

@@ -1,0 +1,315 @@
+import { setImmediate } from 'node:timers/promises'
+import t from 'tap'
+import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import { MemoryStore, sessionPlugin } from '../../lib/index.ts'
+import type { SessionFork, SessionOptions } from '../../lib/index.ts'
+import { secret, startApp } from '../helpers/app.ts'
+import type { Owner } from '../helpers/redis.ts'
+import { isSoak, report, times } from '../helpers/scale.ts'
+
+if (isSoak) t.setTimeout(0)
+const MINUTE = 60_000
+/** How long after a use the next one is written down, here. */
+const TOUCH_AFTER = 5 * MINUTE
+
+type Jar = Map<string, string>
+
+interface Answer {
+  status: number
+  body: { code?: string, user?: string | null }
+  setCookies: string[]
+  cacheControl: unknown
+}
+
+interface Place {
+  app: FastifyInstance
+  /** Lets time go by for the store. */
+  age: (ms: number) => void
+  forks: SessionFork[]
+  /** Lets the replies of `/slow` go. */
+  release: () => void
+}
+
+/** An application that nothing is looked at of, for very many requests. */
+async function plainApp (t: Owner, options: Partial<SessionOptions>): Promise<FastifyInstance> {
+  const app = Fastify()
+  t.teardown(async () => { await app.close() })
+  await app.register(sessionPlugin, { secret, cookie: { secure: false }, ...options })
+  return app as unknown as FastifyInstance
+}
+
+async function start (t: Owner, forkDetection: SessionOptions['forkDetection'] = true, make: typeof plainApp = startApp): Promise<Place> {
+  let aged = 0
+  const store = new MemoryStore({ now: () => Date.now() + aged })
+  const app = await make(t, { store, forkDetection, touchAfter: TOUCH_AFTER, idleTimeout: '30d', absoluteTimeout: '3650d' })
+  const forks: SessionFork[] = []
+  app.sessions.on('session-forked', (event) => forks.push(event))
+  const waiting: Array<() => void> = []
+  app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
+  app.post('/logout', async (request) => { await app.logout(request) })
+  app.post('/regenerate', async (request) => { await request.session.regenerate(['userId']) })
+  app.get('/me', { preHandler: app.authenticate }, async (request) => ({ user: request.requireAuth().userId }))
+  app.get('/money', { preHandler: app.requireRecentLogin('3650d') }, async () => 'yours')
+  app.get('/slow', { preHandler: app.authenticate }, async () => {
+    await new Promise<void>((resolve) => { waiting.push(resolve) })
+    return {}
+  })
+  app.get('/quiet', { preHandler: app.authenticate, config: { session: { touch: false } } }, async () => ({}))
+  return { app, age: (ms) => { aged += ms }, forks, release: () => { for (const resolve of waiting.splice(0)) resolve() } }
+}
+
+async function ask (app: FastifyInstance, jar: Jar, url: string, { method = 'GET', ...more }: { method?: 'GET' | 'POST', ip?: string, headers?: Record<string, string> } = {}): Promise<Answer> {
+  const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join('; ')
+  const { headers = {}, ip = '203.0.113.7' } = more
+  const response = await app.inject({ method, url, remoteAddress: ip, headers: { ...headers, ...cookie !== '' && { cookie } } })
+  const setCookies = [response.headers['set-cookie'] ?? []].flat()
+  return { status: response.statusCode, body: response.body.startsWith('{') ? response.json() : {}, setCookies, cacheControl: response.headers['cache-control'] }
+}
+
+/** What a browser does with a reply that has arrived. */
+function keep (jar: Jar, { setCookies }: Answer): void {
+  for (const line of setCookies) {
+    const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? []
+    if (/max-age=0(;|$)/i.test(line)) jar.delete(name)
+    else jar.set(name, value)
+  }
+}
+
+async function use (place: Place, jar: Jar, url = '/me', options: Parameters<typeof ask>[3] = {}): Promise<Answer> {
+  const answer = await ask(place.app, jar, url, options)
+  keep(jar, answer)
+  return answer
+}
+
+async function signIn (place: Place, jar: Jar = new Map()): Promise<Jar> {
+  await use(place, jar, '/login', { method: 'POST' })
+  return jar
+}
+
+/** Lets enough time go by for the next use to be written down, and uses the session. */
+async function next (place: Place, jar: Jar, url?: string, options?: Parameters<typeof ask>[3]): Promise<Answer> {
+  place.age(TOUCH_AFTER)
+  return await use(place, jar, url, options)
+}
+
+const twinOf = (jar: Jar): string | undefined => jar.get('sid-twin')?.split('.')[0]
+
+t.test('a use that is written down changes the twin cookie, and no other does', async (t) => {
+  const place = await start(t)
+  const jar = await signIn(place)
+  t.strictSame([...jar.keys()], ['sid'])
+  t.strictSame((await use(place, jar)).setCookies, [])
+  const first = await next(place, jar)
+  t.match(first.setCookies, [/^sid-twin=1\.[\w-]{43}; Max-Age=\d+; Path=\/; HttpOnly; SameSite=Lax$/])
+  t.match(first.cacheControl, /no-store|private/)
+  t.strictSame((await use(place, jar)).setCookies, [])
+  t.strictSame((await use(place, jar, '/quiet')).setCookies, [])
+  await next(place, jar)
+  t.equal(twinOf(jar), '2')
+  place.age(TOUCH_AFTER)
+  t.strictSame((await use(place, jar, '/quiet')).setCookies, [], 'nor what is no use')
+  await next(place, jar)
+  t.equal(twinOf(jar), '3')
+  t.equal((await use(place, jar, '/logout', { method: 'POST' })).status, 200)
+  t.strictSame([...jar.keys()], [], 'a logout takes it back')
+  t.strictSame(place.forks, [])
+})
+
+t.test('two browsers that go on with one cookie are noticed at the latest when one uses it that has used it before the other', async (t) => {
+  const place = await start(t, true, plainApp)
+  const wrong: string[] = []
+  let tries = 0
+  for (let before = 0; before < 3; before++) {
+    for (const copies of ['all', 'without the twin']) {
+      for (let orders = 0; orders < 64; orders++) {
+        place.forks.length = 0
+        const owner = await signIn(place)
+        for (let each = 0; each < before; each++) await next(place, owner)
+        const thief = new Map(owner)
+        if (copies !== 'all') thief.delete('sid-twin')
+        const seen = { owner: 0, thief: 0 }
+        const order: string[] = []
+        let changes = 0
+        for (let turn = 0; turn < 6 && place.forks.length === 0; turn++) {
+          const who = (orders >> turn) % 2 === 0 ? 'owner' : 'thief'
+          if (order.length > 0 && order.at(-1) !== who) changes++
+          order.push(who)
+          seen[who]++
+          await next(place, who === 'owner' ? owner : thief)
+          await setImmediate()
+          // Where both have a twin, neither uses the session unnoticed for a second time.
+          const isLate = changes >= 2 || (copies === 'all' && before > 0 && seen.owner >= 2 && seen.thief >= 2)
+          if (isLate && place.forks.length === 0) wrong.push(`${before} ${copies} ${order.join(' ')}`)
+        }
+        if (seen.owner > 0 && seen.thief > 0) tries++
+        else if (place.forks.length > 0) wrong.push(`nobody else: ${order.join(' ')}`)
+      }
+    }
+  }
+  t.strictSame(wrong, [])
+  report({ scenario: 'two browsers that go on with one cookie; failed: not noticed at the second use', on: 'memory', tries, failed: wrong.length })
+})
+
+t.test('what honest browsers go through looks like no fork', async (t) => {
+  const place = await start(t, true, plainApp)
+  const { app, age, release, forks } = place
+  const jar = await signIn(place)
+  const below = (most: number): number => Math.floor(Math.random() * most)
+  /** What the browser has written to its disk, which a crash brings back. */
+  let disk = new Map(jar)
+  let idleMs = 0
+  let requests = 0
+  let slow: Array<Promise<Answer>> = []
+  const total = times(1_000_000, 20_000)
+  const pass = (ms: number): void => {
+    age(ms)
+    idleMs += ms
+    if (idleMs >= 30_000) [disk, idleMs] = [new Map(jar), 0]
+  }
+  while (requests < total && forks.length === 0) {
+    // Also none at all: several tabs of one page ask at once.
+    pass([0, 0, 0, 1, 20_000, TOUCH_AFTER - 1, TOUCH_AFTER, 3 * TOUCH_AFTER][below(8)] ?? 0)
+    const kind = below(12)
+    if (kind === 0 && slow.length < 3) slow.push(ask(app, jar, '/slow'))
+    else if (kind === 1) {
+      release()
+      for (const answer of await Promise.all(slow)) if (below(4) > 0) keep(jar, answer)
+      slow = []
+    } else if (kind === 2) {
+      jar.clear()
+      for (const [name, value] of disk) jar.set(name, value)
+    } else if (kind === 3) {
+      const answer = await ask(app, jar, ['/regenerate', '/login'][below(2)] ?? '', { method: 'POST' })
+      keep(jar, answer)
+      // What a crash would bring back of before is an ended session.
+      disk = new Map(jar)
+    } else if (kind === 4) {
+      jar.delete('sid-twin')
+      disk.delete('sid-twin')
+    }
+    const answers = await Promise.all(Array.from({ length: 1 + below(4) }, () => ask(app, jar, '/me')))
+    requests += answers.length
+    // Replies come in any order, and some are lost.
+    for (const answer of answers.sort(() => Math.random() - 0.5)) if (below(4) > 0) keep(jar, answer)
+    if (answers.some(({ status }) => status !== 200)) {
+      t.fail(`status ${answers.map(({ status }) => status).join(', ')}`)
+      break
+    }
+  }
+  release()
+  await Promise.all(slow)
+  await setImmediate()
+  t.strictSame(forks, [])
+  t.ok(requests >= total)
+  report({ scenario: 'honest browsers: lost replies, several tabs, crashes, slow replies, sign-ins; accepted: alarms', on: 'memory', tries: requests, accepted: forks.length })
+})
+
+/** Has two browsers use a session until that is noticed: by the owner. */
+async function fork (place: Place, thiefs: Parameters<typeof ask>[3] = {}): Promise<{ owner: Jar, thief: Jar, noticed: Answer }> {
+  const owner = await signIn(place)
+  await next(place, owner)
+  const thief = new Map(owner)
+  await next(place, owner)
+  await next(place, thief, '/me', thiefs)
+  return { owner, thief, noticed: await next(place, owner) }
+}
+
+t.test('a fork is told once, and by default has no other effect', async (t) => {
+  const place = await start(t)
+  const { owner, thief, noticed } = await fork(place)
+  t.equal(noticed.status, 200)
+  t.strictSame(noticed.setCookies, [], 'nobody gets another twin from then on')
+  for (const jar of [owner, thief, owner]) t.equal((await next(place, jar)).status, 200)
+  const [event] = place.forks
+  t.equal(place.forks.length, 1)
+  const [{ id } = { id: '' }] = await place.app.sessions.listByUser('ada')
+  t.match(event, { id, userId: 'ada', network: '203.0.113.7', networkDiffers: false, device: 'lightMyRequest', requestId: 'req-5', local: true })
+  t.ok(Object.isFrozen(event))
+  t.equal((await next(place, thief, '/money')).status, 200)
+})
+
+t.test('an event says whether it was noticed in another network than the session began in', async (t) => {
+  const place = await start(t)
+  const owner = await signIn(place)
+  await next(place, owner)
+  const thief = new Map(owner)
+  await next(place, owner)
+  await next(place, owner)
+  await next(place, thief, '/me', { ip: '198.51.100.9', headers: { 'user-agent': 'Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0' } })
+  t.match(place.forks, [{ network: '198.51.100.9', networkDiffers: true, device: 'Firefox 131 on Linux' }])
+})
+
+t.test('reauthenticate: neither browser passes what needs a sign-in of late, until one signs in again', async (t) => {
+  const place = await start(t, { onFork: 'reauthenticate' })
+  const owner = await signIn(place)
+  await next(place, owner)
+  const thief = new Map(owner)
+  await next(place, owner)
+  t.equal((await next(place, thief, '/money')).status, 200, 'not noticed yet')
+  const refused = await next(place, owner, '/money')
+  t.match(refused, { status: 401, body: { code: 'ERR_SESSION_REAUTH_REQUIRED' } }, 'noticed by this very request')
+  t.equal((await use(place, thief, '/money')).body.code, 'ERR_SESSION_REAUTH_REQUIRED')
+  t.equal((await use(place, owner)).status, 200, 'they are signed in')
+  await use(place, owner, '/login', { method: 'POST' })
+  t.equal((await use(place, owner, '/money')).status, 200)
+  t.equal((await use(place, thief, '/money')).body.code, 'ERR_SESSION_UNAUTHENTICATED', 'whose session has ended by that')
+  await next(place, owner)
+  await next(place, owner)
+  t.equal(place.forks.length, 1)
+  t.equal(twinOf(owner), '2')
+})
+
+t.test('a regeneration keeps what was noticed', async (t) => {
+  const place = await start(t, { onFork: 'reauthenticate' })
+  const { owner } = await fork(place)
+  await use(place, owner, '/regenerate', { method: 'POST' })
+  t.equal((await use(place, owner, '/money')).body.code, 'ERR_SESSION_REAUTH_REQUIRED')
+})
+
+t.test('revoke: the session ends, for both', async (t) => {
+  const place = await start(t, { onFork: 'revoke' })
+  const revoked: unknown[] = []
+  place.app.sessions.on('revoked', ({ reason, statedReason }) => revoked.push([reason, statedReason]))
+  const { owner, thief, noticed } = await fork(place)
+  t.match(noticed, { status: 401, body: { code: 'ERR_SESSION_UNAUTHENTICATED' } })
+  for (const jar of [owner, thief]) t.equal((await use(place, jar)).status, 401)
+  await setImmediate()
+  t.equal(place.forks.length, 1)
+  t.strictSame(revoked, [['revoked', 'session-forked']])
+})
+
+t.test('what somebody plants as a twin is none, and a good one counts beside it', async (t) => {
+  const place = await start(t)
+  const owner = await signIn(place)
+  const stranger = await signIn(place)
+  await next(place, owner)
+  await use(place, stranger)
+  await next(place, owner)
+  for (const planted of ['', '2', '1.', '99.x', `99.${'A'.repeat(43)}`, stranger.get('sid-twin') ?? '', 'x'.repeat(4_000), '0', '-1.a', '__proto__']) {
+    const jar = new Map([['sid-twin', planted], ['sid', owner.get('sid') ?? ''], ['SID-TWIN', planted]])
+    place.age(TOUCH_AFTER)
+    // Beside the good one, before and after it.
+    const cookie = [`sid-twin=${planted}`, `sid=${jar.get('sid')}`, `sid-twin=${owner.get('sid-twin')}`, `sid-twin=${planted}`].join('; ')
+    const answer = await ask(place.app, new Map(), '/me', { headers: { cookie } })
+    t.equal(answer.status, 200)
+    keep(owner, answer)
+  }
+  t.equal(twinOf(owner), '12', 'each was its own use')
+  t.strictSame(place.forks, [])
+})
+
+t.test('a late reply sets no twin, as the browser may have a newer one', async (t) => {
+  const place = await start(t)
+  const jar = await signIn(place)
+  await next(place, jar)
+  for (const [ms, sets] of [[29_000, 1], [31_000, 0]] as const) {
+    place.age(TOUCH_AFTER)
+    const slow = ask(place.app, jar, '/slow')
+    while ((await ask(place.app, new Map(), '/me')).status !== 401) ;
+    await setImmediate()
+    place.age(ms)
+    place.release()
+    t.equal((await slow).setCookies.length, sets)
+  }
+})
