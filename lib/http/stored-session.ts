@@ -5,7 +5,7 @@ import { errors } from '../errors.ts'
 import { apply, parseData } from '../session/changes.ts'
 import type { Changes, Data } from '../session/changes.ts'
 import type { Credential } from '../session/credentials.ts'
-import { isSameBinding } from '../session/bound-key.ts'
+import { isConfirmed, isSameBinding } from '../session/bound-key.ts'
 import { deviceName } from '../session/device.ts'
 import { passes } from '../session/device-check.ts'
 import type { Standing } from '../session/device-check.ts'
@@ -468,9 +468,10 @@ export class StoredSession {
     else if (this.#withheld !== null && this.#standing === 'elsewhere') throw new errors.DEVICE_MISMATCH()
     assertCookieCanBeSet(this.#context, this.#request)
     const replaces = this.record
-    // Who signs in again on the same device need not bind it again.
     const isSameUser = replaces !== null && replaces.userId !== null && replaces.userId === session.userId
-    const boundKey = isSameUser && isSameBinding(replaces.boundKey, this.#proven) ? replaces.boundKey : null
+    // Whoever signs in again keeps the device. A browser that has lost a confirmed key comes without the session.
+    const keepsKey = isSameUser && (isConfirmed(replaces.boundKey) || isSameBinding(replaces.boundKey, this.#proven))
+    const boundKey = keepsKey ? replaces.boundKey : null
     return { ...this.#client, ...session, replaces, boundKey }
   }
 

@@ -23,6 +23,9 @@ async function start (t: Owner, deviceBound: SessionOptions['deviceBound'] = tru
   const store = new MemoryStore({ now: () => Date.now() + aged })
   const app = await startApp(t, { cookie: { secure: true }, deviceBound, idleTimeout: '7d', ...options, store }, { trustProxy: '127.0.0.1' })
   app.post('/login', async (request) => await app.login(request, { id: 'ada' }))
+  // Routes for who is signed in, such as one that gives the session another label.
+  app.post('/again', { preHandler: app.authenticate }, async (request) => await app.login(request, { id: 'ada' }))
+  app.post('/assign', { preHandler: app.authenticate }, async ({ session }) => { session.userId = 'ada' })
   app.get('/me', { preHandler: app.authenticate }, async (request) => ({ bound: request.requireAuth().deviceBound }))
   app.get('/page', { preHandler: app.authenticatePage }, async () => 'a page')
   app.get('/money', { preHandler: app.requireDeviceBound }, async () => 'yours')
@@ -88,6 +91,29 @@ t.test('[10.3.5] who has copied the whole profile says that it has skipped, and 
     thief.loseShortCookie()
     const skipped = { 'secure-session-skipped': `unreachable;session_identifier="${ada.bound?.id ?? ''}"` }
     t.strictSame(await worth(thief, skipped), [status, 403], `required: ${required}`)
+  }
+})
+
+t.test('a route that signs the same user in again takes the key from no session, also for who comes without the device', async (t) => {
+  for (const path of ['/again', '/assign']) {
+    for (const how of ['skipped', 'under way'] as const) {
+      const { ada, age } = await start(t)
+      const thief = ada.thief()
+      await ada.register()
+      await ada.get('/me')
+      if (how === 'skipped') age(MINUTE)
+      const headers: Record<string, string> = how === 'skipped' ? { 'secure-session-skipped': `unreachable;session_identifier="${ada.bound?.id ?? ''}"` } : {}
+      t.equal((await thief.post(path, undefined, headers)).statusCode, 200, `${path}, ${how}`)
+      await thief.get('/page', { ...PAGE, ...headers })
+      t.equal(thief.asked, undefined, 'it is asked to bind nothing')
+      t.equal((await thief.get('/money', headers)).statusCode, 403)
+      age(MINUTE)
+      t.strictSame(await worth(thief), [401, 401])
+      // Ada's session is the one that the thief has the cookie of now: with it, her key is good.
+      ada.cookies.set('__Host-sid', thief.cookies.get('__Host-sid') ?? '')
+      t.equal((await ada.refresh()).statusCode, 200)
+      t.strictSame(await worth(ada), [200, 200])
+    }
   }
 })
 

@@ -278,6 +278,12 @@ const RACES: Record<string, Race> = {
     const { boundKey = null } = await service.stored(browser.id) ?? {}
     if (next !== user && boundKey !== null) service.tally.count('another user\'s session has the key')
     if ((boundKey === null) !== (browser.asked !== undefined)) service.tally.count('the sign-in asked for a registration where there is a key, or not where there is none')
+    // Without the short cookie it may have been told to forget the key that a sign-in of the same user keeps. It is as one
+    // that has lost its key then, which has to sign in anew.
+    if (!isProven && next === user && boundKey !== null && browser.bound === null) {
+      service.tally.check('the logout', await browser.post('/logout'))
+      service.tally.check('the sign-in anew', await browser.post(`/login/${user}`))
+    }
     await assertBound(service, browser, next)
   },
 
