@@ -316,12 +316,13 @@ export class SessionCore {
   }
 
   async #create (session: NewSession): Promise<HeldSession> {
-    const { record, token, carry } = await this.#made(session)
-    const { replaces } = session
+    const { record, token, ...made } = await this.#made(session)
+    const { replaces, ends = null } = session
+    const [old, carry] = replaces === null ? [ends] : [replaces, made.carry]
     const limit = isCounted(record) ? this.options.limit : null
-    const stored = await this.#begin(record, session, replaces === null
+    const stored = await this.#begin(record, session, old === null
       ? () => this.#store.begin(record, { limit, ...this.#marking })
-      : () => this.#store.replace(record, replaces, { carry, limit, ...this.#marking }))
+      : () => this.#store.replace(record, old, { carry, limit, ...this.#marking }))
     if (stored === null) throw new errors.UNAUTHENTICATED()
     this.#tellCreated(stored, session)
     return { record: stored, token }

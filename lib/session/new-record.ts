@@ -43,6 +43,8 @@ export interface NewSession {
   carry?: Change | undefined
   /** The session that ends when this one begins, or `null`. */
   replaces: SessionRecord | null
+  /** Where it is `null`: a session that ends as well, and leaves this one nothing. */
+  ends?: SessionRecord | null | undefined
 }
 
 /** A session, and the token that proves it. */

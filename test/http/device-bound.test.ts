@@ -201,7 +201,42 @@ t.test('a regeneration and a sign-in again on the device stay bound to it; one w
   t.equal((await browser.refresh()).statusCode, 401, 'its old session is another')
   t.equal((await browser.register()).statusCode, 200)
   t.match((await browser.get('/me')).json(), { bound: true })
-  t.match((await app.sessions.listByUser('ada')).map(({ deviceBound }) => deviceBound), [true, true], 'and the one before went on')
+  t.match(await app.sessions.listByUser('ada'), [{ deviceBound: true }], 'and the one before has ended')
+})
+
+t.test('a sign-in ends the session that its browser could not use, and takes nothing of it along', async (t) => {
+  const lives = { label: 'her laptop', meta: { a: 1 }, data: { cart: ['tea'] } }
+  for (const [deviceBound, isBound] of [[true, true], [{ required: true }, false], [{ required: true }, true]] as const) {
+    for (const how of ['login', 'assign'] as const) {
+      let aged = 0
+      const store = new MemoryStore({ now: () => Date.now() + aged })
+      // Another request changes the old session at the last moment.
+      const replace = store.replace.bind(store)
+      store.replace = async (record, old, options) => {
+        await store.update(old, () => '{"cart":["tea","milk"]}')
+        return await replace(record, old, options)
+      }
+      const { app, browser } = await start(t, deviceBound, { maxSessionsPerUser: 1, onLimit: 'reject', store })
+      app.post('/begin', async (request) => await app.login(request, { id: 'ada' }, lives))
+      app.post('/login/again', async (request) => await app.login(request, { id: 'ada' }, { keep: true }))
+      app.post('/assign', async ({ session }) => { session.userId = 'ada' })
+      app.get('/keeps', async ({ session, auth }) => ({ cart: session.cart ?? null, label: auth?.label, meta: auth?.meta }))
+      await browser.post('/begin')
+      t.match((await browser.get('/keeps')).json(), { cart: ['tea'], label: 'her laptop', meta: { a: 1 } })
+      if (isBound) await browser.register()
+      if (isBound) await browser.get('/me')
+      aged += 2 * MINUTE
+      browser.loseShortCookie()
+      const old = browser.thief()
+      t.equal((await browser.get('/me')).statusCode, isBound ? 401 : 403)
+      t.equal((await browser.post(how === 'login' ? '/login/again' : '/assign')).statusCode, 200)
+      t.match(await app.sessions.listByUser('ada'), [{ deviceBound: false, label: null, meta: null }])
+      t.match((await browser.get('/keeps')).json(), { cart: null, label: null, meta: null })
+      await old.get('/page', PAGE)
+      t.equal(old.asked, undefined, 'a copy of the old cookie is nobody\'s')
+      t.equal((await old.get('/me')).json().code, 'ERR_SESSION_UNAUTHENTICATED')
+    }
+  }
 })
 
 t.test('onMismatch revoke ends the session', async (t) => {
