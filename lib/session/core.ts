@@ -259,7 +259,9 @@ export class SessionCore {
    * @throws ERR_SESSION_STORE_UNAVAILABLE, ERR_SESSION_STORE_FULL
    */
   async bind (record: SessionRecord, boundKey: string): Promise<SessionRecord | null> {
-    return await changeMoved(this.#store, record, async (session) => await bind(this.#store, session, boundKey))
+    // What it has moved to may have got another key.
+    const known = { boundKey: record.boundKey }
+    return await changeMoved(this.#store, record, (session) => bind(this.#store, { ...session, ...known }, boundKey))
   }
 
   /** Tells this process of what is no event for applications. */

@@ -198,6 +198,23 @@ const RACES: Record<string, Race> = {
     await assertBound(service, browser, user)
   },
 
+  'a late registration against a regeneration': async (service, user) => {
+    const { stored, tally } = service
+    const browser = await signIn(service.apps, user, { bound: false })
+    // What another registration reads, which is held up until this browser has bound the session and used it.
+    const before = await stored(browser.id) as SessionRecord
+    tally.check('the registration', await browser.register())
+    tally.check('its use', await browser.post('/me'))
+    const { core } = contextOf(pick(service.apps))
+    const late = pendingKey('ES256 of-a-browser that-is-late', core.now())
+    await atOnce([
+      async () => { if ((await core.bind(before, late))?.boundKey === late) tally.count('the late one is bound') },
+      async () => tally.check('the regeneration', await browser.post('/regenerate')),
+      ...others(browser)
+    ])
+    await assertBound(service, browser, user)
+  },
+
   'registration against a sign-in over it': async (service, user, round) => {
     const browser = await signIn(service.apps, user, { bound: false })
     const { id } = browser
