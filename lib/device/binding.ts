@@ -179,8 +179,10 @@ function isFree (bound: BoundKey | null, now: number): boolean {
 /** @throws TypeError for what is no answer, such as a promise */
 function isRequired (required: (userId: string) => boolean, userId: string): boolean {
   const answer: unknown = required(userId)
-  if (typeof answer !== 'boolean') throw new TypeError('deviceBound.required must return true or false')
-  return answer
+  if (typeof answer === 'boolean') return answer
+  // A promise that rejects, and nobody looks at, ends the process.
+  Promise.resolve(answer).catch(() => {})
+  throw new TypeError('deviceBound.required must return true or false')
 }
 
 /** Whether a browser says that it has skipped this session. Its identifier is known to the browser alone. */

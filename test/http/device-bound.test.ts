@@ -279,7 +279,10 @@ t.test('required: sessions that are not bound are nobody\'s after the grace', as
 })
 
 t.test('a function of required that throws, or promises, signs nobody in', async (t) => {
-  for (const required of [() => { throw new Error('broken') }, (async () => true) as never]) {
+  const broken = new Error('broken')
+  const thenable = { get then () { throw broken } }
+  const answers: Array<() => unknown> = [() => { throw broken }, async () => true, async () => { throw broken }, () => thenable]
+  for (const required of answers as Array<() => never>) {
     const place = await start(t, { required, grace: 0 })
     const { browser, age } = place
     await browser.post('/login')
