@@ -82,9 +82,11 @@ export class DeviceBinding implements DeviceCheck {
     const isHeld = bound !== null && bound.isConfirmed && now - bound.boundAt > JUST_BOUND_MS
     const isSkipped = isHeld && skips(headers, bound)
     if (isHeld && !isSkipped) return isFromElsewhere(headers) ? 'elsewhere' : 'mismatch'
-    const since = record.authenticatedAt ?? record.createdAt
+    // Of one that another library began, nobody knows when its user signed in: that is 0.
+    const since = record.authenticatedAt || record.createdAt
     const { required, graceMs } = this.options
-    if (required !== null && now - since > graceMs && isRequired(required, record.userId ?? '')) return 'required'
+    const isDue = isSkipped || now - since > graceMs
+    if (required !== null && isDue && isRequired(required, record.userId ?? '')) return 'required'
     return isSkipped ? 'skipped' : 'unproven'
   }
 

@@ -278,6 +278,30 @@ t.test('required: sessions that are not bound are nobody\'s after the grace', as
   t.equal((await browser.get('/me', { 'secure-session-skipped': `unreachable;session_identifier="${id}"` })).statusCode, 403)
 })
 
+t.test('required: the grace is for what is not bound yet, also where a session was adopted, and not for a bound one', async (t) => {
+  let aged = 0
+  const store = new MemoryStore({ now: () => Date.now() + aged })
+  // Nobody knows when its user signed in, as with a session of another library.
+  const begin = store.begin.bind(store)
+  store.begin = async (record, options) => await begin({ ...record, authenticatedAt: 0 }, options)
+  const { browser } = await start(t, { required: true, grace: '10m' }, { store })
+  await browser.post('/login')
+  t.match((await browser.get('/me')).json(), { user: 'ada', bound: false })
+  await browser.register()
+  t.match((await browser.get('/me')).json(), { user: 'ada', bound: true })
+  aged += MINUTE
+  const skipped = { 'secure-session-skipped': `unreachable;session_identifier="${browser.bound?.id ?? ''}"` }
+  t.match((await browser.get('/me', skipped)).json(), { bound: true }, 'which says nothing where the short cookie is')
+  browser.loseShortCookie()
+  t.match((await browser.get('/me', skipped)).json(), { code: 'ERR_SESSION_DEVICE_BOUND_REQUIRED' })
+  const unbound = new BoundBrowser(browser.app)
+  await unbound.post('/login')
+  aged += 9 * MINUTE
+  t.equal((await unbound.get('/me')).statusCode, 200)
+  aged += 2 * MINUTE
+  t.equal((await unbound.get('/me')).statusCode, 403)
+})
+
 t.test('a function of required that throws, or promises, signs nobody in', async (t) => {
   const broken = new Error('broken')
   const thenable = { get then () { throw broken } }
