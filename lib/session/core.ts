@@ -218,26 +218,34 @@ export class SessionCore {
 
   /**
    * Judges by which device a session is used, and tells of it where that is not the one that it is bound to. `about`:
-   * who uses it, where that is a request; `null`: nobody does, it is looked up. Throws what the application's
-   * `required` throws.
+   * who uses it, where that is a request; `null`: nobody does, it is looked up. `ends`: whether that may end it. Throws
+   * what the application's `required` throws.
    */
-  standingOf (record: SessionRecord, headers: DeviceHeaders, about: (() => Circumstances) | null): Standing {
+  standingOf (
+    record: SessionRecord, headers: DeviceHeaders, about: (() => Circumstances) | null, { ends = true } = {}
+  ): Standing {
     const { device } = this.options
     if (device == null || record.kind !== 'cookie' || record.userId === null) return 'unproven'
     const standing = device.standingOf(record, headers, this.#store.now())
     if (about === null) return standing
-    if (standing === 'mismatch') this.#mismatch(record, 'refused', about())
+    if (standing === 'mismatch') this.#mismatch(record, 'refused', about(), ends && device.revokes)
     else if (standing === 'skipped') this.#mismatch(record, 'skipped', about())
     return standing
   }
 
-  /** Returns the session if what it was found by may use it. `headers`: those of a request, `null` where it is none. */
+  /**
+   * Returns the session if what it was found by may use it. `headers`: those of a request, as far as the caller knows
+   * them, so that none is ended for what they lack. `null`: there is no request.
+   */
   usable (record: SessionRecord | null, headers: DeviceHeaders | null): SessionRecord | null {
     if (record === null) return null
-    return passes(this.standingOf(record, headers ?? {}, headers && (() => ({})))) ? record : null
+    const standing = this.standingOf(record, headers ?? {}, headers && (() => ({})), { ends: false })
+    return passes(standing) ? record : null
   }
 
-  #mismatch ({ id, userId }: SessionRecord, reason: 'refused' | 'skipped', about: Circumstances): void {
+  #mismatch (
+    { id, userId }: SessionRecord, reason: 'refused' | 'skipped', about: Circumstances, ends = false
+  ): void {
     if (userId === null) return
     this.#mismatches.of(`${reason} ${id}`, () => {
       const { ip, userAgent } = about
@@ -247,7 +255,7 @@ export class SessionCore {
       this.events.emitMismatch(use, about)
       return true
     })
-    if (reason !== 'refused' || this.options.device?.revokes !== true) return
+    if (!ends) return
     const { ip, userAgent } = about
     const cause = { ip, userAgent, requestId: requestIdText(about.requestId), statedReason: 'device-mismatch' }
     this.end(id, { ...cause, reason: 'revoked' }).catch(() => {})

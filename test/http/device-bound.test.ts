@@ -395,6 +395,24 @@ t.test('outside of routes, a copied cookie finds no session either', async (t) =
   t.match(place.mismatches, [{ reason: 'refused', device: null, network: 'unknown', requestId: null }])
 })
 
+t.test('outside of routes nothing ends a session, as not all of a request is known there', async (t) => {
+  const place = await start(t, { onMismatch: 'revoke' })
+  const { app, browser, age } = place
+  await bind(place)
+  age(MINUTE)
+  const id = browser.bound?.id ?? ''
+  browser.loseShortCookie()
+  const cookie = `__Host-sid=${browser.cookies.get('__Host-sid') ?? ''}`
+  t.equal(await app.sessions.fromCookieHeader(cookie), null)
+  t.equal(await app.sessions.fromRequest({ headers: { cookie } }), null)
+  await setImmediate()
+  t.match(place.mismatches, [{ reason: 'refused' }], 'it is told')
+  const skipped = { 'secure-session-skipped': `unreachable;session_identifier="${id}"` }
+  t.equal((await browser.get('/me', skipped)).statusCode, 200)
+  t.equal((await browser.get('/me')).statusCode, 401, 'and a request ends it all the same')
+  t.equal((await browser.get('/me', skipped)).json().code, 'ERR_SESSION_UNAUTHENTICATED')
+})
+
 t.test('[4] what is sent to the two routes is checked, whoever sends it', async (t) => {
   const place = await start(t)
   const { browser } = place
