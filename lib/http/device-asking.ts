@@ -16,6 +16,9 @@ export function askingFor (
 ): string | null {
   const now = core.now()
   if (device === null || request.protocol !== 'https' || !device.binding.asksFor(record, now)) return null
+  const { bindExisting, maxAgeMs } = device.binding.options
+  // What has moved to another id may have begun long ago, and anybody who holds its cookie can have it moved.
+  if (!bindExisting && now - (record.authenticatedAt ?? 0) > maxAgeMs) return null
   return device.binding.registrationHeader(record, device.path, now)
 }
 

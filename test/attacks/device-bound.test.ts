@@ -26,6 +26,7 @@ async function start (t: Owner, deviceBound: SessionOptions['deviceBound'] = tru
   // Routes for who is signed in, such as one that gives the session another label.
   app.post('/again', { preHandler: app.authenticate }, async (request) => await app.login(request, { id: 'ada' }))
   app.post('/assign', { preHandler: app.authenticate }, async ({ session }) => { session.userId = 'ada' })
+  app.post('/regenerate', async ({ session }) => { await session.regenerate(['userId']) })
   app.get('/me', { preHandler: app.authenticate }, async (request) => ({ bound: request.requireAuth().deviceBound }))
   app.get('/page', { preHandler: app.authenticatePage }, async () => 'a page')
   app.get('/money', { preHandler: app.requireDeviceBound }, async () => 'yours')
@@ -144,6 +145,21 @@ t.test('a session that nobody has bound can be bound by who has copied its cooki
     age(MINUTE)
     t.strictSame(await worth(ada), bindExisting ? [401, 401] : [200, 403], 'its owner is out then, and so learns of it')
   }
+})
+
+t.test('with bindExisting off a session that moves is bound only soon after its sign-in', async (t) => {
+  const { ada, age } = await start(t, { bindExisting: false })
+  const regenerated = async (): Promise<boolean> => {
+    ada.asked = undefined
+    t.equal((await ada.post('/regenerate')).statusCode, 200)
+    return ada.asked !== undefined
+  }
+  age(9 * MINUTE)
+  t.ok(await regenerated(), 'the registration that the sign-in asked for may have met it')
+  age(2 * MINUTE)
+  t.notOk(await regenerated(), 'a thief could have it asked')
+  await ada.post('/again')
+  t.ok(ada.asked, 'by a sign-in it is asked')
 })
 
 t.test('[9.2.1] a recorded proof is good until its challenge ends, for one more short cookie', async (t) => {
