@@ -43,9 +43,10 @@ export function navigates ({ method, headers }: FastifyRequest): boolean {
 const PATH = '/device-bound'
 
 /** Returns the path of the routes that bind sessions: below that of the cookie, which has to come with them. */
-export function devicePath (prefix: string, { deviceBound, cookie }: ResolvedOptions): string {
-  if (deviceBound?.path != null) return `${prefix}${deviceBound.path}`
+export function devicePath (given: string, { deviceBound, cookie }: ResolvedOptions): string {
+  const prefix = given.replace(/\/$/, '')
   const base = cookie.path.replace(/\/$/, '')
+  if (deviceBound?.path != null) return `${prefix}${deviceBound.path}`
   const isBelow = prefix === base || prefix.startsWith(`${base}/`)
   return `${isBelow ? prefix : `${prefix}${base}`}${PATH}`
 }

@@ -491,3 +491,23 @@ t.test('the routes lie below the prefix of the context and the path of the cooki
   await register('', { cookieName: 'd' }, other)
   await t.rejects(register('', { cookieName: 'e' }, other), { code: 'ERR_SESSION_INVALID_OPTIONS', message: /deviceBound\.path must be another/ })
 })
+
+t.test('a prefix or a cookie.path that no browser can be told is a boot error, and one that ends with a slash is none', async (t) => {
+  const register = async (prefix: string, path = '/'): Promise<string> => {
+    const app = Fastify({ trustProxy: '127.0.0.1' })
+    t.teardown(async () => { await app.close() })
+    await app.register(async (own) => {
+      await own.register(sessionPlugin, { secret, store: new MemoryStore(), deviceBound: true, cookie: { path }, cookieName: 'sid' })
+      own.post('/login', async (request) => await own.login(request, { id: 'ada' }))
+    }, { prefix })
+    const browser = new BoundBrowser(app)
+    await browser.post(`${prefix.replace(/\/$/, '')}/login`)
+    t.equal((await browser.register()).statusCode, 200, prefix)
+    return /path="(.*?)"/.exec(browser.asked ?? '')?.[1] ?? ''
+  }
+  const rule = { code: 'ERR_SESSION_INVALID_OPTIONS', message: /deviceBound needs a prefix and a cookie\.path of letters/ }
+  for (const prefix of ['/:tenant', '/日本', '/café', '/a"b', '/a\\b', '/a b', '/*', '/a//b']) await t.rejects(register(prefix), rule, prefix)
+  await t.rejects(register('', '/a"b'), rule)
+  t.equal(await register('/a/'), '/a/device-bound')
+  t.equal(await register("/v1.0/~a/@b+c,d=e!$&'f"), "/v1.0/~a/@b+c,d=e!$&'f/device-bound")
+})

@@ -12,6 +12,9 @@ import { keepPrivate } from '../reply-head.ts'
 import { StoreBudget } from '../store-budget.ts'
 
 const TAKEN = 'must be another: there is a route at that path, perhaps of another registration'
+/** Paths that Fastify takes as they are, and that a header can hold in quotes. */
+const PLAIN = /^(?:\/[\w.~!$&'+,=@-]+)+$/
+const NOT_PLAIN = "deviceBound needs a prefix and a cookie.path of letters, digits and / . _ ~ ! $ & ' + , = @ -"
 
 /** Largest body. Browsers send none. */
 const BODY_LIMIT = 1_024
@@ -20,12 +23,13 @@ const BODY_LIMIT = 1_024
  * Adds the two routes by which browsers bind a session and get its next short cookie. Only browsers call them, and some
  * send neither `Origin` nor `Sec-Fetch-Site`: they rest on the proof alone, and are no use of the session.
  * @see https://w3c.github.io/webappsec-dbsc/
- * @throws ERR_SESSION_INVALID_OPTIONS where the path is taken
+ * @throws ERR_SESSION_INVALID_OPTIONS where the path is taken, or cannot be told to browsers
  */
 export function addDeviceRoutes (app: FastifyInstance, context: PluginContext): void {
   const { device } = context
   if (device === null) return
   const { binding, path } = device
+  if (!PLAIN.test(path)) throw new errors.INVALID_OPTIONS(NOT_PLAIN)
   if (app.hasRoute({ method: 'POST', url: path })) throw new errors.INVALID_OPTIONS(`deviceBound.path ${TAKEN}`)
   // In a context of their own: a guard that the application adds for all of its routes is not for these.
   app.register(async (own) => {
