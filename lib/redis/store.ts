@@ -265,7 +265,10 @@ export class RedisStore implements SessionStore {
   }
 
   async bind (record: SessionRecord, boundKey: string): Promise<SessionRecord | null> {
-    return await this.#lifecycle.bind(record, boundKey)
+    const stored = await this.#lifecycle.bind(record, boundKey)
+    // Others would take it for one that is not bound.
+    if (stored !== null) this.#ends?.tell(stored.id)
+    return stored
   }
 
   async delete (id: string, options?: DeleteOptions): Promise<SessionRecord | null> {

@@ -4,6 +4,7 @@ import { SessionManager, storeErrors } from '../../lib/index.ts'
 import type { IdpSession, SessionInfo, SessionRecord } from '../../lib/index.ts'
 import { connect, disconnectNow } from '../../lib/redis/connection.ts'
 import { RedisStore } from '../../lib/redis/store.ts'
+import { confirmed, pendingKey } from '../../lib/session/bound-key.ts'
 import { newId } from '../../lib/session/token.ts'
 import { secret } from '../helpers/app.ts'
 import { isHeard, openNear, telling } from '../helpers/near.ts'
@@ -94,7 +95,7 @@ for (const place of PLACES) {
   })
 }
 
-t.test('the end of an anonymous session, and shorter timeouts, are told by processes that have such a near-cache', async (t) => {
+t.test('the end of an anonymous session, shorter timeouts and the key of a device are told by processes that have such a near-cache', async (t) => {
   for (const [target, events] of [[redis.url, 'broadcast'], [redis.url, 'sharded'], [{ cluster: cluster.nodes }, 'sharded']] as const) {
     const options = { prefix: prefix(), maxStaleMs: 60_000, invalidate: 'ends', events } as const
     const [here, there] = [await openNear(t, target, options), await openNear(t, target, options)]
@@ -119,6 +120,13 @@ t.test('the end of an anonymous session, and shorter timeouts, are told by proce
     await here.store.setTimeouts(ada, { idleTimeoutMs: 5_000 })
     await until('the timeouts', () => there.store.findNow(ada.id) === undefined, 2_000)
     t.equal((await there.store.find(ada.id))?.idleTimeoutMs, 5_000)
+    const bob = await begin('bob')
+    for (const boundKey of [pendingKey('ES256 x y', 0), confirmed(pendingKey('ES256 x y', 0))]) {
+      await here.store.bind({ ...bob, boundKey: (await here.store.find(bob.id))?.boundKey ?? null }, boundKey)
+      await until('the key', () => there.store.findNow(bob.id) === undefined, 2_000)
+      t.equal((await there.store.find(bob.id))?.boundKey, boundKey)
+      await until('it to be in memory', async () => await there.store.find(bob.id) !== null && there.store.findNow(bob.id) !== undefined)
+    }
   }
 })
 
