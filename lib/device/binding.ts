@@ -10,6 +10,10 @@ import { DeviceSeals } from './seals.ts'
 
 /** Number of keys that are remembered. */
 const REMEMBERED = 10_000
+/** Longest `boundKey` that is remembered, in characters. One of RSA with 4,096 bits has 708 at most. */
+const LONGEST_KEY = 768
+/** Most cookies of one name that are looked at: each that is not good costs an HMAC for each secret. */
+const MOST_COOKIES = 4
 
 /** The option `deviceBound`, checked. */
 export interface ResolvedDeviceBound {
@@ -58,7 +62,7 @@ export class DeviceBinding implements DeviceCheck {
   readonly #seals: DeviceSeals
   readonly #names: readonly string[]
   /** Every request of a bound session reads its key: those that were read last are not read again. */
-  readonly #keys = new Recent<BoundKey>(REMEMBERED)
+  readonly #keys = new Recent<BoundKey>(REMEMBERED, LONGEST_KEY)
 
   /** `cookieNames`: those of the session cookie. */
   constructor (options: ResolvedDeviceBound, secrets: readonly string[], cookieNames: readonly string[]) {
@@ -78,7 +82,7 @@ export class DeviceBinding implements DeviceCheck {
 
   standingOf (record: SessionRecord, headers: DeviceHeaders, now: number): Standing {
     const bound = record.boundKey === null ? null : this.#keys.of(record.boundKey, readBoundKey)
-    if (bound !== null && this.#hasShortCookie(bound, headers, now)) return 'proven'
+    if (bound !== null && this.#has(headers, (value) => this.#seals.verifyCookie(value, bound, now))) return 'proven'
     const isHeld = bound !== null && bound.isConfirmed && now - bound.boundAt > JUST_BOUND_MS
     const isSkipped = isHeld && skips(headers, bound)
     if (isHeld && !isSkipped) return isFromElsewhere(headers) ? 'elsewhere' : 'mismatch'
@@ -126,12 +130,9 @@ export class DeviceBinding implements DeviceCheck {
   }
 
   /** Whether a request shows the short cookie of the binding of this identifier, whatever has become of its session. */
-  isShown (id: unknown, { cookie = '' }: DeviceHeaders, now: number): boolean {
+  isShown (id: unknown, headers: DeviceHeaders, now: number): boolean {
     const identifier = unquoted(id)
-    if (identifier === null) return false
-    return this.#names.some((name) => {
-      return cookieValues(cookie, name).some((value) => this.#seals.verifyCookieOf(value, identifier, now))
-    })
+    return identifier !== null && this.#has(headers, (value) => this.#seals.verifyCookieOf(value, identifier, now))
   }
 
   /** Returns the header with the challenge that the browser signs next. */
@@ -154,10 +155,9 @@ export class DeviceBinding implements DeviceCheck {
     return Math.floor(now + this.options.maxAgeMs)
   }
 
-  #hasShortCookie (bound: BoundKey, { cookie = '' }: DeviceHeaders, now: number): boolean {
-    return this.#names.some((name) => {
-      return cookieValues(cookie, name).some((value) => this.#seals.verifyCookie(value, bound, now))
-    })
+  /** Whether a request carries a short cookie that is good. */
+  #has ({ cookie = '' }: DeviceHeaders, isGood: (value: string) => boolean): boolean {
+    return this.#names.some((name) => cookieValues(cookie, name).slice(0, MOST_COOKIES).some(isGood))
   }
 }
 

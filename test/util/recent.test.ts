@@ -39,6 +39,9 @@ t.test('nothing is not remembered, nor is what is long', async (t) => {
   const long = 'x'.repeat(257)
   t.equal(recent.of(long, () => 5), 5)
   t.equal(recent.of(long, () => 6), 6)
+  const larger = new Recent<number>(3, 257)
+  t.equal(larger.of(long, () => 5), 5)
+  t.equal(larger.of(long, () => 6), 5, 'where that is not too long')
 })
 
 t.test('of a header no more is kept than the part that was asked for, nor with what was worked out of it', async (t) => {
