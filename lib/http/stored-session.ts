@@ -472,9 +472,8 @@ export class StoredSession {
     // Whoever signs in again keeps the device. A browser that has lost a confirmed key comes without the session.
     const keepsKey = isSameUser && (isConfirmed(replaces.boundKey) || isSameBinding(replaces.boundKey, this.#proven))
     const boundKey = keepsKey ? replaces.boundKey : null
-    // The session that it may not use ends with a sign-in in its browser, as any other, and leaves it nothing.
-    const ends = session.userId === null ? null : this.#withheld
-    return { ...this.#client, ...session, replaces, ends, boundKey }
+    // The session that it may not use ends as well: its cookie is gone from this browser. It leaves nothing.
+    return { ...this.#client, ...session, replaces, ends: this.#withheld, boundKey }
   }
 
   /**

@@ -239,6 +239,19 @@ t.test('a sign-in ends the session that its browser could not use, and takes not
   }
 })
 
+t.test('who has lost the key signs in by a page that keeps data for visitors, and leaves no session behind', async (t) => {
+  const place = await start(t, true, { maxSessionsPerUser: 1, onLimit: 'reject' })
+  const { app, browser, age } = place
+  await bind(place)
+  age(MINUTE)
+  browser.loseShortCookie()
+  t.equal((await browser.get('/visit')).statusCode, 200)
+  t.strictSame(await app.sessions.listByUser('ada'), [], 'the visitor has its place')
+  t.equal((await browser.post('/login')).statusCode, 200)
+  t.match((await browser.get('/me')).json(), { user: 'ada', bound: false })
+  t.match(await app.sessions.listByUser('ada'), [{ deviceBound: false }])
+})
+
 t.test('onMismatch revoke ends the session', async (t) => {
   const place = await start(t, { onMismatch: 'revoke' })
   const { app, browser, age } = place
