@@ -189,7 +189,8 @@ export class SessionManager<Data extends object = JsonObject> {
 
   /**
    * Finds a session by its cookie's value (another library's too, where those are adopted), or by a bearer token. One
-   * that is bound to a device is not found: its value alone proves nothing. `fromRequest` finds it.
+   * that is bound to a device is not found, once its browser has used the short cookie and half a minute has passed:
+   * its value alone proves nothing. `fromRequest` finds it.
    */
   async find (token: string, options?: FindOptions): Promise<SessionInfo | null> {
     return await this.#found(typeof token === 'string' ? this.#ofToken(token) : null, null, options)
@@ -205,7 +206,7 @@ export class SessionManager<Data extends object = JsonObject> {
     return await this.#found(credential, deviceHeaders(request), options)
   }
 
-  /** Finds the session of a `Cookie` header. */
+  /** Finds the session of a `Cookie` header. A missing device ends none, as the other headers are not known. */
   async fromCookieHeader (cookie: string | null | undefined, options?: FindOptions): Promise<SessionInfo | null> {
     const credential = typeof cookie === 'string' ? this.#core.credentials.readCookie(cookie) : null
     return await this.#found(credential, { cookie: cookie ?? undefined }, options)
