@@ -10,7 +10,7 @@ import { pathSignature } from './http/return-path.ts'
 import { addDeviceRoutes } from './http/routes/device.ts'
 import { sessionObjects } from './http/session-object.ts'
 import { deviceBinding } from './device/binding.ts'
-import { forkDetection } from './device/forks.ts'
+import { ForkDetection } from './device/forks.ts'
 import { layoutOf } from './options/layout.ts'
 import type { SessionOptions } from './options/types.ts'
 import { resolveOptions } from './options/resolve.ts'
@@ -31,6 +31,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
   const layout = await layoutOf(options)
   const { store, near, ready, backend, close } = openStore({ ...options, ...layout })
   const device = deviceBinding(options)
+  const { forkDetection, secrets, cookieNames } = options
   const core = new SessionCore({ ...options, ...layout, store, near, device, counters: countersOf(store) })
   keepSecurityLog(core.events, options, app.log)
   const context: PluginContext = {
@@ -39,7 +40,7 @@ export const sessionPlugin = fp(async (app: FastifyInstance, input: SessionOptio
     sessions: new SessionManager(core),
     log: app.log,
     device: device === null ? null : { binding: device, path: devicePath(app.prefix, options) },
-    forks: forkDetection(options),
+    forks: forkDetection === null ? null : new ForkDetection(forkDetection, secrets, cookieNames),
     pathSignature: pathSignature(options),
     build: () => { throw new Error('the plugin is not ready yet') },
     warned: new Set()

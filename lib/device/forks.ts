@@ -20,23 +20,26 @@ export interface Turn {
 
 /** Numbers of a twin, in base 10. */
 const NUMBER = '(?:0|[1-9]\\d{0,9})'
-/** `<nonce> <shown> <given>`, or `<nonce> forked`. */
-const TWIN = new RegExp(`^(?<nonce>[\\w-]{12}) (?:forked|(?<shown>${NUMBER}) (?<given>${NUMBER}))$`)
+/** `<nonce> <shown> <given> <at>`, with the last turn's time in base 36, or `<nonce> forked`. */
+const TWIN = new RegExp(
+  `^(?<nonce>[\\w-]{12}) (?:forked|(?<shown>${NUMBER}) (?<given>${NUMBER}) (?<at>[0-9a-z]{1,9}))$`
+)
 /** `<number>.<MAC>` */
 const COOKIE = new RegExp(`^(?<number>${NUMBER})\\.(?<mac>[\\w-]{43})$`)
 const FORKED = ' forked'
 
 /**
  * Notices that two browsers hold the cookie of one session. A second cookie, the twin, has a number that grows with
- * each use that is written down. The record says which number was `shown` last, and which was `given` since.
+ * uses that are written down. The record says which number was `shown` last, and which was `given` since.
  *
- * - Whoever shows the one that was given gets the next one.
- * - Whoever shows again what was shown last, or nothing, gets the next one as well: the reply may have been lost, and
- *   it was never shown.
- * - Whoever shows another older one is not alone: somebody else has shown a newer one, or was given one in between.
+ * | the cookie has | then | since |
+ * |---|---|---|
+ * | `given` | it is `shown`, and the next number is given | the last reply has arrived |
+ * | `shown`, or no number | the next number is given | the last reply was lost |
+ * | a greater number | as `given` | Redis has lost its last writes |
+ * | another one | the session is forked | another browser was given a newer number |
  *
- * So lost replies and requests at once never look like a fork, and of two browsers that both go on, one shows an older
- * one at its second use. A number greater than any given is of a Redis that has lost its last writes.
+ * Requests at once, in whatever process, find the same record and give the same number.
  */
 export class ForkDetection {
   readonly options: ResolvedForkDetection
@@ -58,22 +61,21 @@ export class ForkDetection {
   /** Returns what a use that is written down makes of a session. `null`: nothing. */
   turn (record: SessionRecord, { cookie = '' }: { readonly cookie?: string | undefined }, now: number): Turn | null {
     if (record.userId === null || record.kind !== 'cookie') return null
-    // One reply follows the other then: a browser may get the newer cookie first.
-    if (now - record.lastSeenAt < TURN_EVERY_MS) return null
-    const known = record.twin === null ? undefined : TWIN.exec(record.twin)?.groups
-    if (known === undefined) return this.#given(randomBytes(9).toString('base64url'), 0, 1)
-    const { nonce = '' } = known
+    const known = record.twin == null ? undefined : TWIN.exec(record.twin)?.groups
+    const { nonce = randomBytes(9).toString('base64url') } = known ?? {}
+    const give = (shown: number, given: number): Turn => {
+      const value = `${given}.${this.#signature.seal(sealed(nonce, given))}`
+      return { twin: `${nonce} ${shown} ${given} ${Math.floor(now).toString(36)}`, value }
+    }
+    if (known === undefined) return give(0, 1)
     const forked = { twin: nonce + FORKED, value: null }
     if (isForked(record)) return forked
+    // Else replies could pass each other, and the browser would keep the older number.
+    if (now - Number.parseInt(known.at ?? '', 36) < TURN_EVERY_MS) return null
     const [last, given] = [Number(known.shown), Number(known.given)]
     const shown = this.#shownIn(cookie, nonce) ?? last
-    if (shown === last) return this.#given(nonce, last, given + 1)
-    return shown >= given ? this.#given(nonce, shown, shown + 1) : forked
-  }
-
-  #given (nonce: string, shown: number, given: number): Turn {
-    const value = `${given}.${this.#signature.seal(sealed(nonce, given))}`
-    return { twin: `${nonce} ${shown} ${given}`, value }
+    if (shown === last) return give(last, given + 1)
+    return shown >= given ? give(shown, shown + 1) : forked
   }
 
   /** Returns the greatest number that was given in this session. A planted cookie has none. */
@@ -85,15 +87,6 @@ export class ForkDetection {
     const greatest = Math.max(-1, ...numbers)
     return greatest < 0 ? null : greatest
   }
-}
-
-/** Returns what notices forks in a registration; `null`: nothing does. */
-export function forkDetection (
-  { forkDetection: options, secrets, cookieNames }: {
-    forkDetection: ResolvedForkDetection | null, secrets: readonly string[], cookieNames: readonly string[]
-  }
-): ForkDetection | null {
-  return options === null ? null : new ForkDetection(options, secrets, cookieNames)
 }
 
 /** Whether two browsers were seen to hold a session. */

@@ -137,7 +137,7 @@ export class PendingCookie {
 }
 
 /** Puts `Set-Cookie` lines into the head of a reply, at the last moment. */
-function addToHead (reply: FastifyReply, head: Head, lines: string[]): void {
+export function addToHead (reply: FastifyReply, head: Head, lines: string[]): void {
   if (lines.length === 0) return
   const { raw } = reply
   liftHeaders(raw, head)

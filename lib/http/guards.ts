@@ -131,10 +131,10 @@ export function assertRecent (
     explain(request, () => ({ reason: 'impersonated' }))
     throw new errors.IMPERSONATED()
   }
-  const isRecent = context.core.now() - auth.authenticatedAt <= withinMs &&
-    !storedSessionOf(context, request).hasToSignInAgain
-  if (isRecent && methods.every((method) => auth.methods.includes(method))) return
-  explain(request, () => ({ reason: isRecent ? 'missing-methods' : 'old-sign-in' }))
+  const isForked = storedSessionOf(context, request).hasToSignInAgain
+  const isRecent = context.core.now() - auth.authenticatedAt <= withinMs
+  if (!isForked && isRecent && methods.every((method) => auth.methods.includes(method))) return
+  explain(request, () => ({ reason: isForked ? 'forked' : isRecent ? 'missing-methods' : 'old-sign-in' }))
   const error = new errors.REAUTH_REQUIRED()
   if (methods.length > 0) error.extensions.methods = [...methods]
   throw error

@@ -41,6 +41,12 @@ export function liftHeaders (raw: Raw, head: Head): void {
   for (let at = 0; at < flat.length; at += 2) raw.appendHeader(flat[at] as string, flat[at + 1] as string)
 }
 
+/** Whether a reply says that caches may keep it, be it the browser's. */
+export function isCacheable ({ raw }: FastifyReply, head: Head): boolean {
+  liftHeaders(raw, head)
+  return /\b(?:public|immutable|(?:s-)?max-?age=[1-9])/i.test(String(raw.getHeader('cache-control') ?? ''))
+}
+
 /**
  * Headers that caches of one kind or vendor obey in place of `Cache-Control` (RFC 9213, Edge Architecture
  * Specification, nginx, Akamai).

@@ -19,13 +19,14 @@ import type { Token } from '../session/token.ts'
 import { TURN_REPLY_MS } from '../util/timings.ts'
 import { clientOf, kReply, kRequestSession, routeConfig, warnOnce } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
-import { assertCookieCanBeSet, cookieLife, hasReplied, PendingCookie, setCookieLine } from './cookie.ts'
+import { addToHead, assertCookieCanBeSet, cookieLife, hasReplied, PendingCookie, setCookieLine } from './cookie.ts'
 import { assertSameSite } from './cross-site.ts'
 import { askingAgainFor, navigates, REGISTRATION } from './device-asking.ts'
 import { confirm } from './device-confirming.ts'
 import { requestAuth } from './request-auth.ts'
 import type { RequestAuth } from './request-auth.ts'
-import { keepPrivate } from './reply-head.ts'
+import { isCacheable, onHead } from './reply-head.ts'
+import type { Head } from './reply-head.ts'
 import type { BeginPlan, SavePlan } from './save-plan.ts'
 import { StoreBudget } from './store-budget.ts'
 
@@ -51,8 +52,10 @@ interface SavedSession {
 
 /** What a use makes of the twin of a session. */
 interface TurnOf extends Turn {
-  /** The session, as it was found. */
-  readonly of: SessionRecord
+  /** The session. */
+  readonly id: string
+  /** Its twin, as it was found. */
+  readonly from: string | null
   /** When that was, by the store's clock. */
   readonly at: number
 }
@@ -329,8 +332,13 @@ export class StoredSession {
     if (isShared && !this.#pendingCookie.isPending) this.#pendingCookie.set()
     // A use that could not be written down shortens the session a little; the reply is as good.
     const turn = this.#turn
-    const touching = turn === null ? core.touch(record) : core.touch({ ...record, twin: turn.of.twin }, turn.twin)
-    await this.budget.within(touching).catch(() => {})
+    const touching = turn === null
+      ? core.touch(record)
+      : core.takeTurn({ ...record, twin: turn.from }, turn.twin, { isFork: turn.value === null })
+    await this.budget.within(touching).catch(() => {
+      // Nor does a browser get a number that is not written down.
+      this.#turn = null
+    })
   }
 
   /** @throws ERR_SESSION_UNSUPPORTED in a bearer request, ERR_SESSION_UNAUTHENTICATED where its token is none */
@@ -344,19 +352,18 @@ export class StoredSession {
   writeCookie (reply: FastifyReply): void {
     this.#cookie?.write(reply)
     if (this.#context.device !== null) this.#askAgain(reply)
-    if (this.#turn !== null) this.#writeTwin(reply, this.#turn)
   }
 
-  /** Puts the next twin cookie into the reply. */
-  #writeTwin (reply: FastifyReply, { value, of, at }: TurnOf): void {
+  /** Puts the next twin cookie into the head of a reply. One that is kept in caches stays as it is. */
+  #writeTwin (reply: FastifyReply, head: Head): void {
+    const { value = null, id, at = 0 } = this.#turn ?? {}
     const record = this.#record
-    if (value === null || record === null || record.id !== of.id || this.#isEnded) return
-    if (this.#context.core.now() - at > TURN_REPLY_MS) return
+    if (value === null || record === null || record.id !== id) return
+    if (this.#context.core.now() - at > TURN_REPLY_MS || isCacheable(reply, head)) return
     const life = cookieLife(this.#context, { record, isNew: false })
     const maxAge = life === null ? {} : { maxAge: Math.max(1, Math.round(life.leftMs / 1000)) }
     const [name] = this.#context.forks?.cookieNames as [string]
-    reply.header('set-cookie', setCookieLine(this.#context, this.#request, { name, value, ...maxAge }))
-    keepPrivate(reply)
+    addToHead(reply, head, [setCookieLine(this.#context, this.#request, { name, value, ...maxAge })])
   }
 
   /** Has the browser asked to bind a session that began before, with a page. */
@@ -422,17 +429,26 @@ export class StoredSession {
     const at = core.now()
     const turn = forks?.turn(record, this.#request.headers, at) ?? null
     if (turn === null) return
-    this.#turn = { ...turn, of: record, at }
-    if (turn.value !== null) return
+    this.#turn = { ...turn, id: record.id, from: record.twin, at }
+    if (turn.value !== null) {
+      const { [kReply]: reply } = this.#request as SessionRequest
+      // Not before the head goes out: a stream may begin late, and a hijacked reply meets no hook.
+      if (reply !== null) onHead(reply, (head) => this.#writeTwin(reply, head))
+      return
+    }
     const ends = forks?.options.onFork === 'revoke'
     if (ends || !isForked(record)) core.tellFork(record, this.#client, ends)
-    if (ends) this.#record = null
+    this.#record = ends ? null : this.#marked(record)
+  }
+
+  /** Returns the session with the mark of a fork that this request has noticed. The store gets it with the touch. */
+  #marked (record: SessionRecord): SessionRecord {
+    return this.#turn?.value === null && this.#turn.id === record.id ? { ...record, twin: this.#turn.twin } : record
   }
 
   /** Whether no sign-in of before is recent: two browsers use the session. */
   get hasToSignInAgain (): boolean {
-    if (this.#context.forks?.options.onFork !== 'reauthenticate' || this.#record === null || this.#isNew) return false
-    return this.#turn?.value === null || isForked(this.#record)
+    return this.#context.forks?.options.onFork === 'reauthenticate' && this.#record !== null && isForked(this.#record)
   }
 
   /** Notes once that the browser holds the key of its session. `undefined`: that is known. */
@@ -506,7 +522,7 @@ export class StoredSession {
     if (this.#record === null) return
     const updated = await this.budget.within(this.#context.core.update(this.#record, change))
     // Where it has moved meanwhile, the request that moved it has the token.
-    if (updated?.id === this.#record.id) this.#record = updated
+    if (updated?.id === this.#record.id) this.#record = this.#marked(updated)
     else this.#setSession(updated, null)
   }
 
@@ -532,7 +548,7 @@ export class StoredSession {
   }
 
   #setSession (record: SessionRecord | null, token: Token | null): void {
-    this.#record = record
+    this.#record = record && this.#marked(record)
     this.#withheld = null
     this.#token = record === null ? null : token
     this.#auth = undefined

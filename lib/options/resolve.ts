@@ -115,7 +115,7 @@ export function resolveOptions (input: unknown): ResolvedOptions {
     limit: limitOf(options, faults),
     endedForMs: endedForOf(options, faults),
     deviceBound: deviceBoundOf(options, faults),
-    forkDetection: forkDetectionOf(options, timeouts, faults),
+    forkDetection: forkDetectionOf(options, timeouts.touchAfterMs, faults),
     origins: originsOf(options, faults),
     csrf: options.csrf ?? DEFAULTS.csrf,
     attempts: attemptsOf(options.attempts, faults),

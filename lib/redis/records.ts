@@ -39,7 +39,7 @@ local function placeOf (line, name, member)
 end`
 
 /** What a touch returns: see `touchScript`. */
-type Touched = 1 | 0 | [endsAt: string, idleTimeoutMs: string]
+type Touched = 1 | 0 | -1 | [endsAt: string, idleTimeoutMs: string]
 
 /** Lua of `touchScript`. `change`: changes `rest`, the session without its beginning. */
 function touchLua (change = ''): string {
@@ -56,8 +56,8 @@ if ARGV[3] ~= 'persist' then
   redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.min(now + ARGV[1], tonumber(ARGV[2]))))
   if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 end${change && `\n${change}`}
-redis.pcall('SET', KEYS[1], head .. string.format('%.0f', now) .. rest, 'KEEPTTL')
-return 1`
+local set = redis.pcall('SET', KEYS[1], head .. string.format('%.0f', now) .. rest, 'KEEPTTL')
+return ${change === '' ? '1' : 'set.err and -1 or 1'}`
 }
 
 const ADVANCING = `local line, data = string.match(rest, '^([^\\n]*)(}\\n{.*)$')
@@ -238,7 +238,7 @@ return 1`)
    * KEYS  as above
    * ARGV  as above · the member of its twin in the first line as it was, with the comma before it, '' for none · as it
    *       is to be
-   * Returns as above
+   * Returns as above · -1 touched, but for the twin: Redis is full
    */
   static readonly advanceScript = script<Touched>(1, touchLua(ADVANCING))
 
@@ -246,6 +246,7 @@ return 1`)
    * Extends a session. `latest`: the latest instant that it counts as. `twin`: the one that it gets. Returns whether
    * the session was there. If it was given other timeouts since it was read, returns these, and it is to be touched
    * again.
+   * @throws ERR_SESSION_STORE_FULL where it was touched, and could not get the twin
    */
   async touch (record: SessionRecord, latest: number, twin?: string): Promise<boolean | NewTimeouts> {
     const { id, idleTimeoutMs, endsAt } = record
@@ -255,6 +256,7 @@ return 1`)
       ? this.link.script(Records.touchScript, keys, ...args)
       : this.link.script(Records.advanceScript, keys, ...args, twinMember(record), twinMember({ twin }))
     const reply = await touching.catch(absentIfWrongType)
+    if (reply === -1) throw new errors.STORE_FULL()
     return Array.isArray(reply) ? { endsAt: Number(reply[0]), idleTimeoutMs: Number(reply[1]) } : reply === 1
   }
 

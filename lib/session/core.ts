@@ -407,9 +407,15 @@ export class SessionCore {
     return isTouchDue(record, this.options.touchAfterMs, this.#store.now())
   }
 
-  /** Stores that the session was used, and gives it another twin where one is given. `false` when it has ended. */
-  async touch (record: SessionRecord, twin?: string): Promise<boolean> {
-    return twin === undefined ? await this.#store.touch(record) : await advance(this.#store, record, twin)
+  /** Stores that the session was used. `false` when it has ended. */
+  async touch (record: SessionRecord): Promise<boolean> {
+    return await this.#store.touch(record)
+  }
+
+  /** The same, and gives the session another twin. A fork is noted whatever its twin has become since it was read. */
+  async takeTurn (record: SessionRecord, twin: string, { isFork }: { isFork: boolean }): Promise<boolean> {
+    const present = isFork ? await this.#store.find(record.id, { fresh: true }) : record
+    return present !== null && await advance(this.#store, present, twin)
   }
 
   /** Tells that two browsers hold a session. `ends`: it is revoked for that. */

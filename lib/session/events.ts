@@ -157,7 +157,7 @@ export interface SessionEvents {
   'device-mismatch': [event: DeviceMismatch]
   /**
    * Two browsers use one session: its cookie may have been stolen, or was copied with a profile. Needs `forkDetection`.
-   * Emitted only in the process where it happened, once for each session.
+   * Emitted only in the process where it happened, once for each session there.
    */
   'session-forked': [event: SessionFork]
   /** The store does not answer, or did not at boot. Each process emits it for itself, also to later listeners. */

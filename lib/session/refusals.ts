@@ -23,6 +23,7 @@ export const REFUSALS = {
   'device-mismatch': 'not signed in: the session is bound to a device, and the request came without its short cookie',
   'not-bound': 'the session is not bound to the device, or the request did not show that it is, and that is required',
   'old-sign-in': 'signed in, but longer ago than the route allows',
+  forked: 'signed in, but two browsers use the session: nobody knows which of them is the user',
   impersonated: 'signed in, but somebody else acts as the user',
   'missing-methods': 'signed in, but not by all methods that the route asks for'
 } as const

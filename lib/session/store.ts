@@ -420,6 +420,8 @@ export interface SessionStore extends Partial<SessionLists> {
    * Counts as use, as `touch` does, and gives the session another `twin`, in one atomic step, if it still has the one
    * of `record`. Else it is used, and keeps the one that it has. A record that was stored or read without the member
    * counts as one with `null`. Without it, `forkDetection` is a boot error.
+   *
+   * @throws ERR_SESSION_STORE_FULL where it could not get the twin; it may have been used
    */
   advance? (record: SessionRecord, twin: string): Promise<boolean>
 

@@ -71,3 +71,14 @@ twins.says('a session that is absent gets no twin', async ({ store, other, make,
     assert.equal(await other.find(each.id), null)
   }
 }, 'advance')
+
+twins.says('a full store gives a session another twin, or says that it does not', async ({ store, make, fill }) => {
+  const session = make()
+  await store.begin(session)
+  await fill?.()
+  const twin = await store.advance(session, 'n 0 1').then(() => 'n 0 1', (error: unknown) => {
+    if ((error as { code?: unknown }).code !== 'ERR_SESSION_STORE_FULL') throw error
+    return null
+  })
+  assert.equal((await store.find(session.id))?.twin, twin)
+}, 'advance', 'fill')

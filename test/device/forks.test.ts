@@ -7,23 +7,27 @@ import { MINUTE, record } from '../helpers/record.ts'
 const options = { onFork: 'report' } as const
 const forks = new ForkDetection(options, [secret], ['sid'])
 const session = record()
+const NOW = session.lastSeenAt + MINUTE
+/** When the last turn was, if there was one. */
+const AT = session.lastSeenAt.toString(36)
 
 /** What a session with this twin becomes, used with these values of the twin cookie. */
 function turn (twin: string | null, values: string[] = [], by = forks): Turn | null {
-  return by.turn({ ...session, twin }, { cookie: values.map((value) => `sid-twin=${value}`).join('; ') }, session.lastSeenAt + MINUTE)
+  return by.turn({ ...session, twin }, { cookie: values.map((value) => `sid-twin=${value}`).join('; ') }, NOW)
 }
 
 /** Twins of one session, and the cookies of their numbers, from 1 on. */
 const begun = turn(null) as Turn
 const nonce = begun.twin.slice(0, 12)
 const cookies = ['', begun.value ?? '']
-for (let number = 2; number < 8; number++) cookies.push(turn(`${nonce} 0 ${number - 1}`)?.value ?? '')
+for (let number = 2; number < 8; number++) cookies.push(turn(`${nonce} 0 ${number - 1} ${AT}`)?.value ?? '')
 
 t.test('each number leads to the next state, or to a fork', async (t) => {
   const next = (shown: number, given: number, number: number | null): string | undefined => {
-    return turn(`${nonce} ${shown} ${given}`, number === null ? [] : [cookies[number] ?? ''])?.twin.slice(13)
+    const next = turn(`${nonce} ${shown} ${given} ${AT}`, number === null ? [] : [cookies[number] ?? ''])
+    return next?.twin.slice(13).replace(` ${NOW.toString(36)}`, '')
   }
-  t.equal(begun.twin.slice(13), '0 1')
+  t.equal(begun.twin.slice(13), `0 1 ${NOW.toString(36)}`)
   t.equal(next(3, 5, 5), '5 6', 'what was given last')
   t.equal(next(3, 5, 3), '3 6', 'what was shown last: the reply may be lost')
   t.equal(next(3, 5, null), '3 6', 'nothing')
@@ -36,28 +40,28 @@ t.test('each number leads to the next state, or to a fork', async (t) => {
 })
 
 t.test('of several values the greatest counts, and none that was made for another session or by another secret', async (t) => {
-  t.equal(turn(`${nonce} 3 5`, ['x', cookies[3] ?? '', cookies[5] ?? '', cookies[4] ?? ''])?.twin, `${nonce} 5 6`)
-  t.equal(turn(`${'n'.repeat(12)} 3 5`, [cookies[5] ?? ''])?.twin, `${'n'.repeat(12)} 3 6`)
+  t.equal(turn(`${nonce} 3 5 ${AT}`, ['x', cookies[3] ?? '', cookies[5] ?? '', cookies[4] ?? ''])?.twin, `${nonce} 5 6 ${NOW.toString(36)}`)
+  t.equal(turn(`${'n'.repeat(12)} 3 5 ${AT}`, [cookies[5] ?? ''])?.twin, `${'n'.repeat(12)} 3 6 ${NOW.toString(36)}`)
   const stranger = new ForkDetection(options, [`another ${secret}`], ['sid'])
-  t.equal(turn(`${nonce} 3 5`, [cookies[5] ?? ''], stranger)?.twin, `${nonce} 3 6`)
+  t.equal(turn(`${nonce} 3 5 ${AT}`, [cookies[5] ?? ''], stranger)?.twin, `${nonce} 3 6 ${NOW.toString(36)}`)
   const rotated = new ForkDetection(options, [`another ${secret}`, secret], ['sid', 'old'])
-  t.equal(turn(`${nonce} 3 5`, [cookies[5] ?? ''], rotated)?.twin, `${nonce} 5 6`)
-  t.not(turn(`${nonce} 3 5`, [cookies[5] ?? ''], rotated)?.value, cookies[6], 'the first secret makes the next one')
+  t.equal(turn(`${nonce} 3 5 ${AT}`, [cookies[5] ?? ''], rotated)?.twin, `${nonce} 5 6 ${NOW.toString(36)}`)
+  t.not(turn(`${nonce} 3 5 ${AT}`, [cookies[5] ?? ''], rotated)?.value, cookies[6], 'the first secret makes the next one')
   t.strictSame(rotated.cookieNames, ['sid-twin', 'old-twin'])
 })
 
 t.test('a text that is no twin begins anew', async (t) => {
-  for (const twin of ['', 'x', `${nonce}`, `${nonce} 1`, `${nonce} 1 x`, `${nonce} 01 2`, `${nonce} 1 12345678901`, `${nonce} 1 2 3`, `${nonce} -1 2`]) {
+  for (const twin of ['', 'x', `${nonce}`, `${nonce} 1`, `${nonce} 1 x`, `${nonce} 01 2`, `${nonce} 1 12345678901`, `${nonce} 1 2`, `${nonce} 1 2 3 4`, `${nonce} 1 2 .`, `${nonce} -1 2`]) {
     const { twin: next = '' } = turn(twin, [cookies[1] ?? '']) ?? {}
-    t.match(next, /^[\w-]{12} 0 1$/)
+    t.match(next, /^[\w-]{12} 0 1 [0-9a-z]+$/)
     t.not(next.slice(0, 12), nonce)
   }
 })
 
 t.test('there is no turn soon after the last one, of a bearer token, or of a visitor', async (t) => {
-  const now = session.lastSeenAt + MINUTE
-  t.equal(forks.turn(session, {}, now - 1), null)
-  t.equal(forks.turn({ ...session, kind: 'bearer' }, {}, now), null)
-  t.equal(forks.turn({ ...session, userId: null }, {}, now), null)
-  t.not(forks.turn(session, {}, now), null)
+  t.equal(forks.turn({ ...session, twin: `${nonce} 3 5 ${AT}` }, {}, NOW - 1), null)
+  t.not(forks.turn({ ...session, twin: `${nonce} 3 5 ${AT}` }, {}, NOW), null)
+  t.equal(forks.turn({ ...session, kind: 'bearer' }, {}, NOW), null)
+  t.equal(forks.turn({ ...session, userId: null }, {}, NOW), null)
+  t.not(forks.turn(session, {}, NOW), null)
 })

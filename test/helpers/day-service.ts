@@ -5,9 +5,14 @@ import type { SessionOptions } from '../../lib/index.ts'
 import { addRoutes } from '../failover/load.ts'
 
 /*
- * A process of a service: is sent its options, and says on which port it listens. Asked for `heap` later, it says how
- * many bytes are alive on its heap.
+ * A process of a service: is sent its options, and says on which port it listens. Asked for its `use` later, it says
+ * what it has used.
  */
+
+export interface ProcessUse {
+  heapBytes: number
+  cpuMicros: number
+}
 
 async function open (options: SessionOptions): Promise<void> {
   const app = Fastify()
@@ -17,8 +22,9 @@ async function open (options: SessionOptions): Promise<void> {
   process.send?.((app.server.address() as { port: number }).port)
 }
 
-process.on('message', (message: SessionOptions | 'heap') => {
-  if (message === 'heap') process.send?.(liveBytes())
+process.on('message', (message: SessionOptions | 'use') => {
+  const { user, system } = process.cpuUsage()
+  if (message === 'use') process.send?.({ heapBytes: liveBytes(), cpuMicros: user + system } satisfies ProcessUse)
   else void open(message)
 })
 process.on('disconnect', () => process.exit())

@@ -1,7 +1,8 @@
+import { PassThrough } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import Fastify from 'fastify'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import { MemoryStore, sessionPlugin } from '../../lib/index.ts'
 import type { SessionFork, SessionOptions } from '../../lib/index.ts'
 import { secret, startApp } from '../helpers/app.ts'
@@ -24,6 +25,7 @@ interface Answer {
 
 interface Place {
   app: FastifyInstance
+  store: MemoryStore
   /** Lets time go by for the store. */
   age: (ms: number) => void
   forks: SessionFork[]
@@ -55,8 +57,32 @@ async function start (t: Owner, forkDetection: SessionOptions['forkDetection'] =
     await new Promise<void>((resolve) => { waiting.push(resolve) })
     return {}
   })
+  app.get('/hijacked', { preHandler: app.authenticate }, async (_request, reply) => {
+    reply.hijack()
+    reply.raw.writeHead(200, { 'content-type': 'text/plain' }).end('hello')
+  })
+  app.get('/stream', { preHandler: app.authenticate }, async (_request, reply) => {
+    const stream = new PassThrough()
+    waiting.push(() => stream.end('hello'))
+    return reply.send(stream)
+  })
+  app.get('/asset', { preHandler: app.authenticate }, async (_request, reply) => reply.header('cache-control', 'public, max-age=31536000, immutable').send('body'))
+  app.post('/regenerate-and-pay', { preHandler: app.authenticate }, async (request) => {
+    await request.session.regenerate(['userId'])
+    await request.session.save()
+    await app.requireRecentLogin('3650d').call(app, request, {} as FastifyReply)
+    return {}
+  })
+  app.post('/save-and-pay', { preHandler: app.authenticate }, async (request) => {
+    request.session.visits = Math.random()
+    await request.session.save()
+    await request.session.reload()
+    await app.requireRecentLogin('3650d').call(app, request, {} as FastifyReply)
+    return {}
+  })
+  app.post('/short', async (request) => { await app.login(request, { id: 'ada' }, { idleTimeout: '5m' }) })
   app.get('/quiet', { preHandler: app.authenticate, config: { session: { touch: false } } }, async () => ({}))
-  return { app, age: (ms) => { aged += ms }, forks, release: () => { for (const resolve of waiting.splice(0)) resolve() } }
+  return { app, store, age: (ms) => { aged += ms }, forks, release: () => { for (const resolve of waiting.splice(0)) resolve() } }
 }
 
 async function ask (app: FastifyInstance, jar: Jar, url: string, { method = 'GET', ...more }: { method?: 'GET' | 'POST', ip?: string, headers?: Record<string, string> } = {}): Promise<Answer> {
@@ -208,13 +234,13 @@ t.test('what honest browsers go through looks like no fork', async (t) => {
 })
 
 /** Has two browsers use a session until that is noticed: by the owner. */
-async function fork (place: Place, thiefs: Parameters<typeof ask>[3] = {}): Promise<{ owner: Jar, thief: Jar, noticed: Answer }> {
+async function fork (place: Place, thiefs: Parameters<typeof ask>[3] = {}, { url = '/me', method = 'GET' as 'GET' | 'POST' } = {}): Promise<{ owner: Jar, thief: Jar, noticed: Answer }> {
   const owner = await signIn(place)
   await next(place, owner)
   const thief = new Map(owner)
   await next(place, owner)
   await next(place, thief, '/me', thiefs)
-  return { owner, thief, noticed: await next(place, owner) }
+  return { owner, thief, noticed: await next(place, owner, url, { method }) }
 }
 
 t.test('a fork is told once, and by default has no other effect', async (t) => {
@@ -262,11 +288,19 @@ t.test('reauthenticate: neither browser passes what needs a sign-in of late, unt
   t.equal(twinOf(owner), '2')
 })
 
-t.test('a regeneration keeps what was noticed', async (t) => {
-  const place = await start(t, { onFork: 'reauthenticate' })
-  const { owner } = await fork(place)
-  await use(place, owner, '/regenerate', { method: 'POST' })
-  t.equal((await use(place, owner, '/money')).body.code, 'ERR_SESSION_REAUTH_REQUIRED')
+t.test('a regeneration keeps what was noticed, also in the request that notices it', async (t) => {
+  for (const url of ['/me', '/regenerate', '/regenerate-and-pay', '/save-and-pay']) {
+    const place = await start(t, { onFork: 'reauthenticate' })
+    const method = url === '/me' ? 'GET' : 'POST'
+    const { owner, noticed } = await fork(place, {}, { url, method })
+    if (url.endsWith('pay')) t.equal(noticed.body.code, 'ERR_SESSION_REAUTH_REQUIRED', url)
+    t.equal(place.forks.length, 1)
+    t.equal((await use(place, owner, '/regenerate-and-pay', { method: 'POST' })).body.code, 'ERR_SESSION_REAUTH_REQUIRED', url)
+    owner.delete('sid-twin')
+    await next(place, owner)
+    t.equal((await next(place, owner, '/money')).body.code, 'ERR_SESSION_REAUTH_REQUIRED', url)
+    t.equal(place.forks.length, 1, 'and it is told once')
+  }
 })
 
 t.test('revoke: the session ends, for both', async (t) => {
@@ -314,4 +348,97 @@ t.test('a late reply sets no twin, as the browser may have a newer one', async (
     place.release()
     t.equal((await slow).setCookies.length, sets)
   }
+})
+
+t.test('a stream that begins late sets no twin either, and a hijacked reply sets one', async (t) => {
+  const place = await start(t)
+  const jar = await signIn(place)
+  await next(place, jar)
+  for (const [ms, sets] of [[29_000, 1], [31_000, 0]] as const) {
+    place.age(TOUCH_AFTER)
+    const late = ask(place.app, jar, '/stream')
+    while ((await ask(place.app, new Map(), '/me')).status !== 401) ;
+    await setImmediate()
+    place.age(ms)
+    place.release()
+    t.equal((await late).setCookies.length, sets)
+  }
+  const hijacked = await next(place, jar, '/hijacked')
+  t.equal(hijacked.setCookies.length, 1)
+  t.equal(hijacked.cacheControl, 'no-store')
+  const { forks } = place
+  const thief = new Map(jar)
+  for (const each of [jar, thief, jar]) await next(place, each, '/hijacked')
+  t.equal(forks.length, 1)
+})
+
+t.test('a reply that caches may keep stays as it is', async (t) => {
+  const place = await start(t)
+  const jar = await signIn(place)
+  const asset = await next(place, jar, '/asset')
+  t.strictSame([asset.setCookies, asset.cacheControl], [[], 'public, max-age=31536000, immutable'])
+  await next(place, jar)
+  t.equal(twinOf(jar), '2', 'the next one has it')
+})
+
+t.test('no number is given that could not be written down', async (t) => {
+  const place = await start(t)
+  const jar = await signIn(place)
+  const { store } = place
+  store.advance = async () => { throw new Error('broken') }
+  const failed = await next(place, jar)
+  t.strictSame([failed.status, failed.setCookies], [200, []])
+  Reflect.deleteProperty(store, 'advance')
+  await use(place, jar)
+  t.equal(twinOf(jar), '1')
+})
+
+t.test('a session with a short timeout of its own is watched, and one that something else keeps alive', async (t) => {
+  const short = await start(t)
+  const jar: Jar = new Map()
+  await use(short, jar, '/short', { method: 'POST' })
+  const thief = new Map(jar)
+  for (let each = 0; each < 60 && short.forks.length === 0; each++) {
+    short.age(10_000)
+    await use(short, Math.floor(each / 7) % 2 === 0 ? jar : thief)
+  }
+  t.equal(short.forks.length, 1)
+
+  const kept = await start(t)
+  const owner = await signIn(kept)
+  const copy = new Map(owner)
+  const [{ id = '' } = {}] = await kept.app.sessions.listByUser('ada')
+  for (let each = 0; each < 20 && kept.forks.length === 0; each++) {
+    for (let beat = 0; beat < 3; beat++) {
+      kept.age(2 * MINUTE)
+      await kept.app.sessions.touch(id)
+    }
+    kept.age(TOUCH_AFTER)
+    await use(kept, each % 2 === 0 ? owner : copy)
+  }
+  t.equal(kept.forks.length, 1)
+})
+
+t.test('a fork is written down also where the session has got another twin since it was read', async (t) => {
+  const place = await start(t, { onFork: 'reauthenticate' })
+  const owner = await signIn(place)
+  await next(place, owner)
+  const thief = new Map(owner)
+  await next(place, owner)
+  await next(place, thief)
+  const { store } = place
+  const find = store.find.bind(store)
+  // As a copy in memory may be, where another process has written down a use since.
+  store.findNow = undefined as unknown as typeof store.findNow
+  store.find = async (id) => {
+    const record = await find(id)
+    if (record !== null) await store.advance(record, `${record.twin?.slice(0, 12)} 8 9 1`)
+    store.find = find
+    return record
+  }
+  place.age(TOUCH_AFTER)
+  await use(place, owner)
+  await setImmediate()
+  t.equal(place.forks.length, 1)
+  t.equal((await next(place, thief, '/money')).body.code, 'ERR_SESSION_REAUTH_REQUIRED')
 })

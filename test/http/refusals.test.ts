@@ -186,6 +186,17 @@ t.test('[16.3.1, 7.5.1] the log says that a sign-in is too long ago', async (t) 
   is(t, reasons()[0], { reason: 'no-cookie' })
 })
 
+t.test('the log says that two browsers use the session', async (t) => {
+  const { ada, age, reasons } = await open(t, { forkDetection: { onFork: 'reauthenticate' } })
+  const thief = new Visitor(ada.url)
+  for (const [name, value] of ada.cookies) thief.cookies.set(name, value)
+  for (const each of [ada, thief, ada]) {
+    age(3 * MINUTE)
+    await each.get('/recent')
+  }
+  is(t, reasons()[0], { reason: 'forked' })
+})
+
 t.test('[7.5.1, 7.5.3] the log says that a sign-in was by other methods, or that somebody acts as the user', async (t) => {
   const { ada, reasons } = await open(t)
   t.equal((await ada.get('/code')).status, 401)
