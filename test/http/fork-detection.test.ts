@@ -427,18 +427,18 @@ t.test('a fork is written down also where the session has got another twin since
   await next(place, owner)
   await next(place, thief)
   const { store } = place
-  const find = store.find.bind(store)
+  const findNow = store.findNow.bind(store)
+  let id = ''
   // As a copy in memory may be, where another process has written down a use since.
-  store.findNow = undefined as unknown as typeof store.findNow
-  store.find = async (id) => {
-    const record = await find(id)
-    if (record !== null) await store.advance(record, `${record.twin?.slice(0, 12)} 8 9 1`)
-    store.find = find
+  store.findNow = (named) => {
+    const record = findNow(named)
+    if (record !== undefined && id === '') {
+      id = named
+      void store.advance(record, `${record.twin?.slice(0, 12)} 8 9 1`)
+    }
     return record
   }
-  place.age(TOUCH_AFTER)
-  await use(place, owner)
-  await setImmediate()
+  await next(place, owner)
   t.equal(place.forks.length, 1)
-  t.equal((await next(place, thief, '/money')).body.code, 'ERR_SESSION_REAUTH_REQUIRED')
+  t.match((await store.find(id))?.twin, / forked$/)
 })
