@@ -14,18 +14,18 @@ twins.says('a session that is used gets another twin, and keeps all else', async
     const session = make({ label: LOOK_ALIKE, meta: '{"f":",\\"f\\":\\"x"}', data: '{"f":"n 0 1"}', boundKey })
     await store.begin(session)
     await age(20 * MINUTE)
-    const seen = await other.find(session.id)
+    const seen = await other.find(session.id, { fresh: true })
     ok(seen)
     assert.equal(await store.advance(seen, 'n 0 1'), true)
-    const used = await other.find(session.id)
+    const used = await other.find(session.id, { fresh: true })
     ok(used)
     assert.deepEqual(used, { ...seen, twin: 'n 0 1', lastSeenAt: used.lastSeenAt })
     ok(used.lastSeenAt > seen.lastSeenAt)
     await age(20 * MINUTE)
-    const later = await store.find(session.id)
+    const later = await store.find(session.id, { fresh: true })
     ok(later)
     assert.equal(await other.advance(later, 'n 1 2'), true)
-    assert.equal((await store.find(session.id))?.twin, 'n 1 2')
+    assert.equal((await store.find(session.id, { fresh: true }))?.twin, 'n 1 2')
   }
 }, 'advance')
 
@@ -37,12 +37,12 @@ twins.says('a session that has got another twin meanwhile keeps it, and is used'
   // As a process made it that knows of no twins.
   ok(await other.advance(members as typeof session, 'n 0 1'))
   await age(20 * MINUTE)
-  const { twin: _seenTwin, ...seen } = await other.find(session.id) ?? session
+  const { twin: _seenTwin, ...seen } = await other.find(session.id, { fresh: true }) ?? session
   for (const twin of [null, 'n 0', 'n 0 11', 'another']) {
     assert.equal(await store.advance({ ...seen, twin }, 'late'), true)
   }
   await age(20 * MINUTE)
-  assert.equal((await other.find(session.id))?.twin, 'n 0 1')
+  assert.equal((await other.find(session.id, { fresh: true }))?.twin, 'n 0 1')
 }, 'advance')
 
 twins.says('a session keeps its twin when it is used, changed and moved', async ({ store, other, make }) => {
@@ -52,11 +52,11 @@ twins.says('a session keeps its twin when it is used, changed and moved', async 
   ok(await other.touch(session))
   const changed = await other.update(session, () => '{"cart":1}')
   ok(changed)
-  const present = await store.find(session.id)
+  const present = await store.find(session.id, { fresh: true })
   assert.equal(present?.twin, 'n 0 1')
   const moved = { ...present, id: make().id, secretHash: make().secretHash }
   assert.equal((await store.move(moved, present))?.twin, 'n 0 1')
-  assert.equal((await other.find(moved.id))?.twin, 'n 0 1')
+  assert.equal((await other.find(moved.id, { fresh: true }))?.twin, 'n 0 1')
   const login = make()
   assert.equal((await other.replace(login, moved))?.twin, null)
 }, 'advance')
@@ -68,7 +68,7 @@ twins.says('a session that is absent gets no twin', async ({ store, other, make,
   await age(MINUTE)
   for (const each of [make(), ended, expired]) {
     assert.equal(await other.advance(each, 'n 0 1'), false)
-    assert.equal(await other.find(each.id), null)
+    assert.equal(await other.find(each.id, { fresh: true }), null)
   }
 }, 'advance')
 
@@ -80,5 +80,5 @@ twins.says('a full store gives a session another twin, or says that it does not'
     if ((error as { code?: unknown }).code !== 'ERR_SESSION_STORE_FULL') throw error
     return null
   })
-  assert.equal((await store.find(session.id))?.twin, twin)
+  assert.equal((await store.find(session.id, { fresh: true }))?.twin, twin)
 }, 'advance', 'fill')
