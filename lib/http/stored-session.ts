@@ -54,8 +54,6 @@ interface SavedSession {
 interface TurnOf extends Turn {
   /** The session. */
   readonly id: string
-  /** Its twin, as it was found. */
-  readonly from: string | null
   /** When that was, by the store's clock. */
   readonly at: number
 }
@@ -334,7 +332,7 @@ export class StoredSession {
     const turn = this.#turn
     const touching = turn === null
       ? core.touch(record)
-      : core.takeTurn({ ...record, twin: turn.from }, turn.twin, { isFork: turn.value === null })
+      : core.takeTurn(record, turn.twin, { isFork: turn.value === null })
     await this.budget.within(touching).catch(() => {
       // Nor does a browser get a number that is not written down.
       this.#turn = null
@@ -429,7 +427,7 @@ export class StoredSession {
     const at = core.now()
     const turn = forks?.turn(record, this.#request.headers, at) ?? null
     if (turn === null) return
-    this.#turn = { ...turn, id: record.id, from: record.twin, at }
+    this.#turn = { ...turn, id: record.id, at }
     if (turn.value !== null) {
       const { [kReply]: reply } = this.#request as SessionRequest
       // Not before the head goes out: a stream may begin late, and a hijacked reply meets no hook.

@@ -236,8 +236,8 @@ return 1`)
   /**
    * The same, and gives the session another twin, if it still has this one.
    * KEYS  as above
-   * ARGV  as above · the member of its twin in the first line as it was, with the comma before it, '' for none · as it
-   *       is to be
+   * ARGV  as above · the member of its twin in the first line as it was, with the comma before it, '' for none · as
+   *       it is to be
    * Returns as above · -1 touched, but for the twin: Redis is full
    */
   static readonly advanceScript = script<Touched>(1, touchLua(ADVANCING))

@@ -15,7 +15,8 @@ type Head = Omit<SessionRecord, 'id' | 'secretHash' | 'lastSeenAt' | 'data'>
  *
  * s lastSeenAt · h secretHash · c createdAt · e endsAt · i idleTimeoutMs · u userId · a authenticatedAt ·
  * l label · m meta · p ip · b userAgent · t 0 when the cookie ends with the browser session ·
- * k 1 for a bearer token · w methods · o actor · x idp · d boundKey · f twin. Absent means null (t: true, k: a cookie).
+ * k 1 for a bearer token · w methods · o actor · x idp · d boundKey · f twin. Absent means null (t: true, k: a
+ * cookie).
  */
 export function encode (record: SessionRecord): string {
   const head = JSON.stringify({ h: record.secretHash, ...encodeHead(record) })

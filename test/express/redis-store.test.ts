@@ -619,6 +619,20 @@ t.test('one store object serves an Express app and the plugin, near-cached', asy
   t.equal(await store.length(), 1, 'the plugin leaves the store open')
 })
 
+t.test('a full Redis says that it gives a session no other twin, where that is its first write', async (t) => {
+  const server = await startRedis(t)
+  const store = await openDropIn(t, server.url, { prefix: prefix(), disableTTL: true })
+  const { session: { id } } = await openManager(t, { store }).create({ userId: 'ada' })
+  const record = await store.find(id)
+  if (record === null) throw new Error('it is gone')
+  await server.client.config('SET', 'maxmemory-policy', 'noeviction', 'maxmemory', '1')
+  await t.rejects(store.advance(record, 'n 0 1'), { code: 'ERR_SESSION_STORE_FULL' })
+  t.strictSame(await store.find(id), record)
+  await server.client.config('SET', 'maxmemory', '0')
+  t.equal(await store.advance(record, 'n 0 1'), true)
+  t.equal((await store.find(id))?.twin, 'n 0 1')
+})
+
 t.test('a session that never expires says so', async (t) => {
   const ours = prefix()
   const store = await openDropIn(t, redis.url, { prefix: ours, disableTTL: true })

@@ -50,7 +50,7 @@ export async function start (redis: string, { via = 'auth', store = 'redis', bea
   }
   app.post<Login>('/login', async (request, reply) => {
     const { user } = request.query
-    if (bound === true) reply.header('set-cookie', await boundCookies(binding as unknown as FastifyInstance, user))
+    if (bound === true) reply.header('set-cookie', await boundCookies(binding, user))
     else if (bearer) reply.headers((await app.sessions.create({ userId: user, kind: 'bearer' })).headers)
     else await app.login(request, { id: user })
     return { ok: true }
