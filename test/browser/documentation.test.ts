@@ -45,6 +45,12 @@ async function serve (t: Test): Promise<{ origin: string, missing: string[] }> {
 
 interface Visit { page: Page, origin: string, elsewhere: string[], faults: string[], missing: string[] }
 
+/** Goes to a page of the site, and waits until it listens to keys and clicks: its text is there before that. */
+async function goTo (page: Page, url: string): Promise<void> {
+  await page.goto(url, { waitUntil: 'networkidle' })
+  await page.waitForFunction("'__vue_app__' in document.getElementById('app')")
+}
+
 /** Opens a page of the site, and notes what it asks other hosts for, and what goes wrong. */
 async function visit (t: Test, browser: Browser, path: string, colorScheme: 'light' | 'dark' = 'light'): Promise<Visit> {
   const { origin, missing } = await serve(t)
@@ -60,7 +66,7 @@ async function visit (t: Test, browser: Browser, path: string, colorScheme: 'lig
   page.on('console', (message) => {
     if (message.type() === 'error') faults.push(message.text())
   })
-  await page.goto(`${origin}${BASE}${path}`, { waitUntil: 'networkidle' })
+  await goTo(page, `${origin}${BASE}${path}`)
   return { page, origin, elsewhere, faults, missing }
 }
 
@@ -120,7 +126,7 @@ for (const scheme of ['light', 'dark'] as const) {
   t.test(`a page is ${scheme} for those who like it so, and everybody can read it`, async (t) => {
     const { page, origin } = await visit(t, browser, 'reference/options.html', scheme)
     for (const path of ['', 'reference/options.html', 'tutorial.html']) {
-      await page.goto(`${origin}${BASE}${path}`, { waitUntil: 'networkidle' })
+      await goTo(page, `${origin}${BASE}${path}`)
       await page.evaluate(axe.source)
       // The shortcut beside the word on the theme's search button is no part of its name.
       const { violations } = await page.evaluate<AxeResults>("axe.run({ rules: { 'label-content-name-mismatch': { enabled: false } } })")
