@@ -79,7 +79,7 @@ try {
   async function measured (way: Way): Promise<Figures> {
     const figures = new Figures()
     for (let launch = 0; launch < launches; launch++) {
-      const stage = await setStage({ redis, sessions: SESSIONS, variants, fresh: true, ...way })
+      const stage = await setStage({ redis, sessions: SESSIONS, variants, ...way })
       try {
         for (const [variant, why] of stage.missing) figures.missing.set(variant, why)
         for (let round = 0; round < rounds; round++) {

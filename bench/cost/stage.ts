@@ -27,11 +27,6 @@ export interface StageOptions {
   pinned?: boolean
   /** Servers on a core of their own, load and Redis on another one. */
   apart?: boolean
-  /**
-   * Servers that have served nothing but what they are measured with: others, which are gone then, sign everybody in.
-   * Not where sessions are in a server's own memory.
-   */
-  fresh?: boolean
   /** Servers that have served requests of other kinds before. */
   served?: boolean
 }
@@ -40,8 +35,11 @@ export interface StageOptions {
 const WARM_UP = 10_000
 const RAWS = 2
 
-/** Starts a server per variant, each in a process of its own, signs everybody in and lets all of them run warm. */
-export async function setStage ({ redis, variants, sessions, pinned = true, apart = false, fresh = false, served = false }: StageOptions): Promise<Stage> {
+/**
+ * Starts a server per variant, each in a process of its own, signs everybody in and lets all of them run warm. They have
+ * served nothing but what they are measured with, unless `served`: code that has met other kinds of requests is slower.
+ */
+export async function setStage ({ redis, variants, sessions, pinned = true, apart = false, served = false }: StageOptions): Promise<Stage> {
   const missing = new Map<Variant, string>()
   const start = async (variant: Variant): Promise<Subject> => {
     const subject = await Subject.start(variant, redis.url)
@@ -66,7 +64,7 @@ export async function setStage ({ redis, variants, sessions, pinned = true, apar
   // Who knows nobody borrows the sessions of those who do.
   for (const subject of [...subjects].sort(({ variant: { of } }) => of === 'nobody' ? 1 : -1)) {
     const { variant } = subject
-    const headers = variant.sessions === null ? [] : headersOf.get(variant.sessions) ?? await (fresh && variant.inMemory !== true ? signInElsewhere(variant, redis.url, sessions) : subject.signIn(sessions))
+    const headers = variant.sessions === null ? [] : headersOf.get(variant.sessions) ?? await (variant.inMemory === true ? subject.signIn(sessions) : signInElsewhere(variant, redis.url, sessions))
     if (variant.sessions !== null) headersOf.set(variant.sessions, headers)
     subject.exchanges = exchangesOf(variant, headers)
     subject.rawExchanges = exchangesOf({ ...variant, of: 'nobody' }, headers)
@@ -89,6 +87,7 @@ export async function setStage ({ redis, variants, sessions, pinned = true, apar
   return { raws, rawOf, subjects, missing, core, stop }
 }
 
+/** Signs everybody in by another server, which is gone then. */
 async function signInElsewhere (variant: Variant, redis: string, sessions: number): Promise<string[]> {
   const subject = await Subject.start(variant, redis)
   try {

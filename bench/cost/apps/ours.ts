@@ -1,5 +1,6 @@
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
+import type { SessionOptions } from '../../../lib/options/types.ts'
 import { BoundBrowser } from '../../../test/helpers/bound-browser.ts'
 import { hasOption, lib, metricsOf } from '../../lib.ts'
 import { NotThere } from '../../peers.ts'
@@ -40,18 +41,14 @@ export async function start (redis: string, { via = 'auth', store = 'redis', bea
     if (collectMetrics === undefined) throw new NotThere('this version has no metrics')
     collectMetrics(app.sessions)
   }
-  // Sessions are bound over https alone, and what a proxy is trusted to say costs each request something.
-  const binding = Fastify({ trustProxy: '127.0.0.1' })
-  if (bound === true) {
-    await binding.register(lib.sessionPlugin, options)
-    binding.post<Login>('/sign-in', async (request) => await binding.login(request, { id: request.query.user }))
-    binding.get('/me', { preHandler: binding.authenticate }, async () => ({}))
-    app.addHook('onClose', async () => await binding.close())
-  }
+  let binding: Promise<FastifyInstance> | undefined
+  app.addHook('onClose', async () => await (await binding)?.close())
   app.post<Login>('/login', async (request, reply) => {
     const { user } = request.query
-    if (bound === true) reply.header('set-cookie', await boundCookies(binding, user))
-    else if (bearer) reply.headers((await app.sessions.create({ userId: user, kind: 'bearer' })).headers)
+    if (bound === true) {
+      binding ??= startBinding(options)
+      reply.header('set-cookie', await boundCookies(await binding, user))
+    } else if (bearer) reply.headers((await app.sessions.create({ userId: user, kind: 'bearer' })).headers)
     else await app.login(request, { id: user })
     return { ok: true }
   })
@@ -63,6 +60,15 @@ export async function start (redis: string, { via = 'auth', store = 'redis', bea
     return bodyOf(session.userId as string)
   })
   return await listening(app)
+}
+
+/** An application on the same store that binds sessions: over https alone, and to trust a proxy costs each request something. */
+async function startBinding (options: SessionOptions): Promise<FastifyInstance> {
+  const app = Fastify({ trustProxy: '127.0.0.1' })
+  await app.register(lib.sessionPlugin, options)
+  app.post<Login>('/sign-in', async (request) => await app.login(request, { id: request.query.user }))
+  app.get('/me', { preHandler: app.authenticate }, async () => ({}))
+  return app
 }
 
 /** Signs somebody in by a browser that binds the session and has shown its key. Returns the cookies that it has then. */
