@@ -265,7 +265,8 @@ export class ExpressStoreAdapter implements SessionStore {
   async #write (record: SessionRecord): Promise<void> {
     const maxAge = Math.max(1, Math.ceil(expiresAt(record) - this.#now()))
     const cookie = { originalMaxAge: maxAge, maxAge, expires: new Date(Date.now() + maxAge), httpOnly: true, path: '/' }
-    await this.#calls.run((done) => this.#store.set(record.id, { cookie, id: record.id, record: encode(record) }, done))
+    const stored = { cookie, id: record.id, record: encode(record) }
+    await this.#calls.run((done) => this.#store.set(record.id, stored, done), { writes: record.id })
   }
 
   #isLive (record: SessionRecord): boolean {
@@ -296,18 +297,45 @@ class ExpressCalls {
     })
   }
 
-  /** Makes one call. @throws ERR_SESSION_STORE_UNAVAILABLE, with the store's own error as its cause */
-  async run<T> (call: (done: (error?: unknown, result?: T) => void) => unknown): Promise<T> {
+  /**
+   * Makes one call. `writes`: id of the session that it writes.
+   * @throws ERR_SESSION_STORE_UNAVAILABLE, with the store's own error as its cause
+   */
+  async run<T> (
+    call: (done: (error?: unknown, result?: T) => void) => unknown, { writes }: { writes?: string } = {}
+  ): Promise<T> {
     try {
       return await this.#breaker.run(() => promised(call))
     } catch (error) {
-      throw error instanceof errors.STORE_UNAVAILABLE ? error : new errors.STORE_UNAVAILABLE({ cause: error })
+      if (error instanceof errors.STORE_UNAVAILABLE) throw error
+      throw new errors.STORE_UNAVAILABLE({ cause: writes === undefined ? error : withoutSession(error, writes) })
     }
   }
 
   close (): void {
     this.#breaker.close()
   }
+}
+
+/**
+ * Copies the error of a write without the session that was to be written: those of SQL have the whole statement in
+ * their message, and the row in members of their own. Errors end up in logs.
+ */
+function withoutSession (error: unknown, id: string): Error {
+  const { message = error, name, code, stack } = (error ?? {}) as Record<keyof NodeJS.ErrnoException, unknown>
+  const [said, kind, trace] = [textOr(message, 'no message'), textOr(name, 'Error'), textOr(stack, '')]
+  const isStatement = said.includes(id)
+  const shown = isStatement ? 'its message holds the session, and is left out' : said
+  const frames = isStatement ? '' : trace.slice(trace.indexOf(said) + said.length)
+  const copy = Object.assign(new Error(shown), code === undefined ? {} : { code })
+  return Object.defineProperties(copy, {
+    name: { value: kind, configurable: true, writable: true },
+    stack: { value: `${kind}: ${shown}${frames}`, configurable: true, writable: true }
+  })
+}
+
+function textOr (value: unknown, other: string): string {
+  return typeof value === 'string' ? value : other
 }
 
 /** Makes an id that no session has. */

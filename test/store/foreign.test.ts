@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { inspect } from 'node:util'
 import fastifySession from '@fastify/session'
 import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import expressSession from 'express-session'
@@ -180,9 +181,30 @@ t.test('a store that fails says so, each time and to whoever asked', async (t) =
     adapter.events.on('down', () => t.fail('a store that answers is not down'))
     const session = record()
     for (const call of [...everyCall(adapter, session), () => adapter.deleteByUser('ada')]) {
-      await t.rejects(call(), { ...UNAVAILABLE, cause: failure }, how)
+      await t.rejects(call(), { ...UNAVAILABLE, cause: { message: failure.message } }, how)
     }
   }
+})
+
+t.test('the error of a write comes without the session, and says all else', async (t) => {
+  const session = record({ data: '{"iban":"DE00 1234"}' })
+  const causeOf = async (failure: (id: string, stored: object) => unknown): Promise<Error> => {
+    const store = mapStore({ set: (id, stored, done) => { done?.(failure(id, stored)) } })
+    return await adapt(t, store).begin(session).then(() => new Error('written'), ({ cause }) => cause)
+  }
+  const values = (id: string, stored: object): string => `insert (${id}, ${JSON.stringify(stored)}) - attempt to write a readonly database`
+  const statement = await causeOf((...row) => Object.assign(new RangeError(values(...row)), { code: 'SQLITE_READONLY', sql: values(...row) }))
+  const detail = await causeOf((...row) => Object.assign(new RangeError('a constraint'), { code: '23514', detail: values(...row) }))
+  const text = await causeOf(values)
+  const odd = await causeOf(() => Object.assign(Object.create(null), { message: 1 }))
+  const shown = [statement, detail, text, odd].map((each) => inspect(each, { showHidden: true, depth: 9 })).join()
+  t.notMatch(shown, /iban|"h":|insert/)
+  t.strictSame([statement, detail].map(({ name, message, ...others }) => ({ name, message, ...others })), [
+    { name: 'RangeError', message: 'its message holds the session, and is left out', code: 'SQLITE_READONLY' },
+    { name: 'RangeError', message: 'a constraint', code: '23514' }
+  ])
+  t.match(detail.stack, /^RangeError: a constraint\n +at .*foreign\.test/, 'where a fault in a store is')
+  t.match([text.message, odd.message], [/left out/, 'no message'])
 })
 
 t.test('an error that is no Error is one all the same', async (t) => {

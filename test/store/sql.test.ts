@@ -57,6 +57,21 @@ t.test('people sign in, are known and sign out', async (t) => {
   t.strictSame(await db('sessions').select('sid'), [])
 })
 
+t.test('a write that fails puts nothing of the session into the log', async (t) => {
+  const { db, store } = await openSql(t)
+  const lines: string[] = []
+  const app = await startApp(t, { store }, { logger: { stream: { write: (line: string) => { lines.push(line) } } } })
+  await app.register(authRoutes, { verify: ({ username }) => ({ id: username }) })
+  app.post('/iban', async ({ session, body }) => { session.iban = body })
+  const ada = new Browser(app)
+  await ada.post('/login', { username: 'ada', password: 'x' })
+  await db.raw('PRAGMA query_only = ON')
+  lines.length = 0
+  t.equal((await ada.post('/iban', { iban: 'DE00 1234' })).statusCode, 503)
+  t.match(lines.join(''), /ERR_SESSION_STORE_UNAVAILABLE.*SqliteError: its message holds the session, and is left out/)
+  t.notMatch(lines.join(''), /DE00|\\"h\\"|insert into/)
+})
+
 t.test('app.authenticate guards a restricted page', async (t) => {
   const { store } = await openSql(t)
   const app = await startApp(t, { store })
