@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto'
 import { cookieValues } from '../session/headers.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { Signature } from '../session/token.ts'
-import { TURN_EVERY_MS } from '../util/timings.ts'
+import { Recent } from '../util/recent.ts'
+import { TURN_EVERY_MS, TURN_LATEST_MS, TURN_REPLY_MS } from '../util/timings.ts'
 
 /** The option `forkDetection`, checked. */
 export interface ResolvedForkDetection {
@@ -27,6 +28,14 @@ const TWIN = new RegExp(
 /** `<number>.<MAC>` */
 const COOKIE = new RegExp(`^(?<number>${NUMBER})\\.(?<mac>[\\w-]{43})$`)
 const FORKED = ' forked'
+/** Number of verified cookies that are remembered. */
+const REMEMBERED = 10_000
+
+/** A cookie that verified. */
+interface Verified {
+  readonly nonce: string
+  readonly number: number
+}
 
 /**
  * Notices that two browsers hold the cookie of one session. A second cookie, the twin, has a number that grows with
@@ -45,6 +54,8 @@ export class ForkDetection {
   readonly options: ResolvedForkDetection
   readonly #signature: Signature
   readonly #names: readonly string[]
+  /** Every use looks at the cookie: a good one is verified once. */
+  readonly #verified = new Recent<Verified>(REMEMBERED)
 
   /** `cookieNames`: those of the session cookie. */
   constructor (options: ResolvedForkDetection, secrets: readonly string[], cookieNames: readonly string[]) {
@@ -58,7 +69,12 @@ export class ForkDetection {
     return this.#names
   }
 
-  /** Returns what a use that is written down makes of a session. `null`: nothing. */
+  /** Whether a use has to be written down for the next number: nothing else has for long. */
+  isTurnLate ({ userId, kind, lastSeenAt }: SessionRecord, now: number): boolean {
+    return userId !== null && kind === 'cookie' && now - lastSeenAt >= TURN_LATEST_MS
+  }
+
+  /** Returns what a use makes of a session, if it is written down. `null`: nothing. */
   turn (record: SessionRecord, { cookie = '' }: { readonly cookie?: string | undefined }, now: number): Turn | null {
     if (record.userId === null || record.kind !== 'cookie') return null
     const known = record.twin == null ? undefined : TWIN.exec(record.twin)?.groups
@@ -70,22 +86,29 @@ export class ForkDetection {
     if (known === undefined) return give(0, 1)
     const forked = { twin: nonce + FORKED, value: null }
     if (isForked(record)) return forked
-    // Else replies could pass each other, and the browser would keep the older number.
-    if (now - Number.parseInt(known.at ?? '', 36) < TURN_EVERY_MS) return null
+    const age = now - Number.parseInt(known.at ?? '', 36)
+    // A reply of before may still bring the number that was shown then.
+    if (age < TURN_REPLY_MS) return null
     const [last, given] = [Number(known.shown), Number(known.given)]
     const shown = this.#shownIn(cookie, nonce) ?? last
-    if (shown === last) return give(last, given + 1)
-    return shown >= given ? give(shown, shown + 1) : forked
+    if (shown !== last && shown < given) return forked
+    // Else replies could pass each other, and the browser would keep the older number.
+    if (age < TURN_EVERY_MS) return null
+    return shown === last ? give(last, given + 1) : give(shown, shown + 1)
   }
 
   /** Returns the greatest number that was given in this session. A planted cookie has none. */
   #shownIn (cookie: string, nonce: string): number | null {
-    const numbers = this.#names.flatMap((name) => cookieValues(cookie, name)).map((value) => {
+    const verify = (value: string): Verified | null => {
       const { number = '', mac = '' } = COOKIE.exec(value)?.groups ?? {}
-      return mac !== '' && this.#signature.isSeal(mac, sealed(nonce, Number(number))) ? Number(number) : -1
-    })
-    const greatest = Math.max(-1, ...numbers)
-    return greatest < 0 ? null : greatest
+      const isGood = mac !== '' && this.#signature.isSeal(mac, sealed(nonce, Number(number)))
+      return isGood ? { nonce, number: Number(number) } : null
+    }
+    const shown = this.#names.flatMap((name) => cookieValues(cookie, name))
+      .map((value) => this.#verified.of(value, verify))
+      // Remembered for another session, it is none of this: no MAC is good for two.
+      .filter((each) => each?.nonce === nonce)
+    return shown.reduce<number | null>((most, each) => Math.max(most ?? 0, each?.number ?? 0), null)
   }
 }
 

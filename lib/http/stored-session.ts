@@ -80,6 +80,8 @@ export class StoredSession {
   #proven: string | null = null
   /** The session that this request may not use, for want of its device. */
   #withheld: SessionRecord | null = null
+  /** When the session was found, by the store's clock. Others may have given newer numbers since. */
+  #readAt = 0
   /** What this use makes of the twin of the session, as it was found. */
   #turn: TurnOf | null = null
   #end: EndInfo | null = null
@@ -251,14 +253,21 @@ export class StoredSession {
 
   get isTouchDue (): boolean {
     if (this.#failure !== null || this.#record === null || this.#isNew || this.#touched) return false
-    if (!this.#context.core.isTouchDue(this.#record)) return false
+    const { core, forks } = this.#context
+    if (!core.isTouchDue(this.#record) && forks?.isTurnLate(this.#record, core.now()) !== true) return false
     // Few requests come this far: their route is asked last.
+    return this.#isUse
+  }
+
+  /** Whether this request counts as use. */
+  get #isUse (): boolean {
     return this.#isUsed || routeConfig(this.#request).touch
   }
 
   /** Has this request count as use, whatever its route says. */
   use (): void {
     this.#isUsed = true
+    void this.#takeTurn()
   }
 
   /**
@@ -322,8 +331,12 @@ export class StoredSession {
   /** Writes down that the session was used, if that is due. */
   async touchIfDue (): Promise<void> {
     if (!this.isTouchDue) return
+    // It may be due by now, and was not as the session was loaded.
+    const marking = this.#takeTurn()
+    if (marking !== undefined) return await marking
+    const record = this.#record
+    if (record === null) return
     this.#touched = true
-    const record = this.#record as SessionRecord
     const { core } = this.#context
     // At its own saves Express sets the cookie to end with the idle timeout from then: it goes on with the session.
     const isShared = core.options.shared !== null && record.createdAt > 0
@@ -362,6 +375,8 @@ export class StoredSession {
     const maxAge = life === null ? {} : { maxAge: Math.max(1, Math.round(life.leftMs / 1000)) }
     const [name] = this.#context.forks?.cookieNames as [string]
     addToHead(reply, head, [setCookieLine(this.#context, this.#request, { name, value, ...maxAge })])
+    // Of a hijacked reply now, and not at its end: the browser shows the number before that.
+    void this.touchIfDue()
   }
 
   /** Has the browser asked to bind a session that began before, with a page. */
@@ -399,12 +414,14 @@ export class StoredSession {
   #found (record: SessionRecord | null): Promise<void> | undefined {
     this.#record = record
     if (record !== null && this.#context.device !== null) this.#judge(record)
-    if (this.#record !== null && this.#context.forks !== null && this.isTouchDue) this.#takeTurn(this.#record)
-    if (this.#record === null) return
+    if (this.#context.forks !== null) this.#readAt = this.#context.core.now()
+    const marking = this.#takeTurn()
+    if (this.#record === null) return marking
     if (this.#sent?.renew === true) this.#pendingCookie.set()
     // No other hook meets a reply that the route hijacks.
     if (this.isTouchDue) this.awaitReply()
-    if (this.#standing === 'proven') return this.#confirm(this.#record)
+    const confirming = this.#standing === 'proven' ? this.#confirm(this.#record) : undefined
+    return marking === undefined ? confirming : marking.then(() => confirming)
   }
 
   /** Withholds the session from a request that does not show the device that it is bound to, where that is needed. */
@@ -421,22 +438,33 @@ export class StoredSession {
     this.#withheld = record
   }
 
-  /** Looks whether another browser uses the session as well: at each use that is written down. */
-  #takeTurn (record: SessionRecord): void {
+  /**
+   * Looks at each use whether another browser uses the session as well. With one that is written down the browser gets
+   * the next number. Never rejects; `undefined`: at once.
+   */
+  #takeTurn (): Promise<void> | undefined {
     const { core, forks } = this.#context
-    const at = core.now()
-    const turn = forks?.turn(record, this.#request.headers, at) ?? null
-    if (turn === null) return
+    const [record, at] = [this.#record, this.#readAt]
+    if (forks === null || record === null || this.#isNew || this.#turn !== null || !this.#isUse) return undefined
+    const turn = forks.turn(record, this.#request.headers, at)
+    if (turn === null) return undefined
+    const [isFork, isMarked] = [turn.value === null, isForked(record)]
+    const ends = isFork && forks.options.onFork === 'revoke'
+    const isNews = ends || (isFork && !isMarked)
+    if (!isNews && !this.isTouchDue) return undefined
     this.#turn = { ...turn, id: record.id, at }
-    if (turn.value !== null) {
+    if (!isFork) {
       const { [kReply]: reply } = this.#request as SessionRequest
       // Not before the head goes out: a stream may begin late, and a hijacked reply meets no hook.
       if (reply !== null) onHead(reply, (head) => this.#writeTwin(reply, head))
-      return
     }
-    const ends = forks?.options.onFork === 'revoke'
-    if (ends || !isForked(record)) core.tellFork(record, this.#client, ends)
+    if (!isNews) return undefined
+    core.tellFork(record, this.#client, ends)
     this.#record = ends ? null : this.#marked(record)
+    if (ends) return undefined
+    // At once: the reply may take long, or never go out.
+    this.#touched = true
+    return this.budget.within(core.takeTurn(record, turn.twin, { isFork: true })).then(() => {}, () => {})
   }
 
   /** Returns the session with the mark of a fork that this request has noticed. The store gets it with the touch. */
@@ -456,7 +484,7 @@ export class StoredSession {
     // The next request does it, if this one cannot. The session goes on, or is found to have ended.
     return this.budget.within(confirming).then((stored) => {
       if (stored?.id !== record.id) return
-      this.#record = stored
+      this.#record = this.#marked(stored)
       // Another browser was faster, and the session is bound to its key.
       if (!isSameBinding(stored.boundKey, record.boundKey)) this.#judge(stored)
     }, () => {})

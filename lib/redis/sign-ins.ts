@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { SessionRecord } from '../session/record.ts'
 import type { Change, Limit } from '../session/store.ts'
-import { keyMember } from '../store/codec.ts'
-import { haveSameKey, haveSameTimeouts } from '../store/user-sessions.ts'
+import { keyMember, twinMember } from '../store/codec.ts'
+import { haveSameTimeouts, keepsKey, keepsTwin } from '../store/user-sessions.ts'
 import { LIST_SLACK_MS, MOVED_MS, PENDING_MS } from '../util/timings.ts'
 import type { Keys } from './keys.ts'
 import { script } from './link.ts'
@@ -40,7 +40,7 @@ interface EndedFor {
 /** What one script has done. */
 export interface SignedIn {
   /**
-   * `live`: the session has begun. `pending`: the one before it had other data, timeouts, or another key than known;
+   * `live`: the session has begun. `pending`: the one before it had other data, timeouts, key or twin than known;
    * nobody finds the new one until it is activated. `gone`: there is none to move. `refused`: the user has as many as
    * may be.
    */
@@ -95,7 +95,7 @@ export class SignIns {
    *       and end with · for how long ends are marked, in ms, or '' · of the old one, if any: its name · its member,
    *       if it is on the same list, or '' · 'ends', or 'moves' if it goes on in the new one · sha1 of the data it is
    *       known with, or '' for any · its absolute deadline and its idle timeout, or '' and '' for any · the member of
-   *       its key, '' for none, or 'any'
+   *       its key, and of its twin, each '' for none, or 'any'
    * Returns false: nothing was written, it takes steps · 0, there is no session to move · -1, the user has as many as
    *         they may · 1, it is live · 2, the old one had changed, and it waits beside to be written again
    *         with 1 and 2: the old one, as its name and value, or '' and '' · the same of those that it evicts · members
@@ -211,7 +211,10 @@ elseif old then
 end
 local head = string.match(ended[2], '^{"s":%d+,"h":"[^\\n]*}\\n')
 if old and seen ~= '' and head and redis.sha1hex(string.sub(ended[2], #head + 1)) ~= seen then hasChanged = true end
-if old and ARGV[18] ~= 'any' and head and not placeOf(head, 'd', ARGV[18]) then hasChanged = true end
+for at, member in ipairs(old and head and { 'd', 'f' } or {}) do
+  local known = ARGV[17 + at]
+  if known ~= 'any' and not placeOf(head, member, known) then hasChanged = true end
+end
 
 if not redis.acl_check_cmd('RENAME', KEYS[2], KEYS[3]) or not redis.acl_check_cmd('PEXPIRE', KEYS[3], '1') then
   return false
@@ -279,7 +282,8 @@ return { hasChanged and 2 or 1, ended, evicted, past }`)
       moves ? 'moves' : 'ends',
       carry === undefined ? '' : createHash('sha1').update(old.data).digest('hex'),
       ...goesOn ? [old.endsAt, old.idleTimeoutMs] : ['', ''],
-      moves && haveSameKey(record, old) ? keyMember(old) : 'any'
+      moves && keepsKey(record, old) ? keyMember(old) : 'any',
+      moves && keepsTwin(record, old) ? twinMember(old) : 'any'
     ]
   }
 

@@ -412,10 +412,17 @@ export class SessionCore {
     return await this.#store.touch(record)
   }
 
-  /** The same, and gives the session another twin. A fork is noted whatever its twin has become since it was read. */
+  /**
+   * The same, and gives the session another twin. A fork is noted whatever its twin has become since it was read, and
+   * wherever it has moved.
+   */
   async takeTurn (record: SessionRecord, twin: string, { isFork }: { isFork: boolean }): Promise<boolean> {
-    const present = isFork ? await this.#store.find(record.id, { fresh: true }) : record
-    return present !== null && await advance(this.#store, present, twin)
+    if (!isFork) return await advance(this.#store, record, twin)
+    const find = async (id: string): Promise<SessionRecord | null> => await this.#store.find(id, { fresh: true })
+    const present = await findMoved(this.#store, record.id, find)
+    // Whoever has signed in since holds another session.
+    if (present?.authenticatedAt !== record.authenticatedAt) return false
+    return await advance(this.#store, present, twin)
   }
 
   /** Tells that two browsers hold a session. `ends`: it is revoked for that. */

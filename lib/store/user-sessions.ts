@@ -38,14 +38,31 @@ export function carried (record: SessionRecord, { old, ended, carry }: Ended): S
   return carry === undefined || ended.data === old.data ? record : { ...record, data: carry(ended.data) }
 }
 
-/** Returns the record of a session that has moved: as `carried`, with the timeouts and the key that it got last. */
+/** Returns the record of a session that has moved: as `carried`, with the timeouts, key and twin that it got last. */
 export function moved (record: SessionRecord, end: Ended): SessionRecord {
   const { old, ended } = end
-  const isBound = haveSameKey(record, old) && !haveSameKey(old, ended)
-  const stored = isBound ? { ...carried(record, end), boundKey: ended.boundKey } : carried(record, end)
+  const isBound = keepsKey(record, old) && !haveSameKey(old, ended)
+  const isPaired = keepsTwin(record, old) && !haveSameTwin(old, ended)
+  const stored = {
+    ...carried(record, end), ...isBound && { boundKey: ended.boundKey }, ...isPaired && { twin: ended.twin }
+  }
   // A new sign-in has its own. The deadline of a session that another library began is not known yet.
   const goesOn = haveSameTimeouts(record, old) && old.createdAt > 0
   return goesOn && !haveSameTimeouts(old, ended) ? withTimeouts(stored, ended) : stored
+}
+
+/** Whether a session that moves has the key of the one before. A new sign-in has its own. */
+export function keepsKey (record: SessionRecord, old: SessionRecord): boolean {
+  return isSameSignIn(record, old) && haveSameKey(record, old)
+}
+
+/** Whether a session that moves has the twin of the one before. A new sign-in has its own. */
+export function keepsTwin (record: SessionRecord, old: SessionRecord): boolean {
+  return isSameSignIn(record, old) && haveSameTwin(record, old)
+}
+
+function isSameSignIn (record: SessionRecord, old: SessionRecord): boolean {
+  return record.authenticatedAt === old.authenticatedAt
 }
 
 /** Returns a session with another key, if it still has the one that it was known with; else the session itself. */
@@ -56,7 +73,7 @@ export function bound (present: SessionRecord, known: SessionRecord, boundKey: s
 /** Returns a session that was used at `at`, with another twin if it still has the one that it was known with. */
 export function used (present: SessionRecord, known: SessionRecord, { at, twin }: Use): SessionRecord {
   const lastSeenAt = Math.floor(at)
-  if (twin === undefined || (present.twin ?? null) !== (known.twin ?? null)) return { ...present, lastSeenAt }
+  if (twin === undefined || !haveSameTwin(present, known)) return { ...present, lastSeenAt }
   return { ...present, lastSeenAt, twin }
 }
 
@@ -70,6 +87,11 @@ interface Use {
 /** Whether two records have the same timeouts. */
 export function haveSameTimeouts (one: SessionRecord, other: SessionRecord): boolean {
   return one.idleTimeoutMs === other.idleTimeoutMs && one.endsAt === other.endsAt
+}
+
+/** Whether two records have the same twin, or none. Those of before there were twins lack the member. */
+function haveSameTwin (one: Partial<SessionRecord>, other: Partial<SessionRecord>): boolean {
+  return (one.twin ?? null) === (other.twin ?? null)
 }
 
 /** Whether two records have the same key, or none. Those of before there were keys lack the member. */

@@ -141,6 +141,11 @@ binding.says('a session takes its key along when it moves, also one that the mov
     const third = { ...changed, ...idOf(), boundKey: null }
     assert.deepEqual(await store.move(third, changed), third, 'it is bound no more where the move says so')
     assert.deepEqual(await other.find(third.id), third)
+
+    ok(await store.bind(third, KEY))
+    const login = { ...third, ...idOf(), authenticatedAt: (third.authenticatedAt ?? 0) + 1 }
+    assert.deepEqual(await other.move(login, third), login, 'a new sign-in has its own')
+    assert.deepEqual(await store.find(login.id, { fresh: true }), login)
   }
 }, 'bind')
 

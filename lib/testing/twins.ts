@@ -57,8 +57,14 @@ twins.says('a session keeps its twin when it is used, changed and moved', async 
   const moved = { ...present, id: make().id, secretHash: make().secretHash }
   assert.equal((await store.move(moved, present))?.twin, 'n 0 1')
   assert.equal((await other.find(moved.id, { fresh: true }))?.twin, 'n 0 1')
+  ok(await other.advance(moved, 'n 1 2'))
+  const again = { ...moved, id: make().id, secretHash: make().secretHash }
+  assert.equal((await store.move(again, moved))?.twin, 'n 1 2', 'also one that the mover does not know')
+  assert.equal((await other.find(again.id, { fresh: true }))?.twin, 'n 1 2')
+  const renewed = { ...again, id: make().id, authenticatedAt: (again.authenticatedAt ?? 0) + 1, twin: null }
+  assert.equal((await store.move(renewed, { ...again, twin: null }))?.twin, null, 'a new sign-in has its own')
   const login = make()
-  assert.equal((await other.replace(login, moved))?.twin, null)
+  assert.equal((await other.replace(login, renewed))?.twin, null)
 }, 'advance')
 
 twins.says('a session that is absent gets no twin', async ({ store, other, make, age }) => {

@@ -174,6 +174,8 @@ export const DEVICE_OVERLAP_MS = 30_000
 
 /** The least time between two numbers of a twin cookie. Greater than TURN_REPLY_MS. */
 export const TURN_EVERY_MS = 60_000
+/** After this time a use gives the next number, however seldom uses of the session are written down else. */
+export const TURN_LATEST_MS = 300_000
 /** How late a reply may set a twin cookie: a later one could take back the next one. Smaller than TURN_EVERY_MS. */
 export const TURN_REPLY_MS = 30_000
 

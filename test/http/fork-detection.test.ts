@@ -6,6 +6,8 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import { MemoryStore, sessionPlugin } from '../../lib/index.ts'
 import type { SessionFork, SessionOptions } from '../../lib/index.ts'
 import { secret, startApp } from '../helpers/app.ts'
+import { BoundBrowser, PAGE } from '../helpers/bound-browser.ts'
+import { until } from '../helpers/redis.ts'
 import type { Owner } from '../helpers/redis.ts'
 import { isSoak, report, times } from '../helpers/scale.ts'
 
@@ -60,6 +62,20 @@ async function start (t: Owner, forkDetection: SessionOptions['forkDetection'] =
   app.get('/hijacked', { preHandler: app.authenticate }, async (_request, reply) => {
     reply.hijack()
     reply.raw.writeHead(200, { 'content-type': 'text/plain' }).end('hello')
+  })
+  app.get('/events', { preHandler: app.authenticate }, async (_request, reply) => {
+    reply.hijack()
+    reply.raw.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: 1\n\n')
+    waiting.push(() => reply.raw.end())
+  })
+  app.post('/regenerate-slowly', { preHandler: app.authenticate }, async (request) => {
+    await new Promise<void>((resolve) => { waiting.push(resolve) })
+    await request.session.regenerate(['userId'])
+    return {}
+  })
+  app.get('/quiet-but-used', { preHandler: app.authenticate, config: { session: { touch: false } } }, async (request) => {
+    request.session.touch()
+    return {}
   })
   app.get('/stream', { preHandler: app.authenticate }, async (_request, reply) => {
     const stream = new PassThrough()
@@ -409,6 +425,114 @@ t.test('a session with a short timeout of its own is watched, and one that somet
     await use(kept, each % 2 === 0 ? owner : copy)
   }
   t.equal(kept.forks.length, 1)
+})
+
+t.test('whoever has each use written down before the other is noticed all the same', async (t) => {
+  const place = await start(t)
+  const owner = await signIn(place)
+  await next(place, owner)
+  const thief = new Map(owner)
+  for (let each = 0; each < 2 && place.forks.length === 0; each++) {
+    await next(place, thief)
+    place.age(30_000)
+    await use(place, owner)
+  }
+  t.equal(place.forks.length, 1)
+
+  const quiet = await start(t)
+  const jar = await signIn(quiet)
+  await next(quiet, jar)
+  const copy = new Map(jar)
+  for (let each = 0; each < 2; each++) await next(quiet, jar)
+  quiet.age(MINUTE)
+  await use(quiet, copy, '/quiet')
+  t.strictSame(quiet.forks, [])
+  await use(quiet, copy, '/quiet-but-used')
+  t.equal(quiet.forks.length, 1, 'by a use that the route says')
+})
+
+t.test('a session gives a number every five minutes of use, however long it lives', async (t) => {
+  let aged = 0
+  const app = await startApp(t, { store: new MemoryStore({ now: () => Date.now() + aged }), forkDetection: true, idleTimeout: '30d', absoluteTimeout: '365d' })
+  app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
+  app.get('/me', { preHandler: app.authenticate }, async () => ({}))
+  app.get('/cart', async ({ session }) => { session.cart = 1 })
+  for (const [url, numbers] of [['/login', [undefined, '1', '1', '2']], ['/cart', [undefined, undefined, undefined, undefined]]] as const) {
+    const jar: Jar = new Map()
+    const seen: unknown[] = []
+    for (const ms of [4 * MINUTE, MINUTE, 4 * MINUTE, MINUTE]) {
+      if (jar.size === 0) keep(jar, await ask(app, jar, url, { method: url === '/login' ? 'POST' : 'GET' }))
+      aged += ms
+      keep(jar, await ask(app, jar, url === '/login' ? '/me' : url))
+      seen.push(twinOf(jar))
+    }
+    t.strictSame(seen, numbers, url)
+  }
+})
+
+t.test('what a reply that stays open gives and notices is written down as it begins', async (t) => {
+  const place = await start(t, { onFork: 'reauthenticate' })
+  const { app, store, forks } = place
+  const owner = await signIn(place)
+  await next(place, owner)
+  const [session] = await app.sessions.listByUser('ada')
+  const twin = async (): Promise<string | null | undefined> => (await store.find(session?.id ?? ''))?.twin
+  const thief = new Map(owner)
+
+  place.age(TOUCH_AFTER)
+  const open = ask(app, owner, '/events')
+  await until('the number to be stored', async () => / 1 2 /.test(await twin() ?? ''))
+  place.release()
+  keep(owner, await open)
+  t.equal(twinOf(owner), '2')
+
+  await next(place, owner)
+  place.age(TOUCH_AFTER)
+  const late = ask(app, thief, '/events')
+  await until('the fork to be noticed', () => forks.length > 0)
+  await until('the fork to be stored', async () => (await twin())?.endsWith(' forked') === true)
+  t.equal((await use(place, owner, '/money')).body.code, 'ERR_SESSION_REAUTH_REQUIRED')
+  place.release()
+  await late
+})
+
+t.test('a regeneration that began before the fork was noticed takes the mark along', async (t) => {
+  const place = await start(t, { onFork: 'reauthenticate' })
+  const { app, forks } = place
+  const owner = await signIn(place)
+  await next(place, owner)
+  const thief = new Map(owner)
+  await next(place, thief)
+  const held = ask(app, thief, '/regenerate-slowly', { method: 'POST' })
+  await next(place, owner)
+  await next(place, thief)
+  await next(place, owner)
+  t.equal(forks.length, 1)
+  place.release()
+  keep(thief, await held)
+  const { status, body } = await use(place, thief, '/money')
+  t.strictSame([status, body.code], [401, 'ERR_SESSION_REAUTH_REQUIRED'])
+})
+
+t.test('a browser that shows the key of its session for the first time is a fork all the same', async (t) => {
+  let aged = 0
+  const store = new MemoryStore({ now: () => Date.now() + aged })
+  const app = await startApp(t, { store, forkDetection: { onFork: 'reauthenticate' }, deviceBound: { maxAge: '1h' }, touchAfter: TOUCH_AFTER, idleTimeout: '30d', absoluteTimeout: '365d' }, { trustProxy: true })
+  app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
+  app.get('/me', { preHandler: app.authenticate }, async () => ({}))
+  app.get('/money', { preHandler: app.requireRecentLogin('365d') }, async () => 'yours')
+  const owner = new BoundBrowser(app)
+  await owner.post('/login')
+  const later = async (browser: BoundBrowser, url = '/me'): Promise<string> => {
+    aged += TOUCH_AFTER
+    return (await browser.get(url)).body
+  }
+  await later(owner)
+  const thief = owner.thief()
+  await thief.get('/me', PAGE)
+  t.equal((await thief.register()).statusCode, 200)
+  for (const browser of [owner, owner]) await later(browser)
+  t.match(await later(thief, '/money'), /REAUTH_REQUIRED/)
 })
 
 t.test('a fork is written down also where the session has got another twin since it was read', async (t) => {

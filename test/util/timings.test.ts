@@ -15,7 +15,7 @@ const {
   NEAR_BOOT_WAIT_MS, NEAR_SILENCE_MS, NOTICED_WITHIN_MS, OPERATOR_WAIT_MS, PROGRESS_EVERY_MS, SLOW_ROUND_TRIP_MS, PAUSE_MS, PENDING_MS, PROBE_EVERY_MS, QUIT_MS, RECONNECT, REFUSAL_QUIET_MS,
   READ_TOGETHER_MS, REQUEST_WAIT_MS, RESUME_MS, RETRY_EVERY_MS, REVOCATION_WAIT_MS, SEARCH_AGAIN_MS, SEARCH_MS, SENTINEL_COMMAND_MS,
   SENTINEL_RECONNECT, SENTINEL_RETRY, SIGNAL_CHECK_EVERY_MS, SLOTS_REFRESH_EVERY_MS, SLOTS_REFRESH_MS,
-  SOCKET_TIMEOUT_MS, STAY_MS, TELL_AGAIN_MS, TELLING_MS, TRACKING_RETRY_MS, TURN_EVERY_MS, TURN_REPLY_MS
+  SOCKET_TIMEOUT_MS, STAY_MS, TELL_AGAIN_MS, TELLING_MS, TRACKING_RETRY_MS, TURN_EVERY_MS, TURN_LATEST_MS, TURN_REPLY_MS
 } = timings
 
 const root = join(import.meta.dirname, '..', '..')
@@ -99,6 +99,7 @@ const RULES: Record<string, boolean> = {
   'a copied short cookie is good for little longer than a browser keeps it': 5 * DEVICE_OVERLAP_MS < durationMs('5m'),
   'who signs in is asked to bind before they are refused for it': JUST_BOUND_MS < durationMs(DEVICE_BOUND_DEFAULTS.grace),
   'a twin cookie is set before the next one is made': TURN_REPLY_MS < TURN_EVERY_MS,
+  'a number that is due at the latest is not too early': TURN_EVERY_MS < TURN_LATEST_MS,
   'an operator waits longer than a server that starts': BOOT_WAIT_MS < OPERATOR_WAIT_MS,
   'an operator sees that it goes on': PROGRESS_EVERY_MS < OPERATOR_WAIT_MS,
   'a round trip is slow before it fails': SLOW_ROUND_TRIP_MS < COMMAND_DEADLINE_MS,
