@@ -85,12 +85,17 @@ export class DeviceBinding implements DeviceCheck {
     if (bound !== null && this.#has(headers, (value) => this.#seals.verifyCookie(value, bound, now))) return 'proven'
     const isHeld = bound !== null && bound.isConfirmed && now - bound.boundAt > JUST_BOUND_MS
     const isSkipped = isHeld && skips(headers, bound)
-    if (isHeld && !isSkipped) return isFromElsewhere(headers) ? 'elsewhere' : 'mismatch'
+    // A sibling host can plant so many that the good one is not looked at. It is not to end the session by that.
+    const mayHaveIt = isFromElsewhere(headers) || this.#hasTooMany(headers)
+    if (isHeld && !isSkipped) return mayHaveIt ? 'elsewhere' : 'mismatch'
     // Of one that another library began, nobody knows when its user signed in: that is 0.
     const since = record.authenticatedAt || record.createdAt
     const { required, graceMs } = this.options
     const isDue = isSkipped || now - since > graceMs
-    if (required !== null && isDue && isRequired(required, record.userId ?? '')) return 'required'
+    if (required !== null && isDue && isRequired(required, record.userId ?? '')) {
+      // Its browser gets the short cookie first, once the request is no more of another site.
+      return bound !== null && isFromElsewhere(headers) ? 'elsewhere' : 'required'
+    }
     return isSkipped ? 'skipped' : 'unproven'
   }
 
@@ -153,6 +158,11 @@ export class DeviceBinding implements DeviceCheck {
   /** A challenge that comes with one short cookie is signed for the next. */
   #challengeEnd (now: number): number {
     return Math.floor(now + this.options.maxAgeMs)
+  }
+
+  /** Whether a request carries more cookies of one name than are looked at. */
+  #hasTooMany ({ cookie = '' }: DeviceHeaders): boolean {
+    return this.#names.some((name) => cookieValues(cookie, name).length > MOST_COOKIES)
   }
 
   /** Whether a request carries a short cookie that is good. */

@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import { cookieValues } from '../session/headers.ts'
 import { Signature } from '../session/token.ts'
-import { sitePath } from '../util/site-path.ts'
+import { isBelow, sitePath } from '../util/site-path.ts'
 import { kReply } from './context.ts'
 import type { AnyRequest, PluginContext, SessionRequest } from './context.ts'
 import { keepPrivate } from './reply-head.ts'
@@ -66,12 +66,7 @@ function verifiedPath (context: PluginContext, signed: string): string | null {
 /** Whether people may be sent back to a path: one of this site that the session cookie reaches, not the login page. */
 function isReturnPath ({ options: { cookie, pages } }: PluginContext, path: string): boolean {
   const url = path.length > MAX_LENGTH ? null : sitePath(path)
-  return url !== null && isBelow(url.pathname, cookie.path) && url.pathname !== sitePath(pages.login)?.pathname
-}
-
-/** Whether a browser sends a cookie with this path there (RFC 6265 5.1.4). */
-function isBelow (pathname: string, path: string): boolean {
-  return pathname === path || pathname.startsWith(path.endsWith('/') ? path : `${path}/`)
+  return url !== null && isBelow(cookie.path, url.pathname) && url.pathname !== sitePath(pages.login)?.pathname
 }
 
 /** Takes the cookie back, if there is one. */

@@ -22,3 +22,8 @@ export function withQuery (target: string, members: Record<string, string>): str
   const others = query.split('&').filter((each) => each !== '' && !Object.hasOwn(members, each.split('=')[0] as string))
   return `${page}?${[...others, new URLSearchParams(members)].join('&')}${fragment}`
 }
+
+/** Whether a browser sends a cookie of the path `cookiePath` to `pathname` (RFC 6265 5.1.4). */
+export function isBelow (cookiePath: string, pathname: string): boolean {
+  return pathname === cookiePath || pathname.startsWith(cookiePath.endsWith('/') ? cookiePath : `${cookiePath}/`)
+}

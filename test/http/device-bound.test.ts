@@ -503,6 +503,9 @@ t.test('the routes lie below the prefix of the context and the path of the cooki
   t.teardown(async () => { await other.close() })
   await register('', { cookieName: 'd' }, other)
   await t.rejects(register('', { cookieName: 'e' }, other), { code: 'ERR_SESSION_INVALID_OPTIONS', message: /deviceBound\.path must be another/ })
+  const outside = { code: 'ERR_SESSION_INVALID_OPTIONS', message: /deviceBound\.path must be below cookie\.path/ }
+  await t.rejects(register('', { cookie: { path: '/f' }, deviceBound: { path: '/auth/device' } }, Fastify()), outside)
+  await t.rejects(register('/api', { cookie: { path: '/f' } }, Fastify()), outside)
 })
 
 t.test('a prefix or a cookie.path that no browser can be told is a boot error, and one that ends with a slash is none', async (t) => {

@@ -4,6 +4,7 @@ import type { DeviceBinding } from '../../device/binding.ts'
 import { isSameBinding, readBoundKey } from '../../session/bound-key.ts'
 import type { BoundKey } from '../../session/bound-key.ts'
 import type { Credential } from '../../session/credentials.ts'
+import { isBelow } from '../../util/site-path.ts'
 import type { PluginContext } from '../context.ts'
 import { setCookieLine } from '../cookie.ts'
 import { isOwn } from '../cross-site.ts'
@@ -12,6 +13,7 @@ import { keepPrivate } from '../reply-head.ts'
 import { StoreBudget } from '../store-budget.ts'
 
 const TAKEN = 'must be another: there is a route at that path, perhaps of another registration'
+const OUTSIDE = 'must be below cookie.path, or browsers send no session cookie there'
 /** Paths that Fastify takes as they are, and that a header can hold in quotes. */
 const PLAIN = /^(?:\/[\w.~!$&'+,=@-]+)+$/
 const NOT_PLAIN = "deviceBound needs a prefix and a cookie.path of letters, digits and / . _ ~ ! $ & ' + , = @ -"
@@ -29,7 +31,9 @@ export function addDeviceRoutes (app: FastifyInstance, context: PluginContext): 
   const { device } = context
   if (device === null) return
   const { binding, path } = device
+  const { cookie } = context.options
   if (!PLAIN.test(path)) throw new errors.INVALID_OPTIONS(NOT_PLAIN)
+  if (!isBelow(cookie.path, path)) throw new errors.INVALID_OPTIONS(`deviceBound.path ${OUTSIDE}`)
   if (app.hasRoute({ method: 'POST', url: path })) throw new errors.INVALID_OPTIONS(`deviceBound.path ${TAKEN}`)
   // In a context of their own: a guard that the application adds for all of its routes is not for these.
   app.register(async (own) => {
