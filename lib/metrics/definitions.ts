@@ -83,7 +83,7 @@ export const METRICS = {
   dataBytes: defined({
     name: 'data_bytes',
     type: 'histogram',
-    help: 'Size of the data of sessions when it is stored, in bytes of JSON.',
+    help: 'Size of the data of sessions when a request saves it, in bytes of JSON. That of a sign-in is not counted.',
     labels: NONE,
     buckets: [64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576]
   }),

@@ -160,8 +160,7 @@ export class SessionManager<Data extends object = JsonObject> {
 
   /**
    * Begins a session for a user, as `app.login` does.
-   * @throws TypeError for an unusable user id, kind, label, meta, methods, actor, timeout or data, and for data that
-   * names another user
+   * @throws TypeError for an unusable user id, kind, label, meta, methods, actor, timeout or data
    * @throws ERR_SESSION_RESERVED_KEY, ERR_SESSION_DATA_TOO_LARGE, ERR_SESSION_LIMIT_REACHED, ERR_SESSION_STORE_FULL
    */
   async create (session: CreateSession<Data>): Promise<CreatedSession> {
