@@ -43,6 +43,7 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     if (known === null && !stored.isTouchDue) {
       stored.isReplying = true
       stored.writeCookie(reply)
+      stored.endReplyToNobody()
       return done(null, payload)
     }
     const session = known ?? requestSessionOf(context, request)
@@ -52,13 +53,17 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     const work = session.beforeReply(reply)
     if (work === undefined) {
       stored.writeCookie(reply)
+      stored.endReplyToNobody()
       return done(null, payload)
     }
     const waiting = session.waiting = new WaitingPayload(payload)
     return work.finally(() => {
       session.waiting = null
       stored.writeCookie(reply)
-    }).then(() => waiting.release(), (error: unknown) => {
+    }).then(() => {
+      stored.endReplyToNobody()
+      return waiting.release()
+    }, (error: unknown) => {
       waiting.destroy()
       throw error
     })

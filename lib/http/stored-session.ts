@@ -16,7 +16,7 @@ import type { SessionRecord } from '../session/record.ts'
 import { noCredential } from '../session/refusals.ts'
 import type { Refusal } from '../session/refusals.ts'
 import type { Token } from '../session/token.ts'
-import { TURN_REPLY_MS } from '../util/timings.ts'
+import { TURN_REPLY_MS, UNANSWERED_MS } from '../util/timings.ts'
 import { clientOf, kReply, kRequestSession, routeConfig, warnOnce } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
 import { addToHead, assertCookieCanBeSet, cookieLife, hasReplied, PendingCookie, setCookieLine } from './cookie.ts'
@@ -96,6 +96,8 @@ export class StoredSession {
   /** Whether this use of the session was written down, or was tried to be. */
   #touched = false
   #isReplyAwaited = false
+  /** Notes the end of the reply, once. `null`: that is done, or nothing waits for it. */
+  #whenOver: (() => void) | null = null
   /** Made for the few requests that say something about the cookie. */
   #cookie: PendingCookie | undefined
   /** Error with which the request was turned away: nobody is signed in by it, and nothing may change by it. */
@@ -140,6 +142,7 @@ export class StoredSession {
       // After the reply, a request over HTTP/2 knows its client no more.
       [this.#end, this.#userAfterEnd] = [end, this.#client]
       this.awaitReply()
+      if (this.#request.socket?.destroyed) this.#tellUnanswered()
     }, () => {})
   }
 
@@ -165,7 +168,13 @@ export class StoredSession {
       return
     }
     const onOver = (): void => {
-      raw.off('finish', onOver).off('error', onOver).off('close', onGone)
+      // Its client has gone, and its route goes on: perhaps to sign out. The hook of its reply notes the end.
+      if (this.#hasAnswered(reply)) this.#whenOver?.()
+      else this.#tellUnanswered()
+    }
+    this.#whenOver = () => {
+      this.#whenOver = null
+      raw.off('finish', onOver).off('error', onOver).off('close', onOver)
       const { [kRequestSession]: session } = this.#request as SessionRequest
       const told = session ?? this
       try {
@@ -175,9 +184,24 @@ export class StoredSession {
         this.#request.log.error({ err: error }, 'a session could not be looked at after its reply')
       }
     }
-    const onGone = (): void => this.#tellUseAfterEnd()
-    // Before the application's own hooks.
-    raw.prependListener('finish', onOver).prependListener('error', onOver).once('close', onGone)
+    // Before the application's own hooks. Over HTTP/2 a reply finishes as well when its client goes.
+    raw.prependListener('finish', onOver).prependListener('error', onOver).once('close', onOver)
+  }
+
+  /** Notes the end of a reply that nobody is there to get: nothing else may tell of it. */
+  endReplyToNobody (): void {
+    if (this.#whenOver !== null && this.#request.socket?.destroyed) this.#whenOver()
+  }
+
+  /** Whether the route has answered, or has taken the reply for itself. What its reply waits for may still sign out. */
+  #hasAnswered (reply: FastifyReply): boolean {
+    if (reply.sent || reply.raw.headersSent) return true
+    return this.isReplying && (this.#request as SessionRequest)[kRequestSession]?.waiting == null
+  }
+
+  /** Tells of a use after the end whose client has gone, also where the route never answers. */
+  #tellUnanswered (): void {
+    if (this.#userAfterEnd !== null) setTimeout(() => this.#tellUseAfterEnd(), UNANSWERED_MS).unref()
   }
 
   /** Notes that the reply has gone. */

@@ -7,6 +7,8 @@
 
 /** How long a request waits for the store, for all of its operations together. Greater than COMMAND_DEADLINE_MS. */
 export const REQUEST_WAIT_MS = 600
+/** How long a route has to sign out whose client has gone, before that is a use. Much greater than REQUEST_WAIT_MS. */
+export const UNANSWERED_MS = 10_000
 /** The least that one operation of a request gets, if the last was answered. Smaller than REQUEST_WAIT_MS. */
 export const LEAST_WAIT_MS = 100
 /** How long a readiness probe waits for the store. Between COMMAND_DEADLINE_MS and REQUEST_WAIT_MS. */

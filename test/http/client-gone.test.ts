@@ -1,8 +1,16 @@
 import { once } from 'node:events'
 import { request as get } from 'node:http'
-import type { FastifyRequest } from 'fastify'
+import type { ServerResponse } from 'node:http'
+import { connect } from 'node:http2'
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance, FastifyRequest, FastifyServerOptions } from 'fastify'
 import t from 'tap'
+import type { Test } from 'tap'
+import type { UseAfterEnd } from '../../lib/index.ts'
+import { UNANSWERED_MS } from '../../lib/util/timings.ts'
 import { startApp } from '../helpers/app.ts'
+import type { LogLine } from '../helpers/app.ts'
+import { until } from '../helpers/redis.ts'
 import { Gate, SpyStore } from '../helpers/spy-store.ts'
 import { listen } from '../helpers/visitor.ts'
 
@@ -45,3 +53,155 @@ t.test('a client that goes away before it is signed in leaves no session behind,
   await app.close()
   t.equal(store.calls.includes('begin'), false)
 })
+
+interface Sent { method?: 'GET' | 'POST', headers?: Record<string, string> }
+
+interface Site {
+  app: FastifyInstance & { lines: LogLine[] }
+  store: SpyStore
+  /** Each use after an end so far. */
+  used: UseAfterEnd[]
+  /** Cookie of a session that was revoked. */
+  ended: () => Promise<Record<string, string>>
+  /** Sends a request. Returns what has its client leave. */
+  send: (path: string, sent?: Sent) => () => void
+  /** Sends a request whose client has gone before the gate opens. */
+  leave: (path: string, gate: Gate, sent?: Sent) => Promise<void>
+}
+
+async function open (t: Test, isHttp2: boolean): Promise<Site> {
+  const store = new SpyStore()
+  const app = await startApp(t, { store, endedFor: '1h' }, isHttp2 ? { http2: true } as FastifyServerOptions : {})
+  const used: UseAfterEnd[] = []
+  app.sessions.on('used-after-end', (event) => { used.push(event) })
+  app.get('/public', async () => 'a page')
+  const origin = (): string => `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+  const send: Site['send'] = (path, { method = 'GET', headers = {} } = {}) => {
+    if (!isHttp2) {
+      const client = get(`${origin()}${path}`, { method, headers, agent: false })
+      client.on('error', () => {}).end()
+      return () => { client.destroy() }
+    }
+    const client = connect(origin())
+    client.on('error', () => {})
+    client.request({ ':path': path, ':method': method, ...headers }).on('error', () => {}).resume().end()
+    t.teardown(() => { client.destroy() })
+    return () => { client.destroy() }
+  }
+  const leave: Site['leave'] = async (path, gate, sent) => {
+    const gone = new Promise<void>((resolve) => {
+      app.server.once('request', (_request, reply: ServerResponse) => { reply.once('close', () => resolve()) })
+    })
+    const goAway = send(path, sent)
+    await gate.reached
+    goAway()
+    await gone
+    gate.open()
+  }
+  const ended = async (): Promise<Record<string, string>> => {
+    const { session, headers } = await app.sessions.create({ userId: 'ada' })
+    await app.sessions.revoke(session.id)
+    return headers as Record<string, string>
+  }
+  return { app, store, used, ended, send, leave }
+}
+
+for (const isHttp2 of [false, true]) {
+  const over = isHttp2 ? 'HTTP/2' : 'HTTP/1.1'
+
+  t.test(`over ${over}: a sign-out that is sent again is no use after the end, though its browser leaves before it is done`, async (t) => {
+    const { app, used, ended, send, leave } = await open(t, isHttp2)
+    let gate = new Gate()
+    let done = 0
+    app.post('/logout', async (request) => {
+      await gate.pass()
+      await app.logout(request)
+      done++
+      return {}
+    })
+    app.post('/silent', async (request) => {
+      await gate.pass()
+      await app.logout(request)
+      done++
+    })
+    await listen(app)
+    for (const path of ['/logout', '/silent']) {
+      const headers = await ended()
+      gate = new Gate()
+      const before = [done, used.length]
+      await leave(path, gate, { method: 'POST', headers })
+      await until('the sign-out', () => done > Number(before[0]))
+      t.equal(used.length, before[1], path)
+      const close = send('/public', { headers })
+      await until('what is no sign-out', () => used.length > Number(before[1]))
+      close()
+    }
+  })
+
+  t.test(`over ${over}: a use after the end is told, also where its client leaves before the session was looked for`, async (t) => {
+    const { app, store, used, ended, leave } = await open(t, isHttp2)
+    await listen(app)
+    const { ended: howEnded } = store
+    for (const when of ['find', 'ended'] as const) {
+      const headers = await ended()
+      const gate = new Gate()
+      if (when === 'find') store.gates.set('find', gate)
+      else {
+        store.ended = async (id) => {
+          await gate.pass()
+          return await howEnded.call(store, id)
+        }
+      }
+      const before = used.length
+      await leave('/public', gate, { headers })
+      await until(`the use, with a client that leaves at ${when}`, () => used.length > before)
+      store.gates.clear()
+    }
+    t.equal(used.length, 2)
+  })
+
+  t.test(`over ${over}: a use after the end is told later, where its client has gone and its route never answers`, async (t) => {
+    const later: Array<() => void> = []
+    const { setTimeout: start } = globalThis
+    t.teardown(() => { globalThis.setTimeout = start })
+    // The types of timers have more than a call.
+    globalThis.setTimeout = ((callback: () => void, ms: number, ...others: []) => {
+      if (ms === UNANSWERED_MS) later.push(callback)
+      return start(callback, ms, ...others)
+    }) as typeof setTimeout
+    const { app, used, ended, leave } = await open(t, isHttp2)
+    const gate = new Gate()
+    let answered = false
+    app.get('/silent', async () => { await gate.pass() })
+    app.addHook('onSend', async () => { answered = true })
+    await listen(app)
+    await leave('/silent', gate, { headers: await ended() })
+    await until('the wait', () => later.length > 0)
+    await new Promise((resolve) => setImmediate(resolve))
+    t.strictSame([answered, used.length], [false, 0])
+    for (const tell of later) tell()
+    await until('the use', () => used.length > 0)
+  })
+
+  t.test(`over ${over}: the log reports a call that fails after a reply whose client has gone, and that nobody waits for`, async (t) => {
+    const { app, store, leave } = await open(t, isHttp2)
+    const gate = new Gate()
+    let late: FastifyRequest['session'] | undefined
+    let sent = 0
+    app.post('/cart', async ({ session }) => {
+      session.cart = ['book']
+      late = session
+      await gate.pass()
+      return {}
+    })
+    app.addHook('onSend', async () => { sent++ })
+    await listen(app)
+    const { headers } = await app.sessions.create({ userId: 'ada' })
+    await leave('/cart', gate, { method: 'POST', headers: headers as Record<string, string> })
+    await until('the reply', () => sent > 0)
+    store.failing.add('update')
+    Object.assign(late ?? {}, { cart: [] })
+    void late?.save()
+    await until('the line', () => app.lines.some(({ msg }) => msg === 'a call about the session failed, and nobody waited for it'))
+  })
+}

@@ -15,7 +15,7 @@ const {
   NEAR_BOOT_WAIT_MS, NEAR_SILENCE_MS, NOTICED_WITHIN_MS, OPERATOR_WAIT_MS, PROGRESS_EVERY_MS, SLOW_ROUND_TRIP_MS, PAUSE_MS, PENDING_MS, PROBE_EVERY_MS, QUIT_MS, RECONNECT, REFUSAL_QUIET_MS,
   READ_TOGETHER_MS, REQUEST_WAIT_MS, RESUME_MS, RETRY_EVERY_MS, REVOCATION_WAIT_MS, SEARCH_AGAIN_MS, SEARCH_MS, SENTINEL_COMMAND_MS,
   SENTINEL_RECONNECT, SENTINEL_RETRY, SIGNAL_CHECK_EVERY_MS, SLOTS_REFRESH_EVERY_MS, SLOTS_REFRESH_MS,
-  SOCKET_TIMEOUT_MS, STAY_MS, TELL_AGAIN_MS, TELLING_MS, TRACKING_RETRY_MS, TURN_EVERY_MS, TURN_LATEST_MS, TURN_REPLY_MS
+  SOCKET_TIMEOUT_MS, STAY_MS, TELL_AGAIN_MS, TELLING_MS, TRACKING_RETRY_MS, TURN_EVERY_MS, TURN_LATEST_MS, TURN_REPLY_MS, UNANSWERED_MS
 } = timings
 
 const root = join(import.meta.dirname, '..', '..')
@@ -31,6 +31,7 @@ const RULES: Record<string, boolean> = {
   'the docs promise that a request waits for 600 ms': REQUEST_WAIT_MS === 600,
   'a request hears that a command failed': COMMAND_DEADLINE_MS + BUSY_GRACE_MS <= REQUEST_WAIT_MS,
   'a request hears that a foreign store failed': FOREIGN_CALL_MS + BUSY_GRACE_MS <= REQUEST_WAIT_MS,
+  'a sign-out has begun before its request counts as a use': 10 * REQUEST_WAIT_MS < UNANSWERED_MS,
   'what an operation gets in any case is part of what a request gets': LEAST_WAIT_MS < REQUEST_WAIT_MS,
   'reads that wait for company take no time from their requests': READ_TOGETHER_MS <= LEAST_WAIT_MS / 20,
   'a probe hears that a command failed': COMMAND_DEADLINE_MS < HEALTH_WAIT_MS,
