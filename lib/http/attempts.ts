@@ -43,11 +43,13 @@ export async function attemptLogin<T> (
   assertFunction(verify, 'verify')
   const { core } = context
   const { budget } = storedSessionOf(context, request)
-  const network = networkOf(request.ip)
+  // Who leaves while the password is checked has no address any more.
+  const client = clientOf(request)
+  const network = networkOf(client.ip)
   const attempt = new LoginAttempt(core.options.counters, { account, network, limits })
   const emitFailure = (reason: LoginFailure['reason']): void => {
     const limit = reason === 'limit' ? attempt.refusedBy : null
-    core.events.emitFailure({ network, at: Math.floor(core.now()), reason, limit }, { ...clientOf(request), account })
+    core.events.emitFailure({ network, at: Math.floor(core.now()), reason, limit }, { ...client, account })
   }
   try {
     // One that comes after the deadline was answered 503: it counts for nothing.

@@ -49,6 +49,13 @@ export const kRequestSession = Symbol('fastify-user-sessions.session')
 /** Name on the request of its reply. */
 export const kReply = Symbol('fastify-user-sessions.reply')
 
+/** Who sends a request. */
+export interface RequestClient {
+  readonly ip: string
+  readonly userAgent: string | null
+  readonly requestId: string | null
+}
+
 /** A request as the inside of this package sees it. */
 export type SessionRequest = FastifyRequest & {
   [kStoredSession]: StoredSession | null
@@ -67,9 +74,10 @@ export interface RouteSessionConfig {
   touch?: boolean | undefined
 }
 
-/** Returns who sends a request, as far as that is known. */
-export function clientOf (request: FastifyRequest): { ip: string, userAgent: string | null, requestId: string | null } {
-  return { ip: request.ip, requestId: requestIdText(request.id), userAgent: request.headers['user-agent'] ?? null }
+/** Returns who sends a request, as far as that is known. A client that has gone has an address only if it was noted. */
+export function clientOf (request: FastifyRequest): RequestClient {
+  const ip = (request as Partial<SessionRequest>)[kStoredSession]?.address ?? request.ip
+  return { ip, requestId: requestIdText(request.id), userAgent: request.headers['user-agent'] ?? null }
 }
 
 /** Reads a route's `config.session`. `skip`: it is `false`. */

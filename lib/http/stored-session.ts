@@ -18,7 +18,7 @@ import type { Refusal } from '../session/refusals.ts'
 import type { Token } from '../session/token.ts'
 import { TURN_REPLY_MS, UNANSWERED_MS } from '../util/timings.ts'
 import { clientOf, kReply, kRequestSession, routeConfig, warnOnce } from './context.ts'
-import type { PluginContext, SessionRequest } from './context.ts'
+import type { PluginContext, RequestClient, SessionRequest } from './context.ts'
 import { addToHead, assertCookieCanBeSet, cookieLife, hasReplied, PendingCookie, setCookieLine } from './cookie.ts'
 import { assertSameSite } from './cross-site.ts'
 import { askingAgainFor, navigates, REGISTRATION } from './device-asking.ts'
@@ -86,7 +86,7 @@ export class StoredSession {
   #turn: TurnOf | null = null
   #end: EndInfo | null = null
   /** Who used it after its end, until that is told. */
-  #userAfterEnd: ReturnType<typeof clientOf> | null = null
+  #userAfterEnd: RequestClient | null = null
   #auth: RequestAuth | null | undefined
   #isNew = false
   /** Whether this request has ended its session. */
@@ -102,6 +102,8 @@ export class StoredSession {
   #cookie: PendingCookie | undefined
   /** Error with which the request was turned away: nobody is signed in by it, and nothing may change by it. */
   readonly #refusal: Error | null
+  /** Address of the client, noted before the request waits for the store: the client may go meanwhile. */
+  address: string | undefined
   /** The reply is about to go out: what the route changed by then is saved with it. */
   isReplying = false
   /** The reply has gone: none is to come that could tell of a failure. */
@@ -128,6 +130,7 @@ export class StoredSession {
     this.#failure = null
     const record = this.#context.core.findNow(credential)
     if (record !== undefined) return this.#found(record) ?? this.#learnEnd(credential)
+    this.address = this.#request.ip
     return this.budget.within(this.#context.core.load(credential, { uses: true })).then(
       (found) => this.#found(found) ?? this.#learnEnd(credential), (error: Error) => { this.#failure = error }
     )
@@ -137,9 +140,9 @@ export class StoredSession {
   #learnEnd (credential: Credential): Promise<void> | undefined {
     const { core } = this.#context
     if (this.#record !== null || this.#withheld !== null || core.options.endedForMs === null) return undefined
+    this.address ??= this.#request.ip
     return this.budget.within(core.howEnded(credential)).then((end) => {
       if (end === null) return
-      // After the reply, a request over HTTP/2 knows its client no more.
       [this.#end, this.#userAfterEnd] = [end, this.#client]
       this.awaitReply()
       if (this.#request.socket?.destroyed) this.#tellUnanswered()
@@ -576,7 +579,7 @@ export class StoredSession {
     else this.#setSession(updated, null)
   }
 
-  get #client (): ReturnType<typeof clientOf> {
+  get #client (): RequestClient {
     return clientOf(this.#request)
   }
 

@@ -6,7 +6,8 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyRequest, FastifyServerOptions } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { UseAfterEnd } from '../../lib/index.ts'
+import { sessionRoutes } from '../../lib/index.ts'
+import type { SecurityLogEntry, UseAfterEnd } from '../../lib/index.ts'
 import { UNANSWERED_MS } from '../../lib/util/timings.ts'
 import { startApp } from '../helpers/app.ts'
 import type { LogLine } from '../helpers/app.ts'
@@ -61,6 +62,8 @@ interface Site {
   store: SpyStore
   /** Each use after an end so far. */
   used: UseAfterEnd[]
+  /** The security log. */
+  entries: SecurityLogEntry[]
   /** Cookie of a session that was revoked. */
   ended: () => Promise<Record<string, string>>
   /** Sends a request. Returns what has its client leave. */
@@ -71,7 +74,9 @@ interface Site {
 
 async function open (t: Test, isHttp2: boolean): Promise<Site> {
   const store = new SpyStore()
-  const app = await startApp(t, { store, endedFor: '1h' }, isHttp2 ? { http2: true } as FastifyServerOptions : {})
+  const entries: SecurityLogEntry[] = []
+  const securityLog = (entry: SecurityLogEntry): void => { entries.push(entry) }
+  const app = await startApp(t, { store, endedFor: '1h', securityLog }, isHttp2 ? { http2: true } as FastifyServerOptions : {})
   const used: UseAfterEnd[] = []
   app.sessions.on('used-after-end', (event) => { used.push(event) })
   app.get('/public', async () => 'a page')
@@ -103,7 +108,7 @@ async function open (t: Test, isHttp2: boolean): Promise<Site> {
     await app.sessions.revoke(session.id)
     return headers as Record<string, string>
   }
-  return { app, store, used, ended, send, leave }
+  return { app, store, used, entries, ended, send, leave }
 }
 
 for (const isHttp2 of [false, true]) {
@@ -157,7 +162,34 @@ for (const isHttp2 of [false, true]) {
       await until(`the use, with a client that leaves at ${when}`, () => used.length > before)
       store.gates.clear()
     }
-    t.equal(used.length, 2)
+    t.strictSame(used.map(({ network }) => network), ['127.0.0.1', '127.0.0.1'])
+  })
+
+  t.test(`over ${over}: the security log has the address of a client that leaves before its sign-in has failed, or before it is signed out`, async (t) => {
+    const { app, store, entries, leave } = await open(t, isHttp2)
+    const gate = new Gate()
+    app.post('/login', async (request) => await app.attemptLogin(request, 'ada', async () => {
+      await gate.pass()
+      return null
+    }))
+    app.post('/logout', async (request) => { await app.logout(request) })
+    await app.register(sessionRoutes, { prefix: '/mine' })
+    await listen(app)
+    const addresses = async (event: string): Promise<unknown[]> => {
+      await until(event, () => entries.some((entry) => entry.event === event))
+      return entries.splice(0).filter((entry) => entry.event === event).map((entry) => entry.source_ip)
+    }
+    await leave('/login', gate, { method: 'POST' })
+    t.strictSame(await addresses('authn_login_fail'), ['127.0.0.1'])
+    const { headers } = await app.sessions.create({ userId: 'ada' })
+    const { session: other } = await app.sessions.create({ userId: 'ada' })
+    for (const [path, event] of [[`/mine/${other.id}/revoke`, 'session_expired'], ['/logout', 'session_logout']] as const) {
+      const loading = new Gate()
+      store.gates.set('find', loading)
+      await leave(path, loading, { method: 'POST', headers: headers as Record<string, string> })
+      t.strictSame(await addresses(event), ['127.0.0.1'], path)
+      store.gates.clear()
+    }
   })
 
   t.test(`over ${over}: a use after the end is told later, where its client has gone and its route never answers`, async (t) => {
