@@ -10,6 +10,9 @@ const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 /** An origin: scheme, host and perhaps port (RFC 6454 7). */
 const ORIGIN = /^https?:\/\/[^/\\?#@\s]+$/i
 
+/** Requests whose refusal was told. */
+const refused = new WeakSet<FastifyRequest>()
+
 /** Whether a request can change something: by its method, or by opening a WebSocket, which no CORS rule guards. */
 function isUnsafe (request: FastifyRequest): boolean {
   return !SAFE_METHODS.has(request.method) || opensWebSocket(request)
@@ -36,7 +39,9 @@ export function assertSameSite ({ options, core }: PluginContext, request: Fasti
   if (site === 'same-origin' || (origin !== undefined && options.origins.includes(origin))) return
   // Where the browser says that it is another site, what the host says is nothing.
   if ((site === undefined || site === 'none') && (origin === undefined || isOwn(origin, request))) return
-  core.tellIncident('cross-site', null, clientOf(request))
+  // A route may try again.
+  if (!refused.has(request)) core.tellIncident('cross-site', null, clientOf(request))
+  refused.add(request)
   throw new errors.CSRF_REJECTED({ cause: otherSite(options, request) })
 }
 

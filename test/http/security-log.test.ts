@@ -129,6 +129,19 @@ for (const where of ['memory', 'Redis'] as const) {
     t.match(await added(1), [{ event: 'malicious_csrf', level: 'warn', source_ip: HOME }])
   })
 
+  t.test(`in ${where}: a request of another site is told once, however often its route tries`, async (t) => {
+    const { app, added } = await open(t, optionsOf())
+    app.post('/try', async (request) => {
+      const failed: unknown[] = []
+      for (let each = 0; each < 3; each++) await app.login(request, { id: 'ada' }).catch((error: { code: string }) => failed.push(error.code))
+      return failed
+    })
+    const foreign = { headers: { origin: 'https://evil.example' } }
+    const replies = [await new Person(app).post('/try', {}, foreign), await new Person(app).post('/try', {}, foreign)]
+    for (const reply of replies) t.strictSame(reply.json(), Array.from({ length: 3 }, () => 'ERR_SESSION_CSRF_REJECTED'))
+    t.strictSame(names(await added(2)), ['malicious_csrf', 'malicious_csrf'])
+  })
+
   t.test(`[16.3, 16.3.3] in ${where}: the cookie of a session that was signed out is one critical line, however often it is used`, async (t) => {
     const { app } = await open(t, optionsOf(), true)
     const ada = await signedIn(app)
