@@ -129,6 +129,7 @@ export class SessionCore {
     this.signals = new EndSignals(this.events, async (id, secretHash) => {
       return !this.#ends.has(id, secretHash) && await this.#get(id, { fresh: true }) !== null
     })
+    allowListeners(this.#store, 1)
     this.#store.events.on('ended', this.#onEnded)
     this.#store.events.on('down', this.#onDown)
     this.#store.events.on('up', this.#onUp)
@@ -501,6 +502,7 @@ export class SessionCore {
     this.#idpRevocations.close()
     this.signals.close()
     await Promise.all(this.#untold)
+    if (this.#store.events.listeners('ended').includes(this.#onEnded)) allowListeners(this.#store, -1)
     this.#store.events.off('ended', this.#onEnded)
     this.#store.events.off('down', this.#onDown)
     this.#store.events.off('up', this.#onUp)
@@ -648,3 +650,9 @@ type Client = Pick<NewSession, 'ip' | 'userAgent' | 'requestId'>
 
 /** A session under another id. */
 type MovedSession = Pick<NewSession, 'data' | 'carry' | keyof Client> & { readonly id: string }
+
+/** Any number of managers may share a store. Node.js knows 0 as no limit. */
+function allowListeners ({ events }: Pick<SessionStore, 'events'>, more: number): void {
+  const limit = events.getMaxListeners()
+  if (limit !== 0) events.setMaxListeners(limit + more)
+}

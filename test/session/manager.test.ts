@@ -1059,3 +1059,19 @@ t.test('who asks a store that does not answer is told so, and what was asked goe
   deletion.open()
   await until('the end of both', async () => (await store.listByUser('ada')).length + (await store.listByUser('bob')).length === 0)
 })
+
+t.test('any number of managers may share a store, and leave it as it was', async (t) => {
+  const warnings: string[] = []
+  const onWarning = ({ message }: Error): void => { warnings.push(message) }
+  process.on('warning', onWarning)
+  t.teardown(() => { process.off('warning', onWarning) })
+  for (const limit of [10, 0]) {
+    const store = new MemoryStore()
+    store.events.setMaxListeners(limit)
+    const managers = Array.from({ length: 30 }, () => new SessionManager({ secret, store }))
+    await new Promise((resolve) => setImmediate(resolve))
+    t.strictSame(warnings, [])
+    for (const each of managers) await Promise.all([each.close(), each.close()])
+    t.equal(store.events.getMaxListeners(), limit)
+  }
+})
