@@ -312,7 +312,9 @@ export class EventHub {
   }
 
   #send (bus: Bus, message: string, channel?: string): void {
-    const publishing = Promise.resolve(bus.publish(message, channel)).finally(() => this.#publishing.delete(publishing))
+    // Events can get lost. A store of somebody else may say so by an error, which must not end the process.
+    const publishing = new Promise((resolve) => resolve(bus.publish(message, channel))).then(() => {}, () => {})
+      .finally(() => this.#publishing.delete(publishing))
     this.#publishing.add(publishing)
   }
 

@@ -1075,3 +1075,30 @@ t.test('any number of managers may share a store, and leave it as it was', async
     t.equal(store.events.getMaxListeners(), limit)
   }
 })
+
+t.test('a store whose messages fail ends no process: sessions begin and end, and the manager closes', async (t) => {
+  const unhandled: unknown[] = []
+  const onUnhandled = (error: unknown): void => { unhandled.push(error) }
+  process.on('unhandledRejection', onUnhandled)
+  t.teardown(() => { process.off('unhandledRejection', onUnhandled) })
+  const failed = new Error('no message')
+  const ways: Array<() => Promise<void>> = [async () => { throw failed }, () => { throw failed }]
+  for (const publish of ways) {
+    let tried = 0
+    const bus: Bus = {
+      publish: () => {
+        tried++
+        return publish()
+      },
+      subscribe: () => async () => {}
+    }
+    const manager = new SessionManager({ secret, store: Object.assign(new MemoryStore(), { bus }) })
+    const { session } = await manager.create({ userId: 'ada' })
+    await until('the message', () => tried === 1)
+    t.equal(await manager.revoke(session.id), true)
+    await manager.close()
+    await new Promise((resolve) => setImmediate(resolve))
+    t.equal(tried, 2)
+  }
+  t.strictSame(unhandled, [])
+})
