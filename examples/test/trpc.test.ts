@@ -1,8 +1,17 @@
+import { once } from 'node:events'
+import websocket from '@fastify/websocket'
 import { createTRPCClient, httpBatchLink, httpBatchStreamLink, TRPCClientError } from '@trpc/client'
+import { fastifyTRPCPlugin } from '@trpc/server/adapters/fastify'
+import type { FastifyTRPCPluginOptions } from '@trpc/server/adapters/fastify'
+import Fastify from 'fastify'
+import type { FastifyRequest } from 'fastify'
+import sessionPlugin from 'fastify-user-sessions'
 import { test } from 'tap'
 import type { Test } from 'tap'
-import { buildApp } from '../trpc/server.ts'
+import { WebSocket } from 'ws'
+import { appRouter, buildApp } from '../trpc/server.ts'
 import type { AppRouter } from '../trpc/server.ts'
+import { secret } from '../../test/helpers/app.ts'
 import { freePort, root, startProgram } from '../../test/helpers/process.ts'
 import { startRedis } from '../../test/helpers/redis.ts'
 import type { TestRedis } from '../../test/helpers/redis.ts'
@@ -167,6 +176,39 @@ test('streamed batches are answered as whom the cookie names, but no login is ma
   await browser.api.login.mutate(ada)
   streaming.cookie = browser.cookie
   t.same(await Promise.all([streaming.api.whoami.query(), streaming.api.secret.query()]), ['1', 'for the eyes of 1'])
+})
+
+/** What the procedures say to one message over a WebSocket, whose `req` is Node's and not Fastify's. */
+async function overWebSocket (t: Test, url: string, { path, headers }: { path: string, headers: Record<string, string> }): Promise<unknown> {
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/trpc`, { headers })
+  t.teardown(() => { socket.terminate() })
+  await once(socket, 'open')
+  socket.send(JSON.stringify({ id: 1, method: 'query', params: { path } }))
+  return JSON.parse(String((await once(socket, 'message'))[0]))
+}
+
+test('over WebSockets a guarded procedure lets nobody in, neither a stranger nor a page of another site', async (t) => {
+  const app = Fastify()
+  t.teardown(async () => { await app.close() })
+  await app.register(websocket)
+  await app.register(sessionPlugin, { secret, cookie: { secure: false } })
+  app.post('/login', async (request) => await app.login(request, { id: 1 }))
+  await app.register(fastifyTRPCPlugin, {
+    prefix: '/trpc',
+    useWSS: true,
+    trpcOptions: {
+      router: appRouter,
+      createContext: ({ req: request, info }) => ({ request, isStreamed: info.accept !== null, get auth () { return (request as FastifyRequest).auth } })
+    }
+  } satisfies FastifyTRPCPluginOptions<AppRouter>)
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const login = await fetch(`${url}/login`, { method: 'POST' })
+  const cookie = login.headers.get('set-cookie')?.split(';')[0] ?? ''
+  for (const headers of [{}, { cookie }]) {
+    t.match(await overWebSocket(t, url, { path: 'secret', headers }), { error: { data: { code: 'UNAUTHORIZED', httpStatus: 401 } } })
+    t.match(await overWebSocket(t, url, { path: 'whoami', headers }), { result: { data: null } })
+  }
+  await t.rejects(overWebSocket(t, url, { path: 'whoami', headers: { cookie, origin: 'https://mallory.example' } }), /403/)
 })
 
 test('the program signs in and answers as its README says', async (t) => {

@@ -38,7 +38,8 @@ const t = initTRPC.context<Context>().create({
 
 const protectedProcedure = t.procedure.use(({ ctx, next }) => {
   const { auth } = ctx
-  if (auth === null) throw new TRPCError({ code: 'UNAUTHORIZED', message: 'Authentication required' })
+  // Not only null: where the context is given another request than Fastify's, as over WebSockets, auth is undefined.
+  if (auth == null) throw new TRPCError({ code: 'UNAUTHORIZED', message: 'Authentication required' })
   return next({ ctx: { auth } })
 })
 
@@ -63,8 +64,8 @@ async function verified (request: FastifyRequest, { username, password }: Creden
   return user
 }
 
-const appRouter = t.router({
-  whoami: t.procedure.query(({ ctx }) => ctx.auth === null ? null : ctx.auth.userId),
+export const appRouter = t.router({
+  whoami: t.procedure.query(({ ctx }) => ctx.auth?.userId ?? null),
   secret: protectedProcedure.query(({ ctx }) => `for the eyes of ${ctx.auth.userId}`),
   // For browsers: the cookie goes out with the reply.
   login: withCredentials.mutation(async ({ ctx: { request, isStreamed }, input }) => {
