@@ -23,6 +23,13 @@ export function opensWebSocket (request: FastifyRequest): boolean {
   return request.headers.upgrade?.toLowerCase() === 'websocket'
 }
 
+/** Whether a WebSocket takes the place of a request's reply: no cookie can be set. */
+export function isUpgraded (request: FastifyRequest): boolean {
+  // Node's own word, which its types leave out. A server without WebSockets answers such a request as any other.
+  const { upgrade } = request.raw as { upgrade?: boolean | null }
+  return opensWebSocket(request) && upgrade !== false
+}
+
 /**
  * Refuses an unsafe request that a page of another site made. `Sec-Fetch-Site`, which no page can
  * set, decides where the browser sends it; else `Origin`. A request with neither comes from no
