@@ -48,6 +48,7 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     }
     const session = known ?? requestSessionOf(context, request)
     if (session.turnedAwayTo !== null) payload = redirectOnly(reply, session.turnedAwayTo, payload)
+    session.notePayload(payload)
     // Fastify waits for none of them: the one that waits is the reply.
     if (session.waiting !== null) return session.waiting.replace(payload)
     const work = session.beforeReply(reply)

@@ -15,6 +15,7 @@ import { CSRF_SECRET, dataOf, removeMember } from './session-object.ts'
 import type { Callback, Method, SessionOwner } from './session-object.ts'
 import { StoredSession } from './stored-session.ts'
 import type { StatedCause, StoredSessionOptions } from './stored-session.ts'
+import { isResponse } from './waiting-payload.ts'
 import type { WaitingPayload } from './waiting-payload.ts'
 
 /** Data of a session object before there is a stored session. */
@@ -50,6 +51,8 @@ export class RequestSession implements SessionOwner {
   #isAssignedLate = false
   /** The reply tells of a failure, whatever its status says. */
   #hasFailed = false
+  /** Status of the `Response` that is sent, if it is one. */
+  #responseStatus: number | null = null
   /** Page that the client is sent to, in place of what its route sends. */
   turnedAwayTo: string | null = null
   /** Payload of the reply, while that waits for the changes of this request. */
@@ -201,6 +204,11 @@ export class RequestSession implements SessionOwner {
     await this.#inTurn(() => this.stored.end(cause))
   }
 
+  /** Notes what is sent. Of a `Response` Fastify takes the status after its hooks, whatever was set before. */
+  notePayload (payload: unknown): void {
+    if (payload !== undefined) this.#responseStatus = isResponse(payload) ? payload.status : null
+  }
+
   /** Stores the changes of this request, before its reply goes out. `undefined`: there is nothing to wait for. */
   beforeReply (reply: FastifyReply): Promise<void> | undefined {
     const isFirst = !this.stored.isReplying
@@ -232,6 +240,7 @@ export class RequestSession implements SessionOwner {
 
   /** Notes that the reply has gone. */
   afterReply (reply: FastifyReply): void {
+    this.#responseStatus = null
     this.stored.afterReply(reply)
     if (reply.sent) {
       const rotates = this.#carriedKeys !== null
@@ -279,7 +288,7 @@ export class RequestSession implements SessionOwner {
   }
 
   #isError (reply: FastifyReply): boolean {
-    return this.#hasFailed || this.stored.statusOf(reply) >= 400
+    return this.#hasFailed || (this.#responseStatus ?? this.stored.statusOf(reply)) >= 400
   }
 
   #isChanged (): boolean {

@@ -35,3 +35,8 @@ export class WaitingPayload {
     this.#stream?.destroy?.()
   }
 }
+
+/** Whether a payload is a `Response` of the web, as Fastify looks at it: there are several classes of that name. */
+export function isResponse (payload: unknown): payload is Response {
+  return Object.prototype.toString.call(payload) === '[object Response]'
+}

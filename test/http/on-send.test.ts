@@ -464,3 +464,32 @@ t.test('a session that was logged out meanwhile is not extended', async (t) => {
   t.equal((await slow).statusCode, 200)
   t.equal(await shop.store.peek(id), null)
 })
+
+t.test('a Response of the web with an error status signs nobody in, and stores what else was changed', async (t) => {
+  const shop = await openShop(t)
+  shop.app.post('/refused', async (request) => {
+    request.session.userId = 'eve'
+    request.session.visits = 1
+    return new Response('no', { status: 401 })
+  })
+  shop.app.post('/welcome', async (request, reply) => {
+    request.session.userId = 'eve'
+    reply.code(500)
+    return new Response('yes', { status: 201 })
+  })
+  shop.app.get('/data', async ({ session }) => ({ ...session }))
+  const data = async (browser: Browser): Promise<unknown> => JSON.parse((await browser.get('/data')).body)
+
+  const ada = await signIn(shop)
+  await ada.post('/cart')
+  t.equal((await ada.post('/refused')).statusCode, 401)
+  t.strictSame(await data(ada), { userId: 'ada', cart: ['book'], visits: 1 }, 'ada is still signed in, with her data')
+
+  const visitor = new Browser(shop.app)
+  await visitor.post('/cart')
+  t.equal((await visitor.post('/refused')).statusCode, 401)
+  t.strictSame(await data(visitor), { cart: ['book'], visits: 1 }, 'and so is a visitor with what they had')
+
+  t.equal((await visitor.post('/welcome')).statusCode, 201)
+  t.match(await data(visitor), { userId: 'eve', cart: ['book'] }, 'the status of the Response counts, whatever was set before')
+})
