@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import { assertMembers, isObject, membersOf } from '../session/arguments.ts'
-import { apply, assertShallow, diff, parseData, picked } from '../session/changes.ts'
+import { apply, diff, jsonOf, parseData, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import { storedData } from '../session/data.ts'
 import { END_OPTIONS, statedCause } from '../session/end-cause.ts'
@@ -115,12 +115,11 @@ export async function login (
     return { ...ofUser(withoutCsrfSecret({ ...picked(present, keys), ...begunWith }), users), ...own }
   }
   const changes = diff(session.stored.data, session.data)
-  const data = kept(session.data)
-  assertShallow(data)
+  const data = jsonOf(kept(session.data))
   await session.begin({
     userId,
     ...newSessionOptions(context, options),
-    data: JSON.stringify(data),
+    data,
     carry: (endedData) => JSON.stringify(kept(apply(parseData(endedData) ?? {}, changes)))
   })
   return session.stored.auth as RequestAuth

@@ -2,7 +2,7 @@ import type { FastifySessionObject } from '@fastify/session'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { errors } from '../errors.ts'
 import { isObject } from '../session/arguments.ts'
-import { assertShallow, copyOf, picked } from '../session/changes.ts'
+import { copyOf, jsonOf, picked } from '../session/changes.ts'
 import type { Data } from '../session/changes.ts'
 import type { NewSession } from '../session/new-record.ts'
 import { looksSignedIn } from '../session/user-id.ts'
@@ -146,12 +146,11 @@ export class RequestSession implements SessionOwner {
     const follows = this.#session === null && session === this.#destroyed
     if (session !== this.#session && !follows) return
     this.stored.assertKeepsCookies('regenerate()')
-    const carried = picked(dataOf(session), keys)
-    assertShallow(carried)
+    const carried = copyOf(picked(dataOf(session), keys))
     const base = new Baseline(picked(this.#base.data, keys))
     this.#nextId = this.#context.core.tokens.newId()
     this.#carriedKeys = keys
-    this.#build(copyOf(carried))
+    this.#build(carried)
     // Compared with what was there of these keys: a user who is new by now is one who signs in.
     this.#base = base
     this.#assignments = undefined
@@ -320,7 +319,7 @@ export class RequestSession implements SessionOwner {
       delete present[each]
     }
     const data = undo ? assignments.restored(present) : present
-    assertShallow(data)
+    const whole = jsonOf(data)
     const plan = planSave({
       base: this.#base.data,
       data,
@@ -340,7 +339,7 @@ export class RequestSession implements SessionOwner {
     // What is assigned while it is saved goes into the next save.
     this.#assignments = undefined
     // As text before anything is waited for: the route may go on changing the object.
-    const saved = JSON.stringify('data' in plan ? plan.data : data)
+    const saved = 'data' in plan ? jsonOf(plan.data) : whole
     const carries = plan.does === 'move' || (plan.does === 'begin' && plan.carries)
     const carry = carries ? carryOver(this.#base.data, plan.data, this.#carriedKeys) : undefined
     try {

@@ -606,6 +606,26 @@ t.test('a value that JSON cannot hold is an error that says so, and nothing is l
   }
 })
 
+t.test('how deep data is nested is told from what is stored, and not from the object', async (t) => {
+  const shop = await openShop(t)
+  const ada = await signIn(shop)
+  await act(shop, ada, ({ session }) => { session.cart = ['book'] })
+  // As a document of a database: much is in it, and its JSON is small.
+  const document = { parent: {}, toJSON: () => ({ city: 'Rome' }) }
+  document.parent = { document }
+  await act(shop, ada, ({ session }) => { session.place = document })
+  const data = { userId: 'ada', cart: ['book'], place: { city: 'Rome' } }
+  t.same(await me(ada), { userId: 'ada', data })
+
+  const chain = (levels: number): unknown => ({ toJSON: () => levels === 0 ? 'end' : { next: chain(levels - 1) } })
+  const refused = await act(shop, ada, ({ session }) => { session.chain = chain(100) })
+  t.equal(refused.statusCode, 500)
+  t.equal(refused.json().message, 'session data must not be nested more than 100 levels deep')
+  t.same(await me(ada), { userId: 'ada', data }, 'all other data stays readable')
+  t.equal((await act(shop, ada, ({ session }) => { session.chain = chain(99) })).statusCode, 200)
+  t.match(await me(ada), { data: { chain: { next: { next: {} } } } }, 'a hundred levels are stored, and read again')
+})
+
 t.test('a value that JSON leaves out is not stored', async (t) => {
   const shop = await openShop(t)
   const ada = await signIn(shop)

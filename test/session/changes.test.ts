@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { apply, diff, isEmpty } from '../../lib/session/changes.ts'
+import { apply, diff, isEmpty, jsonOf, parseData } from '../../lib/session/changes.ts'
 import type { Data } from '../../lib/session/changes.ts'
 
 t.test('a change is a key whose JSON differs', async (t) => {
@@ -59,4 +59,37 @@ t.test('changes to different keys can be made in any order', async (t) => {
 t.test('empty objects, empty arrays and null are worth no session', async (t) => {
   for (const data of [{}, { a: {} }, { a: [] }, { a: null, b: {}, c: undefined }, { a: () => {} }]) t.equal(isEmpty(data), true, JSON.stringify(data))
   for (const data of [{ a: 0 }, { a: false }, { a: '' }, { a: [0] }, { a: [[]] }, { a: { b: null } }, { a: {}, b: 1 }]) t.equal(isEmpty(data), false, JSON.stringify(data))
+})
+
+t.test('what is stored can be read again: both sides count levels alike', async (t) => {
+  const nested = (levels: number, make: (inner: unknown) => unknown): unknown => {
+    let value: unknown = 'end'
+    for (let level = 0; level < levels; level++) value = make(value)
+    return value
+  }
+  const makes: Array<(inner: unknown) => unknown> = [(inner) => [inner], (inner) => ({ '{["\\': inner, '\\\\"[[[{': '}"' })]
+  for (const make of makes) {
+    const [deepest, deeper] = [{ value: nested(99, make) }, { value: nested(100, make) }]
+    t.strictSame(parseData(jsonOf(deepest)), deepest)
+    t.equal(diff({}, deepest).size, 1)
+    t.equal(parseData(JSON.stringify(deeper)), null)
+    t.throws(() => jsonOf(deeper), { message: /nested more than 100 levels/ })
+    t.throws(() => diff({}, deeper), { message: /nested more than 100 levels/ })
+  }
+  t.throws(() => jsonOf({ value: nested(100_000, (inner) => [inner]) }), { name: 'TypeError', message: /nested/ })
+  const brackets = '["{'.repeat(200)
+  t.equal(jsonOf({ brackets }), JSON.stringify({ brackets }), 'what is in a string is no level')
+})
+
+t.test('no text of JSON is taken for deeper or flatter than it is', async () => {
+  fc.assert(fc.property(fc.jsonValue({ maxDepth: 6 }), fc.integer({ min: 1, max: 6 }), (value, levels) => {
+    const depth = (each: unknown): number => typeof each === 'object' && each !== null ? 1 + Math.max(0, ...Object.values(each).map(depth)) : 0
+    let isRefused = false
+    try {
+      jsonOf(value, levels)
+    } catch {
+      isRefused = true
+    }
+    return isRefused === (depth(value) > levels)
+  }))
 })
