@@ -352,7 +352,7 @@ export class RequestSession implements SessionOwner {
       this.#assignments = assignments
       throw error
     }
-    this.#warnOfNobody(data)
+    if (!undo) this.#warnOfNobody(data)
     // The route has another object by now.
     if (session !== this.#session) return
     // It has ended meanwhile: this object is nobody's, and saves nothing any more.

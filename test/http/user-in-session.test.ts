@@ -159,6 +159,18 @@ t.test('what looks signed in and signs nobody in is warned of once, by its name'
   t.strictSame(told, Object.keys(looks).map(() => [[true, true]]))
 })
 
+t.test('a sign-in that is taken back, as its reply is an error, is no reason for that warning', async (t) => {
+  const shop = await open(t)
+  const visitor = new Browser(shop.app)
+  await shop.act(visitor, ({ session }) => { session.cart = ['book'] })
+  await shop.act(visitor, ({ session }) => {
+    session.userId = 'ada'
+    throw Object.assign(new Error('locked'), { statusCode: 403 })
+  })
+  t.strictSame(await me(visitor), { userId: null, data: { cart: ['book'] } })
+  t.strictSame(shop.app.lines.filter(({ level }) => level === 40).map(({ msg }) => msg), [])
+})
+
 t.test('whom the data names is read from it as it is stored', async (t) => {
   const document = (_id: string): unknown => Object.defineProperty({ _id: { toJSON: () => _id } }, 'id', { get: () => _id })
   const shop = await open(t)
