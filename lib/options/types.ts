@@ -107,8 +107,8 @@ export interface SessionOptions {
   onLimit?: 'evict-oldest' | 'reject' | undefined
   /**
    * Returns the user's id from the data of `request.session`, as JSON has it. A value that appears or changes is a
-   * login, one that disappears a logout. Default: `data.userId`, or else `data.user.id` if it is a string, a number or
-   * a bigint.
+   * login, one that disappears a logout. A promise is a TypeError. Default: `data.userId`, or else `data.user.id` if it
+   * is a string, a number or a bigint.
    * @see [Signing in](docs/guides/signing-in.md)
    */
   userIdFrom?: ((data: SessionData<Record<string, unknown>>) => unknown) | undefined

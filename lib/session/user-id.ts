@@ -17,13 +17,21 @@ export type UserIdFrom = ((data: Data) => unknown) | null
  * Returns the value that names the user in data. It is read from the data as it is stored: in JSON, a document of a
  * database may have no `id`, and an ObjectId is a text. `before` is the data as it was: where its `userId` named
  * somebody, only `userId` counts now. Taking it out signs out, whoever is in `user`.
- * @throws the errors of `userIdFrom` and of `JSON.stringify`
+ * @throws the errors of `userIdFrom` and of `JSON.stringify`; TypeError for a promise
  */
 export function namedIn (data: Data, userIdFrom: UserIdFrom, before: Data = {}): unknown {
-  if (userIdFrom !== null) return userIdFrom(storedView(data))
+  if (userIdFrom !== null) return idFrom(userIdFrom(storedView(data)))
   if (data.userId != null || isUserId(before.userId)) return data.userId
   const { id } = (stored(data.user) ?? {}) as { id?: unknown }
   return isUserId(id) ? id : undefined
+}
+
+/** Returns what `userIdFrom` has returned. A promise names nobody, now or later. @throws TypeError for one */
+function idFrom (returned: unknown): unknown {
+  if (!(returned instanceof Promise)) return returned
+  // Nobody awaits it: its rejection must not end the process.
+  returned.catch(() => {})
+  throw new TypeError('userIdFrom must return the user\'s id, and no promise: it cannot be an async function')
 }
 
 /** Returns the data as it is stored. Each member is converted when it is read. */

@@ -171,6 +171,16 @@ t.test('a sign-in that is taken back, as its reply is an error, is no reason for
   t.strictSame(shop.app.lines.filter(({ level }) => level === 40).map(({ msg }) => msg), [])
 })
 
+t.test('a userIdFrom that is async is an error that says so, and its rejection ends no process', async (t) => {
+  for (const userIdFrom of [async () => 'ada', async () => { throw new Error('no database') }]) {
+    const shop = await open(t, { userIdFrom })
+    const visitor = new Browser(shop.app)
+    await shop.act(visitor, ({ session }) => { session.user = { id: 7 } })
+    t.strictSame(await me(visitor), { userId: null, data: {} }, 'nothing is stored')
+    t.ok(shop.app.lines.some(({ level, err }) => level === 50 && /userIdFrom .* no promise/.test((err as Error).message)))
+  }
+})
+
 t.test('whom the data names is read from it as it is stored', async (t) => {
   const document = (_id: string): unknown => Object.defineProperty({ _id: { toJSON: () => _id } }, 'id', { get: () => _id })
   const shop = await open(t)
