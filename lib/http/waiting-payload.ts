@@ -33,6 +33,9 @@ export class WaitingPayload {
   /** Lets go of the payload: something else is sent in its place. */
   destroy (): void {
     this.#stream?.destroy?.()
+    const { body = this.#payload } = isResponse(this.#payload) ? this.#payload : {}
+    // One that somebody else reads is theirs to cancel.
+    if (body instanceof ReadableStream) body.cancel().catch(() => {})
   }
 }
 

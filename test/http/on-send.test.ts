@@ -493,3 +493,18 @@ t.test('a Response of the web with an error status signs nobody in, and stores w
   t.equal((await visitor.post('/welcome')).statusCode, 201)
   t.match(await data(visitor), { userId: 'eve', cart: ['book'] }, 'the status of the Response counts, whatever was set before')
 })
+
+t.test('a stream of the web is cancelled when its reply is replaced, as the session could not be stored', async (t) => {
+  const shop = await openShop(t)
+  const cancelled: string[] = []
+  const stream = (name: string): ReadableStream => new ReadableStream({ cancel: () => { cancelled.push(name) } })
+  const payloads = { stream: () => stream('stream'), response: () => new Response(stream('response')) }
+  for (const [name, payload] of Object.entries(payloads)) {
+    shop.app.post(`/${name}`, async (request) => {
+      request.session.cart = 'x'.repeat(100_000)
+      return payload()
+    })
+  }
+  for (const name of Object.keys(payloads)) t.equal((await new Browser(shop.app).post(`/${name}`)).statusCode, 413)
+  t.strictSame(cancelled, ['stream', 'response'])
+})
