@@ -58,7 +58,10 @@ interface Registration {
   readonly cookie: Cookie
 }
 
-/** The registrations of one application; its server is what all its contexts share. */
+/**
+ * The registrations of one application, by what all its contexts share. Not by its server: one that is started anew may
+ * get that of the one before.
+ */
 const registrations = new WeakMap<object, Registration[]>()
 
 const MAY_MEET = 'cookieName is that of another registration, of another cookie.domain: on a host that is reached by' +
@@ -73,14 +76,14 @@ export function claim (
 ): BootWarning[] {
   const domain = cookie.domain === undefined ? null : cookie.domain.toLowerCase().replace(/^\./, '')
   const mine: Registration = { backend, cookie: { names: cookieNames, path: cookie.path, domain } }
-  const others = registrations.get(app.server) ?? []
+  const others = registrations.get(app.initialConfig) ?? []
   for (const other of others) {
     assertApart(mine.backend, other.backend)
     if (mine.cookie.domain !== other.cookie.domain || !meets(mine.cookie, other.cookie)) continue
     const consequence = 'signing in at one would sign out of the other'
     throw new errors.INVALID_OPTIONS(`cookieName is that of another registration: ${consequence}`)
   }
-  registrations.set(app.server, [...others, mine])
+  registrations.set(app.initialConfig, [...others, mine])
   return others.some((other) => meets(mine.cookie, other.cookie)) ? [{ message: MAY_MEET }] : []
 }
 

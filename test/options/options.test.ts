@@ -1,3 +1,4 @@
+import { createServer } from 'node:http'
 import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import fc from 'fast-check'
@@ -959,6 +960,18 @@ t.test('two siblings cannot use one store, as each would take the other\'s sessi
   const store = new MemoryStore()
   t.strictSame(await siblings(t, { store, cookieName: 'admin' }, { store }), ['store is that of another registration: a session of one would be a session of the other'])
   t.strictSame(await siblings(t, { store: new MemoryStore(), cookieName: 'admin' }, { store: new MemoryStore() }), [])
+})
+
+t.test('an application that is started anew may have the server of the one before, which still runs', async (t) => {
+  const server = createServer()
+  const start = async (): Promise<void> => {
+    const app = Fastify({ serverFactory: (handler) => server.removeAllListeners('request').on('request', handler) })
+    t.teardown(async () => { await app.close() })
+    await app.register(sessionPlugin, { secret, store, cookie: { secure: false } })
+  }
+  const store = new MemoryStore()
+  await start()
+  await t.resolves(start())
 })
 
 t.test('two siblings on one Redis need prefixes that do not overlap', async (t) => {
