@@ -139,7 +139,8 @@ export class StoredSession {
   /** Learns how the session ended that was not found. Where the store does not say it, that is not known. */
   #learnEnd (credential: Credential): Promise<void> | undefined {
     const { core } = this.#context
-    if (this.#record !== null || this.#withheld !== null || core.options.endedForMs === null) return undefined
+    if (this.#record !== null || this.#withheld !== null || this.#end !== null) return undefined
+    if (core.options.endedForMs === null) return undefined
     this.address ??= this.#request.ip
     return this.budget.within(core.howEnded(credential)).then((end) => {
       if (end === null) return
@@ -488,7 +489,13 @@ export class StoredSession {
     if (!isNews) return undefined
     core.tellFork(record, this.#client, ends)
     this.#record = ends ? null : this.#marked(record)
-    if (ends) return undefined
+    if (ends) {
+      const { id, userId } = record
+      const cause = { reason: 'revoked', statedReason: 'session-forked', actor: null } as const
+      // Nor is this request a use after the end: it had not ended before.
+      if (core.options.endedForMs !== null) this.#end = { id, userId, at: Math.floor(at), ...cause }
+      return undefined
+    }
     // At once: the reply may take long, or never go out.
     this.#touched = true
     return this.budget.within(core.takeTurn(record, turn.twin, { isFork: true })).then(() => {}, () => {})

@@ -331,6 +331,32 @@ t.test('revoke: the session ends, for both', async (t) => {
   t.strictSame(revoked, [['revoked', 'session-forked']])
 })
 
+t.test('revoke: the request that notices it is told how the session ended, and is no use after the end', async (t) => {
+  let aged = 0
+  const app = await startApp(t, { store: new MemoryStore({ now: () => Date.now() + aged }), forkDetection: { onFork: 'revoke' }, endedFor: '1h' })
+  app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
+  app.get('/me', { preHandler: app.authenticate }, async () => ({}))
+  const late: unknown[] = []
+  app.sessions.on('used-after-end', (use) => late.push(use))
+  const owner: Jar = new Map()
+  keep(owner, await ask(app, owner, '/login', { method: 'POST' }))
+  const later = async (jar: Jar): Promise<number> => {
+    aged += TOUCH_AFTER
+    const answer = await ask(app, jar, '/me')
+    keep(jar, answer)
+    return answer.status
+  }
+  await later(owner)
+  const thief = new Map(owner)
+  for (const jar of [owner, owner]) await later(jar)
+  app.lines.length = 0
+  t.equal(await later(thief), 401)
+  t.match(app.lines.find((line) => 'reason' in line), { reason: 'ended', ended: 'revoked' })
+  t.strictSame(late, [])
+  t.equal(await later(thief), 401)
+  t.match(late, [{ reason: 'revoked', statedReason: 'session-forked' }])
+})
+
 t.test('what somebody plants as a twin is none, and a good one counts beside it', async (t) => {
   const place = await start(t)
   const owner = await signIn(place)
