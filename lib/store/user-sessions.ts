@@ -95,6 +95,6 @@ function haveSameTwin (one: Partial<SessionRecord>, other: Partial<SessionRecord
 }
 
 /** Whether two records have the same key, or none. Those of before there were keys lack the member. */
-export function haveSameKey (one: Partial<SessionRecord>, other: Partial<SessionRecord>): boolean {
+function haveSameKey (one: Partial<SessionRecord>, other: Partial<SessionRecord>): boolean {
   return (one.boundKey ?? null) === (other.boundKey ?? null)
 }
