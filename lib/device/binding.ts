@@ -1,5 +1,6 @@
 import { pendingKey, readBoundKey } from '../session/bound-key.ts'
 import type { BoundKey } from '../session/bound-key.ts'
+import { isFromElsewhere } from '../session/device-check.ts'
 import type { DeviceCheck, DeviceHeaders, Standing } from '../session/device-check.ts'
 import { cookieValues } from '../session/headers.ts'
 import type { SessionRecord } from '../session/record.ts'
@@ -201,11 +202,6 @@ function isRequired (required: (userId: string) => boolean, userId: string): boo
 function skips (headers: DeviceHeaders, { identifier }: BoundKey): boolean {
   const skipped = headers['secure-session-skipped']
   return skipped !== undefined && String(skipped).includes(identifier)
-}
-
-function isFromElsewhere (headers: DeviceHeaders): boolean {
-  const site = headers['sec-fetch-site']
-  return site === 'cross-site' || site === 'same-site'
 }
 
 /** Returns the text of a header, which browsers send with quotes or without. */

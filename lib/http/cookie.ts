@@ -7,7 +7,6 @@ import { plainHttp } from './advice.ts'
 import { askingFor, REGISTRATION } from './device-asking.ts'
 import { kReply } from './context.ts'
 import type { PluginContext, SessionRequest } from './context.ts'
-import { isUpgraded } from './cross-site.ts'
 import { keepPrivate, liftHeaders, onHead } from './reply-head.ts'
 import type { Head } from './reply-head.ts'
 
@@ -18,14 +17,11 @@ export function hasReplied (request: FastifyRequest): boolean {
 
 /**
  * @throws ERR_SESSION_INSECURE_CONNECTION when the browser would drop the cookie that has to be sent
- * @throws ERR_SESSION_UNSUPPORTED when the reply has gone without it, or is none: a WebSocket
+ * @throws ERR_SESSION_UNSUPPORTED when the reply has gone without it
  */
 export function assertCookieCanBeSet ({ options }: PluginContext, request: FastifyRequest): void {
   if (hasReplied(request)) {
     throw new errors.UNSUPPORTED('a new session after the reply has gone: its cookie would be in none')
-  }
-  if (isUpgraded(request)) {
-    throw new errors.UNSUPPORTED('a new session over a WebSocket, which can set no cookie: begin it over HTTP')
   }
   if (!options.cookie.secure || request.protocol === 'https') return
   throw new errors.INSECURE_CONNECTION({ cause: plainHttp(request) })

@@ -104,7 +104,10 @@ export class RequestSession implements SessionOwner {
   }
 
   use (): void {
+    const before = this.stored.record
     this.stored.use()
+    // It was revoked for that: nothing of it goes on in another session.
+    if (before !== null && this.stored.record === null) this.#forget()
   }
 
   noteAssigned (session: FastifySessionObject, key: string): void {
@@ -146,6 +149,7 @@ export class RequestSession implements SessionOwner {
     const follows = this.#session === null && session === this.#destroyed
     if (session !== this.#session && !follows) return
     this.stored.assertKeepsCookies('regenerate()')
+    this.stored.assertNoWebSocket()
     const carried = copyOf(picked(dataOf(session), keys))
     const base = new Baseline(picked(this.#base.data, keys))
     this.#nextId = this.#context.core.tokens.newId()
@@ -205,7 +209,8 @@ export class RequestSession implements SessionOwner {
 
   /** Notes what is sent. Of a `Response` Fastify takes the status after its hooks, whatever was set before. */
   notePayload (payload: unknown): void {
-    if (payload !== undefined) this.#responseStatus = isResponse(payload) ? payload.status : null
+    if (payload === undefined && this.waiting !== null) return
+    this.#responseStatus = isResponse(payload) ? payload.status : null
   }
 
   /** Stores the changes of this request, before its reply goes out. `undefined`: there is nothing to wait for. */

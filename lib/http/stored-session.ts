@@ -7,7 +7,7 @@ import type { Changes, Data } from '../session/changes.ts'
 import type { Credential } from '../session/credentials.ts'
 import { isConfirmed, isSameBinding } from '../session/bound-key.ts'
 import { deviceName } from '../session/device.ts'
-import { passes } from '../session/device-check.ts'
+import { isFromElsewhere, passes } from '../session/device-check.ts'
 import type { Standing } from '../session/device-check.ts'
 import type { EndCause, EndInfo } from '../session/end-cause.ts'
 import type { HeldSession, NewSession } from '../session/new-record.ts'
@@ -20,7 +20,7 @@ import { TURN_REPLY_MS, UNANSWERED_MS } from '../util/timings.ts'
 import { clientOf, kReply, kRequestSession, routeConfig, warnOnce } from './context.ts'
 import type { PluginContext, RequestClient, SessionRequest } from './context.ts'
 import { addToHead, assertCookieCanBeSet, cookieLife, hasReplied, PendingCookie, setCookieLine } from './cookie.ts'
-import { assertSameSite } from './cross-site.ts'
+import { assertSameSite, isUpgraded } from './cross-site.ts'
 import { askingAgainFor, navigates, REGISTRATION } from './device-asking.ts'
 import { confirm } from './device-confirming.ts'
 import { requestAuth } from './request-auth.ts'
@@ -387,6 +387,12 @@ export class StoredSession {
     throw new errors.UNSUPPORTED(`${what} in a bearer request: its client keeps no cookies`)
   }
 
+  /** @throws ERR_SESSION_UNSUPPORTED over a WebSocket, which can set no cookie. A handshake that is refused can */
+  assertNoWebSocket (): void {
+    if (this.isReplying || !isUpgraded(this.#request)) return
+    throw new errors.UNSUPPORTED('a new session over a WebSocket, which can set no cookie: begin it over HTTP')
+  }
+
   /** Puts the cookie into the reply, or takes it back, if that is still to be done. */
   writeCookie (reply: FastifyReply): void {
     this.#cookie?.write(reply)
@@ -488,14 +494,15 @@ export class StoredSession {
     }
     if (!isNews) return undefined
     core.tellFork(record, this.#client, ends)
-    this.#record = ends ? null : this.#marked(record)
     if (ends) {
+      this.#setSession(null, null)
       const { id, userId } = record
       const cause = { reason: 'revoked', statedReason: 'session-forked', actor: null } as const
       // Nor is this request a use after the end: it had not ended before.
       if (core.options.endedForMs !== null) this.#end = { id, userId, at: Math.floor(at), ...cause }
       return undefined
     }
+    this.#record = this.#marked(record)
     // At once: the reply may take long, or never go out.
     this.#touched = true
     return this.budget.within(core.takeTurn(record, turn.twin, { isFork: true })).then(() => {}, () => {})
@@ -532,7 +539,9 @@ export class StoredSession {
 
   /** Whether the browser has to load its page again, to get the short cookie first. */
   get hasToLoadAgain (): boolean {
-    return this.#withheld !== null && this.#standing === 'elsewhere' && navigates(this.#request)
+    if (this.#withheld === null || this.#standing !== 'elsewhere') return false
+    // Loaded again, a page is of this site. If that changes nothing, nothing does.
+    return navigates(this.#request) && isFromElsewhere(this.#request.headers)
   }
 
   /** Makes the new session that takes the present one's place. */
@@ -542,6 +551,7 @@ export class StoredSession {
     if (session.userId !== null) assertSameSite(this.#context, this.#request)
     // A visitor's session would take the place of the cookie, though its person is signed in, for all that is known.
     else if (this.#withheld !== null && this.#standing === 'elsewhere') throw new errors.DEVICE_MISMATCH()
+    this.assertNoWebSocket()
     assertCookieCanBeSet(this.#context, this.#request)
     const replaces = this.record
     const isSameUser = replaces !== null && replaces.userId !== null && replaces.userId === session.userId
@@ -570,6 +580,7 @@ export class StoredSession {
   async #move (to: { id: string, data: string, carry: NewSession['carry'] }): Promise<void> {
     if (this.#record === null) return
     this.assertKeepsCookies('regenerate()')
+    this.assertNoWebSocket()
     assertCookieCanBeSet(this.#context, this.#request)
     const moving = this.#context.core.move(this.#record, { ...this.#client, ...to })
     const moved = await this.budget.within(moving, (late) => this.#endUnheld(late))

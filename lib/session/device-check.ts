@@ -32,3 +32,9 @@ export interface DeviceCheck {
 export function passes (standing: Standing): boolean {
   return standing === 'proven' || standing === 'unproven' || standing === 'skipped'
 }
+
+/** Whether a page of another site made a request. */
+export function isFromElsewhere (headers: DeviceHeaders): boolean {
+  const site = headers['sec-fetch-site']
+  return site === 'cross-site' || site === 'same-site'
+}

@@ -112,6 +112,10 @@ t.test('[2] what a request without the short cookie is', async (t) => {
   }
   t.match((await browser.get('/me', { ...link, 'sec-fetch-mode': 'no-cors' })).statusCode, 401, 'what is no page gets none')
   t.match(await browser.get('/visit', { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'no-cors' }), { statusCode: 401, headers: { 'set-cookie': undefined } })
+  // As a sibling host can plant them, under a name that lets it. To load a page again would not take them away.
+  const planted = Array.from({ length: 5 }, (_, number) => `__Host-sid-bound=mx${number}.${'A'.repeat(43)}`).join('; ')
+  const cookie = [...browser.cookies].map((pair) => pair.join('=')).join('; ')
+  t.strictSame((await browser.get('/open', { ...PAGE, cookie: `${cookie}; ${planted}` })).json(), { user: null })
   t.strictSame(mismatches, [], 'and nobody is told of what honest browsers do')
   const skipped = await browser.get('/me', { 'secure-session-skipped': `unreachable;session_identifier="${id}"` })
   t.match(skipped.json(), { user: 'ada', bound: false })

@@ -357,6 +357,31 @@ t.test('revoke: the request that notices it is told how the session ended, and i
   t.match(late, [{ reason: 'revoked', statedReason: 'session-forked' }])
 })
 
+t.test('revoke: whatever notices it, nothing of the session goes on', async (t) => {
+  let aged = 0
+  const app = await startApp(t, { store: new MemoryStore({ now: () => Date.now() + aged }), forkDetection: { onFork: 'revoke' }, userIdFrom: () => null })
+  app.post('/login', async (request) => { await app.login(request, { id: 'ada' }, { data: { street: 'Main street 1' } }) })
+  app.get('/me', async ({ auth, session }) => ({ user: auth?.userId ?? null, street: session.street ?? null }))
+  app.get('/poll', { preHandler: app.authenticate, config: { session: { touch: false } } }, async (request) => {
+    request.session.seen = Math.random()
+    request.session.touch()
+    return { user: request.auth?.userId ?? null }
+  })
+  const owner: Jar = new Map()
+  keep(owner, await ask(app, owner, '/login', { method: 'POST' }))
+  const later = async (jar: Jar, url = '/me'): Promise<Answer['body']> => {
+    aged += TOUCH_AFTER
+    const answer = await ask(app, jar, url)
+    keep(jar, answer)
+    return answer.body
+  }
+  await later(owner)
+  const thief = new Map(owner)
+  for (const jar of [owner, owner]) await later(jar)
+  t.strictSame(await later(thief, '/poll'), { user: null })
+  t.strictSame(await later(thief), { user: null, street: null })
+})
+
 t.test('what somebody plants as a twin is none, and a good one counts beside it', async (t) => {
   const place = await start(t)
   const owner = await signIn(place)

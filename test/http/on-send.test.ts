@@ -465,6 +465,25 @@ t.test('a session that was logged out meanwhile is not extended', async (t) => {
   t.equal(await shop.store.peek(id), null)
 })
 
+t.test('an error reply without a body, in place of a Response of the web, takes the cookie back', async (t) => {
+  const app = await startApp(t)
+  app.setErrorHandler((_error, _request, reply) => { reply.code(500).send() })
+  let hasFailed = false
+  app.addHook('onSend', async () => {
+    if (hasFailed) return
+    hasFailed = true
+    throw new Error('a hook of the application')
+  })
+  app.post('/login', async ({ session }) => {
+    session.userId = 'ada'
+    return new Response('ok')
+  })
+  const answer = await app.inject({ method: 'POST', url: '/login' })
+  t.equal(answer.statusCode, 500)
+  t.match([answer.headers['set-cookie']].flat().at(-1), /^sid=; Max-Age=0/)
+  t.strictSame(await app.sessions.listByUser('ada'), [])
+})
+
 t.test('a Response of the web with an error status signs nobody in, and stores what else was changed', async (t) => {
   const shop = await openShop(t)
   shop.app.post('/refused', async (request) => {

@@ -44,6 +44,13 @@ async function openSite (t: Test): Promise<{ store: SpyStore, url: string }> {
         })
       })
     }
+    live.get('/refused', {
+      websocket: true,
+      preValidation: async ({ session }, reply) => {
+        session.tries = 1
+        return await reply.code(401).send('no')
+      }
+    }, (socket) => { socket.close() })
     live.get('/guarded', { websocket: true, preHandler: async (request) => { await app.login(request, { id: 'bob' }) } }, (socket) => { socket.close() })
   })
   return { store, url: await listen(app) }
@@ -86,6 +93,15 @@ t.test('a sign-in before the upgrade of a WebSocket refuses the upgrade, and sig
   t.equal(response.statusCode, 500)
   response.destroy()
   t.equal((await ada.get('/me')).body, 'ada')
+})
+
+t.test('a handshake that a guard refuses is a reply as any other, and keeps what it stored', async (t) => {
+  const { url } = await openSite(t)
+  const socket = socketOf(t, new Visitor(url), 'refused')
+  const [, response] = await once(socket, 'unexpected-response')
+  t.equal(response.statusCode, 401)
+  t.match(response.headers['set-cookie'], [/^sid=/])
+  response.destroy()
 })
 
 t.test('a server without WebSockets signs in also where a proxy adds the header of an upgrade to every request', async (t) => {
