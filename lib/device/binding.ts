@@ -86,9 +86,10 @@ export class DeviceBinding implements DeviceCheck {
     if (bound !== null && this.#has(headers, (value) => this.#seals.verifyCookie(value, bound, now))) return 'proven'
     const isHeld = bound !== null && bound.isConfirmed && now - bound.boundAt > JUST_BOUND_MS
     const isSkipped = isHeld && skips(headers, bound)
-    // A sibling host can plant so many that the good one is not looked at. It is not to end the session by that.
-    const mayHaveIt = isFromElsewhere(headers) || this.#hasTooMany(headers)
-    if (isHeld && !isSkipped) return mayHaveIt ? 'elsewhere' : 'mismatch'
+    if (isHeld && !isSkipped) {
+      // A sibling host can plant so many that the good one is not looked at. It is not to end the session by that.
+      return isFromElsewhere(headers) || this.#hasTooMany(headers) ? 'elsewhere' : 'mismatch'
+    }
     // Of one that another library began, nobody knows when its user signed in: that is 0.
     const since = record.authenticatedAt || record.createdAt
     const { required, graceMs } = this.options

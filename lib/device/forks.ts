@@ -74,10 +74,14 @@ export class ForkDetection {
     return userId !== null && kind === 'cookie' && now - lastSeenAt >= TURN_LATEST_MS
   }
 
-  /** Returns what a use makes of a session, if it is written down. `null`: nothing. */
-  turn (record: SessionRecord, { cookie = '' }: { readonly cookie?: string | undefined }, now: number): Turn | null {
+  /** Returns what a use makes of a session. `gives`: it is written down, and gives a number. `null`: nothing. */
+  turn (
+    record: SessionRecord, { cookie = '' }: { readonly cookie?: string | undefined },
+    { now, gives }: { now: number, gives: boolean }
+  ): Turn | null {
     if (record.userId === null || record.kind !== 'cookie') return null
     const known = record.twin == null ? undefined : TWIN.exec(record.twin)?.groups
+    if (known === undefined && !gives) return null
     const { nonce = randomBytes(9).toString('base64url') } = known ?? {}
     const give = (shown: number, given: number): Turn => {
       const value = `${given}.${this.#signature.seal(sealed(nonce, given))}`
@@ -93,7 +97,7 @@ export class ForkDetection {
     const shown = this.#shownIn(cookie, nonce) ?? last
     if (shown !== last && shown < given) return forked
     // Else replies could pass each other, and the browser would keep the older number.
-    if (age < TURN_EVERY_MS) return null
+    if (!gives || age < TURN_EVERY_MS) return null
     return shown === last ? give(last, given + 1) : give(shown, shown + 1)
   }
 

@@ -480,7 +480,7 @@ export class StoredSession {
     const { core, forks } = this.#context
     const [record, at] = [this.#record, this.#readAt]
     if (forks === null || record === null || this.#isNew || this.#turn !== null || !this.#isUse) return undefined
-    const turn = forks.turn(record, this.#request.headers, at)
+    const turn = forks.turn(record, this.#request.headers, { now: at, gives: this.isTouchDue })
     if (turn === null) return undefined
     const [isFork, isMarked] = [turn.value === null, isForked(record)]
     const ends = isFork && forks.options.onFork === 'revoke'

@@ -175,8 +175,8 @@ export interface SessionOptions {
   deviceBound?: boolean | DeviceBoundOptions | undefined
   /**
    * Notices that two browsers use the cookie of one session, whatever browsers they are: by a second cookie, which
-   * changes with use that is written down. Both have to go on using it. `true`: with the defaults. Not possible with
-   * `touchAfter: false` or `expressSession: 'share'`.
+   * changes with use that is written down, then at least every five minutes. Both have to go on using it. `true`: with
+   * the defaults. Not possible with `touchAfter: false` or `expressSession: 'share'`.
    * @default false
    * @see [Forked sessions](docs/guides/forked-sessions.md)
    */

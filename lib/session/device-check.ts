@@ -7,7 +7,8 @@ import type { SessionRecord } from './record.ts'
  * - `unproven`: it need not. The session is not bound, or was a moment ago.
  * - `skipped`: the browser says that it could not get the short cookie. A thief who knows the browser's files can say
  *   that as well.
- * - `elsewhere`: a page of another site made the request, and then browsers get no short cookie first.
+ * - `elsewhere`: a page of another site made the request, and then browsers get no short cookie first. Or it carries
+ *   more of these cookies than are looked at.
  * - `mismatch`: the browser would have had it.
  * - `required`: it need not, but for the option `required`.
  */

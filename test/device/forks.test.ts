@@ -13,7 +13,7 @@ const AT = session.lastSeenAt.toString(36)
 
 /** What a session with this twin becomes, used with these values of the twin cookie. */
 function turn (twin: string | null, values: string[] = [], by = forks): Turn | null {
-  return by.turn({ ...session, twin }, { cookie: values.map((value) => `sid-twin=${value}`).join('; ') }, NOW)
+  return by.turn({ ...session, twin }, { cookie: values.map((value) => `sid-twin=${value}`).join('; ') }, { now: NOW, gives: true })
 }
 
 /** Twins of one session, and the cookies of their numbers, from 1 on. */
@@ -59,9 +59,19 @@ t.test('a text that is no twin begins anew', async (t) => {
 })
 
 t.test('there is no turn soon after the last one, of a bearer token, or of a visitor', async (t) => {
-  t.equal(forks.turn({ ...session, twin: `${nonce} 3 5 ${AT}` }, {}, NOW - 1), null)
-  t.not(forks.turn({ ...session, twin: `${nonce} 3 5 ${AT}` }, {}, NOW), null)
-  t.equal(forks.turn({ ...session, kind: 'bearer' }, {}, NOW), null)
-  t.equal(forks.turn({ ...session, userId: null }, {}, NOW), null)
-  t.not(forks.turn(session, {}, NOW), null)
+  const [early, due] = [{ now: NOW - 1, gives: true }, { now: NOW, gives: true }]
+  t.equal(forks.turn({ ...session, twin: `${nonce} 3 5 ${AT}` }, {}, early), null)
+  t.not(forks.turn({ ...session, twin: `${nonce} 3 5 ${AT}` }, {}, due), null)
+  t.equal(forks.turn({ ...session, kind: 'bearer' }, {}, due), null)
+  t.equal(forks.turn({ ...session, userId: null }, {}, due), null)
+  t.not(forks.turn(session, {}, due), null)
+})
+
+t.test('a use that is not written down gives no number, and notices a fork from half a minute after the last turn on', async (t) => {
+  const at = (twin: string | null, number: number, ms: number): Turn | null => {
+    return forks.turn({ ...session, twin }, { cookie: `sid-twin=${cookies[number]}` }, { now: session.lastSeenAt + ms, gives: false })
+  }
+  const twin = `${nonce} 3 5 ${AT}`
+  t.strictSame([at(null, 1, MINUTE), at(twin, 3, MINUTE), at(twin, 5, MINUTE), at(twin, 2, 29_999)], [null, null, null, null])
+  t.strictSame(at(twin, 2, 30_000), { twin: `${nonce} forked`, value: null })
 })
