@@ -9,6 +9,13 @@ t.test('the tables are those of the code: npm run docs writes them', async (t) =
   t.strictSame(old.map(({ path }) => path), [])
 })
 
+t.test('the README says at its beginning what its table of costs says', async (t) => {
+  const readme = all.find(({ path }) => path === 'README.md')
+  if (readme === undefined) return t.pass('not asked for')
+  const ratios = [/defaults \| ([\d.]+)/, /\| fastify-user-sessions \| ([\d.]+)/].map((row) => Number(row.exec(readme.text)?.[1]).toFixed(1))
+  t.match(readme.text, `${ratios[0]} times the CPU of Fastify | One read for many requests: ${ratios[1]} times |`)
+})
+
 t.test('each table stands in one page', async (t) => {
   if (process.env.PAGES !== undefined) return t.pass('not asked for')
   const places = tableNames.map((name) => ({ name, of: all.filter(({ text }) => tablesOf(text).includes(name)) }))
