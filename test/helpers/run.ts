@@ -26,8 +26,11 @@ import { root } from './process.ts'
  * One file in a process of its own: `npx tap <file>`.
  */
 
-/** What `npm test` leaves to `npm run test:all`: other people's packages, servers that fail, and the programs of the docs. */
-const LONG = /^test\/(browser|express|failover|interop|outages|runtimes)\/|^test\/docs\/(programs|tutorial)|^examples\//
+/**
+ * What `npm test` leaves to `npm run test:all`: other people's packages, servers that fail, what is published, the
+ * programs of the docs, and the near-cache before what `npm test` tries without it.
+ */
+const LONG = /^test\/(browser|express|failover|interop|outages|runtimes)\/|^test\/(docs\/(programs|tutorial)|near\/(cluster|sentinel)|package|readme|testing\/packed)\.|^examples\//
 /** Tests with commands of their own: `npm run test:browser`, `npm run test:runtimes`. */
 const APART = /^test\/(browser|runtimes)\//
 /** Where what is off by default can be on, as in `npm run test:everything`: the races, and the contract of stores. */

@@ -40,7 +40,7 @@ for (const [name, makeStore] of Object.entries(stores)) {
       // Such a store drops what has run out without a word.
       tellsExpired: false
     }
-  })
+  }, { isCombination: makeStore !== stores['express-session\'s MemoryStore'] })
 }
 
 /** A store of files or of a database, as people write them: a Map, and what it does otherwise. */
