@@ -37,6 +37,8 @@ const APART = /^test\/(browser|runtimes)\//
 const WITH_EVERYTHING = /^test\/(near\/cache|races\/(http|requests|store)|redis\/(cluster|store)|store\/memory)\.test\.ts$/
 /** What takes longest begins first: who is done early has something to do. */
 const EARLY = /^test\/(attacks\/(cross-site|fuzz)|browser\/(demo|documentation)|docs\/tutorial|documented|http\/signal|near|operate\/doctor|package|races|readme|redis|session\/events|store|testing)/
+/** What counts bytes: what V8 learns from the files before changes how many an object takes. */
+const ALONE = /\/memory-bytes\.test\.ts$/
 /** How long a process may take to end when all its files have. */
 const ENDS_WITHIN_MS = 20_000
 
@@ -110,7 +112,11 @@ class Worker {
 const checks = values.checks ? await startChecks() : undefined
 const queue = checks?.isBuilt === false ? [] : [...files]
 await Promise.all(Array.from({ length: Math.min(Number(values.jobs), files.length) }, async (_, job) => {
-  if (job === 0 && checks !== undefined) counts.failed += await checks.failed
+  if (job === 0 && checks !== undefined) {
+    // Files that fail meanwhile are counted meanwhile.
+    const failed = await checks.failed
+    counts.failed += failed
+  }
   await runQueue()
 }))
 
@@ -118,15 +124,18 @@ const { passed, failed, skipped } = counts
 console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
 process.exitCode = failed > 0 || passed + skipped === 0 ? 1 : 0
 
-/** Runs the files that are left, in one process as long as they pass. */
+/** Runs the files that are left, in one process as long as they pass and share it. */
 async function runQueue (): Promise<void> {
   let worker: Worker | undefined
   for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-    worker ??= new Worker()
-    if (await worker.run(file)) continue
+    const isAlone = ALONE.test(file)
+    if (isAlone) await worker?.end()
+    if (isAlone || worker === undefined) worker = new Worker()
+    const passes = await worker.run(file)
     // Whatever it left behind is no matter of the files to come.
-    await worker.kill()
-    worker = undefined
+    if (!passes) await worker.kill()
+    else if (isAlone) await worker.end()
+    if (isAlone || !passes) worker = undefined
   }
   await worker?.end()
 }
