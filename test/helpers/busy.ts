@@ -15,7 +15,7 @@ process.on('exit', stop)
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1))
 
 for (let run = 1; run <= Number(values.times); run++) {
-  const [code] = await once(spawn('npm', ['test'], { stdio: 'inherit' }), 'close') as [number | null]
+  const [code] = await once(spawn('npm', ['test', '--', '--timeout=900'], { stdio: 'inherit' }), 'close') as [number | null]
   console.log(`run ${run} beside ${burners.length} busy processes: ${code === 0 ? 'passed' : 'failed'}`)
   if (code !== 0) {
     process.exitCode = 1

@@ -4,6 +4,7 @@ import { Cluster } from 'ioredis'
 import { sessionPlugin } from '../../lib/index.ts'
 import { addRoutes, optionsOf } from './crashing-service.ts'
 import type { Service, ServiceRequest } from './crashing-service.ts'
+import { until } from './redis.ts'
 
 /*
  * Applications that a test has do something, and kills meanwhile: told by messages which to open, and then what
@@ -23,6 +24,8 @@ async function open ({ ports, nodes, ...service }: Service): Promise<void> {
   await app.register(sessionPlugin, { redis, ...optionsOf(service) })
   addRoutes(app)
   await app.ready()
+  // On a busy machine it starts without a connection, as applications do.
+  await until('the store', async () => (await app.sessions.health()).ok)
 }
 
 process.on('message', ({ services = [], requests = [] }: { services?: Service[], requests?: ServiceRequest[] }) => {

@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import type { Service, ServiceRequest } from './crashing-service.ts'
 import { root } from './process.ts'
 
-/** A process that does what it is told, to be killed in the middle of it. */
+/** A process that does what it is told, to be killed in the middle of it. Like the tests, it waits for a busy machine. */
 export class Victim {
   /** The status codes of its answers, by the request's number. */
   readonly answers = new Map<number, number>()
@@ -14,7 +14,7 @@ export class Victim {
   readonly #ended: Promise<unknown>
 
   constructor () {
-    this.#child = fork(join(root, 'test/helpers/crashing.ts'), { cwd: root, execArgv: ['--import', 'tsx'], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    this.#child = fork(join(root, 'test/helpers/crashing.ts'), { cwd: root, execArgv: ['--import=tsx', '--import=./test/helpers/patience.ts'], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     this.#ended = once(this.#child, 'exit')
     this.#child.on('message', (message) => { if (Array.isArray(message)) this.answers.set(message[0], message[1]) })
   }
