@@ -5,7 +5,6 @@ import type { SessionRecord } from '../../lib/session/record.ts'
 import { encode } from '../../lib/store/codec.ts'
 import { Browser, startApp } from '../helpers/app.ts'
 import { isHeard, openNear } from '../helpers/near.ts'
-import { withRealLimits } from '../helpers/patience.ts'
 import { HOUR, MINUTE, record } from '../helpers/record.ts'
 import { counts } from '../helpers/redis-commands.ts'
 import { prefix, startCluster, startRedis, until } from '../helpers/redis.ts'
@@ -107,7 +106,6 @@ t.test('a near-cache forgets what it read before the machine fell asleep', async
 })
 
 t.test('in a Cluster of which a master is down the others are not kept waiting for its time', async (t) => {
-  withRealLimits(t)
   const { sleep } = startSleeper(t)
   const cluster = await startCluster(t)
   const keyPrefix = prefix()
