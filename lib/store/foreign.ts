@@ -42,8 +42,9 @@ const AT_ONCE = 100
  * the store when the session ends, the record is ours.
  *
  * Such a store can only read and overwrite. Calls about one session run one after the other, so that the contract holds
- * in this process. A second process on the same store can still bring a session back, between this one's read and
- * write. A user's sessions are found by reading all sessions.
+ * in this process. A write that the store did not answer in time may still be carried out: until it is answered, the
+ * session is not written again, and its end is not confirmed. A second process on the same store can still bring a
+ * session back, between this one's read and write. A user's sessions are found by reading all sessions.
  */
 export class ExpressStoreAdapter implements SessionStore {
   readonly events = new EventEmitter<StoreEvents>()
@@ -194,11 +195,17 @@ export class ExpressStoreAdapter implements SessionStore {
       await this.#queues.run(record.id, () => this.#write(record))
       return await finish()
     } catch (error) {
-      this.delete(record.id).catch(() => {})
+      void this.#undo(record.id)
       throw error
     } finally {
       this.#pending.delete(record.id)
     }
+  }
+
+  /** Ends a session that nobody knows of, now, and once a write of it is answered. */
+  async #undo (id: string): Promise<void> {
+    await this.delete(id).catch(() => {})
+    if (await this.#calls.lateWrite(id)) await this.delete(id).catch(() => {})
   }
 
   /** Writes a new session again where the one before it has changed. Returns it. */
@@ -242,9 +249,10 @@ export class ExpressStoreAdapter implements SessionStore {
   async #destroy (id: string, secretHash?: string): Promise<SessionRecord | null> {
     return await this.#queues.run(id, async () => {
       const present = await this.find(id)
-      if (secretHash !== undefined && secretHash !== present?.secretHash) return null
-      await this.#calls.run((done) => this.#store.destroy(id, done)).catch(absentIfNoEntry)
-      return present
+      const isMeant = secretHash === undefined || secretHash === present?.secretHash
+      if (isMeant) await this.#calls.run((done) => this.#store.destroy(id, done)).catch(absentIfNoEntry)
+      this.#calls.assertAnswered(id)
+      return isMeant ? present : null
     })
   }
 
@@ -266,6 +274,7 @@ export class ExpressStoreAdapter implements SessionStore {
     const maxAge = Math.max(1, Math.ceil(expiresAt(record) - this.#now()))
     const cookie = { originalMaxAge: maxAge, maxAge, expires: new Date(Date.now() + maxAge), httpOnly: true, path: '/' }
     const stored = { cookie, id: record.id, record: encode(record) }
+    this.#calls.assertAnswered(record.id)
     await this.#calls.run((done) => this.#store.set(record.id, stored, done), { writes: record.id })
   }
 
@@ -284,6 +293,8 @@ export class ExpressStoreAdapter implements SessionStore {
 /** Calls a store of express-session under a deadline. A store that does not answer is not called for a while. */
 class ExpressCalls {
   readonly #breaker: Breaker
+  /** Writes that the store has not answered, by the session's id. */
+  readonly #writes = new Map<string, Promise<void>>()
 
   constructor (store: ExpressStore, events: EventEmitter<StoreEvents>) {
     this.#breaker = new Breaker({
@@ -305,15 +316,37 @@ class ExpressCalls {
     call: (done: (error?: unknown, result?: T) => void) => unknown, { writes }: { writes?: string } = {}
   ): Promise<T> {
     try {
-      return await this.#breaker.run(() => promised(call))
+      return await this.#breaker.run(() => {
+        const answer = promised(call)
+        if (writes !== undefined) this.#note(writes, answer)
+        return answer
+      })
     } catch (error) {
       if (error instanceof errors.STORE_UNAVAILABLE) throw error
       throw new errors.STORE_UNAVAILABLE({ cause: writes === undefined ? error : withoutSession(error, writes) })
     }
   }
 
+  /** @throws ERR_SESSION_STORE_UNAVAILABLE while a write of the session may still be carried out */
+  assertAnswered (id: string): void {
+    if (!this.#writes.has(id)) return
+    throw new errors.STORE_UNAVAILABLE({ cause: new Error('an earlier write of this session is not answered yet') })
+  }
+
+  /** Waits for the answer to a write of the session. Resolves with whether there was one to wait for. */
+  async lateWrite (id: string): Promise<boolean> {
+    const write = this.#writes.get(id)
+    await write
+    return write !== undefined
+  }
+
   close (): void {
     this.#breaker.close()
+  }
+
+  #note (id: string, answer: Promise<unknown>): void {
+    const forget = (): void => { this.#writes.delete(id) }
+    this.#writes.set(id, answer.then(forget, forget))
   }
 }
 

@@ -11,11 +11,10 @@ import { ExpressStoreAdapter } from '../../lib/store/foreign.ts'
 import { isExpressStore } from '../../lib/store/foreign.ts'
 import type { ExpressStore } from '../../lib/store/foreign.ts'
 import { storeContract } from '../contract/store-contract.ts'
-import { until } from '../helpers/redis.ts'
 import { Browser, startApp } from '../helpers/app.ts'
 import { withRealLimits } from '../helpers/patience.ts'
 import { DAY, MINUTE, record } from '../helpers/record.ts'
-import { prefix, startRedis } from '../helpers/redis.ts'
+import { prefix, startRedis, until } from '../helpers/redis.ts'
 
 type Done = (error?: unknown, result?: unknown) => void
 
@@ -282,6 +281,61 @@ t.test('a store that does not answer costs one wait, then none, and serves again
   t.strictSame(await adapter.find(session.id), session)
   for (const answer of pending) answer()
   t.strictSame(said, ['down: no answer within 500 ms', 'up'])
+})
+
+/** A store that carries out some writes when it is told to, long after their time. */
+function lateStore () {
+  const store = mapStore()
+  const late: Array<() => void> = []
+  let isLate = false
+  const set: ExpressStore['set'] = (id, session, done) => {
+    const write = (): unknown => store.set(id, session, done)
+    if (isLate) late.push(write)
+    else write()
+  }
+  return {
+    sessions: store.sessions,
+    store: mapStore({ ...store, set }),
+    isLate: (value: boolean) => { isLate = value },
+    carryOut: () => { for (const write of late.splice(0)) write() }
+  }
+}
+
+t.test('a write that is carried out after its time brings no session back, and undoes no later one', async (t) => {
+  withRealLimits(t)
+  const { store, isLate, carryOut } = lateStore()
+  const adapter = adapt(t, store)
+  const [session, other] = [record(), record()]
+  for (const each of [session, other]) await adapter.begin(each)
+  const up = once(adapter.events, 'up')
+  isLate(true)
+  await Promise.all([session, other].map((each) => t.rejects(adapter.update(each, () => '{"cart":1}'), UNAVAILABLE)))
+  isLate(false)
+  await up
+  t.strictSame(await adapter.find(other.id), other, 'it is read meanwhile')
+  await t.rejects(adapter.update(other, () => '{"cart":2}'), UNAVAILABLE, 'and not written')
+  await t.rejects(adapter.delete(session.id, { secretHash: session.secretHash }), UNAVAILABLE)
+  t.equal(await adapter.find(session.id), null)
+  await t.rejects(adapter.delete(session.id, { secretHash: session.secretHash }), UNAVAILABLE, 'not confirmed as long as it may come back')
+  carryOut()
+  await until('the answers', async () => await adapter.update(other, () => '{"cart":3}').then(() => true, () => false))
+  t.equal((await adapter.find(other.id))?.data, '{"cart":3}')
+  t.equal((await adapter.delete(session.id, { secretHash: session.secretHash }))?.id, session.id)
+  t.equal(await adapter.find(session.id), null)
+})
+
+t.test('nor does it leave a session of a login that was answered with an error', async (t) => {
+  withRealLimits(t)
+  const { store, sessions, isLate, carryOut } = lateStore()
+  const adapter = adapt(t, store)
+  const up = once(adapter.events, 'up')
+  isLate(true)
+  await t.rejects(adapter.begin(record()), UNAVAILABLE)
+  isLate(false)
+  await up
+  carryOut()
+  t.equal(sessions.size, 1)
+  await until('it to end', () => sessions.size === 0)
 })
 
 t.test('whether a store answers is asked by an id that nobody has, another one each time', async (t) => {
