@@ -12,6 +12,7 @@ import { DEFAULT_PREFIX, Keys } from '../redis/keys.ts'
 import { RedisLink } from '../redis/link.ts'
 import { checkedOptions, RedisStore as SessionsInRedis } from '../redis/store.ts'
 import type { RedisStoreOptions as SessionsInRedisOptions } from '../redis/store.ts'
+import { TaskQueues } from '../util/task-queues.ts'
 import { sessionChanges, Versions, withChanges } from './versions.ts'
 import type { ExpressSession } from './versions.ts'
 
@@ -112,6 +113,8 @@ export class RedisStore extends ConnectRedis implements SessionStore {
   readonly #sessions: SessionsInRedis
   readonly #overwrite: boolean
   readonly #versions = new Versions()
+  /** Saves of one session, one after the other: each is told from what the one before it has written. */
+  readonly #saves = new TaskQueues()
 
   /** @throws ERR_SESSION_INVALID_OPTIONS without a client of ioredis, or for options that do not go together */
   constructor (options: RedisStoreOptions) {
@@ -228,7 +231,7 @@ export class RedisStore extends ConnectRedis implements SessionStore {
   }
 
   override set (sid: string, session: ExpressSession, callback?: Callback): Promise<ExpressSession> {
-    return tellOutcome(this.#write(sid, session), callback)
+    return tellOutcome(this.#save(sid, session), callback)
   }
 
   /** This package's: a record. */
@@ -288,21 +291,30 @@ export class RedisStore extends ConnectRedis implements SessionStore {
     return sessions.filter((session) => session !== null)
   }
 
-  async #write (sid: string, session: ExpressSession): Promise<void> {
-    const ttlSeconds = this.disableTTL ? Infinity : this._getTTL(session)
-    if (!(ttlSeconds > 0)) return await super.destroy(sid)
-    const ttl = this.disableTTL ? 'persist' : Math.ceil(ttlSeconds * 1000)
+  async #save (sid: string, session: ExpressSession): Promise<void> {
+    // As it is now: the application may go on with it.
     const text = this.serializer.stringify(session)
-    const key = this.#keys.session(sid)
+    const ttlSeconds = this.disableTTL ? Infinity : this._getTTL(session)
+    await this.#saves.run(sid, async () => await this.#write(sid, session, text, ttlSeconds))
+  }
+
+  async #write (sid: string, session: ExpressSession, text: string, ttlSeconds: number): Promise<void> {
     const version = this.#versions.of(session)
+    const known = version?.sid === sid ? version : undefined
+    const [before, after] = known === undefined ? [] : await this.#parsed(known.own, text)
+    // Use moves the end of the key, and not the date in the session: one that nobody has set anew says nothing.
+    const keeps = !this.disableTTL && before !== undefined && endOf(before) !== null && endOf(before) === endOf(after)
+    if (!keeps && !(ttlSeconds > 0)) return await super.destroy(sid)
+    const ttl = this.disableTTL ? 'persist' : Math.ceil(ttlSeconds * 1000)
+    const key = this.#keys.session(sid)
     let written: string | null = text
-    if (version?.sid === sid) {
+    if (known !== undefined) {
       const { serializer } = this
-      const changes = sessionChanges(await serializer.parse(version.own), await serializer.parse(text))
+      const changes = sessionChanges(before, after)
       written = await compareAndSet(this.#link, key, {
-        seen: version.held,
+        seen: known.held,
         change: async (present) => serializer.stringify(withChanges(await serializer.parse(present), changes)),
-        mode: ttl,
+        mode: keeps ? 'all' : ttl,
         textOf: async (present) => await this.#parse(present) === null ? null : present
       })
       if (written === null) return
@@ -315,6 +327,10 @@ export class RedisStore extends ConnectRedis implements SessionStore {
       if (reply === null) throw new errors.UNSUPPORTED(UNREAD)
     }
     this.#versions.add(session, { sid, own: text, held: written })
+  }
+
+  async #parsed (...texts: string[]): Promise<ExpressSession[]> {
+    return await Promise.all(texts.map(async (text) => await this.serializer.parse(text)))
   }
 
   async #touch (record: SessionRecord): Promise<boolean> {
@@ -338,6 +354,12 @@ export class RedisStore extends ConnectRedis implements SessionStore {
 
 const UNREAD = 'set() onto a session that exists and was not read through this store (@fastify/session says so from ' +
   '11.1.2 on); pass overwrite: true to allow it'
+
+/** Returns when the cookie of a session ends, in milliseconds since 1970; `null` where it has no date. */
+function endOf ({ cookie }: ExpressSession): number | null {
+  const end = new Date(cookie?.expires ?? NaN).getTime()
+  return Number.isNaN(end) ? null : end
+}
 
 function isObject (value: any): boolean {
   return typeof value === 'object' && value !== null

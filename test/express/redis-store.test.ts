@@ -85,6 +85,12 @@ const apps: Record<string, (t: Test, store: RedisStore) => Promise<App>> = {
         response.send('ok')
       })
     })
+    app.post('/begin-unawaited', (request, response) => {
+      values(request).cart = 1
+      request.session.save()
+      values(request).userId = 'ada'
+      response.send('ok')
+    })
     app.get('/seen', (request, response) => { response.json(seen(request.session)) })
     app.post('/empty', (request, response) => {
       empty(values(request))
@@ -128,6 +134,12 @@ const apps: Record<string, (t: Test, store: RedisStore) => Promise<App>> = {
       request.session.set(`${request.params.key}1` as never, 1 as never)
       await request.session.save()
       request.session.set(`${request.params.key}2` as never, 2 as never)
+      return 'ok'
+    })
+    app.post('/begin-unawaited', async (request) => {
+      request.session.set('cart' as never, 1 as never)
+      void request.session.save()
+      request.session.set('userId' as never, 'ada' as never)
       return 'ok'
     })
     app.get('/seen', async (request) => seen(request.session))
@@ -244,6 +256,12 @@ for (const [library, start] of Object.entries(apps)) {
     await slow
     const values = await ada.me()
     t.same(new Set(Object.keys(values)), new Set(['userId', 'slow', 'late1', 'late2', ...[0, 1, 2, 3, 4].flatMap((each) => [`key${each}1`, `key${each}2`])]))
+  })
+
+  t.test(`under ${library} a save that nobody waits for and the one at the end both count, in a new session too`, async (t) => {
+    const { ada } = await open(t)
+    t.equal(await ada.post('/begin-unawaited'), 200)
+    t.same(await ada.me(), { cart: 1, userId: 'ada' })
   })
 
   t.test(`under ${library} a corrupt or foreign value is no session`, async (t) => {
@@ -461,6 +479,12 @@ t.test('sessions live as long as under connect-redis', async (t) => {
   t.equal(await ttl('dated'), -2, 'a save of an expired session ends it')
   await store.touch('gone', sessionOf())
   t.equal(await ttl('gone'), -2, 'touch makes nothing')
+  await redis.client.set(`${ours}used`, JSON.stringify(sessionOf({ step: 1 }, -1000)), 'PX', 60_000)
+  const used = await store.get('used')
+  used.step = 2
+  await store.set('used', used)
+  t.equal((await store.get('used')).step, 2, 'use moves the end of the key only, and a save that changes no date leaves it')
+  t.ok(near(await ttl('used'), 60_000))
 
   const short = await openDropIn(t, redis.url, { prefix: ours, ttl: 10 })
   await short.set('ten', sessionOf())
