@@ -45,7 +45,8 @@ export type { Json, JsonObject, NewTimeouts, SessionInfo, SessionKind, SessionRe
 export type {
   Acquaintance, AttemptCounter, AttemptCounters, AttemptLimit, AttemptSuccess, Began, BeginOptions, Bus, BusSubject,
   Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, EndMark, EndRecord, FindRecordOptions, Limit,
-  ListOptions, MarkOptions, MoveOptions, PlaceOptions, ReplaceOptions, SessionLists, SessionStore, StoreEvents
+  ListAllOptions, ListOptions, MarkOptions, MoveOptions, PlaceOptions, ReplaceOptions, SessionLists, SessionStore,
+  StoreEvents
 } from './session/store.ts'
 export type { ExpressStore } from './store/foreign.ts'
 export type { MemoryStoreOptions } from './store/memory.ts'

@@ -3,8 +3,8 @@ import { RedisStore as ConnectRedisStore } from 'connect-redis'
 import { errors } from '../errors.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import type {
-  BeginOptions, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListOptions, MoveOptions, ReplaceOptions,
-  SessionStore
+  BeginOptions, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListAllOptions, ListOptions, MoveOptions,
+  ReplaceOptions, SessionStore
 } from '../session/store.ts'
 import { compareAndSet } from '../redis/compare-and-set.ts'
 import { isWrongType } from '../redis/driver.ts'
@@ -198,8 +198,8 @@ export class RedisStore extends ConnectRedis implements SessionStore {
     return await this.#sessions.deleteByUser(userId, options)
   }
 
-  listAll (): AsyncIterable<SessionRecord> {
-    return this.#sessions.listAll()
+  listAll (options?: ListAllOptions): AsyncIterable<SessionRecord> {
+    return this.#sessions.listAll(options)
   }
 
   /** Hears what changes, for a near-cache. */

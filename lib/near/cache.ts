@@ -3,8 +3,8 @@ import { expiresAt } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { advance, bind, listsOf, setTimeouts } from '../session/store.ts'
 import type {
-  Adoption, AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListOptions,
-  MoveOptions, ReplaceOptions, SessionStore, StoreEvents
+  Adoption, AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListAllOptions,
+  ListOptions, MoveOptions, ReplaceOptions, SessionStore, StoreEvents
 } from '../session/store.ts'
 import { RecentRecords } from './records.ts'
 
@@ -207,8 +207,8 @@ export class NearCacheStore implements SessionStore {
     return await this.#endingAll(userId, () => listsOf(this.#store).deleteByUser(userId, options))
   }
 
-  listAll (): AsyncIterable<SessionRecord> {
-    return listsOf(this.#store).listAll()
+  listAll (options?: ListAllOptions): AsyncIterable<SessionRecord> {
+    return listsOf(this.#store).listAll(options)
   }
 
   async ping (): Promise<void> {

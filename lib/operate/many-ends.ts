@@ -38,6 +38,7 @@ export class ManyEnds {
     await this.#said(async () => {
       const startedAt = await store.nowForCertain()
       for await (const page of link.scan(keys.userPattern, SCAN_COUNT)) {
+        assertGoesOn(this.#call.surroundings.signal)
         for (const key of page) {
           const userId = keys.userOf(key)
           // Anybody may have written such a key.
@@ -62,13 +63,15 @@ export class ManyEnds {
 
   /** Looks at all sessions, until there is none to end: one that gets a new id meanwhile may be seen under neither. */
   async #passes (isMeant: (record: SessionRecord) => boolean): Promise<void> {
+    const { signal } = this.#call.surroundings
     for (let before = -1; before !== this.ended;) {
       before = this.ended
-      for await (const record of this.#connection.store.listAll()) {
+      for await (const record of this.#connection.store.listAll({ signal })) {
         this.#look()
         if (isMeant(record)) await this.#start(() => this.#end(record.id))
       }
       await this.#settled()
+      assertGoesOn(signal)
     }
   }
 

@@ -1,3 +1,4 @@
+import { isConfirmed } from '../session/bound-key.ts'
 import type { SessionRecord } from '../session/record.ts'
 import { REFUSALS } from '../session/refusals.ts'
 import type { Refusal } from '../session/refusals.ts'
@@ -79,10 +80,13 @@ export function judged ({ kind, token, signedBy }: Presented, { record, end }: K
   const notes = [
     ...kind === 'bearer' ? ['the application needs the option bearer'] : [],
     ...kind === 'cookie' && signedBy === undefined ? [UNCHECKED] : [],
+    ...isConfirmed(record.boundKey) ? [BOUND] : [],
     ...typeof signedBy === 'number' && signedBy > 1 ? ['the next reply signs it with the first secret'] : []
   ]
   return { signedIn: true, reason: null, isProven, says: 'signed in', todo: notes.join('. ') || null }
 }
+
+const BOUND = 'it is bound to a device: an application with deviceBound asks for the short cookie as well'
 
 const UNCHECKED = 'the signature was not checked: set SESSION_SECRET'
 

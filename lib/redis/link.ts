@@ -134,13 +134,14 @@ export class RedisLink {
 
   /**
    * Yields the keys that match, of every server that holds keys, page by page. One may come twice while Redis
-   * rearranges them.
+   * rearranges them. `signal` ends it early.
    * @throws ERR_SESSION_STORE_UNAVAILABLE
    */
-  async * scan (pattern: string, count: number): AsyncGenerator<string[]> {
+  async * scan (pattern: string, count: number, signal?: AbortSignal): AsyncGenerator<string[]> {
     for (const [name, master] of allMasters(this.client)) {
       let cursor = '0'
       do {
+        if (signal?.aborted === true) return
         const [next, found] = await this.#runOn(name, () => master.scan(cursor, 'MATCH', pattern, 'COUNT', count))
         cursor = next
         yield found

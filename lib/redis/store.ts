@@ -4,7 +4,7 @@ import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
   Adoption, Began, BeginOptions, Bus, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, EndRecord,
-  ListOptions, MoveOptions, ReplaceOptions, SessionStore
+  ListAllOptions, ListOptions, MoveOptions, ReplaceOptions, SessionStore
 } from '../session/store.ts'
 import { errors } from '../errors.ts'
 import { LIST_SLACK_MS } from '../util/timings.ts'
@@ -307,8 +307,8 @@ export class RedisStore implements SessionStore {
     return await this.#lifecycle.deleteByIdp(idp, options)
   }
 
-  async * listAll (): AsyncGenerator<SessionRecord> {
-    for await (const page of this.link.scan(this.keys.pattern, this.#scanCount)) {
+  async * listAll ({ signal }: ListAllOptions = {}): AsyncGenerator<SessionRecord> {
+    for await (const page of this.link.scan(this.keys.pattern, this.#scanCount, signal)) {
       const finds = page.map(async (key) => await this.#records.find(this.keys.idOf(key), { any: true }))
       const records = await Promise.all(finds)
       yield * records.filter((record) => record !== null)

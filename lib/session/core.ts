@@ -25,7 +25,7 @@ import { OF_IDP, Revocations } from './revocations.ts'
 import type { EndedSession, Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
 import { advance, bind, listsOf, setTimeouts } from './store.ts'
-import type { AttemptCounters, Change, Limit, ListOptions, SessionStore, StoreEvents } from './store.ts'
+import type { AttemptCounters, Change, Limit, ListAllOptions, ListOptions, SessionStore, StoreEvents } from './store.ts'
 import { isSameHash } from './token.ts'
 import type { TokenFormat } from './token.ts'
 import { changeMoved, findMoved, updateMoved } from './moved.ts'
@@ -302,8 +302,8 @@ export class SessionCore {
   }
 
   /** Lists every live session, anonymous ones too. */
-  async * listAll (): AsyncGenerator<SessionRecord> {
-    for await (const record of listsOf(this.#store).listAll()) {
+  async * listAll (options?: ListAllOptions): AsyncGenerator<SessionRecord> {
+    for await (const record of listsOf(this.#store).listAll(options)) {
       if (!this.#isRefused(record)) yield record
     }
   }

@@ -233,6 +233,15 @@ export interface ListOptions {
   readonly before?: Began | undefined
 }
 
+/** Options of `listAll`. */
+export interface ListAllOptions {
+  /**
+   * Ends the listing early, as if there were no more. A store looks at it also while it finds no session: between the
+   * pages of a backend that holds much else.
+   */
+  readonly signal?: AbortSignal | undefined
+}
+
 /** Options of `deleteByUser`. */
 export interface DeleteByUserOptions {
   /** The id of a session that goes on. */
@@ -285,7 +294,7 @@ export interface SessionLists {
    * Lists every live session, anonymous ones too, in no order and with bounded memory. One that begins, ends or moves
    * meanwhile may be missing. While the backend rearranges its keys one may come twice.
    */
-  listAll (): AsyncIterable<SessionRecord>
+  listAll (options?: ListAllOptions): AsyncIterable<SessionRecord>
 }
 
 /**

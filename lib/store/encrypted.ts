@@ -2,8 +2,8 @@ import type { EventEmitter } from 'node:events'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { advance, bind, LIST_LIMIT, listsOf, setTimeouts } from '../session/store.ts'
 import type {
-  AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListOptions, MoveOptions,
-  ReplaceOptions, SessionStore, StoreEvents
+  AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListAllOptions,
+  ListOptions, MoveOptions, ReplaceOptions, SessionStore, StoreEvents
 } from '../session/store.ts'
 import { Sealer } from './sealer.ts'
 
@@ -127,8 +127,8 @@ export class EncryptedStore implements SessionStore {
     return await listsOf(this.#store).deleteByUser(userId, options)
   }
 
-  async * listAll (): AsyncGenerator<SessionRecord> {
-    for await (const stored of listsOf(this.#store).listAll()) {
+  async * listAll (options?: ListAllOptions): AsyncGenerator<SessionRecord> {
+    for await (const stored of listsOf(this.#store).listAll(options)) {
       const record = this.#opened(stored)
       if (record !== null) yield record
     }

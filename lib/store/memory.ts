@@ -5,8 +5,8 @@ import { expiresAt, isCounted, withTimeouts } from '../session/record.ts'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
 import { LIST_LIMIT } from '../session/store.ts'
 import type {
-  BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, EndRecord, Limit, ListOptions,
-  MoveOptions, ReplaceOptions, SessionStore, StoreEvents
+  BeginOptions, Change, DeleteByIdpOptions, DeleteByUserOptions, DeleteOptions, Ended, EndRecord, Limit,
+  ListAllOptions, ListOptions, MoveOptions, ReplaceOptions, SessionStore, StoreEvents
 } from '../session/store.ts'
 import { DueQueue } from './due-queue.ts'
 import type { Due } from './due-queue.ts'
@@ -199,8 +199,9 @@ export class MemoryStore implements SessionStore {
     return all
   }
 
-  async * listAll (): AsyncGenerator<SessionRecord> {
+  async * listAll ({ signal }: ListAllOptions = {}): AsyncGenerator<SessionRecord> {
     for (const id of this.#sessions.keys()) {
+      if (signal?.aborted === true) return
       const record = this.#live(id)
       if (record !== null) yield record
     }

@@ -161,6 +161,21 @@ t.test('a run that is broken off says how far it was, and the next one goes on',
   t.match(await operate(argv, { env }), { code: 0, out: `${left} sessions ended\n` })
 })
 
+t.test('a run is broken off also while it finds no session', async (t) => {
+  const own = await startRedis(t)
+  const others = Array.from({ length: 100_000 }, (_, each) => [`cache:${each}`, 'x'])
+  for (let from = 0; from < others.length; from += 10_000) await own.client.mset(...others.slice(from, from + 10_000).flat())
+  const scans = async (): Promise<number> => Number(/cmdstat_scan:calls=(\d+)/.exec(await own.client.info('commandstats'))?.[1] ?? 0)
+  for (const what of [['--all', '--yes'], ['--older-than', '1d']]) {
+    const interruption = new AbortController()
+    const before = await scans()
+    const running = start(['revoke', ...what, '--redis', own.url], { signal: interruption.signal })
+    await until('it to look', async () => await scans() > before)
+    interruption.abort()
+    t.match(await running.ended, { code: 130 }, what.join(' '))
+  }
+})
+
 t.test('--all beside logins: none is left that was there when it began', async (t) => {
   const given = await inRedis(t, redis)
   const { sessions, keyPrefix } = given

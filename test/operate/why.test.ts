@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
+import { confirmed, pendingKey } from '../../lib/session/bound-key.ts'
 import { Browser, secret, startApp } from '../helpers/app.ts'
 import { inRedis } from '../helpers/managers.ts'
 import { operate, start } from '../helpers/operate.ts'
@@ -53,6 +54,18 @@ t.test('which of the secrets has signed it is said, also without any', async (t)
   const commas = await inRedis(t, redis, { secret: withCommas })
   const hers = await commas.sessions.create({ userId: 'ada' })
   t.match((await ask(t, hers.token, commas.keyPrefix, { env: bySecret(withCommas) })).answer, { signedIn: true, signedBy: 1 })
+})
+
+t.test('of a session that is bound to a device it is said what else the application asks for', async (t) => {
+  const { sessions, store, keyPrefix } = await inRedis(t, redis)
+  const { token, session } = await sessions.create({ userId: 'ada' })
+  let stored = await store.find(session.id)
+  const key = pendingKey(`ES256 ${'x'.repeat(43)} ${'y'.repeat(43)}`, store.now())
+  for (const [boundKey, todo] of [[key, null], [confirmed(key), /short cookie as well/]] as const) {
+    if (stored !== null) stored = await store.bind?.(stored, boundKey) ?? null
+    t.equal(stored?.boundKey, boundKey)
+    t.match((await ask(t, token, keyPrefix)).answer, { signedIn: true, todo })
+  }
 })
 
 t.test('each reason why a cookie is refused is named, with what to do', async (t) => {

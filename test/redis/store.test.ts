@@ -15,6 +15,7 @@ import { DAY, MINUTE, record } from '../helpers/record.ts'
 import { redisScripts } from '../helpers/redis-scripts.ts'
 import { isCrossSlot, proxied } from '../helpers/proxied.ts'
 import { prefix, startRedis, until } from '../helpers/redis.ts'
+import { commandsDuring } from '../helpers/redis-commands.ts'
 import type { TestRedis } from '../helpers/redis.ts'
 import { age, keysOf, openStore } from '../helpers/redis-store.ts'
 
@@ -36,6 +37,22 @@ storeContract(t, 'RedisStore', async (t) => {
 })
 
 const SECRET_HASH = 'p'.repeat(43)
+
+t.test('a listing that is ended early asks for no more keys, whatever they are', async (t) => {
+  const ours = prefix()
+  const store = await openStore(t, redis.url, { prefix: ours, scanCount: 10 })
+  for (let each = 0; each < 300; each++) await store.begin(record({ now: store.now(), userId: null }))
+  const interruption = new AbortController()
+  const { signal } = interruption
+  let listed = 0
+  for await (const { userId } of store.listAll({ signal })) {
+    listed += userId === null ? 1 : NaN
+    interruption.abort()
+  }
+  t.ok(listed > 0 && listed < 100, `${listed} listed`)
+  const commands = await commandsDuring(redis.client, async () => { t.strictSame(await store.listAll({ signal }).next(), { value: undefined, done: true }) })
+  t.equal(commands.scan, undefined)
+})
 
 t.test('what redis-cli shows after a login', async (t) => {
   const ours = prefix()

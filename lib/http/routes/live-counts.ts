@@ -39,8 +39,10 @@ export class LiveCounts {
   async #count (): Promise<Counts> {
     const until = performance.now() + COUNT_MS
     const users = new Set<string>()
+    // A store that holds much besides sessions may go on for long without one.
+    const signal = AbortSignal.timeout(COUNT_MS)
     let [signedIn, anonymous, complete] = [0, 0, true]
-    for await (const { userId } of this.#core.listAll()) {
+    for await (const { userId } of this.#core.listAll({ signal })) {
       if (signedIn + anonymous === MOST_COUNTED || performance.now() > until) {
         complete = false
         break
@@ -51,6 +53,7 @@ export class LiveCounts {
         users.add(userId)
       }
     }
+    if (signal.aborted) complete = false
     const countedAt = Math.floor(this.#core.now())
     this.#last = { signedIn, anonymous, users: users.size, complete, countedAt }
     this.#keptUntil = performance.now() + COUNTS_KEPT_MS
