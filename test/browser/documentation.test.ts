@@ -108,7 +108,8 @@ t.test('the search finds a page, and nothing is asked of another host', async (t
   await hit.click()
   await page.waitForURL((url) => url.pathname !== BASE)
   t.equal(new URL(page.url()).pathname, new URL(target, origin).pathname)
-  t.match(await page.textContent('.vp-doc'), /remember/i)
+  // The address changes before the page does.
+  await page.locator('.vp-doc', { hasText: /remember/i }).waitFor()
   t.strictSame({ elsewhere, faults, missing }, { elsewhere: [], faults: [], missing: [] })
 })
 
