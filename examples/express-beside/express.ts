@@ -19,6 +19,8 @@ export function buildExpress ({ client, secret }: { client: Redis, secret: strin
     secret,
     resave: false,
     saveUninitialized: false,
+    // Each use renews the cookie that Express has set.
+    rolling: true,
     cookie: { secure: process.env.NODE_ENV === 'production', sameSite: 'lax', maxAge: 30 * 60_000 }
   }))
 

@@ -237,9 +237,12 @@ export class ExpressRecords extends Records {
       userAgent: null
     }
     const listedAs = head?.userId ?? null
+    // Express has signed in somebody else under the same id: that is a session of its own.
+    const endsAt = userId === null || head?.userId === userId ? begun.endsAt : now + this.#layout.absoluteTimeoutMs
     const authenticatedAt = head?.userId === userId ? head.authenticatedAt : UNKNOWN
     return {
       ...begun,
+      endsAt,
       id,
       secretHash: '',
       kind: 'cookie',

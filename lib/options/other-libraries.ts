@@ -52,12 +52,15 @@ function isConnectRedis (store: Given['store']): boolean {
 
 /** Resolves whether an Express app shares the sessions. */
 export function expressSessionOf (
-  { expressSession, redis, bearer }: Given, faults: Faults
+  { expressSession, redis, bearer, assurance }: Given, faults: Faults
 ): ResolvedOptions['expressSession'] {
   if (expressSession !== 'share') return null
   if (redis === undefined) faults.add('expressSession', 'needs redis: that of the Express app')
   if (bearer === true) {
     faults.add('bearer', 'cannot be given together with expressSession share: an Express session has no place for it')
+  }
+  if (assurance !== undefined) {
+    faults.add('assurance', 'cannot be given together with expressSession share: Express says how long sessions live')
   }
   return expressSession
 }

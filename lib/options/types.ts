@@ -73,7 +73,7 @@ export interface SessionOptions {
   /**
    * Level of NIST SP 800-63B-4 whose limits hold for every session. `'aal2'`: an hour without use, 24 hours in all.
    * `'aal3'`: 15 minutes, 12 hours. Longer defaults become that. Longer timeouts of yours are an error, at boot and at
-   * every login. Default: no limits.
+   * every login. Not possible with `expressSession: 'share'`. Default: no limits.
    * @see NIST SP 800-63B-4 2.2.3, 2.3.3
    */
   assurance?: 'aal2' | 'aal3' | undefined

@@ -677,6 +677,24 @@ t.test('a session that Express extends ends here at its absolute deadline', asyn
   t.equal(await jar.user(shop), 'ada')
 })
 
+t.test('another user whom Express signs in under the same id has all the time', async (t) => {
+  const subject = await open(t, { absoluteTimeout: '1h', idleTimeout: '10m' })
+  const { express, shop, keyPrefix } = subject
+  const jar = new Jar()
+  await jar.post(express, '/login/ada')
+  await jar.get(shop, '/me')
+  const value = await stored(subject, jar)
+  value._session.e = Date.now() - 1
+  await redis.client.set(keyPrefix + sidOf(jar), JSON.stringify(value), 'KEEPTTL')
+  t.equal(await jar.user(shop), null)
+  const before = sidOf(jar)
+  await jar.post(express, '/put/userId', 'bob')
+  t.equal(sidOf(jar), before, 'Express goes on with the session')
+  t.equal(await jar.user(shop), 'bob')
+  const left = (await stored(subject, jar))._session.e - Date.now()
+  t.ok(left > 3_500_000 && left <= 3_600_000)
+})
+
 t.test('a recent sign-in is one that was made here', async (t) => {
   const { express, shop } = await open(t)
   const jar = new Jar()

@@ -563,6 +563,7 @@ t.test('ends are remembered from a minute to 30 days, by a store that can do tha
   const store = { ...forgetful, events: {} } as unknown as MemoryStore
   t.strictSame(faultsOf(t, { secret, store, endedFor: '1h' }), ['endedFor needs a store that remembers ends: this one has no ended()'])
   t.strictSame(faultsOf(t, { secret, store: { get () {}, set () {}, destroy () {} }, endedFor: '1h' }), ['endedFor needs a store that remembers ends: this one has no ended()'])
+  t.strictSame(faultsOf(t, { secret, redis: 'redis://127.0.0.1', expressSession: 'share', assurance: 'aal2' }), ['assurance cannot be given together with expressSession share: Express says how long sessions live'])
   t.strictSame(faultsOf(t, { secret, redis: 'redis://127.0.0.1', expressSession: 'share', endedFor: '1h' }), ['endedFor cannot be given together with expressSession share'])
 })
 
