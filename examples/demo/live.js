@@ -1,4 +1,4 @@
-/* global DOMParser, EventSource, history, location */
+/* global addEventListener, DOMParser, EventSource, history, location */
 // What pages do beyond forms and links. They work without it.
 
 const { body } = document
@@ -18,12 +18,17 @@ function showLocalTimes () {
 // What a form has led to is told once, and not again when the page is loaded again.
 if (location.search.includes('say=')) history.replaceState(null, '', location.pathname + location.hash)
 
+// A form has been sent, and what it leads to is on its way: to load this page again would stop that.
+let isLeaving = false
+addEventListener('submit', () => { isLeaving = true })
+addEventListener('pageshow', () => { isLeaving = false })
+
 // The page of somebody who is signed in: hears when the session ends, and when a device comes or goes.
 function listen () {
   const events = new EventSource('/live')
   events.addEventListener('session', ({ data }) => {
     // Another window has signed in anew: this page is about a session that was.
-    if (data !== body.dataset.session) location.reload()
+    if (data !== body.dataset.session && !isLeaving) location.reload()
     body.dataset.live = ''
   })
   events.addEventListener('devices', () => { showDevices() })

@@ -244,6 +244,26 @@ test('who signed in ten minutes ago proves again who they are before others end,
   await other.waitForSelector('h1:has-text("You are signed out")')
 })
 
+test('the page of a form is not loaded again while what the form leads to is on its way', async (t) => {
+  const demo = await startDemo(t)
+  const page = await openSignedIn(t, demo)
+  await page.goto(`${demo.url}/confirm?for=devices`)
+  await page.waitForSelector('[data-live]')
+  // Says when it has heard of a session again. While it is being left, nobody can look into it.
+  await page.evaluate(`
+    new MutationObserver(() => fetch('/icon.svg?heard')).observe(document.body, { attributeFilter: ['data-live'] })`)
+  await page.route('**/confirm', async (route) => {
+    if (route.request().method() !== 'POST') return await route.continue()
+    const heard = page.waitForRequest('**/icon.svg?heard')
+    const response = await route.fetch({ maxRedirects: 0 })
+    // The session has another id by now.
+    await heard
+    await route.fulfill({ response })
+  })
+  await confirm(page)
+  t.match(await page.innerText('[role=status]:visible'), /^Thank you/)
+})
+
 test('a code counts once, and whatever a form says it leads to a page of the demo', async (t) => {
   const demo = await startDemo(t)
   const page = await openSignedIn(t, demo)
