@@ -1,4 +1,4 @@
-import { generateKeyPairSync, sign } from 'node:crypto'
+import { createPrivateKey, createPublicKey, generateKeyPairSync, sign } from 'node:crypto'
 import type { KeyObject, SigningOptions } from 'node:crypto'
 
 export const base64url = (bytes: Buffer | string): string => Buffer.from(bytes).toString('base64url')
@@ -7,6 +7,13 @@ export const base64url = (bytes: Buffer | string): string => Buffer.from(bytes).
 export function unsigned (head: unknown, payload: unknown): string {
   return [head, payload].map((part) => base64url(typeof part === 'string' ? part : JSON.stringify(part))).join('.')
 }
+
+/**
+ * Node.js 20 stands still for ever where it frees what has made a key while it exports that key as a JWK. So these keys
+ * are made of text.
+ */
+const publicKeyEncoding = { type: 'spki', format: 'pem' } as const
+const privateKeyEncoding = { type: 'pkcs8', format: 'pem' } as const
 
 /** The key of a browser, and what the browser says with it. */
 export class DeviceKey {
@@ -17,11 +24,11 @@ export class DeviceKey {
   readonly #privateKey: KeyObject
 
   constructor (alg: 'ES256' | 'RS256' = 'ES256', bits = 2_048) {
-    const { publicKey, privateKey } = alg === 'ES256' ? generateKeyPairSync('ec', { namedCurve: 'P-256' }) : generateKeyPairSync('rsa', { modulusLength: bits })
+    const pem = alg === 'ES256' ? generateKeyPairSync('ec', { namedCurve: 'P-256', privateKeyEncoding, publicKeyEncoding }) : generateKeyPairSync('rsa', { modulusLength: bits, privateKeyEncoding, publicKeyEncoding })
     this.alg = alg
-    this.publicKey = publicKey
-    this.#privateKey = privateKey
-    this.jwk = publicKey.export({ format: 'jwk' }) as Record<string, string>
+    this.publicKey = createPublicKey(pem.publicKey)
+    this.#privateKey = createPrivateKey(pem.privateKey)
+    this.jwk = this.publicKey.export({ format: 'jwk' }) as Record<string, string>
   }
 
   /** The public half as one line, as a session's record has it. */

@@ -81,6 +81,16 @@ class Worker {
   async run (file: string): Promise<boolean> {
     this.#child.send(file)
     this.#files.push(file)
+    // It looks at the time itself, unless it stands still.
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), Number(values.timeout) * 1_000 + ENDS_WITHIN_MS)
+    try {
+      return await this.#concluded(file)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  async #concluded (file: string): Promise<boolean> {
     const said: string[] = []
     for (let next = await this.#lines.next(); next.done !== true; next = await this.#lines.next()) {
       const [, result, about] = /^(ok|not ok) \d+ - (.*)$/.exec(next.value) ?? []
