@@ -301,7 +301,8 @@ export class RedisStore extends ConnectRedis implements SessionStore {
   async #write (sid: string, session: ExpressSession, text: string, ttlSeconds: number): Promise<void> {
     const version = this.#versions.of(session)
     const known = version?.sid === sid ? version : undefined
-    const [before, after] = known === undefined ? [] : await this.#parsed(known.own, text)
+    const texts = known === undefined ? [] : [known.own, text]
+    const [before, after] = await Promise.all(texts.map(async (each) => await this.serializer.parse(each)))
     // Use moves the end of the key, and not the date in the session: one that nobody has set anew says nothing.
     const keeps = !this.disableTTL && before !== undefined && endOf(before) !== null && endOf(before) === endOf(after)
     if (!keeps && !(ttlSeconds > 0)) return await super.destroy(sid)
@@ -327,10 +328,6 @@ export class RedisStore extends ConnectRedis implements SessionStore {
       if (reply === null) throw new errors.UNSUPPORTED(UNREAD)
     }
     this.#versions.add(session, { sid, own: text, held: written })
-  }
-
-  async #parsed (...texts: string[]): Promise<ExpressSession[]> {
-    return await Promise.all(texts.map(async (text) => await this.serializer.parse(text)))
   }
 
   async #touch (record: SessionRecord): Promise<boolean> {

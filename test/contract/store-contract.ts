@@ -2,10 +2,10 @@ import type { Test } from 'tap'
 import { CHAPTERS } from '../../lib/testing/chapters.ts'
 import { checkSentence } from '../../lib/testing/contract.ts'
 import type { TestedStore } from '../../lib/testing/index.ts'
-import { EVERYTHING, marking } from '../helpers/everything.ts'
+import { marking } from '../helpers/everything.ts'
 import { isAll } from '../helpers/scale.ts'
 
-/** What takes long. Where each store of a combination runs all of it on its own, only `npm run test:all` runs it, and not once more with everything on. */
+/** What takes long. Where each store of a combination runs all of it on its own, only `npm run test:all` runs it. */
 const LONG: ReadonlySet<string> = new Set<keyof typeof CHAPTERS>(['limits', 'veryMany', 'races'])
 
 /** Runs the suite that store authors run, for one of our stores: each sentence is a test of tap's. */
@@ -13,7 +13,7 @@ export function storeContract (
   t: Test, name: string, open: (t: Test) => Promise<TestedStore> | TestedStore, { isCombination = false } = {}
 ): void {
   for (const [chapter, { sentences }] of Object.entries(CHAPTERS)) {
-    if (isCombination && (!isAll || EVERYTHING) && LONG.has(chapter)) continue
+    if (isCombination && !isAll && LONG.has(chapter)) continue
     for (const sentence of sentences) {
       t.test(`${name}: ${sentence.text}`, async (t) => {
         const lacks = await checkSentence(sentence, async () => chapter === 'ends' ? await open(t) : marked(await open(t)))

@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { connect } from '../../lib/redis/connection.ts'
 import type { Client } from '../../lib/redis/connection.ts'
 import { RedisStore } from '../../lib/index.ts'
+import { MOVED_MS } from '../../lib/util/timings.ts'
 import { Browser, startApp } from '../helpers/app.ts'
 import { addRoutes, optionsOf } from '../helpers/crashing-service.ts'
 import type { ServiceRequest } from '../helpers/crashing-service.ts'
@@ -25,8 +26,6 @@ const AFTER_ANSWER_MS = 200
 const OVER_AFTER_MS = 4_000
 /** How long a login may be under way, in milliseconds. */
 const PENDING_MS = 10_000
-/** For how long an id that a regenerate has replaced leads to the new one, in milliseconds. */
-const MOVED_MS = 10_000
 
 /** Sessions under a prefix of their own, and an application that looks what became of them. */
 interface Scene {
