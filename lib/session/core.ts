@@ -28,7 +28,7 @@ import { advance, bind, listsOf, setTimeouts } from './store.ts'
 import type { AttemptCounters, Change, Limit, ListAllOptions, ListOptions, SessionStore, StoreEvents } from './store.ts'
 import { isSameHash } from './token.ts'
 import type { TokenFormat } from './token.ts'
-import { changeMoved, findMoved, updateMoved } from './moved.ts'
+import { changeMoved, findMoved, findSuccessor, updateMoved } from './moved.ts'
 import { Counts } from './counts.ts'
 import type { NearCache } from './counts.ts'
 import { retime, timeoutsFor } from './retiming.ts'
@@ -165,9 +165,7 @@ export class SessionCore {
   async loadMoved (credential: Credential): Promise<SessionRecord | null> {
     const record = await this.load(credential, { fresh: true })
     if (record !== null || this.isEnding(credential)) return record
-    const successor = await this.#store.successor?.(credential.id) ?? null
-    if (successor === null) return null
-    return await findMoved(this.#store, successor, async (id) => await this.#get(id, { fresh: true }))
+    return await findSuccessor(this.#store, credential.id, async (id) => await this.#get(id, { fresh: true }))
   }
 
   /** Returns what `find` resolves with, where that is known at once. Else returns `undefined`. */

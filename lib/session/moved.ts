@@ -27,13 +27,28 @@ export async function changeMoved (
 export async function findMoved (
   store: SessionStore, id: string, get = store.find.bind(store)
 ): Promise<SessionRecord | null> {
+  return await get(id) ?? await findSuccessor(store, id, get)
+}
+
+/**
+ * Finds the session to which one has moved, however often. One that is on its way is nowhere for a moment: it is looked
+ * for again. `null`: it has not moved, or has ended.
+ */
+export async function findSuccessor (
+  store: SessionStore, id: string, get = store.find.bind(store)
+): Promise<SessionRecord | null> {
   const seen = new Set<string>()
-  for (let next: string | null = id; next !== null && !seen.has(next); next = await store.successor?.(next) ?? null) {
-    seen.add(next)
-    const record = await get(next)
-    if (record !== null) return record
+  let tries = 1
+  for (let last = id; ;) {
+    const next = await store.successor?.(last) ?? null
+    if (next !== null && !seen.has(next)) {
+      seen.add(next)
+      last = next
+    } else if (last === id || tries++ === TRIES) return null
+    else await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
+    const found = await get(last)
+    if (found !== null) return found
   }
-  return null
 }
 
 /**
@@ -41,14 +56,8 @@ export async function findMoved (
  * return the answer to a different question.
  */
 async function successorOf (store: SessionStore, session: SessionRecord): Promise<SessionRecord | null> {
-  const successor = await store.successor?.(session.id) ?? null
-  if (successor === null) return null
-  for (let tries = 1; ; tries++) {
-    const found = await store.find(successor)
-    if (found !== null) return isSame(found, session) ? found : null
-    if (tries === TRIES) return null
-    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
-  }
+  const found = await findSuccessor(store, session.id)
+  return found !== null && isSame(found, session) ? found : null
 }
 
 /** Whether two records are of one session. A move keeps these members, and so does a sign-in of the same user. */

@@ -208,6 +208,23 @@ t.test('a regeneration and a sign-in again on the device stay bound to it; one w
   t.match(await app.sessions.listByUser('ada'), [{ deviceBound: true }], 'and the one before has ended')
 })
 
+t.test('a browser that asks while its session is on its way to another id is not told to forget it', async (t) => {
+  const store = new MemoryStore()
+  const place = await start(t, true, { store })
+  const { browser } = place
+  await bind(place)
+  const before = [...browser.cookies]
+  const { id } = (await browser.post('/regenerate')).json<{ id: string }>()
+  for (const [name, value] of before) browser.cookies.set(name, value)
+  browser.loseShortCookie()
+  // A store whose steps reach several servers has ended the old one by then, and the new one is not to be found yet.
+  const find = store.find.bind(store)
+  let missed = 0
+  store.find = async (...asked) => asked[0] === id && missed++ < 3 ? null : await find(...asked)
+  t.equal((await browser.refresh()).statusCode, 200)
+  t.equal(missed, 4, 'it was looked for again')
+})
+
 t.test('a sign-in ends the session that its browser could not use, and takes nothing of it along', async (t) => {
   const lives = { label: 'her laptop', meta: { a: 1 }, data: { cart: ['tea'] } }
   for (const [deviceBound, isBound] of [[true, true], [{ required: true }, false], [{ required: true }, true]] as const) {
