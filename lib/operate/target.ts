@@ -23,11 +23,11 @@ const PORTS = { server: 6379, sentinel: 26379 }
  */
 export function targetOf (values: Values, env: Surroundings['env']): Target {
   const given = textOf(values, 'redis')
-  const text = given ?? env.REDIS_URL
-  if (text === undefined || text === '') {
+  const text = given ?? env.REDIS_URL ?? ''
+  const urls = text.split(',').map((url) => url.trim()).filter((url) => url !== '')
+  if (urls.length === 0) {
     throw misuse('it is not said where Redis is: set REDIS_URL, or write --redis redis://host:6379')
   }
-  const urls = text.split(',').map((url) => url.trim()).filter((url) => url !== '')
   const servers = urls.map((url) => serverOf(url, given === undefined ? 'REDIS_URL' : '--redis'))
   if (given !== undefined && servers.some(({ password }) => password !== undefined)) {
     throw misuse('--redis has a password: everybody on this machine could see it. Set REDIS_PASSWORD (and ' +

@@ -56,6 +56,7 @@ t.test('what is not understood ends with 2, says what to write, and never reache
     if (!argv.includes('--json=yes')) t.match(asJson, { code: 2, err: '', out: /^\{"error":\{"code":"usage","message":".*"\}\}\n$/ }, argv.join(' '))
   }
   t.match(await operate(['list', '--user', 'ada']), { code: 2, err: /set REDIS_URL/ })
+  t.match(await operate(['list', '--user', 'ada', '--redis', ' , ']), { code: 2, err: /set REDIS_URL/ })
 })
 
 t.test('a password or a token among the arguments is refused, and not repeated', async (t) => {
