@@ -168,7 +168,7 @@ class SurvivingSession {
     return survivor
   }
 
-  /** Follows its moves. Redis remembers one for ten seconds: call this again within that time. */
+  /** Follows its moves. Redis remembers one for an hour: call this again within that time. */
   async follow (): Promise<void> {
     for (const seen = new Set<string>(); !seen.has(this.#last);) {
       seen.add(this.#last)

@@ -24,7 +24,7 @@ import type { SessionKind, SessionRecord } from './record.ts'
 import { OF_IDP, Revocations } from './revocations.ts'
 import type { EndedSession, Revocation } from './revocations.ts'
 import { EndSignals } from './signals.ts'
-import { advance, bind, listsOf, setTimeouts } from './store.ts'
+import { advance, bind, fullPage, listsOf, setTimeouts } from './store.ts'
 import type { AttemptCounters, Change, Limit, ListAllOptions, ListOptions, SessionStore, StoreEvents } from './store.ts'
 import { isSameHash } from './token.ts'
 import type { TokenFormat } from './token.ts'
@@ -295,7 +295,8 @@ export class SessionCore {
   async listByUser (userId: string, options: ListOptions): Promise<SessionRecord[]> {
     const lists = listsOf(this.#store)
     return await this.#traces.list(async () => {
-      return (await lists.listByUser(userId, options)).filter((record) => !this.#isRefused(record))
+      const list = lists.listByUser.bind(lists, userId)
+      return await fullPage(list, options, (record) => this.#isRefused(record) ? null : record)
     })
   }
 

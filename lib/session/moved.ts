@@ -2,9 +2,6 @@ import { LOOK_AGAIN_MS, MOVED_WAIT_MS } from '../util/timings.ts'
 import type { SessionRecord } from './record.ts'
 import type { Change, SessionStore } from './store.ts'
 
-/** Number of tries to find a session that is on its way to another id. */
-const TRIES = MOVED_WAIT_MS / LOOK_AGAIN_MS
-
 /** Changes the data of a session, under the id that it has by now. `null`: it has ended. */
 export async function updateMoved (
   store: SessionStore, seen: SessionRecord, change: Change
@@ -38,13 +35,13 @@ export async function findSuccessor (
   store: SessionStore, id: string, get = store.find.bind(store)
 ): Promise<SessionRecord | null> {
   const seen = new Set<string>()
-  let tries = 1
+  const giveUpAt = performance.now() + MOVED_WAIT_MS
   for (let last = id; ;) {
     const next = await store.successor?.(last) ?? null
     if (next !== null && !seen.has(next)) {
       seen.add(next)
       last = next
-    } else if (last === id || tries++ === TRIES) return null
+    } else if (last === id || performance.now() > giveUpAt) return null
     else await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS))
     const found = await get(last)
     if (found !== null) return found

@@ -85,7 +85,8 @@ interface RevocationsOptions {
 
 /**
  * Users whose sessions are being ended, or sessions at a provider, which may take a while. This process refuses all of
- * those sessions from the first moment on. Where the store fails half-way, the work is repeated until it is done.
+ * those sessions from the first moment on; where one is to go on, from when that was found. Where the store fails
+ * half-way, the work is repeated until it is done.
  */
 export class Revocations {
   readonly #store: SessionStore
@@ -116,7 +117,7 @@ export class Revocations {
   /** Begins to end the sessions of a name. */
   begin (name: string, except: string | undefined, cause: EndCause): Revocation {
     const running: Running = { name, except, cause, before: this.#store.now(), keptAt: null, ended: 0, steps: 0 }
-    this.#running.set(name, (this.#running.get(name) ?? new Set()).add(running))
+    if (except === undefined) this.#refuseFrom(running)
     const done = this.#run(running)
     // A caller who does not wait any more is not told.
     done.catch(() => {})
@@ -143,7 +144,11 @@ export class Revocations {
   async #run (running: Running, before?: number): Promise<number> {
     const { name, except, cause } = running
     try {
-      if (except !== undefined) running.keptAt ??= (await findMoved(this.#store, except))?.createdAt ?? null
+      if (except !== undefined) {
+        running.keptAt ??= (await findMoved(this.#store, except))?.createdAt ?? null
+        // Not before: the session that goes on may have another id by now.
+        this.#refuseFrom(running)
+      }
       const onEnded = (ended: readonly EndedSession[]): void => {
         running.ended += ended.length
         running.steps++
@@ -186,6 +191,11 @@ export class Revocations {
       this.#failed.delete(key)
       if (await this.#run(running, running.before).then(() => false, () => true)) return
     }
+  }
+
+  /** Has this process refuse the sessions that are to end. */
+  #refuseFrom (running: Running): void {
+    this.#running.set(running.name, (this.#running.get(running.name) ?? new Set()).add(running))
   }
 
   #forget (running: Running): void {

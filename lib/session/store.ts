@@ -283,7 +283,7 @@ export interface SessionLists {
 
   /**
    * Ends every session of the user but `except`, and calls off every login of theirs that is under way. `except` goes
-   * on also under an id to which it has moved within the last ten seconds, or is moving. Later logins are left alone.
+   * on also under an id to which it has moved within the last hour, or is moving. Later logins are left alone.
    *
    * Works in portions of some hundred, so that other calls have their turn, and in a full store. What has ended is off
    * the list: a later call goes on where this one was broken off. Resolves with the ids that were ended.
@@ -340,8 +340,8 @@ export interface SessionStore extends Partial<SessionLists> {
   /**
    * Stores a new session in place of `old`, as a sign-in does.
    *
-   * `old` is dead before this resolves, in a store with `successor` also where it has moved within the last ten
-   * seconds. It still lives if the new session could not be written: a full store signs nobody out. Nobody finds the
+   * `old` is dead before this resolves, in a store with `successor` also where it has moved within the last hour. It
+   * still lives if the new session could not be written: a full store signs nobody out. Nobody finds the
    * new session before `old` is gone. Where `old` had ended before, the new session begins all the same.
    *
    * Changes of `old` up to its end are not lost: if its data is not what `old` says, the data of the new session is
@@ -381,7 +381,7 @@ export interface SessionStore extends Partial<SessionLists> {
 
   /**
    * Ends a session and takes it off its user's list. Resolves with the session that ended, `null` when it was absent.
-   * Works in a full store. In a store with `successor` a session that has moved within the last ten seconds ends under
+   * Works in a full store. In a store with `successor` a session that has moved within the last hour ends under
    * its new id: the caller knew it by the old one.
    *
    * With `secretHash` only a session of that hash ends, or what one of that hash under this id has moved to. Any other
@@ -402,7 +402,7 @@ export interface SessionStore extends Partial<SessionLists> {
   }
 
   /**
-   * Resolves with the id under which a session that moved within the last ten seconds goes on, or `null`. Without it, a
+   * Resolves with the id under which a session that moved within the last hour goes on, or `null`. Without it, a
    * sign-out that meets a move of its session misses it, and a change that meets one is lost.
    */
   successor? (id: string): Promise<string | null>
@@ -503,6 +503,24 @@ export function hasLists (store: SessionStore): store is SessionStore & SessionL
 export function listsOf (store: SessionStore): SessionLists {
   if (hasLists(store)) return store
   throw new errors.UNSUPPORTED('listing sessions, or ending all of a user, on a store without lists')
+}
+
+/**
+ * Lists a page of a user's sessions, of which `shown` leaves some out: as many as are asked for, while there are more.
+ * `list` lists them all.
+ */
+export async function fullPage (
+  list: (options: ListOptions) => Promise<SessionRecord[]>, { limit = LIST_LIMIT, before }: ListOptions,
+  shown: (record: SessionRecord) => SessionRecord | null
+): Promise<SessionRecord[]> {
+  const page: SessionRecord[] = []
+  for (let last = before; ;) {
+    const size = limit - page.length
+    const listed = await list({ limit: size, before: last })
+    page.push(...listed.map(shown).filter((record) => record !== null))
+    if (listed.length < size || page.length === limit) return page
+    last = listed.at(-1)
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events'
 import type { NewTimeouts, SessionRecord } from '../session/record.ts'
-import { advance, bind, LIST_LIMIT, listsOf, setTimeouts } from '../session/store.ts'
+import { advance, bind, fullPage, listsOf, setTimeouts } from '../session/store.ts'
 import type {
   AttemptCounters, BeginOptions, Bus, Change, DeleteByUserOptions, DeleteOptions, EndRecord, ListAllOptions,
   ListOptions, MoveOptions, ReplaceOptions, SessionStore, StoreEvents
@@ -112,15 +112,9 @@ export class EncryptedStore implements SessionStore {
     return await this.#store.ended?.(id) ?? null
   }
 
-  async listByUser (userId: string, { limit = LIST_LIMIT, before }: ListOptions = {}): Promise<SessionRecord[]> {
-    const listed: SessionRecord[] = []
-    for (let last = before; ;) {
-      const size = limit - listed.length
-      const stored = await listsOf(this.#store).listByUser(userId, { limit: size, before: last })
-      listed.push(...stored.map((record) => this.#opened(record)).filter((record) => record !== null))
-      if (stored.length < size || listed.length === limit) return listed
-      last = stored.at(-1)
-    }
+  async listByUser (userId: string, options: ListOptions = {}): Promise<SessionRecord[]> {
+    const lists = listsOf(this.#store)
+    return await fullPage(lists.listByUser.bind(lists, userId), options, (record) => this.#opened(record))
   }
 
   async deleteByUser (userId: string, options?: DeleteByUserOptions): Promise<string[]> {

@@ -3,7 +3,7 @@ import { MOVED_MS } from '../util/timings.ts'
 /** Most moves that are remembered. */
 const MOST = 10_000
 
-/** The new ids of sessions that moved within the last ten seconds, for callers who know only the old one. */
+/** The new ids of sessions that moved within the last hour, for callers who know only the old one. */
 export class Successors {
   readonly #ids = new Map<string, { to: string, secretHash: string, until: number }>()
 

@@ -136,12 +136,15 @@ export const REFUSAL_QUIET_MS = 60_000
 
 /** How long a login may take from its first command to its last. Greater than all its commands, one after the other. */
 export const PENDING_MS = 10_000
-/** How long the new id of a session that has moved is remembered. Greater than REQUEST_WAIT_MS and MOVED_WAIT_MS. */
-export const MOVED_MS = 10_000
+/**
+ * How long the new id of a session that has moved is remembered, for whoever ends it by the old one: from a list that
+ * was read before, or again after an outage. Much greater than REQUEST_WAIT_MS and MOVED_WAIT_MS.
+ */
+export const MOVED_MS = 3_600_000
 /** How soon to look again for a session that is on its way. Smaller than MOVED_WAIT_MS and ADOPTION_WAIT_MS. */
 export const LOOK_AGAIN_MS = 10
 /** How long to look for a session that is on its way to another id. Smaller than REQUEST_WAIT_MS. */
-export const MOVED_WAIT_MS = 100
+export const MOVED_WAIT_MS = 200
 /** How long to look for a session that another process adopts. Smaller than REQUEST_WAIT_MS. */
 export const ADOPTION_WAIT_MS = 300
 /**

@@ -8,7 +8,7 @@ import { EVERYTHING, marking } from './everything.ts'
 import { proxied } from './proxied.ts'
 import { prefix, startCluster, startRedis, until } from './redis.ts'
 import { openNear, Views } from './near.ts'
-import { age, keysOf, openStore } from './redis-store.ts'
+import { age, isPointer, keysOf, openStore } from './redis-store.ts'
 import { PENDING_MS } from '../../lib/util/timings.ts'
 
 /** A store that lists its sessions. */
@@ -199,6 +199,7 @@ export async function leftovers ({ client, keyPrefix, views: [view] }: Arena, in
   // A list may hold what is gone until somebody looks at it.
   for (const userId of interrupted) await view.listByUser(userId)
   const left = await keysOf(client, keyPrefix)
-  // Marks are to stay.
-  return left.filter((key) => !EVERYTHING || !key.endsWith(':ended')).slice(0, 5)
+  const pointers = await Promise.all(left.map(async (key) => await isPointer(client, key)))
+  // Marks are to stay, and what says where a session has moved.
+  return left.filter((key, index) => !(pointers[index] === true || (EVERYTHING && key.endsWith(':ended')))).slice(0, 5)
 }

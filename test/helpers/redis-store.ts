@@ -80,6 +80,11 @@ export async function keysOf (client: Client, prefix: string): Promise<string[]>
   return keys.flat().sort()
 }
 
+/** Whether a key says where its session has moved. */
+export async function isPointer (client: Client, key: string): Promise<boolean> {
+  return await client.type(key) === 'string' && (await client.get(key))?.startsWith('>') === true
+}
+
 /** Makes the sessions and lists of `prefix` older, as waiting would. */
 export async function age (client: Client, prefix: string, ms: number): Promise<void> {
   await Promise.all((await keysOf(client, prefix)).map((key) => client.eval(AGE, 1, key, ms)))

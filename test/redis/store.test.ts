@@ -369,7 +369,7 @@ t.test('however long the end of very many takes, the exception is known under an
   const moved = { ...first, id: record().id }
   const ending = await beforePage(t, ours, {
     2: async () => t.ok(await other.move(moved, first)),
-    // As after ten seconds.
+    // As after an hour.
     4: async () => t.equal(await redis.client.del(`@{${ours}${first.id}}`), 1)
   })
   t.equal((await ending.deleteByUser('ada', { except: first.id })).length, others.length)

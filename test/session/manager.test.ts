@@ -707,6 +707,53 @@ t.test('a session whose end is not confirmed is refused all the same', async (t)
   await until('its end', async () => await store.peek(session.id) === null)
 })
 
+t.test('where some sessions of a page are refused, it is filled up by the next ones, and none is overlooked', async (t) => {
+  const store = new SpyStore()
+  const sessions = openManager(t, { store, maxSessionsPerUser: false })
+  const all: string[] = []
+  for (let index = 0; index < 150; index++) all.unshift((await sessions.create({ userId: 'ada' })).session.id)
+  store.failing.add('delete')
+  for (const id of [all[5], all[149]]) await t.rejects(sessions.revoke(any(id)), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  const live = all.filter((_id, index) => index !== 5 && index !== 149)
+  const pages: string[][] = []
+  for (let before: SessionInfo | undefined; ;) {
+    const page = await sessions.listByUser('ada', { limit: 50, before })
+    pages.push(page.map(({ id }) => id))
+    before = page.at(-1)
+    if (page.length < 50) break
+  }
+  t.strictSame(pages.map(({ length }) => length), [50, 50, 48])
+  t.strictSame(pages.flat().sort(), live.sort())
+  t.equal(await sessions.setTimeouts({ userId: 'ada' }, { idleTimeout: '5m' }), 148)
+})
+
+t.test('an end that is repeated after a long outage ends a session that has moved meanwhile, and keeps one that is to go on', async (t) => {
+  let aged = 0
+  const store = new MemoryStore({ now: () => Date.now() + aged })
+  const sessions = openManager(t, { store })
+  const [hers, his, kept] = [await sessions.create({ userId: 'ada' }), await sessions.create({ userId: 'bob' }), await sessions.create({ userId: 'bob' })]
+  const { delete: end, deleteByUser: endAll } = store
+  store.delete = async () => { throw new errors.STORE_UNAVAILABLE() }
+  store.deleteByUser = async (_userId, options) => {
+    options?.onEnded?.([])
+    throw new errors.STORE_UNAVAILABLE()
+  }
+  await t.rejects(sessions.revoke(hers.session.id), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  await t.rejects(sessions.revokeUser('bob', { except: kept.session.id }), { code: 'ERR_SESSION_STORE_UNAVAILABLE' })
+  // In another process, which reaches the store.
+  const move = async (id: string): Promise<string> => {
+    const old = await store.find(id)
+    if (old === null) throw new Error('it lives')
+    await store.move({ ...old, id: newId() }, old)
+    return await store.successor(id) ?? ''
+  }
+  const moved = { hers: await move(hers.session.id), kept: await move(kept.session.id) }
+  aged = 10 * MINUTE
+  Object.assign(store, { delete: end, deleteByUser: endAll })
+  await until('their ends', async () => await store.find(moved.hers) === null && await store.find(his.session.id) === null)
+  t.ok(await store.find(moved.kept))
+})
+
 // -- health, options, closing -------------------------------------------------------------------------
 
 both('health says that the store answers, and how fast', async (t, open) => {

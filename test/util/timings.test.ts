@@ -86,6 +86,7 @@ const RULES: Record<string, boolean> = {
   'a login has time for its commands': LOGIN_COMMANDS * COMMAND_DEADLINE_MS < PENDING_MS,
   'a session that moved is known longer than it is looked for': MOVED_WAIT_MS < MOVED_MS,
   'a session that moved is known to the requests that came with it': REQUEST_WAIT_MS < MOVED_MS,
+  'a session that moved is known to whoever ends it again after an outage': durationMs('10m') < MOVED_MS,
   'a session on its way is looked for more than once': LOOK_AGAIN_MS < MOVED_WAIT_MS,
   'a session on its way is looked for while the request waits': MOVED_WAIT_MS < REQUEST_WAIT_MS,
   'a session being adopted is looked for more than once': LOOK_AGAIN_MS < ADOPTION_WAIT_MS,
