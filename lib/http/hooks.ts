@@ -8,13 +8,14 @@ import { navigates } from './device-asking.ts'
 import { keepPrivate } from './reply-head.ts'
 import { requestSessionOf, storedSessionOf } from './request-session.ts'
 import type { StoredSession } from './stored-session.ts'
-import { WaitingPayload } from './waiting-payload.ts'
+import { discard, headersOfContent, WaitingPayload } from './waiting-payload.ts'
 
 /**
  * Adds the hooks that every request meets. They load its session if it carries a credential that verifies, and store
  * what changed before the reply goes out. A request without a credential costs nothing.
  */
 export function addHooks (app: FastifyInstance, context: PluginContext): void {
+  endAtReply(app)
   // Both hooks answer at once when there is nothing to wait for, and with a promise when there is:
   // Fastify catches what the rest of the request throws behind a promise of a hook, not behind a callback.
   app.addHook('onRequest', (request, reply, done) => {
@@ -30,7 +31,7 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
     // It is used now, and its reply is never over.
     if (opensWebSocket(request)) return Promise.resolve(loading).then(() => stored.useAtOnce())
     const mayLoadAgain = context.device !== null && navigates(request)
-    if (loading !== undefined) return mayLoadAgain ? loading.then(() => loadAgain(stored, reply)) : loading
+    if (loading !== undefined) return mayLoadAgain ? loading.then(() => stopped(loadAgain(stored, reply))) : loading
     // A reply that is sent needs no other hook.
     if (!mayLoadAgain || !loadAgain(stored, reply)) done()
   })
@@ -47,28 +48,46 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
       return done(null, payload)
     }
     const session = known ?? requestSessionOf(context, request)
-    if (session.turnedAwayTo !== null) payload = redirectOnly(reply, session.turnedAwayTo, payload)
-    session.notePayload(payload)
+    const { turnedAwayTo } = session
+    if (turnedAwayTo !== null) payload = redirectOnly(reply, turnedAwayTo, payload)
     // Fastify waits for none of them: the one that waits is the reply.
-    if (session.waiting !== null) return session.waiting.replace(payload)
+    if (session.waiting !== null) return session.sendAsWell(payload, reply)
+    session.notePayload(payload)
     const work = session.beforeReply(reply)
     if (work === undefined) {
       stored.writeCookie(reply)
       stored.endReplyToNobody()
       return done(null, payload)
     }
-    const waiting = session.waiting = new WaitingPayload(payload)
+    const waiting = session.waiting = new WaitingPayload(payload, reply)
     return work.finally(() => {
       session.waiting = null
       stored.writeCookie(reply)
     }).then(() => {
       stored.endReplyToNobody()
-      return waiting.release()
+      return waiting.release(reply)
     }, (error: unknown) => {
       waiting.destroy()
       throw error
     })
   })
+}
+
+/**
+ * Has no route run after a reply. Fastify stops where a reply is over, and one that waits is not: the route of a guard
+ * that does not return its reply would run, now and then.
+ */
+function endAtReply (app: FastifyInstance): void {
+  app.addHook('onRoute', (route) => {
+    route.preHandler = [...[route.preHandler ?? []].flat(), (request, _reply, done) => {
+      if ((request as SessionRequest)[kStoredSession]?.isReplying !== true) done()
+    }]
+  })
+}
+
+/** Returns a promise that does not resolve where a request has been answered: nothing that follows may run. */
+function stopped (isAnswered: boolean): Promise<never> | undefined {
+  return isAnswered ? new Promise(() => {}) : undefined
 }
 
 const RELOAD = 'location.reload()'
@@ -95,15 +114,12 @@ function loadAgain (stored: StoredSession, reply: FastifyReply): boolean {
  */
 function redirectOnly (reply: FastifyReply, page: string, payload: unknown): unknown {
   if (reply.statusCode >= 500) return payload
-  new WaitingPayload(payload).destroy()
-  for (const name of Object.keys(reply.getHeaders())) if (OF_CONTENT.test(name)) reply.removeHeader(name)
+  discard(payload)
+  for (const name of headersOfContent(reply)) reply.removeHeader(name)
   reply.code(303).header('location', page)
   keepPrivate(reply)
   return null
 }
-
-/** Headers that describe a payload. */
-const OF_CONTENT = /^(content-(?!security)|etag$|last-modified$)/
 
 /**
  * Returns the credential of a request, `null` if it has none.

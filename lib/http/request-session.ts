@@ -207,9 +207,17 @@ export class RequestSession implements SessionOwner {
     await this.#inTurn(() => this.stored.end(cause))
   }
 
+  /** Sends a payload while the reply waits: it goes out if nothing was sent before, or the client is turned away. */
+  sendAsWell (payload: unknown, reply: FastifyReply): void {
+    const { waiting } = this
+    if (waiting === null) return
+    if (this.turnedAwayTo !== null) waiting.replace(payload, reply)
+    else if (!waiting.offer(payload, reply)) return
+    this.notePayload(payload)
+  }
+
   /** Notes what is sent. Of a `Response` Fastify takes the status after its hooks, whatever was set before. */
   notePayload (payload: unknown): void {
-    if (payload === undefined && this.waiting !== null) return
     this.#responseStatus = isResponse(payload) ? payload.status : null
   }
 
@@ -292,7 +300,8 @@ export class RequestSession implements SessionOwner {
   }
 
   #isError (reply: FastifyReply): boolean {
-    return this.#hasFailed || (this.#responseStatus ?? this.stored.statusOf(reply)) >= 400
+    const status = this.#responseStatus ?? this.waiting?.status ?? this.stored.statusOf(reply)
+    return this.#hasFailed || status >= 400
   }
 
   #isChanged (): boolean {

@@ -1,42 +1,83 @@
+import type { OutgoingHttpHeader } from 'node:http'
 import type { Readable } from 'node:stream'
+import type { FastifyReply } from 'fastify'
 
 /**
- * The payload of a reply that waits until the changes of its request are stored. An async route that does not return
- * its reply, or throws after it, sends it again meanwhile: status and headers are then those of the second send, and so
- * is the payload, if it has one.
+ * The payload of a reply that waits until the changes of its request are stored. What is sent first goes out, with its
+ * status, as in Fastify where nothing waits: hooks and routes that do not return their reply are followed by others,
+ * which send as well. A route that returns nothing has sent nothing yet: it gives way to what its callback sends.
  */
 export class WaitingPayload {
   #payload: unknown
   #stream: Partial<Readable> | null = null
   #failure: Error | undefined
+  /** The status that was sent, `null` while nothing was. */
+  status: number | null = null
+  /** What the headers say of the payload. */
+  #headers: Array<[name: string, value: OutgoingHttpHeader | undefined]> = []
 
-  constructor (payload: unknown) {
-    this.replace(payload)
+  constructor (payload: unknown, reply: FastifyReply) {
+    this.replace(payload, reply)
   }
 
-  replace (payload: unknown): void {
-    if (payload === undefined) return
-    this.destroy()
+  /** Takes what is sent as well, if nothing was sent before; else lets go of it. Returns whether it was taken. */
+  offer (payload: unknown, reply: FastifyReply): boolean {
+    const isFirst = this.status === null && payload !== undefined
+    if (isFirst) this.replace(payload, reply)
+    else discard(payload)
+    return isFirst
+  }
+
+  /** Takes a payload, whatever was sent before. */
+  replace (payload: unknown, reply: FastifyReply): void {
+    discard(this.#payload)
     this.#payload = payload
-    const stream = payload as Partial<Readable> | null
-    this.#stream = typeof stream?.pipe === 'function' && typeof stream.once === 'function' ? stream : null
+    this.#stream = isStream(payload) ? payload : null
     // Fastify listens to its errors only after its hooks: until then one would be nobody's, and end the process.
-    this.#stream?.once?.('error', (error: Error) => { if (stream === this.#stream) this.#failure = error })
+    this.#stream?.once?.('error', (error: Error) => { if (payload === this.#stream) this.#failure = error })
+    const isNothing = payload === undefined && reply.statusCode === 200
+    this.status = isNothing ? null : reply.statusCode
+    this.#headers = headersOfContent(reply).map((name) => [name, reply.getHeader(name)])
   }
 
-  /** Returns the payload. Throws the error that its stream had while it waited. */
-  release (): unknown {
+  /** Returns the payload, and gives the reply its status. Throws the error that its stream had while it waited. */
+  release (reply: FastifyReply): unknown {
     if (this.#failure !== undefined) throw this.#failure
+    if (this.status !== null && this.status !== reply.statusCode) reply.code(this.status)
+    for (const name of headersOfContent(reply)) reply.removeHeader(name)
+    for (const [name, value] of this.#headers) reply.header(name, value)
     return this.#payload
   }
 
   /** Lets go of the payload: something else is sent in its place. */
   destroy (): void {
-    this.#stream?.destroy?.()
-    const { body = this.#payload } = isResponse(this.#payload) ? this.#payload : {}
-    // One that somebody else reads is theirs to cancel.
-    if (body instanceof ReadableStream) body.cancel().catch(() => {})
+    discard(this.#payload)
   }
+}
+
+/** Headers that describe a payload. */
+const OF_CONTENT = /^(content-(?!security)|etag$|last-modified$)/
+
+/** Returns the names of the headers that describe a payload. */
+export function headersOfContent (reply: FastifyReply): string[] {
+  return Object.keys(reply.getHeaders()).filter((name) => OF_CONTENT.test(name))
+}
+
+/** Lets go of a payload that is not sent. */
+export function discard (payload: unknown): void {
+  if (isStream(payload)) {
+    payload.once?.('error', () => {})
+    payload.destroy?.()
+  }
+  const { body = payload } = isResponse(payload) ? payload : {}
+  // One that somebody else reads is theirs to cancel.
+  if (body instanceof ReadableStream) body.cancel().catch(() => {})
+}
+
+/** Whether Fastify takes a payload for a stream. */
+function isStream (payload: unknown): payload is Partial<Readable> {
+  const stream = payload as Partial<Readable> | null | undefined
+  return typeof stream?.pipe === 'function' && typeof stream.once === 'function'
 }
 
 /** Whether a payload is a `Response` of the web, as Fastify looks at it: there are several classes of that name. */

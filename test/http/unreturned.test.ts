@@ -4,7 +4,7 @@ import fastifyCookie from '@fastify/cookie'
 import fastifySession from '@fastify/session'
 import type { SessionStore } from '@fastify/session'
 import Fastify from 'fastify'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import { RedisStore } from '../../lib/express/redis-store.ts'
@@ -159,12 +159,22 @@ t.test('a sign-in that fails in such a route says why, and one that does not log
   t.strictSame(site.app.lines.filter(({ level }) => level >= 40), [])
 })
 
-t.test('of what is sent while the reply waits the last goes out, whole', async (t) => {
+t.test('of what is sent while the reply waits the first goes out, whole, as without sessions; a route that returns nothing has sent nothing', async (t) => {
   const site = await open(t, {
     throws: async ({ session }, reply) => {
       session.userId = 7
       reply.send('ok')
       throw new Error('too late')
+    },
+    returns: async ({ session }, reply) => {
+      session.userId = 7
+      reply.code(202).send({ first: true })
+      return 'the second' as never
+    },
+    redirects: async ({ session }, reply) => {
+      session.userId = 7
+      reply.redirect('/elsewhere')
+      return { second: true } as never
     },
     // An async route that returns nothing is a reply without a body, and the callback's is another.
     saves: async ({ session }, reply) => {
@@ -173,14 +183,68 @@ t.test('of what is sent while the reply waits the last goes out, whole', async (
     },
     streams: async ({ session }, reply) => {
       session.userId = 7
-      reply.send(Readable.from(['nobody', 'reads', 'this']))
-      reply.code(202).send(Readable.from(['all ', 'of it']))
+      reply.header('content-type', 'text/csv').send(Readable.from(['all ', 'of it']))
+      reply.code(203).type('text/html').send(Readable.from(['nobody', 'reads', 'this']))
     }
   })
-  t.match(await site.visitor().post('/throws'), { status: 500, body: /"message":"too late"/ })
-  t.match(await site.visitor().post('/saves'), { status: 200, body: 'saved' })
+  const seen: unknown[] = []
+  for (const name of ['throws', 'returns', 'redirects', 'saves', 'streams']) {
+    const { status, body, headers } = await site.visitor().post(`/${name}`)
+    seen.push([name, status, body, headers.get('content-type'), headers.get('content-length'), headers.get('location')])
+  }
+  t.strictSame(seen, [
+    ['throws', 200, 'ok', 'text/plain; charset=utf-8', '2', null],
+    ['returns', 202, '{"first":true}', 'application/json; charset=utf-8', '14', null],
+    ['redirects', 302, '', null, '0', '/elsewhere'],
+    ['saves', 200, 'saved', 'text/plain; charset=utf-8', '5', null],
+    ['streams', 200, 'all of it', 'text/csv', null, null]
+  ])
   t.match(await site.visitor().post('/saves', { origin: 'https://mallory.example' }), { status: 403, body: /"code":"ERR_SESSION_CSRF_REJECTED"/ })
-  t.match(await site.visitor().post('/streams'), { status: 202, body: 'all of it' })
+})
+
+t.test('a guard that answers and does not return its reply is followed by no route, whatever its reply waits for', async (t) => {
+  const guards: Record<string, RouteShorthandOptions> = {
+    sends: { preHandler: async (_request, reply) => { reply.code(403).send({ error: 'not for you' }) } },
+    nothing: { preHandler: async (_request, reply) => { reply.code(401).send() } },
+    'calls-back': {
+      preHandler: (_request, reply, done) => {
+        reply.code(403).send({ error: 'not for you' })
+        done()
+      }
+    },
+    redirects: { preHandler: async (_request, reply) => { reply.redirect('/login') } },
+    early: { onRequest: async (_request, reply) => { reply.code(403).send({ error: 'not for you' }) } },
+    flash: {
+      preHandler: async (request, reply) => {
+        request.session.flash = 'not for you'
+        reply.code(403).send({ error: 'not for you' })
+      }
+    },
+    fine: { preHandler: async () => {} }
+  }
+  let runs = 0
+  const site = await open(t, {
+    login: async (request) => { await site.app.login(request, { id: 'ada' }) }
+  }, { touchAfter: 0 }, (app) => {
+    for (const [name, guard] of Object.entries(guards)) {
+      app.post(`/${name}`, guard, async () => {
+        runs++
+        return { salaries: [1, 2, 3] }
+      })
+    }
+  })
+  const ada = site.visitor()
+  await post(site, ada, '/login')
+  const seen: unknown[] = []
+  for (const name of Object.keys(guards)) {
+    const { status, body } = await post(site, ada, `/${name}`)
+    seen.push([name, status, body, runs])
+  }
+  const refused = '{"error":"not for you"}'
+  t.strictSame(seen, [
+    ['sends', 403, refused, 0], ['nothing', 401, '', 0], ['calls-back', 403, refused, 0], ['redirects', 302, '', 0],
+    ['early', 403, refused, 0], ['flash', 403, refused, 0], ['fine', 200, '{"salaries":[1,2,3]}', 1]
+  ])
 })
 
 t.test('what comes after the reply is told, and signs nobody in', async (t) => {
