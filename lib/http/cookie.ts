@@ -100,10 +100,7 @@ export class PendingCookie {
 
   /** Puts the cookie into a reply that Fastify will send. */
   write (reply: FastifyReply): void {
-    const lines = this.#takeLines()
-    if (lines.length === 0) return
-    for (const line of lines) reply.header('set-cookie', line)
-    keepPrivate(reply)
+    addCookies(reply, this.#takeLines())
   }
 
   /** Returns the status that the client sees: one that went out with a cookie, else the reply's of now. */
@@ -134,6 +131,14 @@ export class PendingCookie {
     this.#asks = session.isNew ? askingFor(this.#context, this.#request, session.record) : null
     return settingLines(this.#context, this.#request, session)
   }
+}
+
+/** Adds `Set-Cookie` lines to a reply. Those that somebody has put into its raw head stay: Fastify's replace them. */
+export function addCookies (reply: FastifyReply, lines: string[]): void {
+  if (lines.length === 0) return
+  const all = [reply.getHeader('set-cookie') ?? [], lines].flat() as string[]
+  reply.removeHeader('set-cookie').header('set-cookie', all)
+  keepPrivate(reply)
 }
 
 /** Puts `Set-Cookie` lines into the head of a reply, at the last moment. */
@@ -170,7 +175,10 @@ function clearingLines (context: PluginContext, request: FastifyRequest): string
   return [setCookieLine(context, request, { name, ...EXPIRED }), ...clearingLinesOf(context, request, others)]
 }
 
-function clearingLinesOf (context: PluginContext, request: FastifyRequest, names: string[]): string[] {
+/** Returns the `Set-Cookie` lines that take back those of these cookies that a request carries. */
+export function clearingLinesOf (
+  context: PluginContext, request: FastifyRequest, names: readonly string[]
+): string[] {
   return names
     .filter((name) => cookieValues(request.headers.cookie ?? '', name).length > 0)
     .map((name) => setCookieLine(context, request, { name, ...EXPIRED }))

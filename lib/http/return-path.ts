@@ -5,7 +5,7 @@ import { Signature } from '../session/token.ts'
 import { isBelow, sitePath } from '../util/site-path.ts'
 import { kReply } from './context.ts'
 import type { AnyRequest, PluginContext, SessionRequest } from './context.ts'
-import { keepPrivate } from './reply-head.ts'
+import { addCookies } from './cookie.ts'
 import { registrationOf } from './request-session.ts'
 
 /*
@@ -86,8 +86,7 @@ function setPathCookie (
   const attributes = { ...lifetime, path, secure, sameSite: 'lax', httpOnly: true } as const
   const line = request.server.serializeCookie(cookieName(options), value, attributes)
   if ([reply.getHeader('set-cookie')].flat().includes(line)) return
-  reply.header('set-cookie', line)
-  keepPrivate(reply)
+  addCookies(reply, [line])
 }
 
 function pathCookies ({ options }: PluginContext, { headers }: FastifyRequest): string[] {

@@ -19,7 +19,9 @@ import type { Token } from '../session/token.ts'
 import { TURN_REPLY_MS, UNANSWERED_MS } from '../util/timings.ts'
 import { clientOf, kReply, kRequestSession, routeConfig, warnOnce } from './context.ts'
 import type { PluginContext, RequestClient, SessionRequest } from './context.ts'
-import { addToHead, assertCookieCanBeSet, cookieLife, hasReplied, PendingCookie, setCookieLine } from './cookie.ts'
+import {
+  addCookies, addToHead, assertCookieCanBeSet, clearingLinesOf, cookieLife, hasReplied, PendingCookie, setCookieLine
+} from './cookie.ts'
 import { assertSameSite, isUpgraded } from './cross-site.ts'
 import { askingAgainFor, navigates, REGISTRATION } from './device-asking.ts'
 import { confirm } from './device-confirming.ts'
@@ -396,7 +398,12 @@ export class StoredSession {
   /** Puts the cookie into the reply, or takes it back, if that is still to be done. */
   writeCookie (reply: FastifyReply): void {
     this.#cookie?.write(reply)
-    if (this.#context.device !== null) this.#askAgain(reply)
+    const { device } = this.#context
+    if (device === null) return
+    this.#askAgain(reply)
+    // A browser asks for the next short cookie when it has none. Of one that is over it may think that it is good.
+    const names = this.#withheld === null ? [] : device.binding.cookieNames
+    addCookies(reply, clearingLinesOf(this.#context, this.#request, names))
   }
 
   /** Puts the next twin cookie into the head of a reply. One that is kept in caches stays as it is. */
@@ -548,9 +555,13 @@ export class StoredSession {
   #newSession (session: Omit<NewSession, 'replaces'>): NewSession {
     this.#assertMayBegin()
     this.assertKeepsCookies('signing in, or keeping data for somebody who is not signed in')
-    if (session.userId !== null) assertSameSite(this.#context, this.#request)
-    // A visitor's session would take the place of the cookie, though its person is signed in, for all that is known.
-    else if (this.#withheld !== null && this.#standing === 'elsewhere') throw new errors.DEVICE_MISMATCH()
+    // A visitor's session would take the place of the cookie, though its person is signed in, for all that is known:
+    // browsers leave it at home with a form of another site, and keep the new one. A script's they do not keep.
+    const isScript = (this.#request.headers['sec-fetch-mode'] ?? 'navigate') !== 'navigate'
+    if (session.userId !== null || !isScript) assertSameSite(this.#context, this.#request)
+    if (session.userId === null && this.#withheld !== null && this.#standing === 'elsewhere') {
+      throw new errors.DEVICE_MISMATCH()
+    }
     this.assertNoWebSocket()
     assertCookieCanBeSet(this.#context, this.#request)
     const replaces = this.record
@@ -579,6 +590,7 @@ export class StoredSession {
   /** Goes on with the present session under another id; if it has ended meanwhile, there is none. */
   async #move (to: { id: string, data: string, carry: NewSession['carry'] }): Promise<void> {
     if (this.#record === null) return
+    this.#assertMayBegin()
     this.assertKeepsCookies('regenerate()')
     this.assertNoWebSocket()
     assertCookieCanBeSet(this.#context, this.#request)

@@ -13,7 +13,7 @@ import { startApp } from '../helpers/app.ts'
 import type { LogLine } from '../helpers/app.ts'
 import { until } from '../helpers/redis.ts'
 import { Gate, SpyStore } from '../helpers/spy-store.ts'
-import { listen } from '../helpers/visitor.ts'
+import { listen, Visitor } from '../helpers/visitor.ts'
 
 t.test('a client that goes away before it is signed in leaves no session behind, in routes of your own as well', async (t) => {
   const store = new SpyStore()
@@ -53,6 +53,34 @@ t.test('a client that goes away before it is signed in leaves no session behind,
   t.strictSame(outcomes, ['ERR_SESSION_CLIENT_GONE', 'nothing', 'ERR_SESSION_CLIENT_GONE'])
   await app.close()
   t.equal(store.calls.includes('begin'), false)
+})
+
+t.test('a client that goes away before its session gets another id keeps the one that it has: the other would reach nobody', async (t) => {
+  const app = await startApp(t)
+  const gate = new Gate()
+  let [gone, outcome] = [Promise.resolve<unknown>(undefined), (_code: string): void => {}]
+  const saved = new Promise<string>((resolve) => { outcome = resolve })
+  app.post('/login', async (request) => { await app.login(request, { id: 'ada' }) })
+  app.get('/me', async ({ auth }) => ({ userId: auth?.userId ?? null }))
+  app.post('/regenerate', async (request) => {
+    gone = once(request.socket, 'close')
+    await gate.pass()
+    await request.session.regenerate(['userId'])
+    outcome(await request.session.save().then(() => 'saved', ({ code }: { code: string }) => code))
+  })
+  const ada = new Visitor(await listen(app))
+  await ada.post('/login')
+  const cookie = [...ada.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+  const client = get(`${ada.url}/regenerate`, { method: 'POST', headers: { cookie } })
+  client.on('error', () => {})
+  client.end()
+  await gate.reached
+  client.destroy()
+  await gone
+  gate.open()
+  t.equal(await saved, 'ERR_SESSION_CLIENT_GONE')
+  t.equal(JSON.parse((await ada.get('/me')).body).userId, 'ada')
+  t.equal((await app.sessions.listByUser('ada')).length, 1)
 })
 
 interface Sent { method?: 'GET' | 'POST', headers?: Record<string, string> }

@@ -208,6 +208,46 @@ t.test('a regeneration and a sign-in again on the device stay bound to it; one w
   t.match(await app.sessions.listByUser('ada'), [{ deviceBound: true }], 'and the one before has ended')
 })
 
+t.test('the small page is all that a link from another site gets, whatever hooks of the application wait', async (t) => {
+  let aged = 0
+  const store = new MemoryStore({ now: () => Date.now() + aged })
+  // A look-up takes a turn, as in Redis.
+  store.findNow = () => undefined
+  const place = await start(t, true, { store })
+  const { app, browser } = place
+  let runs = 0
+  app.addHook('onSend', async (_request, _reply, payload) => {
+    await setImmediate()
+    return payload
+  })
+  app.get('/callback', async () => { runs++ })
+  app.get('/paid', { preHandler: app.authenticatePage }, async () => { runs++ })
+  await bind(place)
+  aged = MINUTE
+  browser.loseShortCookie()
+  for (const url of ['/callback', '/paid']) {
+    const { statusCode, body } = await browser.get(url, { ...PAGE, 'sec-fetch-site': 'cross-site' })
+    t.match({ statusCode, body }, { statusCode: 200, body: /location\.reload/ }, url)
+  }
+  t.equal(runs, 0)
+})
+
+t.test('a short cookie that is over, and that a browser sends all the same, is taken back, so that it asks for the next', async (t) => {
+  const place = await start(t)
+  const { browser, age } = place
+  await bind(place)
+  const others = browser.thief()
+  age(11 * MINUTE)
+  const { statusCode, headers } = await browser.get('/me')
+  t.equal(statusCode, 401)
+  t.match(headers['set-cookie'], /^__Host-sid-bound=; Max-Age=0;/)
+  t.notOk(browser.cookies.has('__Host-sid-bound'))
+  t.equal((await browser.refresh()).statusCode, 200)
+  t.match((await browser.get('/me')).json(), { user: 'ada', bound: true })
+  t.equal((await others.get('/me')).statusCode, 401, 'a copy gains nothing by it')
+  t.equal((await others.get('/me')).statusCode, 401)
+})
+
 t.test('a browser that asks while its session is on its way to another id is not told to forget it', async (t) => {
   const store = new MemoryStore()
   const place = await start(t, true, { store })

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { SessionOptions } from '../../lib/index.ts'
@@ -31,6 +31,20 @@ async function openShop (t: Test, options: Partial<SessionOptions> = {}): Promis
   app.post('/cart', async (request) => { request.session.cart = ['book'] })
   return { app, store, age: (ms) => { now += ms } }
 }
+
+t.test('cookies that the application has put into the raw reply stay beside those of the plugin', async (t) => {
+  const { app } = await openShop(t)
+  const raw = async (_request: unknown, { raw }: FastifyReply): Promise<void> => { raw.setHeader('set-cookie', ['lang=en', 'consent=yes']) }
+  app.post('/raw/login', { onRequest: raw }, async (request) => { await app.login(request, { id: 'ada' }) })
+  app.post('/raw/cart', { onRequest: raw }, async (request) => { request.session.cart = ['book'] })
+  app.get('/raw/page', { onRequest: [raw, app.authenticatePage] }, async () => 'page')
+  const seen: unknown[] = []
+  for (const [method, url] of [['POST', '/raw/login'], ['POST', '/raw/cart'], ['GET', '/raw/page']] as const) {
+    const { headers } = await app.inject({ method, url })
+    seen.push([headers['set-cookie']].flat().map((line) => String(line).replace(/^((?!lang|consent).*?)=.*/, '$1')))
+  }
+  t.strictSame(seen, [['lang=en', 'consent=yes', 'sid'], ['lang=en', 'consent=yes', 'sid'], ['lang=en', 'consent=yes', 'sid-return']])
+})
 
 async function signIn ({ app }: Shop): Promise<Browser> {
   const browser = new Browser(app)

@@ -6,7 +6,7 @@ import type { BoundKey } from '../../session/bound-key.ts'
 import type { Credential } from '../../session/credentials.ts'
 import { isBelow } from '../../util/site-path.ts'
 import type { PluginContext } from '../context.ts'
-import { setCookieLine } from '../cookie.ts'
+import { addCookies, setCookieLine } from '../cookie.ts'
 import { isOwn } from '../cross-site.ts'
 import { confirm } from '../device-confirming.ts'
 import { keepPrivate } from '../reply-head.ts'
@@ -120,9 +120,8 @@ function giveCookie (
 ): FastifyReply {
   const now = context.core.now()
   const { name, value, maxAgeSeconds: maxAge } = binding.shortCookie(bound, now)
-  reply.header('set-cookie', setCookieLine(context, request, { name, value, maxAge, httpOnly: true }))
+  addCookies(reply, [setCookieLine(context, request, { name, value, maxAge, httpOnly: true })])
   reply.header('secure-session-challenge', binding.challengeHeader(bound, now))
-  keepPrivate(reply)
   return reply.send(instructions(context, bound, name))
 }
 
