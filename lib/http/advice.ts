@@ -9,7 +9,8 @@ import type { ResolvedOptions } from '../options/resolve.ts'
 /** Longest part of a header that is repeated. */
 const MAX_LENGTH = 100
 
-const NAME_IT = 'If this page is yours, name its origin in the option origins.'
+const NAME_IT = 'If this page is yours, name its origin in the option origins. If it is a provider that posts' +
+  ' here, set csrf to false for this route, and check its own proof.'
 const USE_TLS = 'Behind a TLS proxy set Fastify\'s trustProxy to its address. For local development and for' +
   ' app.inject(), which is http, set cookie.secure to false.'
 const TRUST_IT = 'came from an address that is not trusted. Set Fastify\'s trustProxy to that of your proxy.'

@@ -60,13 +60,15 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
       return done(null, payload)
     }
     const waiting = session.waiting = new WaitingPayload(payload, reply)
-    return work.finally(() => {
+    return work.then(() => {
+      session.waiting = null
+      const released = waiting.release(reply)
+      stored.writeCookie(reply)
+      stored.endReplyToNobody()
+      return released
+    }, (error: unknown) => {
       session.waiting = null
       stored.writeCookie(reply)
-    }).then(() => {
-      stored.endReplyToNobody()
-      return waiting.release(reply)
-    }, (error: unknown) => {
       waiting.destroy()
       throw error
     })
@@ -79,9 +81,11 @@ export function addHooks (app: FastifyInstance, context: PluginContext): void {
  */
 function endAtReply (app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {
-    route.preHandler = [...[route.preHandler ?? []].flat(), (request, _reply, done) => {
-      if ((request as SessionRequest)[kStoredSession]?.isReplying !== true) done()
-    }]
+    const { handler } = route
+    route.handler = function (request, reply) {
+      if ((request as SessionRequest)[kStoredSession]?.isReplying === true) return undefined
+      return handler.call(this, request, reply)
+    }
   })
 }
 

@@ -557,8 +557,10 @@ export class StoredSession {
     this.assertKeepsCookies('signing in, or keeping data for somebody who is not signed in')
     // A visitor's session would take the place of the cookie, though its person is signed in, for all that is known:
     // browsers leave it at home with a form of another site, and keep the new one. A script's they do not keep.
-    const isScript = (this.#request.headers['sec-fetch-mode'] ?? 'navigate') !== 'navigate'
-    if (session.userId !== null || !isScript) assertSameSite(this.#context, this.#request)
+    // A sibling host's form brings the cookie.
+    const { 'sec-fetch-mode': mode = 'navigate', 'sec-fetch-site': site } = this.#request.headers
+    const mayDisplace = mode === 'navigate' && site !== 'same-site'
+    if (session.userId !== null || mayDisplace) assertSameSite(this.#context, this.#request)
     if (session.userId === null && this.#withheld !== null && this.#standing === 'elsewhere') {
       throw new errors.DEVICE_MISMATCH()
     }

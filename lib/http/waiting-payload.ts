@@ -13,8 +13,8 @@ export class WaitingPayload {
   #failure: Error | undefined
   /** The status that was sent, `null` while nothing was. */
   status: number | null = null
-  /** What the headers say of the payload. */
-  #headers: Array<[name: string, value: OutgoingHttpHeader | undefined]> = []
+  /** The headers that were sent with it. */
+  #headers: Record<string, OutgoingHttpHeader | undefined> = {}
 
   constructor (payload: unknown, reply: FastifyReply) {
     this.replace(payload, reply)
@@ -35,17 +35,26 @@ export class WaitingPayload {
     this.#stream = isStream(payload) ? payload : null
     // Fastify listens to its errors only after its hooks: until then one would be nobody's, and end the process.
     this.#stream?.once?.('error', (error: Error) => { if (payload === this.#stream) this.#failure = error })
-    const isNothing = payload === undefined && reply.statusCode === 200
-    this.status = isNothing ? null : reply.statusCode
-    this.#headers = headersOfContent(reply).map((name) => [name, reply.getHeader(name)])
+    const { statusCode } = reply
+    // A redirect and a refusal say something by their status alone.
+    const isNothing = payload === undefined && statusCode < 300 && statusCode !== 204 && statusCode !== 205
+    this.status = isNothing ? null : statusCode
+    this.#headers = reply.getHeaders()
   }
 
-  /** Returns the payload, and gives the reply its status. Throws the error that its stream had while it waited. */
+  /**
+   * Returns the payload, and gives the reply its status and headers; all cookies stay. Throws the error that its stream
+   * had while it waited.
+   */
   release (reply: FastifyReply): unknown {
     if (this.#failure !== undefined) throw this.#failure
-    if (this.status !== null && this.status !== reply.statusCode) reply.code(this.status)
-    for (const name of headersOfContent(reply)) reply.removeHeader(name)
-    for (const [name, value] of this.#headers) reply.header(name, value)
+    if (this.status === null) return this.#payload
+    if (this.status !== reply.statusCode) reply.code(this.status)
+    const { 'set-cookie': _cookies, ...headers } = this.#headers
+    for (const name of Object.keys(reply.getHeaders())) {
+      if (name !== 'set-cookie' && !(name in headers)) reply.removeHeader(name)
+    }
+    for (const [name, value] of Object.entries(headers)) if (reply.getHeader(name) !== value) reply.header(name, value)
     return this.#payload
   }
 

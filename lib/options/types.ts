@@ -214,7 +214,8 @@ export interface SessionOptions {
   origins?: string[] | undefined
   /**
    * Refuses unsafe requests from other sites that carry the session cookie, and all logins and logouts from there, with
-   * 403 `ERR_SESSION_CSRF_REJECTED`. `config: { session: { csrf: false } }` exempts a route.
+   * 403 `ERR_SESSION_CSRF_REJECTED`. Forms from there that would begin a visitor's session are refused as well.
+   * `config: { session: { csrf: false } }` exempts a route.
    * @default true
    * @see OWASP ASVS 5.0 3.5.1
    * @see [Cookies and other sites](docs/concepts/cookies.md)

@@ -27,8 +27,8 @@ const SAME: Names = { ofId: (id) => id, toId: (name) => name }
  * Every key this package uses in Redis.
  *
  * - `<prefix><id>`: a session. (Beside an Express app its own session id, of which our id is another form.)
- * - `@{<prefix><id>}`: a session being created, for seconds; the braces put it on its session's Cluster slot.
- *   (`@<prefix><id>` where the prefix has a hash tag of its own, such as `{app}:sess:`.)
+ * - `@{<prefix><id>}`: a session being created, for seconds, or where it has moved to, for an hour; the braces put it
+ *   on its session's Cluster slot. (`@<prefix><id>` where the prefix has a hash tag of its own, such as `{app}:sess:`.)
  * - `@{<prefix><id>}:trace`: with `durability: 'replicated'`, for a millisecond.
  * - `@{<prefix><id>}:ended`: with the option `endedFor`, how a session ended, for as long as that says.
  * - `@<prefix>user:<userId>`: a sorted set of that user's sessions, scored by expiry: `<id>:<createdAt in base 36>`;

@@ -36,7 +36,7 @@ async function open (t: Test, options: Partial<SessionOptions> = {}, trustProxy?
 const errorsIn = ({ lines }: Site['app']): Array<LogLine & { err: { message: string, stack: string } }> => lines.filter(({ err }) => err !== undefined) as never
 
 const OWN = 'Pages of these origins may act: "http://app.example", "https://front.example".'
-const NAME_IT = 'If this page is yours, name its origin in the option origins.'
+const NAME_IT = 'If this page is yours, name its origin in the option origins. If it is a provider that posts here, set csrf to false for this route, and check its own proof.'
 const UNTRUSTED = 'came from an address that is not trusted. Set Fastify\'s trustProxy to that of your proxy.'
 
 /** What a request of another site says of itself, and what the log says of it. */

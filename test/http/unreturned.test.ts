@@ -174,7 +174,18 @@ t.test('of what is sent while the reply waits the first goes out, whole, as with
     redirects: async ({ session }, reply) => {
       session.userId = 7
       reply.redirect('/elsewhere')
+      reply.redirect('/somewhere-else')
       return { second: true } as never
+    },
+    caches: async ({ session }, reply) => {
+      session.userId = 7
+      reply.header('x-first', 'yes').send('hers')
+      reply.header('cache-control', 'public, max-age=3600').header('x-second', 'yes').removeHeader('x-first').send('for everybody')
+    },
+    creates: async ({ session }, reply) => {
+      session.userId = 7
+      reply.code(201)
+      session.save(() => { reply.send({ id: 5 }) })
     },
     // An async route that returns nothing is a reply without a body, and the callback's is another.
     saves: async ({ session }, reply) => {
@@ -188,7 +199,7 @@ t.test('of what is sent while the reply waits the first goes out, whole, as with
     }
   })
   const seen: unknown[] = []
-  for (const name of ['throws', 'returns', 'redirects', 'saves', 'streams']) {
+  for (const name of ['throws', 'returns', 'redirects', 'creates', 'saves', 'streams']) {
     const { status, body, headers } = await site.visitor().post(`/${name}`)
     seen.push([name, status, body, headers.get('content-type'), headers.get('content-length'), headers.get('location')])
   }
@@ -196,9 +207,12 @@ t.test('of what is sent while the reply waits the first goes out, whole, as with
     ['throws', 200, 'ok', 'text/plain; charset=utf-8', '2', null],
     ['returns', 202, '{"first":true}', 'application/json; charset=utf-8', '14', null],
     ['redirects', 302, '', null, '0', '/elsewhere'],
+    ['creates', 201, '{"id":5}', 'application/json; charset=utf-8', '8', null],
     ['saves', 200, 'saved', 'text/plain; charset=utf-8', '5', null],
     ['streams', 200, 'all of it', 'text/csv', null, null]
   ])
+  const { body, headers } = await site.visitor().post('/caches')
+  t.strictSame([body, ...['cache-control', 'x-first', 'x-second'].map((name) => headers.get(name))], ['hers', 'no-store', 'yes', null])
   t.match(await site.visitor().post('/saves', { origin: 'https://mallory.example' }), { status: 403, body: /"code":"ERR_SESSION_CSRF_REJECTED"/ })
 })
 
@@ -220,12 +234,17 @@ t.test('a guard that answers and does not return its reply is followed by no rou
         reply.code(403).send({ error: 'not for you' })
       }
     },
+    later: { config: { isGuardedLater: true } as never },
     fine: { preHandler: async () => {} }
   }
   let runs = 0
   const site = await open(t, {
     login: async (request) => { await site.app.login(request, { id: 'ada' }) }
   }, { touchAfter: 0 }, (app) => {
+    app.addHook('onRoute', (route) => {
+      if ((route.config as { isGuardedLater?: boolean } | undefined)?.isGuardedLater !== true) return
+      route.preHandler = async (_request, reply) => { reply.code(403).send({ error: 'not for you' }) }
+    })
     for (const [name, guard] of Object.entries(guards)) {
       app.post(`/${name}`, guard, async () => {
         runs++
@@ -243,7 +262,7 @@ t.test('a guard that answers and does not return its reply is followed by no rou
   const refused = '{"error":"not for you"}'
   t.strictSame(seen, [
     ['sends', 403, refused, 0], ['nothing', 401, '', 0], ['calls-back', 403, refused, 0], ['redirects', 302, '', 0],
-    ['early', 403, refused, 0], ['flash', 403, refused, 0], ['fine', 200, '{"salaries":[1,2,3]}', 1]
+    ['early', 403, refused, 0], ['flash', 403, refused, 0], ['later', 403, refused, 0], ['fine', 200, '{"salaries":[1,2,3]}', 1]
   ])
 })
 
