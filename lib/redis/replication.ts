@@ -56,7 +56,7 @@ export class Replication {
       extend,
       wait: async () => {
         await Promise.all([...connections].map(async ([master, { key, stream }]) => {
-          const isConfirmed = await this.#wait(master, key)
+          const isConfirmed = await this.#wait(master, key).catch((error: unknown) => { throw withCause(error) })
           // WAIT on a new connection, or on a new master, does not count what was written before.
           const isSame = master.stream === stream && knownMasterOf(this.#link.client, key) === master
           if (!isConfirmed || !isSame) {
@@ -111,6 +111,12 @@ export class Replication {
     this.#current.set(master, done)
     return await isConfirmed
   }
+}
+
+/** Gives an error a cause. Without one it says that nothing was sent, and here something was written before. */
+function withCause (error: unknown): unknown {
+  if (!(error instanceof errors.STORE_UNAVAILABLE) || error.cause !== undefined) return error
+  return new errors.STORE_UNAVAILABLE({ cause: outage('the store went down before a replica was asked') })
 }
 
 /**

@@ -238,6 +238,24 @@ t.test('replicas are not taken at their word for what was written on a connectio
   }
 })
 
+t.test('a sign-in that was written before the store went down is known as one of unknown outcome: it is ended later', async (t) => {
+  withRealLimits(t)
+  const own = await startRedis(t)
+  const { client } = connect(own.url)
+  const link = new RedisLink(client)
+  t.teardown(() => {
+    link.close()
+    client.disconnect()
+  })
+  await link.ready(10_000)
+  const key = prefix()
+  const confirmation = await new Replication(link).of([key])
+  own.pause()
+  await until('it to be known', async () => await link.run(key, async (redis) => await redis.get(key)).then(() => false, ({ cause }: Error) => cause === undefined))
+  await t.rejects(confirmation.wait(), { code: 'ERR_SESSION_STORE_UNAVAILABLE', cause: { message: 'the store went down before a replica was asked' } })
+  own.resume()
+})
+
 t.test('a Redis without a replica is warned about where sign-ins are to be confirmed', async (t) => {
   withRealLimits(t)
   const alone = await startRedis(t)

@@ -131,7 +131,8 @@ t.test('twenty thousand sessions that ran out at once keep nobody from signing i
   t.ok((commands.publish ?? 0) <= 10, `${commands.publish} messages`)
   await until('both to hear of it', () => told.here.size > 0 && told.there.size === told.here.size)
   t.ok(told.here.size <= 1_000, `${told.here.size} told at once`)
-  const rest = await commandsDuring(redis.client, async () => { t.equal((await sessions.listByUser('ada')).length, 1) })
+  // Not within the time of a request, which a busy machine may not have for so many.
+  const rest = await commandsDuring(redis.client, async () => { t.equal((await here.listByUser('ada')).length, 1) })
   await until('both to hear of all', () => told.here.size === 20_000 && told.there.size === 20_000)
   t.equal(told.inAll, 40_000, 'each once')
   t.ok((rest.publish ?? 0) <= 200, `${rest.publish} messages`)
