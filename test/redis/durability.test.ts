@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import type { Test } from 'tap'
 import { connect } from '../../lib/redis/connection.ts'
+import type { Client } from '../../lib/redis/connection.ts'
 import { RedisLink } from '../../lib/redis/link.ts'
 import { Replication } from '../../lib/redis/replication.ts'
 import { patience } from '../../lib/util/deadline.ts'
@@ -214,14 +215,19 @@ t.test('many who sign in at once share what they wait for', async (t) => {
   t.ok(waits < 50, `${waits} for 100 confirmations`)
 })
 
-t.test('replicas are not taken at their word for what was written on a connection before', async (t) => {
-  const { client } = connect(master.url)
+async function openLink (t: Test, url: string): Promise<{ client: Client, link: RedisLink }> {
+  const { client } = connect(url)
   const link = new RedisLink(client)
   t.teardown(() => {
     link.close()
     client.disconnect()
   })
   await link.ready(10_000)
+  return { client, link }
+}
+
+t.test('replicas are not taken at their word for what was written on a connection before', async (t) => {
+  const { client, link } = await openLink(t, master.url)
   const replication = new Replication(link)
   const key = prefix()
   for (const isCut of [false, true, false]) {
@@ -241,13 +247,7 @@ t.test('replicas are not taken at their word for what was written on a connectio
 t.test('a sign-in that was written before the store went down is known as one of unknown outcome: it is ended later', async (t) => {
   withRealLimits(t)
   const own = await startRedis(t)
-  const { client } = connect(own.url)
-  const link = new RedisLink(client)
-  t.teardown(() => {
-    link.close()
-    client.disconnect()
-  })
-  await link.ready(10_000)
+  const { link } = await openLink(t, own.url)
   const key = prefix()
   const confirmation = await new Replication(link).of([key])
   own.pause()
