@@ -8,7 +8,7 @@ import { navigates } from './device-asking.ts'
 import { keepPrivate } from './reply-head.ts'
 import { requestSessionOf, storedSessionOf } from './request-session.ts'
 import type { StoredSession } from './stored-session.ts'
-import { discard, headersOfContent, WaitingPayload } from './waiting-payload.ts'
+import { discard, WaitingPayload } from './waiting-payload.ts'
 
 /**
  * Adds the hooks that every request meets. They load its session if it carries a credential that verifies, and store
@@ -119,11 +119,14 @@ function loadAgain (stored: StoredSession, reply: FastifyReply): boolean {
 function redirectOnly (reply: FastifyReply, page: string, payload: unknown): unknown {
   if (reply.statusCode >= 500) return payload
   discard(payload)
-  for (const name of headersOfContent(reply)) reply.removeHeader(name)
+  for (const name of Object.keys(reply.getHeaders())) if (OF_CONTENT.test(name)) reply.removeHeader(name)
   reply.code(303).header('location', page)
   keepPrivate(reply)
   return null
 }
+
+/** Headers that describe a payload. */
+const OF_CONTENT = /^(content-(?!security)|etag$|last-modified$)/
 
 /**
  * Returns the credential of a request, `null` if it has none.

@@ -24,7 +24,8 @@ export class WaitingPayload {
   offer (payload: unknown, reply: FastifyReply): boolean {
     const isFirst = this.status === null && payload !== undefined
     if (isFirst) this.replace(payload, reply)
-    else discard(payload)
+    // A route may send a stream and return it.
+    else if (payload !== this.#payload) discard(payload)
     return isFirst
   }
 
@@ -62,14 +63,6 @@ export class WaitingPayload {
   destroy (): void {
     discard(this.#payload)
   }
-}
-
-/** Headers that describe a payload. */
-const OF_CONTENT = /^(content-(?!security)|etag$|last-modified$)/
-
-/** Returns the names of the headers that describe a payload. */
-export function headersOfContent (reply: FastifyReply): string[] {
-  return Object.keys(reply.getHeaders()).filter((name) => OF_CONTENT.test(name))
 }
 
 /** Lets go of a payload that is not sent. */

@@ -341,8 +341,8 @@ export interface SessionStore extends Partial<SessionLists> {
    * Stores a new session in place of `old`, as a sign-in does.
    *
    * `old` is dead before this resolves, in a store with `successor` also where it has moved within the last hour. It
-   * still lives if the new session could not be written: a full store signs nobody out. Nobody finds the
-   * new session before `old` is gone. Where `old` had ended before, the new session begins all the same.
+   * still lives if the new session could not be written: a full store signs nobody out. Nobody finds the new session
+   * before `old` is gone. Where `old` had ended before, the new session begins all the same.
    *
    * Changes of `old` up to its end are not lost: if its data is not what `old` says, the data of the new session is
    * `carry` of it. `limit` does not count `old`. All else is as with `begin`.
@@ -518,7 +518,7 @@ export async function fullPage (
     const size = limit - page.length
     const listed = await list({ limit: size, before: last })
     page.push(...listed.map(shown).filter((record) => record !== null))
-    if (listed.length < size || page.length === limit) return page
+    if (listed.length < size || page.length >= limit) return page
     last = listed.at(-1)
   }
 }

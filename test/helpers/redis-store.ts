@@ -80,9 +80,11 @@ export async function keysOf (client: Client, prefix: string): Promise<string[]>
   return keys.flat().sort()
 }
 
-/** Whether a key says where its session has moved. */
+/** Whether a key says where its session has moved, and will be gone in time. */
 export async function isPointer (client: Client, key: string): Promise<boolean> {
-  return await client.type(key) === 'string' && (await client.get(key))?.startsWith('>') === true
+  if (await client.type(key) !== 'string' || (await client.get(key))?.startsWith('>') !== true) return false
+  const ttlMs = await client.pttl(key)
+  return ttlMs > 0 && ttlMs <= 3_600_000
 }
 
 /** Makes the sessions and lists of `prefix` older, as waiting would. */

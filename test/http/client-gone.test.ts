@@ -15,6 +15,17 @@ import { until } from '../helpers/redis.ts'
 import { Gate, SpyStore } from '../helpers/spy-store.ts'
 import { listen, Visitor } from '../helpers/visitor.ts'
 
+/** Sends a request whose client leaves while its route is held at a gate, which opens when the server has `closed`. */
+async function leaveAt (gate: Gate, url: string, { headers = {}, closed }: { headers?: Record<string, string>, closed: () => Promise<unknown> }): Promise<void> {
+  const client = get(url, { method: 'POST', headers })
+  client.on('error', () => {})
+  client.end()
+  await gate.reached
+  client.destroy()
+  await closed()
+  gate.open()
+}
+
 t.test('a client that goes away before it is signed in leaves no session behind, in routes of your own as well', async (t) => {
   const store = new SpyStore()
   const app = await startApp(t, { store })
@@ -41,13 +52,7 @@ t.test('a client that goes away before it is signed in leaves no session behind,
   const url = await listen(app)
   for (const name of Object.keys(ways)) {
     gate = new Gate()
-    const client = get(`${url}/${name}`, { method: 'POST' })
-    client.on('error', () => {})
-    client.end()
-    await gate.reached
-    client.destroy()
-    await gone
-    gate.open()
+    await leaveAt(gate, `${url}/${name}`, { closed: async () => await gone })
     while (outcomes.length < Object.keys(ways).indexOf(name) + 1) await new Promise((resolve) => setImmediate(resolve))
   }
   t.strictSame(outcomes, ['ERR_SESSION_CLIENT_GONE', 'nothing', 'ERR_SESSION_CLIENT_GONE'])
@@ -71,13 +76,7 @@ t.test('a client that goes away before its session gets another id keeps the one
   const ada = new Visitor(await listen(app))
   await ada.post('/login')
   const cookie = [...ada.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
-  const client = get(`${ada.url}/regenerate`, { method: 'POST', headers: { cookie } })
-  client.on('error', () => {})
-  client.end()
-  await gate.reached
-  client.destroy()
-  await gone
-  gate.open()
+  await leaveAt(gate, `${ada.url}/regenerate`, { headers: { cookie }, closed: async () => await gone })
   t.equal(await saved, 'ERR_SESSION_CLIENT_GONE')
   t.equal(JSON.parse((await ada.get('/me')).body).userId, 'ada')
   t.equal((await app.sessions.listByUser('ada')).length, 1)

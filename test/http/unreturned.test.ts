@@ -192,6 +192,12 @@ t.test('of what is sent while the reply waits the first goes out, whole, as with
       session.userId = 7
       session.save((error?: Error) => { reply.send(error ?? 'saved') })
     },
+    same: async ({ session }, reply) => {
+      session.userId = 7
+      const stream = Readable.from(['all ', 'of it'])
+      reply.type('text/csv').send(stream)
+      return stream as never
+    },
     streams: async ({ session }, reply) => {
       session.userId = 7
       reply.header('content-type', 'text/csv').send(Readable.from(['all ', 'of it']))
@@ -199,7 +205,7 @@ t.test('of what is sent while the reply waits the first goes out, whole, as with
     }
   })
   const seen: unknown[] = []
-  for (const name of ['throws', 'returns', 'redirects', 'creates', 'saves', 'streams']) {
+  for (const name of ['throws', 'returns', 'redirects', 'creates', 'saves', 'same', 'streams']) {
     const { status, body, headers } = await site.visitor().post(`/${name}`)
     seen.push([name, status, body, headers.get('content-type'), headers.get('content-length'), headers.get('location')])
   }
@@ -209,6 +215,7 @@ t.test('of what is sent while the reply waits the first goes out, whole, as with
     ['redirects', 302, '', null, '0', '/elsewhere'],
     ['creates', 201, '{"id":5}', 'application/json; charset=utf-8', '8', null],
     ['saves', 200, 'saved', 'text/plain; charset=utf-8', '5', null],
+    ['same', 200, 'all of it', 'text/csv', null, null],
     ['streams', 200, 'all of it', 'text/csv', null, null]
   ])
   const { body, headers } = await site.visitor().post('/caches')
