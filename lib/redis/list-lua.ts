@@ -55,7 +55,12 @@ local function keep (list)
   elseif last then redis.call('PEXPIREAT', list, string.format('%.0f', last + ${LIST_GRACE_MS})) end
 end`
 
-/** Lua functions that all scripts on a user's list share. */
+/**
+ * Lua functions that all scripts on a user's list share.
+ *
+ * A script that empties a list asks for nothing of it afterwards. While the slot of the list moves to another node of a
+ * Cluster, the node that it leaves answers for keys that are there: for others it fails, in the middle of the script.
+ */
 export const LIST_FUNCTIONS = `${LIST_BASICS}
 local function hasIndex () return redis.call('ZCOUNT', list, '-inf', '(0') > 0 end
 local function isSmall () return redis.call('ZCOUNT', list, 0, '+inf') <= ${SMALL} and not hasIndex() end
@@ -71,13 +76,16 @@ local function remove (members)
   redis.call('ZREM', list, unpack(gone))
 end
 
--- Takes a portion of the members that have expired off the list, and returns it, to be told of.
-local function drop ()
+-- Takes a portion of the members that have expired off the list, but not the one that is kept, and returns it, to be
+-- told of.
+local function drop (kept)
   local found = redis.call('ZRANGEBYSCORE', list, 0, '(' .. time[1] * 1000, 'WITHSCORES', 'LIMIT', 0, portion)
   local dropped, expired = {}, {}
   for at = 1, #found, 2 do
-    dropped[#dropped + 1] = found[at]
-    expired[#expired + 1] = told(found[at], found[at + 1])
+    if found[at] ~= kept then
+      dropped[#dropped + 1] = found[at]
+      expired[#expired + 1] = told(found[at], found[at + 1])
+    end
   end
   remove(dropped)
   return expired

@@ -116,7 +116,7 @@ export class UserLists {
    */
   static readonly confirmScript = script<Confirmed>(1, `${LIST_FUNCTIONS}
 if not redis.call('ZSCORE', list, ARGV[1]) then return { 0 } end
-local dropped = drop()
+local dropped = drop(ARGV[1])
 local max, evicted = tonumber(ARGV[4]), {}
 local small = isSmall()
 -- Also where there is no limit: it grows with its list.
@@ -172,8 +172,8 @@ if max > 0 and canTell then
     evicted[#evicted + 1] = origin[oldest[at]]
   end
 end
-if ARGV[7] ~= 'moves' then redis.call('ZREM', list, ARGV[1]) end
 add(ARGV[2], ARGV[3])
+if ARGV[7] ~= 'moves' then redis.call('ZREM', list, ARGV[1]) end
 return { 1, evicted, dropped }`)
 
   /**
@@ -232,6 +232,7 @@ return { 1, evicted, dropped }`)
 local dropped = drop()
 if #dropped == portion then return { dropped } end
 local members = {}
+if redis.pcall('EXISTS', list) ~= 1 then return { dropped, members } end
 if isSmall() then
   local found = redis.call('ZRANGEBYSCORE', list, 0, '+inf', 'WITHSCORES')
   for at = 1, #found, 2 do
@@ -365,9 +366,9 @@ return past`)
    * Adds the member, or moves it to a later score; never to an earlier one.
    */
   static readonly listScript = script<string[]>(1, `${LIST_FUNCTIONS}
-local dropped = drop()
+remove({})
 add(ARGV[1], ARGV[2])
-return dropped`)
+return drop(ARGV[1])`)
 
   async #add (name: string, member: string, score: number | string): Promise<void> {
     this.reportExpired(name, await this.#script(UserLists.listScript, name, member, score))

@@ -1,8 +1,9 @@
 import type { Cluster } from 'ioredis'
 import t from 'tap'
 import { connect, disconnect } from '../../lib/redis/connection.ts'
+import { UserLists } from '../../lib/redis/user-lists.ts'
 import { storeContract } from '../contract/store-contract.ts'
-import { record } from '../helpers/record.ts'
+import { MINUTE, record } from '../helpers/record.ts'
 import { prefix, startCluster, until } from '../helpers/redis.ts'
 import { age, openStore } from '../helpers/redis-store.ts'
 import { beginMove } from '../helpers/slots.ts'
@@ -88,4 +89,47 @@ t.test('a slot that is long on its way keeps waiting whoever needs both of its h
   const ended = store.delete(session.id)
   await move.callOff()
   t.strictSame(await ended, session, 'whoever waits is served when it has arrived')
+})
+
+t.test('while the slot of a list moves, what empties the list does not fail halfway', async (t) => {
+  /** A user's list of one expired session, on its way to another master. */
+  const openMoving = async () => {
+    const ours = prefix()
+    const store = await openStore(t, target, { prefix: ours })
+    const session = record({ now: store.now() })
+    await store.begin(session)
+    await age(cluster.client, ours, 31 * MINUTE)
+    const told: string[] = []
+    store.events.on('ended', (id, _userId, reason) => told.push(reason === 'expired' ? id : `${id}: ${reason}`))
+    const list = `@${ours}user:${session.userId}`
+    const move = await beginMove(cluster.client, list)
+    t.teardown(move.callOff)
+    return { store, session, list, told }
+  }
+
+  t.test('where its user signs in', async (t) => {
+    const { store, session, told } = await openMoving()
+    const next = record({ now: store.now() })
+    await store.begin(next)
+    t.strictSame((await store.listByUser('ada')).map(({ id }) => id), [next.id])
+    t.strictSame(told, [session.id])
+  })
+
+  t.test('where it is listed', async (t) => {
+    const { store, session, told } = await openMoving()
+    t.strictSame(await store.listByUser('ada'), [])
+    t.strictSame(told, [session.id])
+  })
+
+  t.test('where nothing is on it but a login under way', async (t) => {
+    const ours = prefix()
+    const list = `@${ours}user:ada`
+    const soon = String(Date.now() + MINUTE)
+    await cluster.client.zadd(list, soon, '+new:1')
+    const move = await beginMove(cluster.client, list)
+    t.teardown(move.callOff)
+    // The driver's own search would ask the other node for a list that has gone.
+    t.strictSame(await cluster.client.eval(UserLists.confirmScript.lua, 1, list, '+new:1', 'new:1', soon, '0', 'evict', '', ''), [1, [], []])
+    t.strictSame(await cluster.client.zrange(list, '0', '-1'), ['new:1'])
+  })
 })
