@@ -214,6 +214,8 @@ export class Watcher {
   readonly #ids: string[]
   /** When each was asked for last that was found. */
   readonly #foundAt = new Map<string, number>()
+  /** When each may be looked for again. On a machine that is busy, looks would else come faster than answers. */
+  readonly #nextAt = new Map<string, number>()
   #isWatching = true
   readonly #watch: Promise<void>
   /** How often nothing could be told. */
@@ -237,17 +239,23 @@ export class Watcher {
 
   async #watchAll (): Promise<void> {
     while (this.#isWatching) {
-      for (const id of this.#ids) void this.#look(id)
+      for (const id of this.#ids) if (performance.now() >= (this.#nextAt.get(id) ?? 0)) void this.#look(id)
       await new Promise((resolve) => setTimeout(resolve, 2))
     }
   }
 
   async #look (id: string): Promise<void> {
     const askedAt = performance.now()
+    this.#nextAt.set(id, Infinity)
+    let isThere = true
     try {
-      if (await this.#store.find(id) !== null) this.#foundAt.set(id, Math.max(askedAt, this.#foundAt.get(id) ?? 0))
+      isThere = await this.#store.find(id) !== null
+      if (isThere) this.#foundAt.set(id, Math.max(askedAt, this.#foundAt.get(id) ?? 0))
     } catch {
       this.refused++
+    } finally {
+      // Nobody remembers who is gone: each look asks Redis.
+      this.#nextAt.set(id, isThere ? 0 : performance.now() + 50)
     }
   }
 }
