@@ -7,19 +7,20 @@ import { root } from './process.ts'
 import type { Outcome } from './scale.ts'
 
 /*
- * Runs the attacks, the races, the outages and the failovers of the tests with their full numbers, one file at a time, and
- * prints what came of each.
+ * Runs the attacks, the races, the outages and the failovers of the tests with their full numbers, two files at a time,
+ * and prints what came of each.
  *
  *     npm run test:soak [-- files…]
  */
 
-const FOLDERS = ['test/attacks', 'test/races', 'test/outages', 'test/failover']
+/** The longest first. */
+const FOLDERS = ['test/failover', 'test/races', 'test/attacks', 'test/outages']
 const folder = mkdtempSync(join(tmpdir(), 'fus-soak-'))
 const file = join(folder, 'outcomes')
 writeFileSync(file, '')
 
 const asked = process.argv.slice(2)
-const args = ['--jobs=1', '--timeout=7200', ...asked.some((each) => !each.startsWith('-')) ? asked : [...FOLDERS.flatMap(testsIn), ...asked]]
+const args = ['--jobs=2', '--timeout=7200', ...asked.some((each) => !each.startsWith('-')) ? asked : [...FOLDERS.flatMap(testsIn), ...asked]]
 const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'test/helpers/run.ts'), ...args], { cwd: root, env: { ...process.env, SOAK: '1', SOAK_REPORT: file }, stdio: 'inherit' })
 const [code] = await once(child, 'close') as [number | null]
 
