@@ -232,6 +232,7 @@ return { 1, evicted, dropped }`)
 local dropped = drop()
 if #dropped == portion then return { dropped } end
 local members = {}
+-- An error where the slot of the list moves, and all of it has expired.
 if redis.pcall('EXISTS', list) ~= 1 then return { dropped, members } end
 if isSmall() then
   local found = redis.call('ZRANGEBYSCORE', list, 0, '+inf', 'WITHSCORES')
