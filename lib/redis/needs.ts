@@ -15,7 +15,7 @@ const ALWAYS: readonly Need[] = [
   ['+type', 'TYPE $session'],
   ['+set', 'SET $session x', 'SET $pending x'],
   ['+del', 'DEL $session', 'DEL $pending', 'DEL $list'],
-  ['+exists', 'EXISTS $session $pending', 'EXISTS $list'],
+  ['+exists', 'EXISTS $session $pending'],
   ['+scan', 'SCAN 0'],
   ['+zadd', 'ZADD $list 1 x', 'ZADD $tries 1 x'],
   ['+zrem', 'ZREM $list x', 'ZREM $tries x'],

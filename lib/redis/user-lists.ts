@@ -229,11 +229,12 @@ return { 1, evicted, dropped }`)
    *         list all in no order; nothing while an index is being made: to be called again
    */
   static readonly pageScript = script<[dropped: string[], members?: string[]]>(1, `${LIST_FUNCTIONS}
+local last = redis.call('ZRANGE', list, -1, -1, 'WITHSCORES')[2] or 0
 local dropped = drop()
 if #dropped == portion then return { dropped } end
 local members = {}
--- An error where the slot of the list moves, and all of it has expired.
-if redis.pcall('EXISTS', list) ~= 1 then return { dropped, members } end
+-- All have expired.
+if last ~= 'inf' and tonumber(last) < time[1] * 1000 then return { dropped, members } end
 if isSmall() then
   local found = redis.call('ZRANGEBYSCORE', list, 0, '+inf', 'WITHSCORES')
   for at = 1, #found, 2 do
