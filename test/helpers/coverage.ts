@@ -10,6 +10,9 @@ import { root } from './process.ts'
  * how many these are, and fails where they are fewer than .c8rc.json asks for.
  *
  *     tsx test/helpers/coverage.ts [--all] [files…] && npx c8 report
+ *     COVERAGE="$PWD/.tmp/coverage" npm test && npm run test:coverage
+ *
+ * `--add`: what was recorded there before counts as well.
  *
  * A process that is killed leaves nothing, as one does that ran a file with a failed test.
  */
@@ -24,9 +27,10 @@ interface Coverage {
 const folder = join(root, '.tmp/coverage')
 const lib = pathToFileURL(join(root, 'lib/')).href
 
-rmSync(folder, { recursive: true, force: true })
+const given = process.argv.slice(2)
+if (!given.includes('--add')) rmSync(folder, { recursive: true, force: true })
 mkdirSync(folder, { recursive: true })
-const args = ['--import', 'tsx', join(root, 'test/helpers/run.ts'), ...process.argv.slice(2)]
+const args = ['--import', 'tsx', join(root, 'test/helpers/run.ts'), ...given.filter((each) => each !== '--add')]
 const env = { ...process.env, COVERAGE: folder }
 const [code] = await once(spawn(process.execPath, args, { cwd: root, env, stdio: 'inherit' }), 'close') as [number | null]
 for (const name of readdirSync(folder)) keepLib(join(folder, name))

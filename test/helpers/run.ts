@@ -20,9 +20,9 @@ import { root } from './process.ts'
  * share a few processes, as starting one takes longer than most of them. What a file's folder needs of packages of its
  * own is installed first. One line per file as it ends; of a file that failed, everything said in its tests that failed.
  * `--rest`: of all files, those that `npm test` leaves out, or in which it tries less: for a machine that has run it. Not
- * those of `npm run test:everything`, which EVERYTHING=1 in the environment asks for. With COVERAGE in the environment
- * tests note there which lines they reach: see coverage.ts. `--checks`: lint, types and the package too, as one of the
- * jobs; those that fail count as failed.
+ * those of `npm run test:coverage`, nor those of `npm run test:everything`, which EVERYTHING=1 in the environment asks
+ * for. With COVERAGE in the environment tests note there which lines they reach: see coverage.ts. `--checks`: lint, types
+ * and the package too, as one of the jobs; those that fail count as failed.
  * One file in a process of its own: `npx tap <file>`.
  */
 
@@ -35,6 +35,8 @@ const LONG = /^test\/(browser|express|failover|interop|outages|runtimes)\/|^test
 const APART = /^test\/(browser|runtimes)\//
 /** Where what is off by default can be on, as in `npm run test:everything`: the races, and the contract of stores. */
 const WITH_EVERYTHING = /^test\/(near\/cache|races\/(http|requests|store)|redis\/(cluster|store)|store\/memory)\.test\.ts$/
+/** The room of lib that `npm test` leaves out, and without which its coverage is not whole: `npm run test:coverage`. */
+const COVERED = /^test\/express\//
 /** What takes longest begins first: who is done early has something to do. */
 const EARLY = /^test\/(attacks\/(cross-site|fuzz)|browser\/(demo|documentation)|docs\/tutorial|documented|http\/signal|near|operate\/doctor|package|races|readme|redis|session\/events|store|testing)/
 /** What counts bytes: what V8 learns from the files before changes how many an object takes. */
@@ -159,7 +161,7 @@ function filesOf (leftOut: RegExp): string[] {
 /** Whether a file belongs to what was asked for. */
 function isAsked (file: string): boolean {
   if (EVERYTHING === '1') return WITH_EVERYTHING.test(file)
-  if (values.rest) return LONG.test(file) || (triesMore(file) && !WITH_EVERYTHING.test(file))
+  if (values.rest) return !COVERED.test(file) && (LONG.test(file) || (triesMore(file) && !WITH_EVERYTHING.test(file)))
   return true
 }
 
