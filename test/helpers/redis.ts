@@ -104,8 +104,7 @@ export async function startCluster (t: Owner, { masters = 3 }: { masters?: numbe
     await client.call('CLUSTER', 'ADDSLOTSRANGE', index * slotsEach, Math.min((index + 1) * slotsEach, 16384) - 1)
     await client.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1)
   }))
-  const [first, ...others] = servers
-  for (const { port, bus } of others) await first?.client.call('CLUSTER', 'MEET', HOST, port, bus)
+  await meet(servers)
   await until('the cluster to be complete', async () => {
     const infos = await Promise.all(servers.map(({ client }) => client.call('CLUSTER', 'INFO') as Promise<string>))
     return infos.every((info) => info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${masters}\r`) && info.includes(`cluster_size:${masters}\r`))
@@ -118,6 +117,20 @@ export async function startCluster (t: Owner, { masters = 3 }: { masters?: numbe
   t.teardown(() => disconnectNow(client))
   await client.ping()
   return { nodes, ports, client }
+}
+
+/**
+ * Has the first of these nodes know all others, who hear of each other from it. Asks again for whoever is missing: a node
+ * forgets whom it was to meet if that one does not answer within the node timeout, as on a machine that stands still.
+ */
+export async function meet (nodes: Array<{ port: number, client: Redis, bus: number }>): Promise<void> {
+  const [first, ...others] = nodes
+  await until('the nodes to meet', async () => {
+    const known = (await first?.client.call('CLUSTER', 'NODES') as string).split('\n')
+    const missing = others.filter(({ port, bus }) => !known.some((line) => line.includes(` ${HOST}:${port}@${bus}`)))
+    for (const { port, bus } of missing) await first?.client.call('CLUSTER', 'MEET', HOST, port, bus)
+    return missing.length === 0 && !known.some((line) => line.includes('handshake'))
+  })
 }
 
 /** Polls a condition. */

@@ -5,7 +5,7 @@ import type { Redis } from 'ioredis'
 import { handOverSteps } from './hand-over.ts'
 import { newMember, newRedis } from './member.ts'
 import type { Member } from './member.ts'
-import { freePort, HOST, until } from './redis.ts'
+import { freePort, HOST, meet, until } from './redis.ts'
 import type { Owner } from './redis.ts'
 
 /** How long what was broken may take to be whole again. */
@@ -308,10 +308,9 @@ export async function startReplicatedCluster (t: Owner, { nodeTimeoutMs = 1_500 
     if (index < 3) await client.call('CLUSTER', 'ADDSLOTSRANGE', index * slotsEach, Math.min((index + 1) * slotsEach, 16384) - 1)
     await client.call('CLUSTER', 'SET-CONFIG-EPOCH', index + 1)
   }))
-  const buses = await Promise.all(members.map(async ({ client }) => Number((await client.config('GET', 'cluster-port') as string[])[1])))
-  for (const [index, { port }] of members.entries()) {
-    await Promise.all(members.slice(0, index).map(({ client }) => client.call('CLUSTER', 'MEET', HOST, port, buses[index] as number)))
-  }
+  await meet(await Promise.all(members.map(async ({ port, client }) => ({
+    port, client, bus: Number((await client.config('GET', 'cluster-port') as string[])[1])
+  }))))
   const topology = new ClusterTopology(members, nodeTimeoutMs)
   for (const [index, master] of members.slice(0, 3).entries()) {
     const id = await topology.idOf(master)
