@@ -7,7 +7,7 @@ import { root } from './process.ts'
 import type { Outcome } from './scale.ts'
 
 /*
- * Runs the attacks, the races, the outages and the failovers of the tests with their full numbers, two files at a time,
+ * Runs the attacks, the races, the outages and the failovers of the tests with their full numbers, three files at a time,
  * and prints what came of each.
  *
  *     npm run test:soak [-- files…]
@@ -20,7 +20,7 @@ const file = join(folder, 'outcomes')
 writeFileSync(file, '')
 
 const asked = process.argv.slice(2)
-const args = ['--jobs=2', '--timeout=7200', ...asked.some((each) => !each.startsWith('-')) ? asked : [...FOLDERS.flatMap(testsIn), ...asked]]
+const args = ['--jobs=3', '--timeout=7200', ...asked.some((each) => !each.startsWith('-')) ? asked : [...FOLDERS.flatMap(testsIn), ...asked]]
 const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'test/helpers/run.ts'), ...args], { cwd: root, env: { ...process.env, SOAK: '1', SOAK_REPORT: file }, stdio: 'inherit' })
 const [code] = await once(child, 'close') as [number | null]
 
